@@ -1,0 +1,76 @@
+"""The errors a user can meet, one tree.
+
+SrcxError
+├── UsageError        the command line asks for something that makes no sense          (exit 2)
+├── OptionsError      an option file is wrong; holds every problem found               (exit 2)
+├── ImageError        a picture or tensor cannot be read, or has the wrong shape
+├── DataError         a data set is missing, empty, or its pairs do not fit
+├── CheckpointError   a checkpoint is damaged, unsafe, or does not fit the network
+├── WeightsError      weights of a fixed network or evaluator are not at hand
+├── OutputError       a result cannot be written
+├── BridgeError       BasicSR is asked for and cannot be had
+└── TrainingError     a run cannot go on: a loss is not finite, a rank died
+"""
+
+__all__ = [
+    "BridgeError",
+    "CheckpointError",
+    "DataError",
+    "ImageError",
+    "OptionsError",
+    "OutputError",
+    "SrcxError",
+    "TrainingError",
+    "UsageError",
+    "WeightsError",
+]
+
+
+class SrcxError(Exception):
+    """Base of every error srcx raises on purpose; its text is one sentence for the user."""
+
+    exit_code = 1
+
+
+class UsageError(SrcxError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+class OptionsError(SrcxError):
+    """An option file is wrong; `problems` lists every mistake, one line each."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | list[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ImageError(SrcxError):
+    """A picture or tensor cannot be read, or has the wrong shape."""
+
+
+class DataError(SrcxError):
+    """A data set is missing, empty, or its pairs do not fit."""
+
+
+class CheckpointError(SrcxError):
+    """A checkpoint is damaged, unsafe, or does not fit the network."""
+
+
+class WeightsError(SrcxError):
+    """Weights of a fixed network or an evaluator are not at hand."""
+
+
+class OutputError(SrcxError):
+    """A result cannot be written."""
+
+
+class BridgeError(SrcxError):
+    """BasicSR is asked for and cannot be had."""
+
+
+class TrainingError(SrcxError):
+    """A run cannot go on."""
