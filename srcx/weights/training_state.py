@@ -1,0 +1,51 @@
+"""Training states on disk: tensors and plain values, followed by the sha256 of it all so that damage shows."""
+
+import hashlib
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srcx.atomic import atomic_path
+from srcx.errors import CheckpointError
+
+__all__ = ["load_training_state", "save_training_state"]
+
+DIGEST_BYTES = 32
+
+
+def save_training_state(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` whole or not at all.
+
+    Raises:
+        OutputError: the place cannot be written or the disk is full.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    body = buffer.getbuffer()
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(body)
+        file.write(hashlib.sha256(body).digest())
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """Read what `save_training_state` wrote; never runs code.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or something else.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        raise CheckpointError(f"{path}: this training state is damaged (its checksum does not match)")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
+        raise CheckpointError(f"{path}: not a training state of srcx") from error
+    return state
