@@ -1,0 +1,8 @@
+"""The networks of srcx: generators from lq to sr, discriminators from pictures to logits."""
+
+from srcx.archs.msrresnet import MSRResNet
+from srcx.archs.srgan_discriminator import SRGANDiscriminator
+from srcx.archs.srresnet import SRResNet
+from srcx.archs.unet_discriminator import UNetDiscriminatorSN
+
+__all__ = ["MSRResNet", "SRGANDiscriminator", "SRResNet", "UNetDiscriminatorSN"]

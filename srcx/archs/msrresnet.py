@@ -1,0 +1,86 @@
+"""SRResNet without batch normalisation, interchangeable with BasicSR's network of the same name."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srcx.archs.layers import Upscale, scale_kaiming_normal, shuffle_factors
+
+__all__ = ["MSRResNet"]
+
+
+class MSRResNet(nn.Module):
+    """SRResNet without batch normalisation; it learns what a bilinear enlargement lacks.
+
+    Args:
+        num_in_ch: Channels of lq.
+        num_out_ch: Channels of sr: as many as lq has, or lq has one for all of them.
+        num_feat: Channels inside.
+        num_block: Residual blocks.
+        upscale: Scale factor s: 2, 3, 4 or 8.
+
+    Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
+
+    Raises:
+        ValueError: the scale is none of 2, 3, 4, 8.
+
+    References:
+        Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+        Adversarial Network", CVPR 2017, arXiv:1609.04802, in the variant of BasicSR 1.4.2
+        (Apache-2.0): same constructor, keys, outputs and random weights.
+        Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
+        bilinear skip from input to output. Differs from BasicSR: scale 8 as well, and under
+        autocast the skip keeps the precision of lq.
+
+    Example:
+        >>> import torch
+        >>> MSRResNet(num_feat=4, num_block=1, upscale=2)(torch.zeros(1, 3, 5, 7)).shape
+        torch.Size([1, 3, 10, 14])
+    """
+
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: Upscale = 4,
+    ) -> None:
+        super().__init__()
+        self.upscale = upscale
+        self.factors = shuffle_factors("MSRResNet", upscale)
+        self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
+        upconvs = [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1) for factor in self.factors]
+        for stage, conv in enumerate(upconvs, start=1):
+            self.add_module(f"upconv{stage}", conv)
+        self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
+        # BasicSR's order of drawing: the same seed gives the same weights.
+        scale_kaiming_normal([self.conv_first, upconvs[0], self.conv_hr, self.conv_last, *upconvs[1:]], 0.1)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        features = self.body(leaky(self.conv_first(lq)))
+        for stage, factor in enumerate(self.factors, start=1):
+            conv = self.get_submodule(f"upconv{stage}")
+            features = functional.pixel_shuffle(leaky(conv(features)), factor)
+        detail = self.conv_last(leaky(self.conv_hr(features)))
+        base = functional.interpolate(lq, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+        return detail + base
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), without batch normalisation; keeps the shape (N, num_feat, H, W)."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        scale_kaiming_normal([self.conv1, self.conv2], 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv2(functional.relu(self.conv1(x), inplace=True)).add_(x)
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU in place, slope 0.1."""
+    return functional.leaky_relu(x, negative_slope=0.1, inplace=True)

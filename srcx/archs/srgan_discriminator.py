@@ -1,0 +1,80 @@
+"""The discriminator of SRGAN."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from srcx.errors import ImageError
+
+__all__ = ["SRGANDiscriminator"]
+
+SHRINKAGE = 16  # four strides of 2
+
+
+class SRGANDiscriminator(nn.Module):
+    """The discriminator of SRGAN: eight convolutions and a dense head, one logit per picture.
+
+    Args:
+        num_in_ch: Channels of a picture.
+        num_feat: Channels of the first convolution; the last has eight times as many.
+        input_size: Height and width of the pictures, a multiple of 16: the head is made for it.
+
+    Called with pictures, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
+    logits, (N, 1): positive where a picture looks real.
+
+    Raises:
+        ValueError: `input_size` is not a positive multiple of 16.
+        ImageError: a picture has another size.
+
+    References:
+        Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+        Adversarial Network", CVPR 2017, arXiv:1609.04802, figure 4.
+        Differs from the paper: logits, where the paper ends in a sigmoid (the loss applies it);
+        no convolution bias before a batch normalisation, which takes it out again.
+
+    Example:
+        >>> import torch
+        >>> SRGANDiscriminator(num_feat=4, input_size=32)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 1])
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: int = 96) -> None:
+        super().__init__()
+        if input_size < SHRINKAGE or input_size % SHRINKAGE:
+            raise ValueError(
+                f"SRGANDiscriminator: input_size must be a positive multiple of {SHRINKAGE}; got {input_size}"
+            )
+        self.input_size = input_size
+        widths = [num_feat * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+        self.features = nn.Sequential(
+            nn.Conv2d(num_in_ch, num_feat, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            *(
+                layer
+                for index, (before, after) in enumerate(pairwise(widths))
+                for layer in normalised_conv(before, after, stride=2 - index % 2)
+            ),
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(widths[-1] * (input_size // SHRINKAGE) ** 2, 1024),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Linear(1024, 1),
+        )
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        if pictures.shape[-2:] != (self.input_size, self.input_size):
+            raise ImageError(
+                f"SRGANDiscriminator: made for pictures of {self.input_size} x {self.input_size} pixels, got "
+                f"shape {tuple(pictures.shape)}; set input_size of network_d to the gt_size of the training set"
+            )
+        return self.head(self.features(pictures))
+
+
+def normalised_conv(num_in: int, num_out: int, *, stride: int) -> tuple[nn.Module, ...]:
+    """Convolution, batch normalisation, leaky ReLU."""
+    return (
+        nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(num_out),
+        nn.LeakyReLU(0.2, inplace=True),
+    )

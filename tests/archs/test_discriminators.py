@@ -1,0 +1,68 @@
+"""What both discriminators promise."""
+
+import pytest
+import torch
+from torch import nn
+
+from srcx.archs import SRGANDiscriminator, UNetDiscriminatorSN
+from srcx.errors import ImageError
+
+
+@pytest.mark.parametrize("size", [16, 48, 96, 128])
+def test_srgan_discriminator_gives_one_logit_for_a_picture(size):
+    assert SRGANDiscriminator(num_feat=2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
+
+
+@pytest.mark.parametrize("size", [0, -16, 8, 100])
+def test_srgan_discriminator_says_which_sizes_fit(size):
+    with pytest.raises(ValueError, match=rf"input_size must be a positive multiple of 16; got {size}"):
+        SRGANDiscriminator(input_size=size)
+
+
+def test_srgan_discriminator_names_both_sizes_when_they_differ():
+    with pytest.raises(ImageError, match=r"made for pictures of 32 x 32 pixels, got shape \(1, 3, 48, 48\)"):
+        SRGANDiscriminator(num_feat=2, input_size=32)(torch.rand(1, 3, 48, 48))
+
+
+def test_srgan_discriminator_has_the_layers_of_the_paper():
+    net = SRGANDiscriminator()
+    convs = [(m.out_channels, m.stride[0]) for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert convs == [(64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2)]
+    dense = [(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)]
+    assert dense == [(512 * 6 * 6, 1024), (1024, 1)]
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == 7
+    assert {m.negative_slope for m in net.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+
+
+def test_unet_discriminator_gives_one_logit_for_a_pixel():
+    assert UNetDiscriminatorSN(3, num_feat=2)(torch.rand(2, 3, 24, 40)).shape == (2, 1, 24, 40)
+
+
+def test_unet_discriminator_says_which_sizes_fit():
+    with pytest.raises(ImageError, match=r"must be multiples of 8; got shape \(1, 3, 16, 20\)"):
+        UNetDiscriminatorSN(3, num_feat=2)(torch.rand(1, 3, 16, 20))
+
+
+def test_unet_discriminator_bounds_the_norm_of_its_weights():
+    net = UNetDiscriminatorSN(3, num_feat=4)
+    with torch.no_grad():
+        net.conv7.weight_orig.mul_(50)
+        for _ in range(50):
+            net(torch.rand(1, 3, 8, 8))
+    assert torch.linalg.matrix_norm(net.conv7.weight.flatten(1), ord=2).item() == pytest.approx(1, rel=0.01)
+
+
+def test_unet_discriminator_can_go_without_skips():
+    with_skips = UNetDiscriminatorSN(3, num_feat=4).eval()
+    without = UNetDiscriminatorSN(3, num_feat=4, skip_connection=False).eval()
+    without.load_state_dict(with_skips.state_dict())
+    picture = torch.rand(1, 3, 16, 16)
+    assert not torch.allclose(with_skips(picture), without(picture))
+
+
+@pytest.mark.parametrize("network", [SRGANDiscriminator, UNetDiscriminatorSN])
+def test_every_parameter_learns(network):
+    net = network(num_feat=2, input_size=16) if network is SRGANDiscriminator else network(num_feat=2)
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    still = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert still == []

@@ -1,0 +1,97 @@
+"""What both generators promise."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from srcx.archs import MSRResNet, SRResNet
+
+GENERATORS = [MSRResNet, SRResNet]
+
+
+def parameter_count(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("upscale", [2, 3, 4, 8])
+def test_enlarges_by_the_scale(network, upscale):
+    net = network(num_feat=4, num_block=1, upscale=upscale)
+    assert net(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * upscale, 7 * upscale)
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_takes_other_channel_counts(network):
+    assert network(1, 1, num_feat=4, num_block=1, upscale=2)(torch.rand(1, 1, 4, 4)).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_names_the_scales_it_has(network):
+    with pytest.raises(ValueError, match=rf"{network.__name__}: upscale must be one of 2, 3, 4, 8; got 5"):
+        network(upscale=5)
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_keeps_channels_last(network):
+    net = network(num_feat=8, num_block=1).to(memory_format=torch.channels_last)
+    sr = net(torch.rand(2, 3, 6, 6).to(memory_format=torch.channels_last))
+    assert sr.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_values_do_not_depend_on_the_memory_format(network):
+    net, lq = network(num_feat=8, num_block=2), torch.rand(2, 3, 6, 6)
+    before = net(lq)
+    net = net.to(memory_format=torch.channels_last)
+    assert_close(net(lq.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_every_parameter_learns(network):
+    net = network(num_feat=4, num_block=2)
+    net(torch.rand(2, 3, 6, 6)).square().mean().backward()
+    still = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert still == []
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_gradient_is_that_of_the_formula(network):
+    net = network(num_feat=2, num_block=1, upscale=2).double()
+    assert torch.autograd.gradcheck(net, torch.rand(2, 3, 3, 3, dtype=torch.double, requires_grad=True))
+
+
+@pytest.mark.parametrize("network", GENERATORS)
+def test_bf16_autocast_stays_near_fp32(network):
+    net, lq = network(num_feat=16, num_block=2).eval(), torch.rand(1, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(lq)
+    assert_close(half.float(), net(lq), rtol=0, atol=0.02)
+
+
+def test_msrresnet_has_the_parameters_of_the_published_network():
+    assert parameter_count(MSRResNet()) == 1_517_571
+
+
+def test_msrresnet_begins_near_the_bilinear_enlargement():
+    lq = torch.rand(1, 3, 8, 8)
+    bilinear = nn.functional.interpolate(lq, scale_factor=4, mode="bilinear", align_corners=False)
+    assert_close(MSRResNet()(lq), bilinear, rtol=0, atol=0.05)
+
+
+def test_msrresnet_keeps_fp32_in_the_skip_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert MSRResNet(num_feat=4, num_block=1)(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+def test_srresnet_has_the_layers_of_the_paper():
+    net = SRResNet()
+    kernels = [module.kernel_size[0] for module in net.modules() if isinstance(module, nn.Conv2d)]
+    assert kernels == [9] + [3] * (2 * 16 + 1 + 2) + [9]
+    count = {kind: sum(isinstance(m, kind) for m in net.modules()) for kind in (nn.BatchNorm2d, nn.PReLU)}
+    assert count == {nn.BatchNorm2d: 33, nn.PReLU: 1 + 16 + 2}
+
+
+def test_srresnet_answers_alike_for_one_picture_and_for_many_when_evaluating():
+    net, lq = SRResNet(num_feat=8, num_block=2).eval(), torch.rand(3, 3, 6, 6)
+    assert_close(net(lq)[:1], net(lq[:1]))
