@@ -1,0 +1,38 @@
+"""Peak signal-to-noise ratio, by default on Y as the field's tables print it."""
+
+import math
+
+from srcx.metrics.metric import pair_metric
+from srcx.metrics.pictures import Array, protocol_view
+from srcx.metrics.rmse import mean_squared_error
+
+
+@pair_metric(higher_is_better=True)
+def psnr(sr: Array, gt: Array, /, *, y_only: bool = True, crop_px: int = 4) -> float:
+    """10 log10(255^2 / MSE), in dB.
+
+    Args:
+        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+            float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits.
+        gt: Ground truth of the same kind and shape.
+        y_only: Whether to measure MATLAB's rounded Y instead of all channels.
+        crop_px: Pixels shaved from each border; the scale, for published tables (4 at x4).
+
+    Returns:
+        dB, infinite for equal pictures; a tensor (N,) for tensors.
+
+    Raises:
+        ImageError: the pictures differ in shape, are no pictures, or nothing is left after shaving.
+
+    References:
+        Equal to the MATLAB tables of Huang et al., "Single Image Super-Resolution from Transformed
+        Self-Exemplars", CVPR 2015 (SelfExSR's quant_eval). BasicSR's y channel is not rounded.
+
+    Example:
+        >>> import numpy as np
+        >>> round(psnr(np.full((9, 9), 105, np.uint8), np.full((9, 9), 100, np.uint8)), 4)
+        34.1514
+    """
+    views = (protocol_view("psnr", picture, y_only=y_only, crop_px=crop_px) for picture in (sr, gt))
+    error = mean_squared_error(*views)
+    return 10 * math.log10(255**2 / error) if error else math.inf
