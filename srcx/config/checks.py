@@ -1,0 +1,148 @@
+"""What must hold between options: lengths that match, parts that need each other."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from srcx.config.document import KeyPath
+from srcx.config.problems import Problem
+from srcx.config.schema import DatasetOptions, Options, Scheduler, TrainDataset, TrainOptions
+
+__all__ = ["cross_problems"]
+
+GAN_MODELS = ("SRGANModel", "ESRGANModel")
+
+
+def cross_problems(options: Options) -> Iterator[Problem]:
+    """Mistakes that no option shows by itself."""
+    yield from _phases(options)
+    yield from _datasets(options)
+    if options.train is not None:
+        yield from _optimizers(options.train)
+        yield from _scheduler(options.train)
+        yield from _terms(options, options.train)
+
+
+def _phases(options: Options) -> Iterator[Problem]:
+    if options.train is None and options.datasets.train is not None:
+        yield Problem(("train",), "this section is needed because the file has datasets.train")
+    elif options.train is None and not options.datasets.test:
+        yield Problem(
+            ("datasets",), "a training file needs 'train' and datasets.train, a test file datasets.test_1"
+        )
+    elif options.train is not None and options.datasets.train is None:
+        yield Problem(("datasets", "train"), "this section is needed because the file has 'train'")
+
+
+def _datasets(options: Options) -> Iterator[Problem]:
+    sets: dict[str, DatasetOptions] = {**options.datasets.val, **options.datasets.test}
+    names = Counter(dataset.name for dataset in sets.values())
+    for key, dataset in sets.items():
+        if names[dataset.name] > 1:
+            yield Problem(
+                ("datasets", key, "name"), f"{names[dataset.name]} sets are called '{dataset.name}'"
+            )
+        yield from _dataset(("datasets", key), dataset)
+    if options.datasets.train is not None:
+        yield from _dataset(("datasets", "train"), options.datasets.train)
+        yield from _crop(options.datasets.train, options.scale)
+
+
+def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
+    needs = {
+        "PairedImageDataset": ("dataroot_gt", "dataroot_lq"),
+        "SingleImageDataset": ("dataroot_lq",),
+        "HighResolutionDataset": ("dataroot_gt",),
+    }.get(dataset.type)
+    if needs is None:
+        return
+    for key in ("dataroot_gt", "dataroot_lq"):
+        if (getattr(dataset, key) is not None) != (key in needs):
+            said = "needs this folder" if key in needs else "does not use this folder"
+            yield Problem((*path, key), f"{dataset.type} {said}")
+    if isinstance(dataset.dataroot_gt, tuple) and dataset.type != "HighResolutionDataset":
+        yield Problem((*path, "dataroot_gt"), f"{dataset.type} takes one folder, not a list")
+    yield from _lmdb(path, dataset)
+
+
+def _lmdb(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
+    for key in ("dataroot_gt", "dataroot_lq"):
+        folder = getattr(dataset, key)
+        if dataset.io_backend.type == "lmdb" and isinstance(folder, str) and not folder.endswith(".lmdb"):
+            yield Problem(
+                (*path, key), f"with io_backend lmdb the folder's name ends in .lmdb; got '{folder}'"
+            )
+
+
+def _crop(dataset: TrainDataset, scale: int) -> Iterator[Problem]:
+    if dataset.gt_size % scale:
+        near = max(dataset.gt_size // scale, 1) * scale
+        said = f"{dataset.gt_size} is no multiple of the scale {scale}; write {near}"
+        yield Problem(("datasets", "train", "gt_size"), said)
+
+
+def _optimizers(train: TrainOptions) -> Iterator[Problem]:
+    for name, optimizer in (("optim_g", train.optim_g), ("optim_d", train.optim_d)):
+        if optimizer is not None and len(optimizer.betas) != 2:
+            yield Problem(("train", name, "betas"), f"expected two numbers, got {len(optimizer.betas)}")
+
+
+def _scheduler(train: TrainOptions) -> Iterator[Problem]:
+    checks = {
+        "MultiStepLR": _multi_step,
+        "MultiStepRestartLR": _multi_step,
+        "CosineAnnealingRestartLR": _cosine,
+    }
+    check = checks.get(train.scheduler.type)
+    if check is not None:
+        yield from check(train.scheduler, train.total_iter)
+
+
+def _multi_step(scheduler: Scheduler, total_iter: int) -> Iterator[Problem]:
+    milestones = scheduler.milestones
+    if "milestones" not in scheduler.model_fields_set:
+        yield Problem(("train", "scheduler", "milestones"), "MultiStepLR needs this list of steps")
+    if list(milestones) != sorted(set(milestones)):
+        said = f"milestones must rise; got {list(milestones)}"
+        yield Problem(("train", "scheduler", "milestones"), said)
+    yield from _weights(scheduler, "restarts", scheduler.restarts)
+
+
+def _cosine(scheduler: Scheduler, total_iter: int) -> Iterator[Problem]:
+    yield from _weights(scheduler, "periods", scheduler.periods)
+    if sum(scheduler.periods) < total_iter:
+        said = f"the periods end at step {sum(scheduler.periods)}, before total_iter {total_iter}"
+        yield Problem(("train", "scheduler", "periods"), said)
+
+
+def _weights(scheduler: Scheduler, name: str, starts: tuple[int, ...]) -> Iterator[Problem]:
+    weights = scheduler.restart_weights
+    if len(weights) != len(starts):
+        said = f"{len(weights)} weights for {len(starts)} {name}; give one for each"
+        yield Problem(("train", "scheduler", "restart_weights"), said)
+
+
+def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    if options.model_type in GAN_MODELS:
+        yield from _adversarial(options, train)
+    else:
+        yield from _no_adversary(options, train)
+    if not train.losses:
+        yield Problem(("train",), "no loss term; give at least one, such as pixel_opt: {type: L1Loss}")
+
+
+def _adversarial(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    needed = {
+        ("network_d",): options.network_d,
+        ("train", "optim_d"): train.optim_d,
+        ("train", "gan_opt"): train.losses.get("gan"),
+    }
+    for path, value in needed.items():
+        if value is None:
+            yield Problem(path, f"{options.model_type} needs this option and it is missing")
+
+
+def _no_adversary(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    if "gan" in train.losses:
+        yield Problem(
+            ("train", "gan_opt"), f"{options.model_type} has no discriminator; use model_type SRGANModel"
+        )

@@ -1,0 +1,98 @@
+"""What an option file said and where: plain values, and the line of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Document", "KeyPath", "Place", "dotted"]
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions from the top of the file down to one value."""
+
+LAST = 10**9
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A line of a file, or something else an option can come from."""
+
+    line: int
+    source: str
+
+    @classmethod
+    def command_line(cls) -> "Place":
+        """The place of a value given with --force_yml; sorts behind every line of the file."""
+        return cls(LAST, "--force_yml")
+
+    def __str__(self) -> str:
+        return self.source if self.line == LAST else f"{self.source}:{self.line}"
+
+
+def dotted(path: KeyPath) -> str:
+    """Name a value as messages do.
+
+    Example:
+        >>> dotted(("train", "optim_g", "betas", 1))
+        'train.optim_g.betas[1]'
+    """
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
+@dataclass
+class Document:
+    """The values of one option file, and the place each was written.
+
+    Attributes:
+        file: The file's name as the user gave it.
+        data: Its content: mappings, lists, text, numbers, booleans and None.
+        places: Where each key or list item stands.
+    """
+
+    file: str
+    data: dict[str, Any]
+    places: dict[KeyPath, Place] = field(default_factory=dict)
+
+    def place(self, path: KeyPath) -> Place:
+        """Where `path` was written; for what was not, the nearest section around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return Place(1, self.file)
+
+    def get(self, path: KeyPath) -> Any:
+        """The value at `path`, or None."""
+        value: Any = self.data
+        for key in path:
+            if not isinstance(value, dict) or key not in value:
+                return None
+            value = value[key]
+        return value
+
+    def put(self, path: KeyPath, value: Any, place: Place) -> None:
+        """Write `value` at `path`, making the sections it needs; the parents must be sections or absent."""
+        self._forget(path)
+        section = self.data
+        for length, key in enumerate(path[:-1], start=1):
+            if section.get(str(key)) is None:
+                section[str(key)] = {}
+                self.places.setdefault(path[:length], place)
+            section = section[str(key)]
+        section[str(path[-1])] = value
+        self.places[path] = place
+
+    def take(self, path: KeyPath) -> tuple[Any, Place]:
+        """Remove the value at `path` and return it with its place."""
+        taken = self.get(path[:-1]).pop(path[-1]), self.place(path)
+        self._forget(path)
+        return taken
+
+    def sections(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The top-level mappings by name."""
+        for key, value in self.data.items():
+            if isinstance(value, dict):
+                yield key, value
+
+    def _forget(self, path: KeyPath) -> None:
+        for known in [known for known in self.places if known[: len(path)] == path]:
+            del self.places[known]

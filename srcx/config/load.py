@@ -1,0 +1,96 @@
+"""From an option file to checked, frozen options; every mistake is found before anything else happens."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from os import PathLike
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from srcx.config.checks import cross_problems
+from srcx.config.document import Document
+from srcx.config.old_words import modernise
+from srcx.config.overrides import apply_overrides
+from srcx.config.parts import Parts, named_parts
+from srcx.config.problems import Problem, schema_problems
+from srcx.config.schema import Options
+from srcx.config.yaml_reader import read_file
+from srcx.errors import OptionsError
+
+__all__ = ["load_options"]
+
+
+def load_options(
+    path: str | PathLike[str], *, overrides: Iterable[str] = (), parts: Parts | None = None
+) -> Options:
+    """Read an option file of BasicSR's dialect.
+
+    Args:
+        path: The file.
+        overrides: Changes from the command line, each `key:sub=value`.
+        parts: Who knows networks, losses ... by name; None leaves their names and arguments unchecked.
+
+    Returns:
+        The options, which know where each was written.
+
+    Raises:
+        OptionsError: the file cannot be read or is wrong; holds every mistake with its line.
+    """
+    document = read_file(Path(path))
+    refused = apply_overrides(document, overrides)
+    modernise(document)
+    options, problems = _validate(document)
+    if parts is not None:
+        problems += _part_problems(document, parts)
+    lines = _in_order(problems, document) + refused
+    if lines or options is None:
+        raise OptionsError(lines)
+    return options.written_in(document)
+
+
+def _validate(document: Document) -> tuple[Options | None, list[Problem]]:
+    """The options as far as they can be understood, and what is wrong with them."""
+    options: Options | None
+    problems: list[Problem] = []
+    try:
+        options = Options.model_validate(document.data)
+    except ValidationError as error:
+        problems = schema_problems(error)
+        options = _without_wrong_values(document, problems)
+    if options is not None:
+        wrong = {problem.path for problem in problems}
+        problems += [new for new in cross_problems(options) if not _inside(new, wrong)]
+    return options, problems
+
+
+def _without_wrong_values(document: Document, problems: list[Problem]) -> Options | None:
+    """The options with wrong values left out, so that what depends on the others can be checked too."""
+    rest = Document(document.file, deepcopy(document.data))
+    for problem in problems:
+        if isinstance(problem.path[-1], str) and problem.path[-1] in (rest.get(problem.path[:-1]) or {}):
+            rest.take(problem.path)
+    try:
+        return Options.model_validate(rest.data)
+    except ValidationError:
+        return None
+
+
+def _inside(problem: Problem, wrong: set[tuple[str | int, ...]]) -> bool:
+    """Whether the problem may only be the echo of a wrong value that was left out."""
+    return any(
+        problem.path[: len(path)] == path or path[: len(problem.path)] == problem.path for path in wrong
+    )
+
+
+def _part_problems(document: Document, parts: Parts) -> list[Problem]:
+    found = []
+    for path, kind, type_name, args in named_parts(document):
+        own_key = () if kind == "model" else ("type",)
+        for name, message in parts.problems(kind, type_name, args):
+            found.append(Problem((*path, name) if name is not None else (*path, *own_key), message))
+    return found
+
+
+def _in_order(problems: list[Problem], document: Document) -> list[str]:
+    ordered = sorted(problems, key=lambda problem: problem.place(document).line)
+    return list(dict.fromkeys(problem.line(document) for problem in ordered))

@@ -1,0 +1,31 @@
+"""Spellings some of BasicSR's files still use, moved to the place where the schema has them."""
+
+from srcx.config.document import Document
+
+__all__ = ["modernise"]
+
+MOVED = {("save_img",): ("val", "save_img"), ("suffix",): ("val", "suffix")}
+"""BasicSR's test_RCAN.yml keeps these at the top of the file."""
+
+FORKS_CLIP_NORM = 0.01
+"""What `use_grad_clip: true` means in the forks of BasicSR that have it (Restormer, NAFNet)."""
+
+
+def modernise(document: Document) -> None:
+    """Rewrite the old spellings in `document`; what is given in the new place as well wins and stays."""
+    for old, new in MOVED.items():
+        if old[0] in document.data and isinstance(document.data.get(new[0], {}), dict):
+            value, place = document.take(old)
+            if document.get(new) is None:
+                document.put(new, value, place)
+    if "crop_border" in document.data and document.data["crop_border"] is None:
+        document.take(("crop_border",))
+    _clip(document)
+
+
+def _clip(document: Document) -> None:
+    train = document.data.get("train")
+    if isinstance(train, dict) and isinstance(train.get("use_grad_clip"), bool):
+        wanted, place = document.take(("train", "use_grad_clip"))
+        if wanted and train.get("grad_clip") is None:
+            document.put(("train", "grad_clip"), FORKS_CLIP_NORM, place)

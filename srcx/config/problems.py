@@ -1,0 +1,137 @@
+"""What is wrong with an option file, in words: the place, the option, what was expected and what came."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from srcx.config.document import Document, KeyPath, Place, dotted
+from srcx.config.schema import Options, Section, TrainOptions
+
+__all__ = ["Problem", "schema_problems"]
+
+USUAL_TERMS = ("pixel_opt", "perceptual_opt", "gan_opt", "contextual_opt", "low_frequency_opt")
+"""Names of loss terms; any other `<name>_opt` will do, these only help with misspelt ones."""
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "model_type": "a section of 'key: value' lines",
+    "model_attributes_type": "a section of 'key: value' lines",
+    "dict_type": "a section of 'key: value' lines",
+    "tuple_type": "a list",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge} on",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
+    "literal_error": "one of {expected}",
+    "expected": "{expected}",
+}
+
+
+class Problem(NamedTuple):
+    """One mistake: the option, and what is wrong with it."""
+
+    path: KeyPath
+    message: str
+
+    def place(self, document: Document) -> Place:
+        return document.place(self.path)
+
+    def line(self, document: Document) -> str:
+        """The mistake as the user reads it."""
+        return f"{self.place(document)}: {dotted(self.path)}: {self.message}"
+
+
+def schema_problems(error: ValidationError) -> list[Problem]:
+    """Every mistake pydantic found, in srcx's words."""
+    return [_problem(details) for details in error.errors(include_url=False)]
+
+
+def _problem(details: ErrorDetails) -> Problem:
+    path = _as_written(details["loc"])
+    return Problem(path, _message(details, path))
+
+
+def _message(details: ErrorDetails, path: KeyPath) -> str:
+    kind, came = details["type"], details["input"]
+    if kind == "missing":
+        return "this option is needed and missing"
+    if kind == "extra_forbidden":
+        return _unknown(str(path[-1]), _section_at(details["loc"][:-1]))
+    expected = EXPECTED[kind].format(**details.get("ctx", {}))
+    hint = "; put it in quotes" if kind == "string_type" and isinstance(came, int | float) else ""
+    return f"expected {expected}, got {shown(came)}{hint or _near_choice(details)}"
+
+
+def _unknown(key: str, section: type[Section]) -> str:
+    near = get_close_matches(key, _keys(section), n=1)
+    if near:
+        return f"unknown option; did you mean '{near[0]}'?"
+    homes = [name for name, other in _all_sections("", Options) if key in _keys(other)]
+    if homes:
+        return f"unknown option here; it belongs under {' or '.join(homes) or 'the top of the file'}"
+    return f"unknown option; known here: {', '.join(_keys(section))}"
+
+
+def _near_choice(details: ErrorDetails) -> str:
+    """For a misspelt word out of a few, the one that was meant."""
+    if details["type"] != "literal_error" or not isinstance(details["input"], str):
+        return ""
+    choices = [choice for choice in details["ctx"]["expected"].split("'") if choice.isidentifier()]
+    near = get_close_matches(details["input"], choices, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def shown(value: Any) -> str:
+    """A value as the file would write it, short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "a section" if value else "an empty section"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _as_written(loc: tuple[int | str, ...]) -> KeyPath:
+    """The path in the file: the schema keeps losses and val sets in groups of their own."""
+    if loc[:2] == ("train", "losses") and len(loc) > 2:
+        return ("train", f"{loc[2]}_opt", *loc[3:])
+    if loc[:1] == ("datasets",) and len(loc) > 2 and loc[1] in ("val", "test"):
+        return ("datasets", *loc[2:])
+    return loc
+
+
+def _section_at(loc: tuple[int | str, ...]) -> type[Section]:
+    """The schema class of the section at `loc`."""
+    section: type[Section] = Options
+    for key in loc:
+        field = section.model_fields.get(str(key))
+        if field is not None:
+            section = _section_in(field.annotation) or section
+    return section
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section class inside an annotation such as `dict[str, LossTerm] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+
+
+def _keys(section: type[Section]) -> list[str]:
+    keys = [name for name in section.model_fields if (section, name) != (TrainOptions, "losses")]
+    return keys + list(USUAL_TERMS) if section is TrainOptions else keys
+
+
+def _all_sections(name: str, section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    yield name, section
+    for key, field in section.model_fields.items():
+        inner = _section_in(field.annotation)
+        if inner is not None:
+            yield from _all_sections(f"{name}.{key}".removeprefix("."), inner)

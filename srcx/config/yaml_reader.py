@@ -1,0 +1,244 @@
+"""Option files as plain values with line numbers: YAML 1.2, nothing but data, nothing ever run."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from srcx.config.document import Document, KeyPath, Place
+from srcx.errors import OptionsError
+
+__all__ = ["read_file", "read_value"]
+
+MAX_BYTES = 256 * 1024
+"""Largest option file read; BasicSR's are 3 KB."""
+MAX_VALUES = 20_000
+"""Most values a file may hold once its aliases are written out."""
+MAX_DEPTH = 30
+"""Deepest nesting; BasicSR's files need 4."""
+
+_TAG = "tag:yaml.org,2002:"
+_TEXT_TAGS = ("str", "timestamp", "value")
+
+
+def read_file(path: Path) -> Document:
+    """Read an option file.
+
+    Raises:
+        OptionsError: it cannot be read, is not YAML, or holds more than plain values; each mistake with its line.
+    """
+    text = _read_text(path)
+    document = Document(str(path), {})
+    value = _Reader(str(path), document.places).read(text)
+    if not isinstance(value, dict):
+        what = "is empty" if value is None else "does not hold 'key: value' lines"
+        raise OptionsError(f"{path}:1: this option file {what}; start from one under options/")
+    document.data = value
+    return document
+
+
+def read_value(text: str) -> Any:
+    """Read one value of the command line as it would be read in a file.
+
+    Raises:
+        OptionsError: it is not a YAML value.
+
+    Example:
+        >>> read_value("[0.9, 0.99]"), read_value("1e-4"), read_value("~")
+        ([0.9, 0.99], 0.0001, None)
+        >>> read_value("__import__('os')")
+        "__import__('os')"
+    """
+    return _Reader("--force_yml", {}).read(text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise OptionsError(f"{path}: cannot read this option file: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL character in the name
+        raise OptionsError(f"{str(path)!r}: cannot read this option file: {error}") from error
+    if len(raw) > MAX_BYTES:
+        raise OptionsError(f"{path}: larger than {MAX_BYTES // 1024} KiB, so not an option file")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise OptionsError(f"{path}:{line}: not UTF-8 text, so not an option file") from error
+    if "\0" in text:
+        raise OptionsError(f"{path}: a binary file, not an option file")
+    return text
+
+
+class _Reader:
+    """One reading: the source's name, the places filled in, and the mistakes met on the way."""
+
+    def __init__(self, source: str, places: dict[KeyPath, Place]) -> None:
+        self.source = source
+        self.places = places
+        self.problems: list[tuple[int, str]] = []
+        self.values = 0
+        self.depth = 0
+
+    def read(self, text: str) -> Any:
+        root = self._compose(text)
+        value = None if root is None else self._value(root, ())
+        if self.problems:
+            raise OptionsError([self._at(line, said) for line, said in sorted(set(self.problems))])
+        return value
+
+    def _compose(self, text: str) -> Node | None:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.max_depth = MAX_DEPTH
+        yaml.composer.warn_double_anchors = False
+        try:
+            return yaml.compose(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = 1 if mark is None else mark.line + 1
+            raise OptionsError(self._at(line, _plainly(error))) from error
+        except (YAMLError, ValueError) as error:
+            # Characters YAML forbids, and directives ruamel cannot read, come without a line.
+            first = str(error).strip().splitlines()[0]
+            raise OptionsError(self._at(1, f"not valid YAML: {first}")) from error
+
+    def _at(self, line: int, said: str) -> str:
+        return f"{self.source}: {said}" if self.source == "--force_yml" else f"{self.source}:{line}: {said}"
+
+    def _wrong(self, node: Node, said: str) -> None:
+        self.problems.append((node.start_mark.line + 1, said))
+
+    def _value(self, node: Node, path: KeyPath) -> Any:
+        """The value of one node; aliases are written out, so what they cost is counted here."""
+        self.values += 1
+        self.depth += 1
+        if self.values > MAX_VALUES or self.depth > MAX_DEPTH:
+            said = "aliases that repeat too many values, or themselves"
+            raise OptionsError(self._at(node.start_mark.line + 1, said))
+        value = self._plain(node, path)
+        self.depth -= 1
+        return value
+
+    def _plain(self, node: Node, path: KeyPath) -> Any:
+        tag = str(node.tag).removeprefix(_TAG)
+        if isinstance(node, MappingNode) and tag == "map":
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode) and tag == "seq":
+            return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
+        if isinstance(node, ScalarNode) and tag in _SCALARS:
+            return self._scalar(node, tag)
+        self._wrong(node, f"the tag {_shown_tag(node)} is not allowed: option files hold plain values")
+        return None
+
+    def _item(self, node: Node, path: KeyPath) -> Any:
+        self.places[path] = Place(node.start_mark.line + 1, self.source)
+        return self._value(node, path)
+
+    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+        """A section: what `<<` brings in first, then its own keys over it."""
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if _is_merge(key_node):
+                result = self._merged(value_node, path) | result
+        first_lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            key = None if _is_merge(key_node) else self._key(key_node, first_lines)
+            if key is not None:
+                self.places[(*path, key)] = Place(first_lines[key], self.source)
+                result[key] = self._value(value_node, (*path, key))
+        return result
+
+    def _merged(self, node: Node, path: KeyPath) -> dict[str, Any]:
+        """The values of `<<: *anchor` or `<<: [*anchor, *other]`; earlier anchors win."""
+        result: dict[str, Any] = {}
+        for source in node.value if isinstance(node, SequenceNode) else [node]:
+            if not isinstance(source, MappingNode):
+                self._wrong(node, "'<<' takes an alias of a section, or a list of them")
+                return {}
+            result = self._value(source, path) | result
+        return result
+
+    def _key(self, node: Node, first_lines: dict[str, int]) -> str | None:
+        """The key if it is text and new; its line is noted in `first_lines`."""
+        line = node.start_mark.line + 1
+        if not (isinstance(node, ScalarNode) and str(node.tag).removeprefix(_TAG) in _TEXT_TAGS):
+            shown = _short(node.value) if isinstance(node, ScalarNode) else "a list or section"
+            self._wrong(node, f"a key must be text, not {shown}; put it in quotes")
+            return None
+        key = str(node.value)
+        if key in first_lines:
+            self._wrong(node, f"'{_short(key)}' is given twice; the first stands in line {first_lines[key]}")
+            return None
+        first_lines[key] = line
+        return key
+
+    def _scalar(self, node: ScalarNode, tag: str) -> Any:
+        text = str(node.value)
+        try:
+            return _SCALARS[tag](text)
+        except ValueError:
+            self._wrong(node, f"'{_short(text)}' cannot be read as !!{tag}")
+            return None
+
+
+def _is_merge(node: Node) -> bool:
+    return str(node.tag) == f"{_TAG}merge"
+
+
+def _plainly(error: MarkedYAMLError) -> str:
+    problem = str(error.problem or error.context or "cannot be read").strip().splitlines()[0]
+    if "'\\t'" in problem:
+        return "a tab where spaces are needed; YAML indents with spaces only"
+    if "single document" in str(error.context):
+        return "a second '---' document; an option file holds one"
+    if "maximum depth" in problem:
+        return f"nested deeper than {MAX_DEPTH} levels"
+    return f"not valid YAML: {problem}"
+
+
+def _shown_tag(node: Node) -> str:
+    tag = str(node.tag)
+    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _null(text: str) -> None:
+    if text.lower() not in ("", "~", "null"):
+        raise ValueError(text)
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _int(text: str) -> int:
+    digits = text.replace("_", "").lower()
+    bare = digits.lstrip("+-")
+    base = {"0x": 16, "0o": 8, "0b": 2}.get(bare[:2], 10)
+    return int(digits, base)
+
+
+def _float(text: str) -> float:
+    digits = text.replace("_", "").lower()
+    named = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+    return named[digits] if digits in named else float(digits)
+
+
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(_TEXT_TAGS, str),
+    "null": _null,
+    "bool": _bool,
+    "int": _int,
+    "float": _float,
+}
