@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.archs.layers import Upscale, scale_kaiming_normal, shuffle_factors
+from srcx.archs.subpixel_conv import SubPixelConv
 
 __all__ = ["MSRResNet"]
 
@@ -47,12 +48,13 @@ class MSRResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.upscale = upscale
-        self.factors = shuffle_factors("MSRResNet", upscale)
+        factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
-        upconvs = [nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1) for factor in self.factors]
-        for stage, conv in enumerate(upconvs, start=1):
-            self.add_module(f"upconv{stage}", conv)
+        upconvs = [SubPixelConv(num_feat, num_feat, factor) for factor in factors]
+        self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
+        for name, conv in zip(self.upconvs, upconvs, strict=True):
+            self.add_module(name, conv)
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         # BasicSR's order of drawing: the same seed gives the same weights.
@@ -60,9 +62,8 @@ class MSRResNet(nn.Module):
 
     def forward(self, lq: Tensor) -> Tensor:
         features = self.body(leaky(self.conv_first(lq)))
-        for stage, factor in enumerate(self.factors, start=1):
-            conv = self.get_submodule(f"upconv{stage}")
-            features = functional.pixel_shuffle(leaky(conv(features)), factor)
+        for name in self.upconvs:
+            features = leaky(self.get_submodule(name)(features))
         detail = self.conv_last(leaky(self.conv_hr(features)))
         base = functional.interpolate(lq, scale_factor=self.upscale, mode="bilinear", align_corners=False)
         return detail + base
@@ -82,5 +83,5 @@ class ResidualBlock(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU in place, slope 0.1."""
-    return functional.leaky_relu(x, negative_slope=0.1, inplace=True)
+    """Leaky ReLU, slope 0.1; not in place, which autograd pays for dearly on a shuffled view."""
+    return functional.leaky_relu(x, negative_slope=0.1)

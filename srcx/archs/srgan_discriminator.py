@@ -66,7 +66,7 @@ class SRGANDiscriminator(nn.Module):
         if pictures.shape[-2:] != (self.input_size, self.input_size):
             raise ImageError(
                 f"SRGANDiscriminator: made for pictures of {self.input_size} x {self.input_size} pixels, got "
-                f"shape {tuple(pictures.shape)}; set input_size of network_d to the gt_size of the training set"
+                f"shape {tuple(pictures.shape)}; set input_size of network_d to gt_size of the training set"
             )
         return self.head(self.features(pictures))
 

@@ -5,6 +5,7 @@ from itertools import chain
 from torch import Tensor, nn
 
 from srcx.archs.layers import Upscale, shuffle_factors
+from srcx.archs.subpixel_conv import SubPixelConv
 
 __all__ = ["SRResNet"]
 
@@ -53,10 +54,7 @@ class SRResNet(nn.Module):
             nn.Conv2d(num_feat, num_feat, 3, padding=1, bias=False),
             nn.BatchNorm2d(num_feat),
         )
-        stages = (
-            (nn.Conv2d(num_feat, num_feat * factor**2, 3, padding=1), nn.PixelShuffle(factor), nn.PReLU())
-            for factor in factors
-        )
+        stages = ((SubPixelConv(num_feat, num_feat, factor), nn.PReLU()) for factor in factors)
         self.upsample = nn.Sequential(*chain.from_iterable(stages))
         self.tail = nn.Conv2d(num_feat, num_out_ch, 9, padding=4)
 
