@@ -19,7 +19,8 @@ def cross_problems(options: Options) -> Iterator[Problem]:
     if options.train is not None:
         yield from _optimizers(options.train)
         yield from _scheduler(options.train)
-        yield from _terms(options, options.train)
+        yield from _adversary(options, options.train)
+        yield from _terms(options.train)
 
 
 def _phases(options: Options) -> Iterator[Problem]:
@@ -121,28 +122,20 @@ def _weights(scheduler: Scheduler, name: str, starts: tuple[int, ...]) -> Iterat
         yield Problem(("train", "scheduler", "restart_weights"), said)
 
 
-def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
-    if options.model_type in GAN_MODELS:
-        yield from _adversarial(options, train)
-    else:
-        yield from _no_adversary(options, train)
+def _terms(train: TrainOptions) -> Iterator[Problem]:
     if not train.losses:
         yield Problem(("train",), "no loss term; give at least one, such as pixel_opt: {type: L1Loss}")
 
 
-def _adversarial(options: Options, train: TrainOptions) -> Iterator[Problem]:
-    needed = {
+def _adversary(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    """A GAN model has a discriminator, its optimizer and its loss; other models have none of them."""
+    pieces = {
         ("network_d",): options.network_d,
         ("train", "optim_d"): train.optim_d,
         ("train", "gan_opt"): train.losses.get("gan"),
     }
-    for path, value in needed.items():
-        if value is None:
-            yield Problem(path, f"{options.model_type} needs this option and it is missing")
-
-
-def _no_adversary(options: Options, train: TrainOptions) -> Iterator[Problem]:
-    if "gan" in train.losses:
-        yield Problem(
-            ("train", "gan_opt"), f"{options.model_type} has no discriminator; use model_type SRGANModel"
-        )
+    adversarial = options.model_type in GAN_MODELS
+    said = "needs this option and it is missing" if adversarial else "has no discriminator; remove this"
+    for path, piece in pieces.items():
+        if (piece is not None) != adversarial:
+            yield Problem(path, f"{options.model_type} {said}")

@@ -1,6 +1,5 @@
 """What an option file said and where: plain values, and the line of each."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,12 +85,6 @@ class Document:
         taken = self.get(path[:-1]).pop(path[-1]), self.place(path)
         self._forget(path)
         return taken
-
-    def sections(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The top-level mappings by name."""
-        for key, value in self.data.items():
-            if isinstance(value, dict):
-                yield key, value
 
     def _forget(self, path: KeyPath) -> None:
         for known in [known for known in self.places if known[: len(path)] == path]:

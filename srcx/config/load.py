@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from srcx.config.checks import cross_problems
-from srcx.config.document import Document
+from srcx.config.document import Document, KeyPath
 from srcx.config.old_words import modernise
 from srcx.config.overrides import apply_overrides
 from srcx.config.parts import Parts, named_parts
@@ -67,15 +67,23 @@ def _without_wrong_values(document: Document, problems: list[Problem]) -> Option
     """The options with wrong values left out, so that what depends on the others can be checked too."""
     rest = Document(document.file, deepcopy(document.data))
     for problem in problems:
-        if isinstance(problem.path[-1], str) and problem.path[-1] in (rest.get(problem.path[:-1]) or {}):
-            rest.take(problem.path)
+        path = _whole_value(problem.path)
+        section = rest.get(path[:-1])
+        if isinstance(section, dict) and path[-1] in section:
+            rest.take(path)
     try:
         return Options.model_validate(rest.data)
     except ValidationError:
         return None
 
 
-def _inside(problem: Problem, wrong: set[tuple[str | int, ...]]) -> bool:
+def _whole_value(path: KeyPath) -> KeyPath:
+    """The option a list item belongs to."""
+    items = [length for length, key in enumerate(path) if isinstance(key, int)]
+    return path[: items[0]] if items else path
+
+
+def _inside(problem: Problem, wrong: set[KeyPath]) -> bool:
     """Whether the problem may only be the echo of a wrong value that was left out."""
     return any(
         problem.path[: len(path)] == path or path[: len(problem.path)] == problem.path for path in wrong

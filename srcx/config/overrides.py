@@ -32,7 +32,7 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
     path = tuple(key.strip() for key in keys.split(":"))
     if not equals or not all(path) or not text.strip():
         raise OptionsError(f"--force_yml: '{override}' is not key=value; write train:ema_decay=0.999")
-    return path, None if text.strip().lower() == "none" else read_value(text)
+    return path, None if text.strip().lower() == "none" else read_value(text, f"--force_yml: {override}")
 
 
 def _check_parents(document: Document, override: str, path: tuple[str, ...]) -> None:

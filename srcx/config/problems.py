@@ -65,17 +65,34 @@ def _message(details: ErrorDetails, path: KeyPath) -> str:
     if kind == "extra_forbidden":
         return _unknown(str(path[-1]), _section_at(details["loc"][:-1]))
     expected = EXPECTED[kind].format(**details.get("ctx", {}))
-    hint = "; put it in quotes" if kind == "string_type" and isinstance(came, int | float) else ""
-    return f"expected {expected}, got {shown(came)}{hint or _near_choice(details)}"
+    return f"expected {expected}, got {shown(came)}{_quotes(kind, came) or _near_choice(details)}"
+
+
+def _quotes(kind: str, came: Any) -> str:
+    """Quotes make the difference between text and numbers, so they are the usual slip."""
+    if kind == "string_type" and isinstance(came, int | float):
+        return "; put it in quotes"
+    if not isinstance(came, str):
+        return ""
+    plain = came.lower() in ("true", "false") if kind == "bool_type" else _reads_as_number(came)
+    return "; write it without quotes" if plain and kind in ("int_type", "float_type", "bool_type") else ""
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown(key: str, section: type[Section]) -> str:
+    homes = [name for name, other in _all_sections("", Options) if key in _keys(other)]
+    if homes:
+        return f"unknown option here; it belongs {' or '.join(homes)}"
     near = get_close_matches(key, _keys(section), n=1)
     if near:
         return f"unknown option; did you mean '{near[0]}'?"
-    homes = [name for name, other in _all_sections("", Options) if key in _keys(other)]
-    if homes:
-        return f"unknown option here; it belongs under {' or '.join(homes) or 'the top of the file'}"
     return f"unknown option; known here: {', '.join(_keys(section))}"
 
 
@@ -130,7 +147,8 @@ def _keys(section: type[Section]) -> list[str]:
 
 
 def _all_sections(name: str, section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
-    yield name, section
+    """Every section of the schema, with where it stands in words."""
+    yield f"under '{name}'" if name else "at the top of the file", section
     for key, field in section.model_fields.items():
         inner = _section_in(field.annotation)
         if inner is not None:

@@ -29,7 +29,7 @@ def read_file(path: Path) -> Document:
     """Read an option file.
 
     Raises:
-        OptionsError: it cannot be read, is not YAML, or holds more than plain values; each mistake with its line.
+        OptionsError: it cannot be read, is not YAML, or holds more than plain values; says each line.
     """
     text = _read_text(path)
     document = Document(str(path), {})
@@ -41,8 +41,12 @@ def read_file(path: Path) -> Document:
     return document
 
 
-def read_value(text: str) -> Any:
+def read_value(text: str, source: str = "--force_yml") -> Any:
     """Read one value of the command line as it would be read in a file.
+
+    Args:
+        text: The value.
+        source: What messages name as its place.
 
     Raises:
         OptionsError: it is not a YAML value.
@@ -53,7 +57,7 @@ def read_value(text: str) -> Any:
         >>> read_value("__import__('os')")
         "__import__('os')"
     """
-    return _Reader("--force_yml", {}).read(text)
+    return _Reader(source, {}, numbered=False).read(text)
 
 
 def _read_text(path: Path) -> str:
@@ -79,9 +83,10 @@ def _read_text(path: Path) -> str:
 class _Reader:
     """One reading: the source's name, the places filled in, and the mistakes met on the way."""
 
-    def __init__(self, source: str, places: dict[KeyPath, Place]) -> None:
+    def __init__(self, source: str, places: dict[KeyPath, Place], *, numbered: bool = True) -> None:
         self.source = source
         self.places = places
+        self.numbered = numbered
         self.problems: list[tuple[int, str]] = []
         self.values = 0
         self.depth = 0
@@ -109,7 +114,7 @@ class _Reader:
             raise OptionsError(self._at(1, f"not valid YAML: {first}")) from error
 
     def _at(self, line: int, said: str) -> str:
-        return f"{self.source}: {said}" if self.source == "--force_yml" else f"{self.source}:{line}: {said}"
+        return f"{self.source}:{line}: {said}" if self.numbered else f"{self.source}: {said}"
 
     def _wrong(self, node: Node, said: str) -> None:
         self.problems.append((node.start_mark.line + 1, said))
@@ -211,6 +216,11 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def _text(text: str) -> str:
+    text.encode()  # half of a surrogate pair, written as an escape, is no text: a ValueError
+    return text
+
+
 def _null(text: str) -> None:
     if text.lower() not in ("", "~", "null"):
         raise ValueError(text)
@@ -236,7 +246,7 @@ def _float(text: str) -> float:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(_TEXT_TAGS, str),
+    **dict.fromkeys(_TEXT_TAGS, _text),
     "null": _null,
     "bool": _bool,
     "int": _int,
