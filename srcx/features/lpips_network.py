@@ -42,7 +42,9 @@ def lpips_network(net: str = "alex") -> nn.Module:
         the backbones by itself, from one place and without a digest.
     """
     if net not in BACKBONES:
-        raise OptionsError(f"lpips: expected one of {', '.join(BACKBONES)} as net, got {net!r}; name one of them")
+        raise OptionsError(
+            f"lpips: expected one of {', '.join(BACKBONES)} as net, got {net!r}; name one of them"
+        )
     path = find_weights(BACKBONES[net]).resolve()
     network = _made.get((net, path))
     if network is None:
@@ -52,8 +54,10 @@ def lpips_network(net: str = "alex") -> nn.Module:
 
 def _make(net: str, backbone: dict[str, Tensor]) -> nn.Module:
     network = _empty_network(net)
-    state = dict(network.scaling_layer.state_dict(prefix="scaling_layer."))
-    for name in network.net.state_dict():  # slice2.3.weight is the features.3.weight of torchvision
+    state = dict(network.get_submodule("scaling_layer").state_dict(prefix="scaling_layer."))
+    for name in network.get_submodule(
+        "net"
+    ).state_dict():  # slice2.3.weight is the features.3.weight of torchvision
         state[f"net.{name}"] = backbone[f"features.{name.split('.', 1)[1]}"]
     for name, weight in _linear_layers(net).items():
         state[name] = state[name.replace("lin", "lins.", 1)] = weight
