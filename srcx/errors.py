@@ -9,7 +9,8 @@ SrcxError
 ├── WeightsError      weights of a fixed network or evaluator are not at hand
 ├── OutputError       a result cannot be written
 ├── BridgeError       BasicSR is asked for and cannot be had
-└── TrainingError     a run cannot go on: a loss is not finite, a rank died
+├── TrainingError     a run cannot go on: a loss is not finite, a rank died
+└── Interrupted       the user stopped the work; says what was kept and how to go on       (exit 130)
 """
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "ImageError",
+    "Interrupted",
     "OptionsError",
     "OutputError",
     "SrcxError",
@@ -74,3 +76,9 @@ class BridgeError(SrcxError):
 
 class TrainingError(SrcxError):
     """A run cannot go on."""
+
+
+class Interrupted(SrcxError):
+    """The user stopped the work; the text says what was kept and how to go on."""
+
+    exit_code = 130

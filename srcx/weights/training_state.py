@@ -1,4 +1,4 @@
-"""Training states on disk: tensors and plain values, followed by the sha256 of it all so that damage shows."""
+"""Training states on disk: tensors and plain values, then the sha256 of it all, so that damage shows."""
 
 import hashlib
 import io

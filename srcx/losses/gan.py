@@ -1,0 +1,53 @@
+"""The adversarial loss: what a discriminator's logits cost either side."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["GANLoss", "GanType"]
+
+GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
+
+
+class GANLoss(nn.Module):
+    """Adversarial loss on logits, for the generator (`is_disc=False`) or the discriminator.
+
+    Args:
+        gan_type: `vanilla` is the cross entropy of Goodfellow et al., arXiv:1406.2661, in its
+            non-saturating form; `lsgan` the square distance to the labels, arXiv:1611.04076; `wgan`
+            the bare mean, arXiv:1701.07875 (its weight clipping is left to the user); `wgan_softplus`
+            the logistic loss of StyleGAN2, arXiv:1912.04958; `hinge` that of arXiv:1705.02894.
+        real_label_val: Label of real pictures, for vanilla and lsgan.
+        fake_label_val: Label of generated pictures, for vanilla and lsgan.
+
+    Called with logits of any shape, whether they are wanted to look real, and
+    whether the discriminator asks; returns a scalar.
+
+    Example:
+        >>> GANLoss("hinge")(torch.tensor([2.0, 0.5]), True, is_disc=True)
+        tensor(0.2500)
+    """
+
+    def __init__(self, gan_type: GanType, real_label_val: float = 1.0, fake_label_val: float = 0.0) -> None:
+        super().__init__()
+        if gan_type not in get_args(GanType):
+            known = ", ".join(get_args(GanType))
+            raise ValueError(f"GANLoss: gan_type must be one of {known}; got {gan_type!r}")
+        self.gan_type = gan_type
+        self.labels = {True: real_label_val, False: fake_label_val}
+
+    def forward(self, logits: Tensor, target_is_real: bool, *, is_disc: bool = False) -> Tensor:
+        logits = logits.float()
+        signed = logits if target_is_real else -logits
+        if self.gan_type == "wgan" or (self.gan_type == "hinge" and not is_disc):
+            return -signed.mean()
+        if self.gan_type == "hinge":
+            return functional.relu(1 - signed).mean()
+        if self.gan_type == "wgan_softplus":
+            return functional.softplus(-signed).mean()
+        labels = torch.full_like(logits, self.labels[target_is_real])
+        if self.gan_type == "lsgan":
+            return functional.mse_loss(logits, labels)
+        return functional.binary_cross_entropy_with_logits(logits, labels)

@@ -1,0 +1,79 @@
+"""Losses that compare two pictures pixel by pixel: L1, L2 and Charbonnier."""
+
+import torch
+from torch import Tensor, nn
+
+from srcx.imaging.tensors import check_same_shape
+
+__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "charbonnier"]
+
+
+def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
+    """Square root of (sr - gt)² + eps, element by element: L1 far from zero, smooth at zero.
+
+    Args:
+        sr: Network output, RGB in [0, 1], shape (N, C, H, W).
+        gt: Ground truth, same shape and range as `sr`.
+        eps: Square of the width of the smooth zone, in pixel-value units squared.
+
+    Returns:
+        Tensor of the shape of `sr`, at least sqrt(eps).
+
+    Raises:
+        ImageError: the shapes differ.
+
+    References:
+        Lai et al., "Deep Laplacian Pyramid Networks for Fast and Accurate
+        Super-Resolution", CVPR 2017, arXiv:1704.03915.
+        Differs from the paper: one output, where the paper sums over the
+        levels of its pyramid; `eps` stands unsquared, as in BasicSR.
+
+    Example:
+        >>> charbonnier(torch.zeros(1), torch.zeros(1), eps=0.25)
+        tensor([0.5000])
+    """
+    check_same_shape("charbonnier", sr, gt)
+    return torch.sqrt((sr - gt) ** 2 + eps)
+
+
+class _PixelLoss(nn.Module):
+    """Reduces a picture of errors to one number; `reduction` is "mean" or "sum" (BasicSR's words)."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"{type(self).__name__}: reduction must be 'mean' or 'sum'; got {reduction!r}")
+        self.reduction = reduction
+
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_same_shape(type(self).__name__, sr, gt)
+        errors = self.errors(sr, gt)
+        return errors.mean() if self.reduction == "mean" else errors.sum()
+
+
+class L1Loss(_PixelLoss):
+    """Mean (or sum) of |sr - gt|; sr and gt are RGB in [0, 1], (N, C, H, W)."""
+
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return (sr - gt).abs()
+
+
+class MSELoss(_PixelLoss):
+    """Mean (or sum) of (sr - gt)²; sr and gt are RGB in [0, 1], (N, C, H, W)."""
+
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return (sr - gt) ** 2
+
+
+class CharbonnierLoss(_PixelLoss):
+    """Mean (or sum) of `charbonnier`; sr and gt are RGB in [0, 1], (N, C, H, W)."""
+
+    def __init__(self, reduction: str = "mean", eps: float = 1e-12) -> None:
+        super().__init__(reduction)
+        self.eps = eps
+
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return charbonnier(sr, gt, eps=self.eps)

@@ -1,0 +1,1 @@
+"""One training step each: what happens between a batch and the updated weights."""

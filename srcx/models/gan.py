@@ -1,0 +1,129 @@
+"""One training step of a generator against a discriminator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srcx.losses.gan import GANLoss
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.means import Means
+from srcx.models.sr import Learner, SRModel
+
+__all__ = ["ESRGANModel", "SRGANModel"]
+
+
+class SRGANModel(SRModel):
+    """Trains `net_g` on a sum of losses plus an adversarial one, and `net_d` to tell its output from gt.
+
+    Args:
+        generator: The generator with its optimizer and schedule.
+        discriminator: The discriminator with its own; gives logits of any shape.
+        losses: The other terms of the objective.
+        gan_loss: The adversarial loss.
+        gan_weight: Its weight for the generator; for the discriminator it is always 1.
+        net_d_iters: The generator learns every so many iterations.
+        net_d_init_iters: For so many iterations at the start only the discriminator learns.
+        **common: As for `SRModel`.
+
+    References:
+        Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+        Adversarial Network", CVPR 2017, arXiv:1609.04802; order and numbers as in BasicSR's SRGANModel.
+    """
+
+    def __init__(
+        self,
+        generator: Learner,
+        discriminator: Learner,
+        losses: WeightedSum,
+        gan_loss: GANLoss,
+        *,
+        gan_weight: float,
+        net_d_iters: int = 1,
+        net_d_init_iters: int = 0,
+        **common: Any,
+    ) -> None:
+        super().__init__(generator, losses, **common)
+        self._adopt("net_d", discriminator)
+        self.gan_loss, self.gan_weight = gan_loss, gan_weight
+        self.net_d_iters, self.net_d_init_iters = net_d_iters, net_d_init_iters
+
+    def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        means = Means(len(parts))
+        if self.iteration % self.net_d_iters == 0 and self.iteration > self.net_d_init_iters:
+            outputs = [self._teach_generator(lq, gt, len(parts), means) for lq, gt in parts]
+            self._update("net_g")
+        else:
+            with torch.no_grad():
+                outputs = [self.learners["net_g"].net(lq) for lq, _ in parts]
+        for sr, (_, gt) in zip(outputs, parts, strict=True):
+            self._teach_discriminator(sr, gt, len(parts), means)
+        self._update("net_d")
+        return means.values()
+
+    def _teach_generator(self, lq: Tensor, gt: Tensor, parts: int, means: Means) -> Tensor:
+        """Add this part's gradient to the generator; returns its output, detached."""
+        sr = self.learners["net_g"].net(lq)
+        total, terms = self.judge(sr, gt)
+        with _frozen(self.bare_nets["net_d"]):
+            terms["gan"] = self.gan_weight * self.generator_gan(sr, gt)
+            means.add(terms)
+            self._backward((total + terms["gan"]) / parts, terms)
+        return sr.detach()
+
+    def _teach_discriminator(self, sr: Tensor, gt: Tensor, parts: int, means: Means) -> None:
+        """Add this part's gradient to the discriminator, real pictures first."""
+        for side, logits, cost in self.discriminator_gan(sr, gt):
+            terms = {f"d_{side}": cost, f"out_d_{side}": logits.detach().mean()}
+            means.add(terms)
+            self._backward(cost / parts, terms)
+
+    def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:
+        """What the discriminator's opinion costs the generator."""
+        return self.gan_loss(self.learners["net_d"].net(sr), True)
+
+    def discriminator_gan(self, sr: Tensor, gt: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Yields (side, logits, cost) for real and then for fake pictures.
+
+        Each is learned from before the next is seen: batch statistics and memory stay those of one side.
+        """
+        for side, picture in (("real", gt), ("fake", sr)):
+            logits = self.learners["net_d"].net(picture)
+            yield side, logits, self.gan_loss(logits, side == "real", is_disc=True)
+
+
+class ESRGANModel(SRGANModel):
+    """SRGANModel with the relativistic average loss: real must look more real than fake does on average.
+
+    References:
+        Wang et al., "ESRGAN", ECCVW 2018, arXiv:1809.00219, after Jolicoeur-Martineau,
+        arXiv:1807.00734; order and numbers as in BasicSR's ESRGANModel.
+    """
+
+    def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:
+        judge = self.learners["net_d"].net
+        real, fake = judge(gt).detach(), judge(sr)
+        as_real = self.gan_loss(fake - real.mean(), True)
+        as_fake = self.gan_loss(real - fake.mean(), False)
+        return (as_real + as_fake) / 2
+
+    def discriminator_gan(self, sr: Tensor, gt: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+        judge = self.learners["net_d"].net
+        with torch.no_grad():
+            fake_mean = judge(sr).mean()
+        real = judge(gt)
+        yield "real", real, self.gan_loss(real - fake_mean, True, is_disc=True) / 2
+        fake = judge(sr)
+        yield "fake", fake, self.gan_loss(fake - real.detach().mean(), False, is_disc=True) / 2
+
+
+@contextmanager
+def _frozen(net: nn.Module) -> Iterator[None]:
+    """No gradients for the weights of `net` inside the block: the generator's step does not need them."""
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(True)

@@ -1,0 +1,26 @@
+"""Means of named values over the parts of a batch."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["Means"]
+
+
+class Means:
+    """Means of named values over the parts of a batch, read from the device once."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach()
+
+    def values(self) -> dict[str, float]:
+        if not self.sums:
+            return {}
+        means = (torch.stack([value.float() for value in self.sums.values()]) / self.parts).tolist()
+        return dict(zip(self.sums, means, strict=True))

@@ -1,0 +1,191 @@
+"""One training step of a generator alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from srcx.errors import TrainingError
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.means import Means
+from srcx.models.schedule import Schedule
+
+__all__ = ["Learner", "SRModel", "State"]
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network with what teaches it: its optimizer and learning-rate schedule."""
+
+    net: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+
+
+class SRModel:
+    """Trains `net_g` to lower a sum of losses of its output and the ground truth.
+
+    Args:
+        generator: The network with its optimizer and schedule.
+        losses: The objective, called with sr and gt.
+        accelerator: Device, precision and processes.
+        ema_decay: Decay of the averaged weights per iteration; 0 keeps none.
+        grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
+        accumulate: Parts a batch is cut into, whose gradients are averaged: the same step in less memory.
+        channels_last: Keep weights and pictures in channels-last order, which is faster nearly everywhere.
+
+    After BasicSR's SRModel, whose numbers it gives in fp32 (tests/bridge/test_trajectory.py).
+    """
+
+    def __init__(
+        self,
+        generator: Learner,
+        losses: WeightedSum,
+        *,
+        accelerator: Accelerator,
+        ema_decay: float = 0.0,
+        grad_clip: float | None = None,
+        accumulate: int = 1,
+        channels_last: bool = True,
+    ) -> None:
+        self.accelerator = accelerator
+        self.grad_clip, self.accumulate = grad_clip, accumulate
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.losses = losses.to(accelerator.device)
+        self.iteration = 0
+        self.learners: dict[str, Learner] = {}
+        self.bare_nets: dict[str, nn.Module] = {}
+        self._adopt("net_g", generator)
+        self.ema: AveragedModel | None = None
+        if ema_decay > 0:
+            self.ema = AveragedModel(self.bare_nets["net_g"], multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+            self.ema.update_parameters(self.bare_nets["net_g"])  # the average starts at the first weights
+
+    def step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Learn from one batch {"lq": (N, 3, H, W), "gt": (N, 3, sH, sW)}, RGB in [0, 1].
+
+        Returns:
+            The weighted loss terms by name.
+
+        Raises:
+            TrainingError: a term is not finite; the weights are left as they were.
+        """
+        self.iteration += 1
+        self._set_learning_rates()
+        terms = self._learn([self._on_device(part) for part in _cut(batch, self.accumulate)])
+        if self.ema is not None:
+            self.ema.update_parameters(self.bare_nets["net_g"])
+        return terms
+
+    @property
+    def eval_net(self) -> nn.Module:
+        """The network to judge and ship: the averaged weights where they are kept."""
+        return self.ema.module if self.ema is not None else self.bare_nets["net_g"]
+
+    @property
+    def learning_rate(self) -> float:
+        """The generator's learning rate in the last iteration."""
+        return float(self.learners["net_g"].optimizer.param_groups[0]["lr"])
+
+    def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]:
+        """Network name -> BasicSR's layout {"params": ..., "params_ema": ...}, to be saved for readers."""
+        weights = {name: {"params": net.state_dict()} for name, net in self.bare_nets.items()}
+        if self.ema is not None:
+            weights["net_g"]["params_ema"] = self.ema.module.state_dict()
+        return weights
+
+    def load_weights(self, name: str, params: Mapping[str, Tensor], *, strict: bool = True) -> None:
+        """Begin network `name` from `params`; the averaged weights begin there too."""
+        self.bare_nets[name].load_state_dict(dict(params), strict=strict)
+        if name == "net_g" and self.ema is not None:
+            self.ema.module.load_state_dict(self.bare_nets[name].state_dict())
+
+    def state(self) -> State:
+        """Everything the next step depends on, as tensors and plain values."""
+        return {
+            "iteration": self.iteration,
+            "nets": {name: net.state_dict() for name, net in self.bare_nets.items()},
+            "optimizers": {name: learner.optimizer.state_dict() for name, learner in self.learners.items()},
+            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on exactly where `state` was taken."""
+        self.iteration = state["iteration"]
+        for name, net in self.bare_nets.items():
+            net.load_state_dict(state["nets"][name])
+            self.learners[name].optimizer.load_state_dict(state["optimizers"][name])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        means = Means(len(parts))
+        for lq, gt in parts:
+            sr = self.learners["net_g"].net(lq)
+            total, terms = self.judge(sr, gt)
+            means.add(terms)
+            self._backward(total / len(parts), terms)
+        self._update("net_g")
+        return means.values()
+
+    def judge(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective, its fixed networks in the run's precision."""
+        with self.accelerator.autocast():
+            return self.losses(sr, gt)
+
+    def _adopt(self, name: str, learner: Learner) -> None:
+        """Move a network to its device and wrap it for its precision and processes."""
+        net = learner.net.to(memory_format=self.memory_format).to(self.accelerator.device)
+        self.bare_nets[name] = net
+        for group in learner.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        # accelerate replaces the forward of what it prepares; the shell keeps the network itself as it is.
+        wrapped, optimizer = self.accelerator.prepare(nn.Sequential(net), learner.optimizer)
+        self.learners[name] = Learner(wrapped, optimizer, learner.schedule)
+        wrapped.train()
+
+    def _on_device(self, part: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        lq, gt = (
+            part[key].to(self.accelerator.device, memory_format=self.memory_format, non_blocking=True)
+            for key in ("lq", "gt")
+        )
+        return lq, gt
+
+    def _set_learning_rates(self) -> None:
+        for learner in self.learners.values():
+            for group in learner.optimizer.param_groups:
+                group["lr"] = learner.schedule(group["initial_lr"], self.iteration - 1)
+
+    def _backward(self, total: Tensor, terms: Mapping[str, Tensor]) -> None:
+        if not torch.isfinite(total):
+            named = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
+            raise TrainingError(
+                f"iteration {self.iteration}: the loss is not finite ({named}); the run stops "
+                "and the last checkpoint is kept: lower the learning rate or that term's weight, "
+                "or set train.precision to fp32"
+            )
+        self.accelerator.backward(total)
+
+    def _update(self, name: str) -> None:
+        learner = self.learners[name]
+        if self.grad_clip is not None:
+            self.accelerator.clip_grad_norm_(learner.net.parameters(), self.grad_clip)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+
+
+def _cut(batch: Mapping[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
+    """Cut a batch into equal parts along its first axis."""
+    size = len(batch["lq"]) // parts
+    for start in range(0, size * parts, size):
+        yield {key: value[start : start + size] for key, value in batch.items()}

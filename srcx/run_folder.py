@@ -1,0 +1,276 @@
+"""The folder of a training run: checkpoints, metrics, logs, pictures, and how a run goes on from them.
+
+experiments/NAME/
+├── NAME.yml           the options the run was started with, resolved
+├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results
+├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best.pth (BasicSR's layout)
+├── training_states/   ITER.state: everything the next iteration depends on
+├── log/               what the terminal showed; tensorboard's event files
+└── visualization/     validation pictures
+"""
+
+import csv
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from srcx import random_state
+from srcx.atomic import atomic_path, make_folder
+from srcx.errors import CheckpointError, OutputError
+from srcx.pace import Pace
+from srcx.weights.checkpoint import save_state
+from srcx.weights.training_state import load_training_state, save_training_state
+
+__all__ = ["Progress", "RunFolder"]
+
+logger = logging.getLogger(__name__)
+
+METRICS_HEADER = ["iter", "set", "metric", "value"]
+
+
+class Trainable(Protocol):
+    """What a run folder needs of a model."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+    def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]: ...
+
+
+@dataclass
+class Progress:
+    """What a run remembers beside its model: loss sums since the last log line, best results so far."""
+
+    iteration: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+    best: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Count one iteration's loss terms."""
+        self.iteration += 1
+        self.summed += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take_means(self) -> dict[str, float]:
+        """The mean of each term since the last call."""
+        means = {name: total / self.summed for name, total in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        return means
+
+    def note_best(self, set_name: str, metric: str, value: float, *, higher_is_better: bool) -> bool:
+        """Keep `value` if it is the best of this metric on this set so far; tells whether it is."""
+        record = self.best.setdefault(set_name, {}).get(metric)
+        better = record is None or (value > record["value"] if higher_is_better else value < record["value"])
+        if better:
+            self.best[set_name][metric] = {"value": value, "iter": self.iteration}
+        return better
+
+
+class RunFolder:
+    """Keeps everything of one run under `root`.
+
+    Args:
+        root: experiments/NAME.
+        options_text: The resolved options, kept as NAME.yml.
+        keep_last: Checkpoints to keep; None keeps all.
+        tensorboard: Whether to write event files too.
+        writes: Whether this process is the one that writes; of several only the first is.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        options_text: str = "",
+        keep_last: int | None = None,
+        tensorboard: bool = False,
+        writes: bool = True,
+    ) -> None:
+        self.root, self.keep_last, self.writes = root, keep_last, writes
+        self.models, self.states, self.logs = root / "models", root / "training_states", root / "log"
+        self.metrics_file = root / "metrics.csv"
+        self._tensorboard: Any = None
+        if not writes:
+            return
+        for folder in (self.models, self.states, self.logs):
+            make_folder(folder)
+        with atomic_path(root / f"{root.name}.yml") as temporary:
+            temporary.write_text(options_text, encoding="utf-8")
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(self.logs))
+
+    def __enter__(self) -> "RunFolder":
+        """Begin to keep what is logged in log/ too."""
+        self._handler: logging.Handler = logging.NullHandler()
+        if self.writes:
+            name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
+            self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger("srcx").addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        logging.getLogger("srcx").removeHandler(self._handler)
+        self._handler.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    @staticmethod
+    def set_aside(root: Path) -> Path | None:
+        """Rename an older run of the same name, as BasicSR does, so that a new one never mixes with it.
+
+        Raises:
+            OutputError: the folder cannot be renamed.
+        """
+        if not root.is_dir() or not any(root.iterdir()):
+            return None
+        aside = root.with_name(f"{root.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+        try:
+            root.rename(aside)
+        except OSError as error:
+            raise OutputError(
+                f"{root}: an earlier run is here and cannot be renamed: {error.strerror}"
+            ) from error
+        return aside
+
+    @staticmethod
+    def saved_states(root: Path) -> list[Path]:
+        """The state files of the run at `root`, oldest first."""
+        states = [path for path in (root / "training_states").glob("*.state") if path.stem.isdigit()]
+        return sorted(states, key=lambda path: int(path.stem))
+
+    def save(self, model: Trainable, progress: Progress) -> None:
+        """Write a checkpoint: weights for readers, then the state to resume from; prune old ones."""
+        if not self.writes:
+            return
+        for name, weights in model.weights().items():
+            save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
+        state = {"model": model.state(), "progress": vars(progress), "random": random_state.take()}
+        save_training_state(self.states / f"{progress.iteration}.state", state)
+        if self.keep_last is not None:
+            self._prune(self.keep_last)
+
+    def save_weights(self, model: Trainable, label: str) -> None:
+        """Write the generator's weights as net_g_LABEL.pth."""
+        if self.writes:
+            save_state(self.models / f"net_g_{label}.pth", model.weights()["net_g"])
+
+    def resume(self, model: Trainable, path: Path | None = None) -> Progress | None:
+        """Bring `model` and the random states to where `path` was saved, or to the newest undamaged state.
+
+        Returns:
+            The run's progress, or None where there is no state and no `path`.
+
+        Raises:
+            CheckpointError: `path` is damaged, or no state of the folder is whole, or it does not fit.
+        """
+        candidates = [path] if path is not None else self.saved_states(self.root)[::-1]
+        damage: CheckpointError | None = None
+        for candidate in candidates:
+            try:
+                state = load_training_state(candidate)
+            except CheckpointError as error:
+                logger.warning("%s", error)
+                damage = damage or error
+                continue
+            return self._go_on(model, state, candidate)
+        if damage is not None:
+            raise damage
+        return None
+
+    def log_losses(self, progress: Progress, learning_rate: float, pace: Pace) -> None:
+        """Note the mean of each loss term since the last such line."""
+        means = progress.take_means()
+        self._log(progress.iteration, "train", {"lr": learning_rate, **means})
+        logger.info("%s, lr %.3g, %s", pace, learning_rate, _line(means))
+
+    def log_results(
+        self,
+        progress: Progress,
+        set_name: str,
+        results: Mapping[str, float],
+        higher_is_better: Mapping[str, bool],
+    ) -> bool:
+        """Note validation results; tells whether the set's first metric is the best so far."""
+        self._log(progress.iteration, set_name, results)
+        best = [
+            progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
+            for name, value in results.items()
+        ]
+        logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(results))
+        return bool(best) and best[0]
+
+    def picture_path(self, progress: Progress, set_name: str, name: str) -> Path:
+        """Where a validation picture goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
+        return self.root / "visualization" / set_name / f"{name}_{progress.iteration}.png"
+
+    def _log(self, iteration: int, set_name: str, values: Mapping[str, float]) -> None:
+        """Append to metrics.csv and to tensorboard."""
+        if not self.writes:
+            return
+        rows: list[list[object]] = [
+            [iteration, set_name, name, repr(value)] for name, value in values.items()
+        ]
+        if not self.metrics_file.exists():
+            rows.insert(0, list(METRICS_HEADER))
+        try:
+            with self.metrics_file.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+        except OSError as error:
+            raise OutputError(f"{self.metrics_file}: cannot be written: {error.strerror or error}") from error
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(f"{set_name}/{name}", value, iteration)
+
+    def _go_on(self, model: Trainable, state: dict[str, Any], path: Path) -> Progress:
+        try:
+            model.load_state(state["model"])
+            progress = Progress(**state["progress"])
+            random_state.restore(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CheckpointError(
+                f"{path}: this state does not fit the option file's networks and optimizers ({reason}); "
+                "resume with the option file the run was started with"
+            ) from error
+        if self.writes:
+            self._forget_after(progress.iteration)
+        logger.info("%s: going on after iteration %d", path, progress.iteration)
+        return progress
+
+    def _forget_after(self, iteration: int) -> None:
+        """Drop logged values after `iteration`, which will be logged again, and a line cut off in writing."""
+        if not self.metrics_file.exists():
+            return
+        with self.metrics_file.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)]
+        kept = [row for row in rows[1:] if int(row[0]) <= iteration]
+        with (
+            atomic_path(self.metrics_file) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows([METRICS_HEADER, *kept])
+
+    def _prune(self, keep: int) -> None:
+        """Delete all but the newest checkpoints; best and latest have names of their own and stay."""
+        for state in self.saved_states(self.root)[:-keep]:
+            state.unlink()
+            for weights in self.models.glob(f"net_?_{state.stem}.pth"):
+                weights.unlink()
+
+
+def _line(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,0 +1,118 @@
+"""Judging a network on pictures it did not learn from, during a run or after it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srcx.atomic import make_folder
+from srcx.errors import DataError
+from srcx.imaging.io import write_picture
+from srcx.imaging.tensors import to_image
+
+__all__ = ["Metric", "Pair", "ValidationSet", "super_resolve", "validate"]
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture to judge on; lq and gt are (1, 3, H, W) RGB in [0, 1], gt is None where there is none."""
+
+    name: str
+    lq: Tensor
+    gt: Tensor | None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric with its parameters fixed."""
+
+    function: Callable[..., float]
+    higher_is_better: bool
+    needs_gt: bool
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Pairs under a name, with the metrics to take of them."""
+
+    name: str
+    pairs: Iterable[Pair]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    @property
+    def higher_is_better(self) -> dict[str, bool]:
+        """For each metric, which way is better."""
+        return {name: metric.higher_is_better for name, metric in self.metrics.items()}
+
+
+def validate(
+    net: nn.Module, validation_set: ValidationSet, *, save_as: Callable[[str], Path] | None = None
+) -> dict[str, float]:
+    """The mean of each metric of the set over its pictures, in full precision.
+
+    Args:
+        net: A generator; it is left in the mode it came in.
+        validation_set: Pairs and metrics.
+        save_as: Where to write the picture of a pair's name; None writes none.
+
+    Returns:
+        Metric name -> mean over pictures.
+
+    Raises:
+        DataError: a metric needs the ground truth and the set has none.
+    """
+    values: dict[str, list[float]] = {name: [] for name in validation_set.metrics}
+    was_training = net.training
+    net.eval()
+    for pair in validation_set.pairs:
+        sr = to_image(super_resolve(net, pair.lq))
+        if save_as is not None:
+            path = save_as(pair.name)
+            make_folder(path.parent)
+            write_picture(path, sr)
+        for name, metric in validation_set.metrics.items():
+            values[name].append(_measure(metric, sr, pair, validation_set.name, name))
+    net.train(was_training)
+    return {name: fmean(of_pictures) for name, of_pictures in values.items()}
+
+
+def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
+    """Run `net` on whole pictures; window networks get mirrored borders up to a multiple of their window.
+
+    Args:
+        net: A generator in eval mode, with a `window_size` and `upscale` attribute if it works in windows.
+        lq: (N, 3, H, W), RGB in [0, 1], on any device.
+
+    Returns:
+        (N, 3, sH, sW) on the network's device.
+    """
+    device = next(net.parameters()).device
+    lq = lq.to(device, memory_format=torch.channels_last)
+    window = int(getattr(net, "window_size", 1))
+    height, width = lq.shape[-2:]
+    padding = (0, -width % window, 0, -height % window)
+    with torch.inference_mode():
+        if not any(padding):
+            return net(lq)
+        sr = net(functional.pad(lq, padding, mode="reflect"))
+    scale = sr.shape[-1] // (width + padding[1])
+    return sr[..., : height * scale, : width * scale]
+
+
+def _measure(metric: Metric, sr: Picture, pair: Pair, set_name: str, name: str) -> float:
+    if not metric.needs_gt:
+        return float(metric.function(sr))
+    if pair.gt is None:
+        raise DataError(
+            f"{set_name}: metric '{name}' compares with the ground truth, and {pair.name} has none; "
+            "give dataroot_gt or leave the metric out"
+        )
+    return float(metric.function(sr, to_image(pair.gt)))

@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from srcx.losses.gan import GANLoss
+
+LOGITS = torch.tensor([2.0, -1.0])
+
+
+def softplus(x):
+    return math.log1p(math.exp(x))
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "real", "is_disc", "expected"),
+    [
+        ("vanilla", True, False, (softplus(-2) + softplus(1)) / 2),
+        ("vanilla", False, True, (softplus(2) + softplus(-1)) / 2),
+        ("lsgan", True, True, (1 + 4) / 2),
+        ("lsgan", False, False, (4 + 1) / 2),
+        ("wgan", True, False, -0.5),
+        ("wgan", False, True, 0.5),
+        ("wgan_softplus", True, False, (softplus(-2) + softplus(1)) / 2),
+        ("wgan_softplus", False, True, (softplus(2) + softplus(-1)) / 2),
+        ("hinge", True, True, (0 + 2) / 2),
+        ("hinge", False, True, (3 + 0) / 2),
+        ("hinge", True, False, -0.5),
+    ],
+)
+def test_matches_the_formula_by_hand(gan_type, real, is_disc, expected):
+    assert_close(GANLoss(gan_type)(LOGITS, real, is_disc=is_disc), torch.tensor(expected))
+
+
+def test_labels_can_be_softened():
+    assert_close(GANLoss("lsgan", real_label_val=0.9)(torch.tensor([0.9]), True), torch.tensor(0.0))
+
+
+def test_half_precision_logits_are_judged_in_full():
+    assert GANLoss("vanilla")(LOGITS.bfloat16(), True).dtype == torch.float32
+
+
+def test_unknown_type_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"vanilla.*hinge.*'vanila'"):
+        GANLoss("vanila")

@@ -1,0 +1,112 @@
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from srcx.losses.gan import GANLoss
+from srcx.losses.pixel import L1Loss
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.gan import ESRGANModel, SRGANModel
+from srcx.models.schedule import multi_step
+from srcx.models.sr import Learner
+
+
+def learner(net, lr):
+    return Learner(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
+
+
+def gan_model(kind=SRGANModel, *, lr=0.1, **options):
+    AcceleratorState._reset_state()
+    net_g = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+    net_d = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(4 * 36, 1))
+    return kind(
+        learner(net_g, lr),
+        learner(net_d, lr),
+        WeightedSum({"pixel": (L1Loss(), 1.0)}),
+        GANLoss("vanilla"),
+        gan_weight=0.5,
+        accelerator=Accelerator(cpu=True),
+        **options,
+    )
+
+
+def batch():
+    lq = torch.rand(4, 3, 4, 4)
+    return {"lq": lq, "gt": torch.rand(4, 3, 8, 8)}
+
+
+def weights(model, name):
+    return torch.cat([p.detach().flatten().clone() for p in model.bare_nets[name].parameters()])
+
+
+def test_terms_are_those_of_the_definition():
+    model, data = gan_model(), batch()
+    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    with torch.no_grad():
+        sr = net_g(data["lq"])
+        fake, real = net_d(sr), net_d(data["gt"])
+        expected = {
+            "pixel": (sr - data["gt"]).abs().mean(),
+            "gan": 0.5 * cross_entropy(fake, torch.ones_like(fake)),
+            "d_real": cross_entropy(real, torch.ones_like(real)),
+            "out_d_real": real.mean(),
+            "d_fake": cross_entropy(fake, torch.zeros_like(fake)),
+            "out_d_fake": fake.mean(),
+        }
+    assert model.step(data) == {
+        name: pytest.approx(value.item(), abs=1e-6) for name, value in expected.items()
+    }
+
+
+def test_relativistic_terms_are_those_of_the_definition():
+    model, data = gan_model(ESRGANModel), batch()
+    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    with torch.no_grad():
+        sr = net_g(data["lq"])
+        fake, real = net_d(sr), net_d(data["gt"])
+        ones, zeros = torch.ones_like(fake), torch.zeros_like(fake)
+        gan = cross_entropy(fake - real.mean(), ones) + cross_entropy(real - fake.mean(), zeros)
+        d_real = cross_entropy(real - fake.mean(), ones) / 2
+    terms = model.step(data)
+    assert terms["gan"] == pytest.approx(0.5 * gan.item() / 2, abs=1e-6)
+    assert terms["d_real"] == pytest.approx(d_real.item(), abs=1e-6)
+
+
+def test_the_generators_step_does_not_move_the_discriminator_and_back():
+    model = gan_model(lr=0.1)
+    model.learners["net_d"].optimizer.param_groups[0]["initial_lr"] = 0.0
+    before_g, before_d = weights(model, "net_g"), weights(model, "net_d")
+    model.step(batch())
+    assert torch.equal(weights(model, "net_d"), before_d)
+    assert not torch.equal(weights(model, "net_g"), before_g)
+
+
+def test_at_first_only_the_discriminator_learns_where_asked():
+    model = gan_model(net_d_init_iters=1)
+    before_g, before_d = weights(model, "net_g"), weights(model, "net_d")
+    assert "gan" not in model.step(batch())
+    assert torch.equal(weights(model, "net_g"), before_g)
+    assert not torch.equal(weights(model, "net_d"), before_d)
+    assert "gan" in model.step(batch())
+
+
+def test_the_generator_learns_every_net_d_iters():
+    model = gan_model(net_d_iters=2)
+    assert ["gan" in model.step(batch()) for _ in range(4)] == [False, True, False, True]
+
+
+def test_the_discriminators_gradients_do_not_leak_between_steps():
+    model = gan_model()
+    model.step(batch())
+    assert all(p.grad is None for net in model.bare_nets.values() for p in net.parameters())
+    assert all(p.requires_grad for p in model.bare_nets["net_d"].parameters())
+
+
+def test_weights_have_both_networks_in_basicsrs_layout():
+    model = gan_model(ema_decay=0.9)
+    assert {name: set(sets) for name, sets in model.weights().items()} == {
+        "net_g": {"params", "params_ema"},
+        "net_d": {"params"},
+    }

@@ -1,0 +1,171 @@
+import csv
+import logging
+
+import pytest
+import torch
+
+from srcx.errors import CheckpointError, OutputError
+from srcx.pace import Pace
+from srcx.run_folder import Progress, RunFolder
+from srcx.weights.checkpoint import load_state
+
+
+class Counter:
+    """The least that can be trained: one number that counts its steps."""
+
+    def __init__(self):
+        self.value = torch.zeros(1)
+
+    def step(self):
+        self.value += torch.rand(1)
+
+    def state(self):
+        return {"value": self.value.clone()}
+
+    def load_state(self, state):
+        self.value = state["value"]
+
+    def weights(self):
+        return {"net_g": {"params": {"value": self.value}}, "net_d": {"params": {"value": -self.value}}}
+
+
+def trained(run, steps, model=None, progress=None):
+    model, progress = model or Counter(), progress or Progress()
+    for _ in range(steps):
+        model.step()
+        progress.add({"pixel": float(model.value)})
+    run.save(model, progress)
+    return model, progress
+
+
+def test_resuming_gives_the_same_numbers_as_going_straight_on(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    straight, progress = trained(run, 3)
+    for _ in range(2):
+        straight.step()
+
+    resumed = Counter()
+    torch.manual_seed(99)  # whatever happened in between
+    assert run.resume(resumed) == progress
+    for _ in range(2):
+        resumed.step()
+    assert torch.equal(resumed.value, straight.value)
+
+
+def test_a_new_folder_has_nothing_to_resume(tmp_path):
+    assert RunFolder(tmp_path / "run").resume(Counter()) is None
+
+
+def test_loss_means_go_over_an_interruption(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    progress = Progress()
+    progress.add({"pixel": 1.0})
+    run.save(Counter(), progress)
+    resumed = run.resume(Counter())
+    resumed.add({"pixel": 2.0})
+    assert resumed.take_means() == {"pixel": 1.5}
+    assert resumed.take_means() == {}
+
+
+def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path, caplog):
+    run = RunFolder(tmp_path / "run")
+    model, progress = trained(run, 1)
+    trained(run, 1, model, progress)
+    newest = RunFolder.saved_states(run.root)[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert run.resume(Counter()).iteration == 1
+    assert "2.state: this training state is damaged" in caplog.text
+
+
+def test_a_state_that_is_asked_for_and_damaged_stops_the_run(tmp_path):
+    path = tmp_path / "5.state"
+    path.write_bytes(b"half a fi")
+    with pytest.raises(CheckpointError, match="damaged"):
+        RunFolder(tmp_path / "run").resume(Counter(), path)
+
+
+def test_a_state_of_another_network_is_named(tmp_path):
+    class Other(Counter):
+        def load_state(self, state):
+            raise KeyError("missing")
+
+    run = RunFolder(tmp_path / "run")
+    trained(run, 1)
+    with pytest.raises(CheckpointError, match="does not fit the option file"):
+        run.resume(Other())
+
+
+def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
+    run = RunFolder(tmp_path / "run", keep_last=2)
+    model, progress = trained(run, 1)
+    run.save_weights(model, "best")
+    for _ in range(11):
+        trained(run, 1, model, progress)
+    assert sorted(path.name for path in run.models.iterdir()) == [
+        "net_d_11.pth", "net_d_12.pth", "net_g_11.pth", "net_g_12.pth", "net_g_best.pth",
+    ]  # fmt: skip
+    assert [path.name for path in RunFolder.saved_states(run.root)] == ["11.state", "12.state"]
+
+
+def test_weights_are_readable_in_basicsrs_layout(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    model, _ = trained(run, 2)
+    assert torch.equal(load_state(run.models / "net_g_2.pth", key="params")["value"], model.value)
+
+
+def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    _, progress = trained(run, 1)
+    with Pace(0, 3) as pace:
+        run.log_losses(progress, 0.1, pace)
+        progress.add({"pixel": 2.0})
+        assert run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+    with run.metrics_file.open("a") as file:
+        file.write("3,train,pi")  # killed in the middle of a line
+    run.resume(Counter())
+    rows = list(csv.reader(run.metrics_file.read_text().splitlines()))
+    assert rows[0] == ["iter", "set", "metric", "value"]
+    assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
+
+
+def test_the_best_is_the_highest_or_the_lowest_as_the_metric_says():
+    progress = Progress()
+    seen = []
+    for value in (0.3, 0.2, 0.25):
+        progress.iteration += 1
+        seen.append(
+            (
+                progress.note_best("Set5", "psnr", value, higher_is_better=True),
+                progress.note_best("Set5", "lpips", value, higher_is_better=False),
+            )
+        )
+    assert seen == [(True, True), (False, True), (False, False)]
+    assert progress.best["Set5"]["lpips"] == {"value": 0.2, "iter": 2}
+
+
+def test_an_earlier_run_is_set_aside_whole(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    trained(run, 1)
+    aside = RunFolder.set_aside(run.root)
+    assert aside.name.startswith("run_archived_")
+    assert (aside / "models/net_g_1.pth").exists()
+    assert not run.root.exists()
+    assert RunFolder.set_aside(tmp_path / "none") is None
+
+
+def test_what_is_logged_inside_the_block_is_kept_in_log(tmp_path):
+    with RunFolder(tmp_path / "run") as run:
+        logging.getLogger("srcx.train").warning("a word")
+    logging.getLogger("srcx.train").warning("too late")
+    (log,) = run.logs.glob("*.log")
+    assert "a word" in log.read_text()
+    assert "too late" not in log.read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OutputError, match="cannot make this folder"):
+        RunFolder(tmp_path / "run")
