@@ -1,0 +1,96 @@
+"""Luma and grey as MATLAB makes them: the Y that every published PSNR is measured on."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srcx.errors import ImageError
+
+__all__ = ["rgb_to_grey", "rgb_to_y", "y_of_tensor"]
+
+# ITU-R BT.601 as in MATLAB's rgb2ycbcr, for R, G, B in [0, 255]. The products with 1/255 are made first:
+# dividing by 255 instead moves exact ties (194 of the 2**24 colours are such).
+Y_WEIGHTS = (65.481, 128.553, 24.966)
+Y_OFFSET = 16.0
+# First row of the inverse of the YIQ matrix, to the digits MATLAB's rgb2gray works with.
+GREY_WEIGHTS = (0.298936021293776, 0.587043074451121, 0.114020904255103)
+
+
+def rgb_to_y(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Y of MATLAB's `rgb2ycbcr` on uint8, rounded half up, in [16, 235].
+
+    Args:
+        image: uint8, RGB (H, W, 3); a grey (H, W) picture is taken as Y and returned as it is.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        ImageError: the type or shape is another.
+
+    Example:
+        >>> rgb_to_y(np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8))
+        array([[ 16, 235,  81]], dtype=uint8)
+    """
+    weights = tuple((1 / 255) * weight for weight in Y_WEIGHTS)
+    return _weigh("rgb_to_y", image, weights, Y_OFFSET)
+
+
+def rgb_to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """MATLAB's `rgb2gray` on uint8, rounded half up, in [0, 255].
+
+    Args:
+        image: uint8, RGB (H, W, 3); a grey (H, W) picture is returned as it is.
+
+    Returns:
+        uint8 (H, W).
+
+    Raises:
+        ImageError: the type or shape is another.
+
+    Example:
+        >>> rgb_to_grey(np.array([[[0, 0, 0], [255, 255, 255], [255, 0, 0]]], np.uint8))
+        array([[  0, 255,  76]], dtype=uint8)
+    """
+    return _weigh("rgb_to_grey", image, GREY_WEIGHTS, 0.0)
+
+
+def y_of_tensor(x: Tensor) -> Tensor:
+    """Y of RGB, not rounded and differentiable.
+
+    Args:
+        x: RGB in [0, 1], shape (N, 3, H, W).
+
+    Returns:
+        Y in [16/255, 235/255], shape (N, 1, H, W).
+
+    Raises:
+        ImageError: `x` has not three channels.
+
+    Example:
+        >>> import torch
+        >>> y_of_tensor(torch.ones(1, 3, 1, 1)) * 255
+        tensor([[[[235.]]]])
+    """
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ImageError(f"y_of_tensor: expected RGB of shape (N, 3, H, W); got {tuple(x.shape)}")
+    weights = x.new_tensor(Y_WEIGHTS).view(1, 3, 1, 1)
+    return ((x * weights).sum(dim=1, keepdim=True) + Y_OFFSET) / 255
+
+
+def _weigh(
+    name: str, image: NDArray[np.uint8], weights: tuple[float, ...], offset: float
+) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8:
+        raise ImageError(f"{name}: expected an uint8 picture; got {image.dtype}")
+    if image.ndim == 2:
+        return image
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f"{name}: expected RGB (H, W, 3) or grey (H, W); got shape {image.shape}")
+    # The order of these sums is MATLAB's; another one moves exact ties.
+    total = image[..., 0] * np.float64(weights[0])
+    total += image[..., 1] * np.float64(weights[1])
+    total += image[..., 2] * np.float64(weights[2])
+    total += offset
+    total += 0.5
+    return total.astype(np.uint8)  # nothing is negative or above 255 here, so this rounds down

@@ -1,0 +1,239 @@
+"""From the bytes of a picture file to pixels: whole and upright, or a sentence that says why not.
+
+Pillow reads every file first, since it tells a cut-off file from a whole one, which OpenCV does not; where
+samples have 16 bits, which Pillow cuts to 8, OpenCV reads the pixels. The two are equally fast.
+"""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from srcx.errors import ImageError
+
+__all__ = ["MAX_PIXELS", "Picture", "PictureHeader", "decode_picture", "read_header", "swap_red_and_blue"]
+
+Picture = NDArray[np.uint8 | np.uint16]
+
+MAX_PIXELS = 256_000_000
+LIMIT_VARIABLE = "SRCX_MAX_MEGAPIXELS"
+
+READABLE = "srcx reads PNG, JPEG, WebP, TIFF and BMP"
+# The first bytes of what is read, and of what people try; the name of a file counts for nothing.
+READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (0, b"\xff\xd8\xff", JpegImageFile),
+    (8, b"WEBP", WebPImageFile),
+    (0, b"II*\0", TiffImageFile),
+    (0, b"MM\0*", TiffImageFile),
+    (0, b"II+\0", TiffImageFile),
+    (0, b"MM\0+", TiffImageFile),
+    (0, b"BM", BmpImageFile),
+)
+STRANGERS = (
+    (0, b"GIF8", "GIF"),
+    (4, b"ftypavif", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"jP  ", "JPEG 2000"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
+    (0, b"version https://git-lfs", "Git LFS pointer"),
+)
+
+# What Pillow raises on damaged files, from many places.
+DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
+
+BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = (
+    258,
+    339,
+    1,
+)  # two tags of TIFF, and the one format of samples taken
+
+
+class PictureHeader(NamedTuple):
+    """What the head of a picture file says."""
+
+    height: int
+    width: int
+
+
+def read_header(file: BinaryIO, name: str) -> PictureHeader:
+    """Size of a picture, upright, without decoding it.
+
+    Args:
+        file: The open file.
+        name: What messages call it.
+
+    Raises:
+        ImageError: this is no picture, or its head is damaged.
+    """
+    with _said_for(name), _open(file, name) as picture:
+        width, height = picture.size
+        turned = not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5
+    return PictureHeader(width, height) if turned else PictureHeader(height, width)
+
+
+def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> Picture:
+    """Pixels of a picture file, turned upright as its EXIF data says.
+
+    Args:
+        data: The whole file: PNG, JPEG, WebP, TIFF or BMP.
+        name: What messages call it.
+        max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
+            millions, or 256.
+
+    Returns:
+        uint8, or uint16 where the file has 16 bits a sample: (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
+
+    Raises:
+        ImageError: the file is damaged, cut off, animated, too large, or of a kind that is not read.
+    """
+    with _said_for(name), _open(io.BytesIO(data), name) as picture:
+        _check_size(picture, name, _limit() if max_pixels is None else max_pixels)
+        _check_still(picture, name)
+        bits = _bits(picture, name)
+        picture.load()
+        if bits == 16:
+            return _upright_16(picture, _decode_16(data, name))
+        upright = ImageOps.exif_transpose(picture)
+        return np.asarray(upright.convert(_mode(upright, name)))
+
+
+@contextmanager
+def _said_for(name: str) -> Iterator[None]:
+    """Turn what Pillow raises into one sentence, and keep its warnings from the user."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DAMAGE as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise ImageError(f"{name}: is damaged or cut off ({reason}); get a whole copy of the file") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: part of the file unpacks to an absurd size; it is refused") from error
+
+
+def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    """Read the head of the file, without `Image.open`, whose limit of size is fixed."""
+    start = file.read(32)
+    file.seek(0)
+    if not start:
+        raise ImageError(f"{name}: is empty (0 bytes); get a whole copy of the file")
+    for offset, magic, reader in READERS:
+        if start[offset:].startswith(magic):
+            return reader(file)
+    for offset, magic, kind in STRANGERS:
+        if start[offset:].startswith(magic):
+            raise ImageError(f"{name}: is a {kind} file, which is not read; {READABLE}: convert it")
+    raise ImageError(f"{name}: is not a picture, by its content; {READABLE}")
+
+
+def _limit() -> int:
+    value = os.environ.get(LIMIT_VARIABLE)
+    if value is None:
+        return MAX_PIXELS
+    try:
+        return int(float(value) * 1e6)
+    except (ValueError, OverflowError):
+        raise ImageError(f"{LIMIT_VARIABLE}: expected a number of megapixels; got {value!r}") from None
+
+
+def _check_size(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
+    pixels = picture.width * picture.height
+    if pixels > max_pixels:
+        raise ImageError(
+            f"{name}: has {picture.width} x {picture.height} pixels, {pixels / 1e6:.1f} megapixels, "
+            f"and at most {max_pixels / 1e6:g} are read; "
+            f"set {LIMIT_VARIABLE}={pixels // 1_000_000 + 1} to read it all the same"
+        )
+
+
+def _check_still(picture: ImageFile.ImageFile, name: str) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1:
+        pages = "pages" if isinstance(picture, TiffImageFile) else "frames of an animation"
+        raise ImageError(
+            f"{name}: holds {frames} {pages}, and one still picture is read; save one of them alone"
+        )
+
+
+def _bits(picture: ImageFile.ImageFile, name: str) -> int:
+    """Bits a sample, 8 or 16; a palette or fewer bits count as 8."""
+    if isinstance(picture, TiffImageFile):
+        bits = {*picture.tag_v2.get(BITS_PER_SAMPLE, (1,))}
+        kinds = {*picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))}
+        if kinds != {UNSIGNED} or len(bits) > 1 or max(bits) > 16:
+            raise ImageError(
+                f"{name}: has samples of {max(bits)} bits, signed or floating; "
+                f"whole numbers of 8 or 16 bits are read: convert it"
+            )
+        return 16 if bits == {16} else 8
+    rawmode = picture.tile[0].args if picture.tile else None
+    return 16 if isinstance(rawmode, str) and "16" in rawmode else 8
+
+
+def _mode(picture: Image.Image, name: str) -> str:
+    """Pillow's mode among L, RGB and RGBA that loses nothing."""
+    mode = picture.mode
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
+        mode in ("1", "L", "P", "RGB") and _see_through(picture)
+    ):
+        return "RGBA"
+    if mode in ("1", "L"):
+        return "L"
+    if mode in ("P", "RGB", "RGBX", "CMYK", "YCbCr"):
+        return "RGB"
+    raise ImageError(
+        f"{name}: has pixels of the kind {mode}, which is not read; save it as RGB, grey or RGBA"
+    )
+
+
+def _see_through(picture: Image.Image) -> bool:
+    return "transparency" in picture.info or (picture.palette is not None and picture.palette.mode == "RGBA")
+
+
+def _decode_16(data: bytes, name: str) -> Picture:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ImageError(f"{name}: has 16 bits a sample in a layout that is not read; save it as PNG")
+    return swap_red_and_blue(pixels.astype(np.uint16, copy=False))
+
+
+def swap_red_and_blue(pixels: Picture) -> Picture:
+    """RGB(A) to OpenCV's order and back; grey stays."""
+    if pixels.ndim == 2:
+        return pixels
+    return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+
+
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    # Not the PNG reader's own getexif: that decodes the whole picture first.
+    return Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+
+
+def _upright_16(picture: ImageFile.ImageFile, pixels: Picture) -> Picture:
+    """Turn pixels that OpenCV read as EXIF says."""
+    if isinstance(picture, TiffImageFile):
+        return pixels  # OpenCV has turned it
+    turns, mirror = {2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (3, 0), 7: (1, 1), 8: (1, 0)}.get(
+        _orientation(picture), (0, 0)
+    )
+    turned = np.rot90(pixels, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)

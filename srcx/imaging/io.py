@@ -1,0 +1,166 @@
+"""Pictures from and to files."""
+
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from srcx.atomic import atomic_path
+from srcx.errors import DataError, ImageError
+from srcx.imaging.decode import Picture, decode_picture, read_header, swap_red_and_blue
+
+__all__ = ["PICTURE_SUFFIXES", "list_pictures", "picture_size", "read_picture", "write_picture"]
+
+PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
+SUFFIXES_OF_ALPHA = (".png", ".tif", ".tiff", ".webp")
+LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
+
+
+def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
+    """Read a picture, turned upright as its EXIF data says; the content decides, not the suffix.
+
+    Args:
+        path: A PNG, JPEG, WebP, TIFF or BMP file.
+        max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
+            millions, or 256.
+
+    Returns:
+        uint8, or uint16 where the file has 16 bits a sample: (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
+        Grey with alpha becomes RGBA; palettes and CMYK become RGB (or RGBA).
+
+    Raises:
+        ImageError: the file is missing, damaged, cut off, animated, too large, or of a kind that is not read.
+    """
+    path = _a_file(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_picture(data, str(path), max_pixels=max_pixels)
+
+
+def picture_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of a picture, upright, from the head of its file alone.
+
+    Raises:
+        ImageError: the file is missing, or its head is damaged.
+    """
+    path = _a_file(path)
+    try:
+        with path.open("rb") as file:
+            return read_header(file, str(path))
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def write_picture(path: Path | str, image: Picture, *, quality: int | None = None) -> None:
+    """Write a picture whole or not at all, in the format that the suffix names.
+
+    Args:
+        path: With one of `PICTURE_SUFFIXES`.
+        image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA. PNG and TIFF hold 16 bits;
+            they and WebP hold alpha.
+        quality: 1 (small) to 100 (good) for JPEG and WebP. By default 95 for JPEG, while WebP loses nothing.
+
+    Raises:
+        ImageError: the format cannot hold this picture.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    _check_writable(path, suffix, image, quality)
+    try:
+        done, encoded = cv2.imencode(suffix, swap_red_and_blue(image), _settings(suffix, quality))
+    except cv2.error as error:
+        raise ImageError(f"{path}: {suffix} cannot hold this picture: {error.err}; choose .png") from error
+    if not done:
+        raise ImageError(f"{path}: {suffix} cannot hold a picture of shape {image.shape}; choose .png")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
+    """Pictures in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
+
+    Args:
+        folder: Where to look.
+        recursive: Look into the folders in it too.
+
+    Raises:
+        DataError: the folder is missing, is a file, or cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("10.png", "2.JPG", ".hidden.png", "notes.txt"):
+        ...     (folder / name).touch()
+        >>> [path.name for path in list_pictures(folder)]
+        ['2.JPG', '10.png']
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file, and a folder is expected" if folder.exists() else "this folder does not exist"
+        raise DataError(f"{folder}: {what}; check the path")
+    found = []
+    for here, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        found += [Path(here, name) for name in names if _is_picture(name)]
+    return sorted(found, key=lambda path: _natural(str(path.relative_to(folder))))
+
+
+def _a_file(path: Path | str) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, and a picture is expected")
+    if not path.exists():
+        raise ImageError(f"{path}: this file does not exist; check the path")
+    if not path.is_file():
+        raise ImageError(f"{path}: is a device or pipe, and a picture file is expected")
+    return path
+
+
+def _check_writable(path: Path, suffix: str, image: Picture, quality: int | None) -> None:
+    if suffix not in PICTURE_SUFFIXES:
+        raise ImageError(
+            f"{path}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; got {suffix or 'no suffix'}"
+        )
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    if image.dtype not in (np.uint8, np.uint16) or not fits or 0 in image.shape:
+        raise ImageError(
+            f"{path}: a picture is uint8 or uint16, (H, W), (H, W, 3) or (H, W, 4); "
+            f"got {image.dtype} {image.shape}"
+        )
+    if image.dtype == np.uint16 and suffix not in SUFFIXES_OF_16_BITS:
+        raise ImageError(
+            f"{path}: {suffix} holds 8 bits a sample and the picture has 16; choose .png or .tiff"
+        )
+    if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
+        raise ImageError(f"{path}: {suffix} holds no transparency (alpha); choose .png, .tiff or .webp")
+    if quality is not None and not 1 <= quality <= 100:
+        raise ImageError(f"{path}: quality must be from 1 to 100; got {quality}")
+
+
+def _settings(suffix: str, quality: int | None) -> list[int]:
+    if suffix in (".jpg", ".jpeg"):
+        full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+        return [cv2.IMWRITE_JPEG_QUALITY, quality or 95, *full_colour]
+    if suffix == ".webp":
+        return [cv2.IMWRITE_WEBP_QUALITY, quality or LOSSLESS_WEBP]
+    return []
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    # Splitting by digits gives text and numbers in turn, so that like is compared with like.
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)], name
+
+
+def _unreadable(error: OSError) -> None:
+    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}; mend its permissions")
