@@ -1,8 +1,7 @@
 """What an option file may say, and what it says."""
 
 from srcx.config.load import load_options
-from srcx.config.parts import Parts
-from srcx.config.schema import (
+from srcx.config.options import (
     DatasetOptions,
     Datasets,
     LoggerOptions,
@@ -17,6 +16,7 @@ from srcx.config.schema import (
     TrainOptions,
     ValOptions,
 )
+from srcx.config.parts import Parts
 
 __all__ = [
     "DatasetOptions",

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from srcx.config.document import KeyPath
+from srcx.config.options import DatasetOptions, Options, Scheduler, TrainDataset, TrainOptions
 from srcx.config.problems import Problem
-from srcx.config.schema import DatasetOptions, Options, Scheduler, TrainDataset, TrainOptions
 
 __all__ = ["cross_problems"]
 

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from srcx.config.checks import cross_problems
 from srcx.config.document import Document, KeyPath
 from srcx.config.old_words import modernise
+from srcx.config.options import Options
 from srcx.config.overrides import apply_overrides
 from srcx.config.parts import Parts, named_parts
 from srcx.config.problems import Problem, schema_problems
-from srcx.config.schema import Options
 from srcx.config.yaml_reader import read_file
 from srcx.errors import OptionsError
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from srcx.config.document import Document, KeyPath
-from srcx.config.schema import LossTerm, Metric, Part
+from srcx.config.options import LossTerm, Metric, Part
 
 __all__ = ["Parts", "named_parts"]
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from srcx.config.document import Document, KeyPath, Place, dotted
-from srcx.config.schema import Options, Section, TrainOptions
+from srcx.config.options import Options, Section, TrainOptions
 
 __all__ = ["Problem", "schema_problems"]
 
