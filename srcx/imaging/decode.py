@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
 import cv2
@@ -25,7 +25,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from srcx.errors import ImageError
 
-__all__ = ["MAX_PIXELS", "Picture", "PictureHeader", "decode_picture", "read_header", "swap_red_and_blue"]
+__all__ = [
+    "MAX_PIXELS",
+    "Picture",
+    "PictureHeader",
+    "decode_picture",
+    "quiet_opencv",
+    "read_header",
+    "swap_red_and_blue",
+]
 
 Picture = NDArray[np.uint8 | np.uint16]
 
@@ -55,6 +63,11 @@ STRANGERS = (
     (0, b"<svg", "SVG"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (0, b"version https://git-lfs", "Git LFS pointer"),
+)
+
+STRANGE_SAMPLES = (
+    "samples of a rare kind (floating, signed or of uneven bits); whole numbers of 8 or 16 bits are read: "
+    "convert it"
 )
 
 # What Pillow raises on damaged files, from many places.
@@ -109,11 +122,25 @@ def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> 
         _check_size(picture, name, _limit() if max_pixels is None else max_pixels)
         _check_still(picture, name)
         bits = _bits(picture, name)
+        if isinstance(picture, PngImageFile):
+            PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
         picture.load()
-        if bits == 16:
-            return _upright_16(picture, _decode_16(data, name))
         upright = ImageOps.exif_transpose(picture)
-        return np.asarray(upright.convert(_mode(upright, name)))
+        if upright.mode.startswith("I"):  # grey of 16 bits: whole numbers in Pillow too
+            return np.asarray(upright).astype(np.uint16)
+        pixels = np.asarray(upright.convert(_mode(upright, name)))
+        return _sixteen_bits(data, name, picture, pixels) if bits == 16 else pixels
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's log from the user's terminal; what matters is said in an error of ours."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 @contextmanager
@@ -124,8 +151,9 @@ def _said_for(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except DAMAGE as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise ImageError(f"{name}: is damaged or cut off ({reason}); get a whole copy of the file") from error
+        if "unknown pixel mode" in str(error):
+            raise ImageError(f"{name}: holds {STRANGE_SAMPLES}") from error
+        raise ImageError(f"{name}: is damaged or cut off; get a whole copy of the file") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: part of the file unpacks to an absurd size; it is refused") from error
 
@@ -180,10 +208,7 @@ def _bits(picture: ImageFile.ImageFile, name: str) -> int:
         bits = {*picture.tag_v2.get(BITS_PER_SAMPLE, (1,))}
         kinds = {*picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))}
         if kinds != {UNSIGNED} or len(bits) > 1 or max(bits) > 16:
-            raise ImageError(
-                f"{name}: has samples of {max(bits)} bits, signed or floating; "
-                f"whole numbers of 8 or 16 bits are read: convert it"
-            )
+            raise ImageError(f"{name}: holds {STRANGE_SAMPLES}")
         return 16 if bits == {16} else 8
     rawmode = picture.tile[0].args if picture.tile else None
     return 16 if isinstance(rawmode, str) and "16" in rawmode else 8
@@ -209,11 +234,19 @@ def _see_through(picture: Image.Image) -> bool:
     return "transparency" in picture.info or (picture.palette is not None and picture.palette.mode == "RGBA")
 
 
-def _decode_16(data: bytes, name: str) -> Picture:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ImageError(f"{name}: has 16 bits a sample in a layout that is not read; save it as PNG")
-    return swap_red_and_blue(pixels.astype(np.uint16, copy=False))
+def _sixteen_bits(data: bytes, name: str, picture: ImageFile.ImageFile, high_bytes: Picture) -> Picture:
+    """All 16 bits of a colour picture, by OpenCV; `high_bytes` is what Pillow made of it."""
+    read = None
+    with quiet_opencv(), suppress(cv2.error):
+        read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is not None and read.dtype == np.uint16 and read.ndim == 3:
+        pixels = swap_red_and_blue(read.astype(np.uint16, copy=False))
+        if not isinstance(picture, TiffImageFile):  # OpenCV turns those upright by itself
+            pixels = _turned(pixels, _orientation(picture))
+        # OpenCV misreads some layouts of TIFF without a word, so both must have seen the same picture.
+        if np.array_equal(pixels[..., :3] >> 8, high_bytes[..., :3]):
+            return pixels
+    raise ImageError(f"{name}: holds 16-bit samples in a layout that is not read; save it as PNG")
 
 
 def swap_red_and_blue(pixels: Picture) -> Picture:
@@ -228,12 +261,10 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
     return Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
 
 
-def _upright_16(picture: ImageFile.ImageFile, pixels: Picture) -> Picture:
-    """Turn pixels that OpenCV read as EXIF says."""
-    if isinstance(picture, TiffImageFile):
-        return pixels  # OpenCV has turned it
+def _turned(pixels: Picture, orientation: int) -> Picture:
+    """Pixels turned upright from one of the eight orientations of EXIF."""
     turns, mirror = {2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (3, 0), 7: (1, 1), 8: (1, 0)}.get(
-        _orientation(picture), (0, 0)
+        orientation, (0, 0)
     )
     turned = np.rot90(pixels, turns)
     return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)

@@ -9,7 +9,7 @@ import numpy as np
 
 from srcx.atomic import atomic_path
 from srcx.errors import DataError, ImageError
-from srcx.imaging.decode import Picture, decode_picture, read_header, swap_red_and_blue
+from srcx.imaging.decode import Picture, decode_picture, quiet_opencv, read_header, swap_red_and_blue
 
 __all__ = ["PICTURE_SUFFIXES", "list_pictures", "picture_size", "read_picture", "write_picture"]
 
@@ -74,7 +74,8 @@ def write_picture(path: Path | str, image: Picture, *, quality: int | None = Non
     suffix = path.suffix.lower()
     _check_writable(path, suffix, image, quality)
     try:
-        done, encoded = cv2.imencode(suffix, swap_red_and_blue(image), _settings(suffix, quality))
+        with quiet_opencv():
+            done, encoded = cv2.imencode(suffix, swap_red_and_blue(image), _settings(suffix, quality))
     except cv2.error as error:
         raise ImageError(f"{path}: {suffix} cannot hold this picture: {error.err}; choose .png") from error
     if not done:
