@@ -30,9 +30,11 @@ def apply_overrides(document: Document, overrides: Iterable[str]) -> list[str]:
 def _split(override: str) -> tuple[tuple[str, ...], Any]:
     keys, equals, text = override.partition("=")
     path = tuple(key.strip() for key in keys.split(":"))
-    if not equals or not all(path) or not text.strip():
-        raise OptionsError(f"--force_yml: '{override}' is not key=value; write train:ema_decay=0.999")
-    return path, None if text.strip().lower() == "none" else read_value(text, f"--force_yml: {override}")
+    if not equals or not all(path) or not keys.isprintable() or not text.strip():
+        raise OptionsError(f"--force_yml: {override!r} is not key=value; write train:ema_decay=0.999")
+    return path, None if text.strip().lower() == "none" else read_value(
+        text, f"--force_yml: {_one_line(override)}"
+    )
 
 
 def _check_parents(document: Document, override: str, path: tuple[str, ...]) -> None:
@@ -40,4 +42,8 @@ def _check_parents(document: Document, override: str, path: tuple[str, ...]) -> 
         section = document.get(path[:length])
         if section is not None and not isinstance(section, dict):
             name = ".".join(path[:length])
-            raise OptionsError(f"--force_yml: {override}: '{name}' is a value, not a section")
+            raise OptionsError(f"--force_yml: {_one_line(override)}: '{name}' is a value, not a section")
+
+
+def _one_line(override: str) -> str:
+    return override if override.isprintable() else repr(override)

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from srcx.config.document import Document, KeyPath, Place, dotted
 from srcx.config.options import Options, Section, TrainOptions
 
-__all__ = ["Problem", "schema_problems"]
+__all__ = ["EXPECTED", "Problem", "schema_problems", "shown"]
 
 USUAL_TERMS = ("pixel_opt", "perceptual_opt", "gan_opt", "contextual_opt", "low_frequency_opt")
 """Names of loss terms; any other `<name>_opt` will do, these only help with misspelt ones."""

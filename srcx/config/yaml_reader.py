@@ -173,12 +173,15 @@ class _Reader:
         """The key if it is text and new; its line is noted in `first_lines`."""
         line = node.start_mark.line + 1
         if not (isinstance(node, ScalarNode) and str(node.tag).removeprefix(_TAG) in _TEXT_TAGS):
-            shown = _short(node.value) if isinstance(node, ScalarNode) else "a list or section"
+            shown = node.value if isinstance(node, ScalarNode) else "a list or section"
             self._wrong(node, f"a key must be text, not {shown}; put it in quotes")
             return None
         key = str(node.value)
+        if not key.isprintable():
+            self._wrong(node, f"the key {_short(key)} holds characters that cannot be printed")
+            return None
         if key in first_lines:
-            self._wrong(node, f"'{_short(key)}' is given twice; the first stands in line {first_lines[key]}")
+            self._wrong(node, f"{_short(key)} is given twice; the first stands in line {first_lines[key]}")
             return None
         first_lines[key] = line
         return key
@@ -188,7 +191,7 @@ class _Reader:
         try:
             return _SCALARS[tag](text)
         except ValueError:
-            self._wrong(node, f"'{_short(text)}' cannot be read as !!{tag}")
+            self._wrong(node, f"{_short(text)} cannot be read as !!{tag}")
             return None
 
 
@@ -213,7 +216,7 @@ def _shown_tag(node: Node) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
+    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _text(text: str) -> str:
