@@ -6,6 +6,8 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from srcx.errors import OptionsError
+
 __all__ = ["Upscale", "scale_kaiming_normal", "shuffle_factors"]
 
 Upscale = Literal[2, 3, 4, 8]
@@ -19,7 +21,7 @@ def shuffle_factors(network: str, upscale: int) -> list[int]:
         upscale: Scale factor.
 
     Raises:
-        ValueError: the scale is none of 2, 3, 4, 8.
+        OptionsError: the scale is none of 2, 3, 4, 8.
 
     Example:
         >>> shuffle_factors("SRResNet", 8)
@@ -27,7 +29,7 @@ def shuffle_factors(network: str, upscale: int) -> list[int]:
     """
     if upscale not in get_args(Upscale):
         known = ", ".join(str(scale) for scale in get_args(Upscale))
-        raise ValueError(f"{network}: upscale must be one of {known}; got {upscale!r}")
+        raise OptionsError(f"{network}: upscale must be one of {known}; got {upscale!r}")
     return [3] if upscale == 3 else [2] * (upscale.bit_length() - 1)
 
 

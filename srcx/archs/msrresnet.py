@@ -22,7 +22,7 @@ class MSRResNet(nn.Module):
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        ValueError: the scale is none of 2, 3, 4, 8.
+        OptionsError: the scale is none of 2, 3, 4, 8.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from srcx.errors import ImageError
+from srcx.errors import ImageError, OptionsError
 
 __all__ = ["SRGANDiscriminator"]
 
@@ -23,7 +23,7 @@ class SRGANDiscriminator(nn.Module):
     logits, (N, 1): positive where a picture looks real.
 
     Raises:
-        ValueError: `input_size` is not a positive multiple of 16.
+        OptionsError: `input_size` is not a positive multiple of 16.
         ImageError: a picture has another size.
 
     References:
@@ -41,7 +41,7 @@ class SRGANDiscriminator(nn.Module):
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: int = 96) -> None:
         super().__init__()
         if input_size < SHRINKAGE or input_size % SHRINKAGE:
-            raise ValueError(
+            raise OptionsError(
                 f"SRGANDiscriminator: input_size must be a positive multiple of {SHRINKAGE}; got {input_size}"
             )
         self.input_size = input_size

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from srcx.archs import SRGANDiscriminator, UNetDiscriminatorSN
-from srcx.errors import ImageError
+from srcx.errors import ImageError, OptionsError
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])
@@ -15,7 +15,7 @@ def test_srgan_discriminator_gives_one_logit_for_a_picture(size):
 
 @pytest.mark.parametrize("size", [0, -16, 8, 100])
 def test_srgan_discriminator_says_which_sizes_fit(size):
-    with pytest.raises(ValueError, match=rf"input_size must be a positive multiple of 16; got {size}"):
+    with pytest.raises(OptionsError, match=rf"input_size must be a positive multiple of 16; got {size}"):
         SRGANDiscriminator(input_size=size)
 
 

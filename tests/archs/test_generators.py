@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from srcx.archs import MSRResNet, SRResNet
+from srcx.errors import OptionsError
 
 GENERATORS = [MSRResNet, SRResNet]
 
@@ -28,7 +29,7 @@ def test_takes_other_channel_counts(network):
 
 @pytest.mark.parametrize("network", GENERATORS)
 def test_names_the_scales_it_has(network):
-    with pytest.raises(ValueError, match=rf"{network.__name__}: upscale must be one of 2, 3, 4, 8; got 5"):
+    with pytest.raises(OptionsError, match=rf"{network.__name__}: upscale must be one of 2, 3, 4, 8; got 5"):
         network(upscale=5)
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from srcx.archs.layers import scale_kaiming_normal, shuffle_factors
+from srcx.errors import OptionsError
 
 
 def test_factors_multiply_to_the_scale():
@@ -11,7 +12,7 @@ def test_factors_multiply_to_the_scale():
 
 @pytest.mark.parametrize("upscale", [0, 1, 5, 6, "4"])
 def test_says_which_scales_there_are(upscale):
-    with pytest.raises(ValueError, match=r"MyNet: upscale must be one of 2, 3, 4, 8; got"):
+    with pytest.raises(OptionsError, match=r"MyNet: upscale must be one of 2, 3, 4, 8; got"):
         shuffle_factors("MyNet", upscale)
 
 

@@ -1,0 +1,1 @@
+"""The bridge to BasicSR: the only folder that knows it."""

@@ -1,0 +1,95 @@
+"""The one door to BasicSR: makes release 1.4.2 importable on a current torchvision and Python."""
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from srcx.errors import BridgeError
+
+__all__ = ["open_basicsr"]
+
+LAST_PYTHON = (3, 12)  # setup.py of BasicSR 1.4.2 fails on later ones
+
+
+def open_basicsr(module: str = "basicsr") -> Any:
+    """Import BasicSR or a module of it, at the moment it is needed.
+
+    Importing any module of BasicSR imports all of it, which takes a second. The installed
+    package stays as it is: modules that torchvision and Python no longer have are stood in
+    for during the import, and its warnings are silenced.
+
+    Args:
+        module: Full name, such as "basicsr.utils.registry".
+
+    Returns:
+        The module.
+
+    Raises:
+        BridgeError: BasicSR is not installed, or cannot be imported; says why and what works without.
+    """
+    if not _exists("basicsr"):
+        raise BridgeError(_why_absent(sys.version_info[:2]))
+    with warnings.catch_warnings(), _stand_ins():
+        warnings.simplefilter("ignore")
+        try:
+            return importlib.import_module(module)
+        except ImportError as error:
+            raise BridgeError(
+                f"BasicSR is installed, but importing {module} fails ({error}); "
+                "srcx was made with release 1.4.2: pip install basicsr==1.4.2"
+            ) from error
+
+
+def _why_absent(python: tuple[int, int]) -> str:
+    if python > LAST_PYTHON:
+        here, last = (".".join(map(str, version)) for version in (python, LAST_PYTHON))
+        why = f"its release 1.4.2 cannot be built on Python {here}; take Python {last} or older"
+    else:
+        why = "pip install basicsr"
+    return f"BasicSR is not installed: {why}. Everything of srcx's own works without it"
+
+
+def _rgb_to_grayscale() -> Mapping[str, Callable[..., Any]]:
+    from torchvision.transforms import functional
+
+    return {"rgb_to_grayscale": functional.rgb_to_grayscale}
+
+
+def _loose_version() -> Mapping[str, Callable[..., Any]]:
+    from packaging.version import Version
+
+    return {"LooseVersion": Version}
+
+
+STAND_INS = {
+    "torchvision.transforms.functional_tensor": _rgb_to_grayscale,  # gone since torchvision 0.17
+    "distutils.version": _loose_version,  # gone since Python 3.12
+}
+"""Modules BasicSR imports and may no longer find -> the names it wants of them."""
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Put a module in the place of each missing one, and take it away again."""
+    missing = [name for name in STAND_INS if not _exists(name)]
+    for name in missing:
+        module = ModuleType(name, "Stands in for a module that BasicSR imports.")
+        vars(module).update(STAND_INS[name]())
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
+def _exists(name: str) -> bool:
+    try:
+        return sys.modules.get(name) is not None or importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # its package is missing already
+        return False

@@ -1,0 +1,94 @@
+"""Names to parts, in the open: what an option file may write as `type:`.
+
+To add a part, write its file and then its line here.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from torch import nn, optim
+
+from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN
+from srcx.losses.gan import GANLoss
+from srcx.losses.gram import GramLoss
+from srcx.losses.low_frequency import LowFrequencyLoss
+from srcx.losses.lpips import LPIPSLoss
+from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
+from srcx.losses.ssim import SSIMLoss
+from srcx.losses.total_variation import TotalVariationLoss
+from srcx.metrics import lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
+from srcx.models.gan import ESRGANModel, SRGANModel
+from srcx.models.schedule import Schedule, cosine_annealing_restart, multi_step
+from srcx.models.sr import SRModel
+
+__all__ = ["LOSSES", "METRICS", "MODELS", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "Metric"]
+
+
+class Metric(Protocol):
+    """A function of sr, and of gt if it needs it, that also says which way is better."""
+
+    higher_is_better: bool
+    needs_gt: bool
+
+    def __call__(self, *pictures: Any, **args: Any) -> Any: ...
+
+
+NETWORKS: Mapping[str, type[nn.Module]] = {
+    "MSRResNet": MSRResNet,
+    "SRGANDiscriminator": SRGANDiscriminator,
+    "SRResNet": SRResNet,
+    "UNetDiscriminatorSN": UNetDiscriminatorSN,
+}
+
+LOSSES: Mapping[str, type[nn.Module]] = {
+    "CharbonnierLoss": CharbonnierLoss,
+    "GANLoss": GANLoss,
+    "GramLoss": GramLoss,
+    "L1Loss": L1Loss,
+    "LPIPSLoss": LPIPSLoss,
+    "LowFrequencyLoss": LowFrequencyLoss,
+    "MSELoss": MSELoss,
+    "PerceptualLoss": PerceptualLoss,
+    "SSIMLoss": SSIMLoss,
+    "TotalVariationLoss": TotalVariationLoss,
+}
+
+DATASETS: Mapping[str, type[Any]] = {}
+
+METRICS: Mapping[str, Metric] = {
+    "lpips": lpips,
+    "ma": ma,
+    "niqe": niqe,
+    "perceptual_index": perceptual_index,
+    "psnr": psnr,
+    "rmse": rmse,
+    "ssim": ssim,
+}
+
+MODELS: Mapping[str, type[SRModel]] = {
+    "ESRGANModel": ESRGANModel,
+    "SRGANModel": SRGANModel,
+    "SRModel": SRModel,
+    "SwinIRModel": SRModel,  # BasicSR's pads pictures to whole windows; srcx does that for every network
+}
+
+OPTIMIZERS: Mapping[str, type[optim.Optimizer]] = {
+    "ASGD": optim.ASGD,
+    "Adadelta": optim.Adadelta,
+    "Adagrad": optim.Adagrad,
+    "Adam": optim.Adam,
+    "AdamW": optim.AdamW,
+    "Adamax": optim.Adamax,
+    "NAdam": optim.NAdam,
+    "RAdam": optim.RAdam,
+    "RMSprop": optim.RMSprop,
+    "Rprop": optim.Rprop,
+    "SGD": optim.SGD,
+}
+
+SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
+    "CosineAnnealingRestartLR": cosine_annealing_restart,
+    "MultiStepLR": multi_step,
+    "MultiStepRestartLR": multi_step,
+}
