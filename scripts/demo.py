@@ -59,6 +59,7 @@ def run(title: str, *words: str) -> None:
 
 
 def main() -> None:
+    """Prepare, train, benchmark, upscale."""
     prepare()
     model = str(OUT / "experiments/demo_x4/models/net_g_latest.pth")
     picture = str(OUT / "data/benchmark/held_out/LR_bicubic/X4/chelseax4.png")

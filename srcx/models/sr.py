@@ -101,11 +101,6 @@ class SRModel:
             weights["net_g"]["params_ema"] = self.ema.module.state_dict()
         return weights
 
-    def load_weights(self, name: str, params: Mapping[str, Tensor], *, strict: bool = True) -> None:
-        """Begin network `name` from `params`; the averaged weights begin there too."""
-        self.bare_nets[name].load_state_dict(dict(params), strict=strict)
-        if name == "net_g" and self.ema is not None:
-            self.ema.module.load_state_dict(self.bare_nets[name].state_dict())
 
     def state(self) -> State:
         """Everything the next step depends on, as tensors and plain values."""

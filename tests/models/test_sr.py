@@ -56,7 +56,7 @@ def test_a_step_is_one_of_plain_gradient_descent(accelerator):
 
 def test_accumulating_parts_gives_the_step_of_the_whole_batch(accelerator):
     whole, parts = sr_model(accelerator), sr_model(accelerator, accumulate=4)
-    parts.load_weights("net_g", whole.bare_nets["net_g"].state_dict())
+    parts.load_state(copy.deepcopy(whole.state()))
     data = batch(8)
     assert whole.step(data)["pixel"] == pytest.approx(parts.step(data)["pixel"], rel=1e-5)
     for one, other in zip(whole.eval_net.parameters(), parts.eval_net.parameters(), strict=True):
@@ -113,7 +113,7 @@ def test_state_goes_on_to_the_same_bits(accelerator):
     batches = [batch() for _ in range(6)]
     straight = made()
     resumed = made()
-    straight.load_weights("net_g", resumed.bare_nets["net_g"].state_dict())
+    straight.load_state(copy.deepcopy(resumed.state()))
     for data in batches[:3]:
         straight.step(data)
     resumed.load_state(copy.deepcopy(straight.state()))

@@ -1,0 +1,156 @@
+"""From options to parts: the words of an option file become networks, losses, data sets, a training step."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.nn import Parameter
+
+from srcx import config
+from srcx.bridge.parts import AllParts
+from srcx.config import Options, Part
+from srcx.errors import UsageError
+from srcx.losses.gan import GANLoss
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.gan import SRGANModel
+from srcx.models.schedule import Schedule, warm_up
+from srcx.models.sr import Learner, SRModel
+from srcx.weights.checkpoint import load_state
+from srcx.weights.fit import load_into
+
+__all__ = ["accelerator", "load_options", "losses", "model", "network", "schedule"]
+
+logger = logging.getLogger(__name__)
+
+PARTS = AllParts()
+
+
+def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """Read an option file and check every part it names.
+
+    Args:
+        path: The file.
+        overrides: KEY:SUB=VALUE, replacing options of the file.
+
+    Raises:
+        OptionsError: with every mistake found, one line each.
+    """
+    return config.load_options(path, overrides=overrides, parts=PARTS)
+
+
+def network(part: Part) -> nn.Module:
+    """The network that `part` names, with fresh weights."""
+    return PARTS.part("network", part.type)(**part.args)
+
+
+def accelerator(options: Options) -> Accelerator:
+    """Device, precision and processes of this run.
+
+    Raises:
+        UsageError: several GPUs are asked for, but one process was started.
+    """
+    gpus, there = options.num_gpu, torch.cuda.device_count()
+    if gpus != "auto" and gpus > there:
+        logger.warning("num_gpu is %d and this machine has %d: the run uses the CPU", gpus, there)
+    # accelerate keeps one setting per process; a second run in this process may want another precision.
+    AcceleratorState._reset_state()
+    precision = options.train.precision if options.train else "fp32"
+    made = Accelerator(cpu=gpus == 0, mixed_precision="no" if precision == "fp32" else precision)
+    if gpus != "auto" and 1 < gpus <= there and made.num_processes < gpus:
+        raise UsageError(
+            f"num_gpu is {gpus}, but one process was started; start one for each GPU: "
+            f"torchrun --nproc_per_node {gpus} -m srcx train -opt ..."
+        )
+    return made
+
+
+def schedule(options: Options) -> Schedule:
+    """The learning rate over the run."""
+    assert options.train is not None
+    part = options.train.scheduler
+    bare: Schedule = PARTS.part("scheduler", part.type)(**part.args)
+    return warm_up(bare, options.train.warmup_iter) if options.train.warmup_iter > 0 else bare
+
+
+def losses(options: Options) -> WeightedSum:
+    """Every term of the objective but the adversarial one.
+
+    BasicSR's perceptual_opt holds two terms with weights of their own, `perceptual_weight` and `style_weight`.
+    """
+    assert options.train is not None
+    terms: dict[str, tuple[nn.Module, float]] = {}
+    for name, term in options.train.losses.items():
+        if term.type == "GANLoss":
+            continue
+        args = term.args
+        weight = term.weight * args.pop("perceptual_weight", 1.0)
+        style_weight = term.weight * args.pop("style_weight", 0.0)
+        if weight:
+            terms[name] = PARTS.part("loss", term.type)(**args), weight
+        if style_weight:
+            terms[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
+    return WeightedSum(terms)
+
+
+def model(options: Options, accelerator: Accelerator) -> SRModel:
+    """The training step of `options.model_type`, its networks at their first or pretrained weights.
+
+    Raises:
+        CheckpointError: pretrained weights are damaged or do not fit.
+        WeightsError: a loss needs a fixed network whose weights are not at hand.
+    """
+    assert options.train is not None
+    train = options.train
+    kind = PARTS.part("model", options.model_type)
+    objective = losses(options)
+    generator = _learner(network(options.network_g), train.optim_g, options)
+    common: dict[str, Any] = {
+        "accelerator": accelerator,
+        "ema_decay": train.ema_decay,
+        "grad_clip": train.grad_clip,
+        "accumulate": train.accumulate,
+        "channels_last": train.channels_last,
+    }
+    if not issubclass(kind, SRGANModel):
+        made: SRModel = kind(generator, objective, **common)
+    else:
+        assert options.network_d is not None
+        assert train.optim_d is not None
+        gan = next(term for term in train.losses.values() if term.type == "GANLoss")
+        made = kind(
+            generator,
+            _learner(network(options.network_d), train.optim_d, options),
+            objective,
+            GANLoss(**gan.args),
+            gan_weight=gan.weight,
+            net_d_iters=train.net_d_iters,
+            net_d_init_iters=train.net_d_init_iters,
+            **common,
+        )
+    _load_pretrained(made, options)
+    return made
+
+
+def _learner(net: nn.Module, part: Part, options: Options) -> Learner:
+    parameters: Iterable[Parameter] = net.parameters()
+    optimizer = PARTS.part("optimizer", part.type)(parameters, **part.args)
+    return Learner(net, optimizer, schedule(options))
+
+
+def _load_pretrained(model: SRModel, options: Options) -> None:
+    """Begin from the checkpoints the file names; the averaged weights from their own, as in BasicSR."""
+    path = options.path
+    if path.pretrain_network_g:
+        source, strict = path.pretrain_network_g, path.strict_load_g
+        load_into(model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict)
+        if model.ema is not None:
+            load_into(model.ema.module, load_state(source), source=source, strict=strict)
+    if path.pretrain_network_d and "net_d" in model.bare_nets:
+        source = path.pretrain_network_d
+        state = load_state(source, key=path.param_key_d)
+        load_into(model.bare_nets["net_d"], state, source=source, strict=path.strict_load_d)
