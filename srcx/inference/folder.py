@@ -1,0 +1,171 @@
+"""Many pictures: which file becomes which, and upscaling one after the other whatever one of them holds."""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from srcx.atomic import make_folder
+from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
+from srcx.imaging import Picture, list_pictures, read_picture, write_picture
+from srcx.imaging.io import PICTURE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA
+from srcx.inference.upscaler import Upscaler
+
+__all__ = ["Format", "Job", "Outcome", "plan", "run"]
+
+Format = Literal["same", "png", "jpg", "webp", "tiff"]
+
+ALIASES = {".jpeg": ".jpg", ".tif": ".tiff"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to upscale."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: done, with `size` and `time_s`; failed, with `problem`; or skipped."""
+
+    job: Job
+    size: tuple[int, int] | None = None
+    """Width and height of the result."""
+    time_s: float = 0.0
+    problem: str | None = None
+
+
+def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: Format = "same") -> list[Job]:
+    """Decide which picture becomes which file; nothing is written but the output's folder.
+
+    Args:
+        inputs: Pictures, and folders of pictures.
+        out: The result itself if there is one input, a file, and this has the suffix of a picture; else a
+            folder, in which the folders inside an input folder are kept.
+        recursive: Whether to take the folders inside folders too.
+        format: Suffix of the results; "same" keeps each picture's own.
+
+    Raises:
+        DataError: a folder holds no pictures.
+        UsageError: an input is missing, two inputs would become one file, or a result would replace an input.
+        OutputError: the output's folder cannot be written.
+    """
+    missing = [str(path) for path in inputs if not path.exists()]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: no such file or folder; check the path")
+    if _is_picture_name(out) and not out.is_dir():
+        jobs = [Job(_only_file(inputs, out), _named_file(out, format))]
+    else:
+        jobs = [job for path in inputs for job in _jobs_of(path, out, recursive=recursive, format=format)]
+    jobs = list({job.source.resolve(): job for job in jobs}.values())
+    _check_targets(jobs)
+    for folder in {job.target.parent for job in jobs}:
+        _check_writable(make_folder(folder))
+    return jobs
+
+
+def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> Iterator[Outcome]:
+    """Upscale picture after picture; what cannot be done is told and the rest goes on.
+
+    Args:
+        jobs: What `plan` gives.
+        upscaler: What to do it with.
+        overwrite: Whether to make results again that are there already; without it they are skipped.
+
+    Yields:
+        What became of each job, in their order.
+    """
+    for job in jobs:
+        if job.target.exists() and not overwrite:
+            yield Outcome(job)
+            continue
+        began_s = time.perf_counter()
+        try:
+            picture = read_picture(job.source)
+            _check_format(picture, job)
+            result = upscaler(picture)
+            write_picture(job.target, result)
+        except SrcxError as error:
+            yield Outcome(job, problem=str(error))
+        else:
+            yield Outcome(job, (result.shape[1], result.shape[0]), time.perf_counter() - began_s)
+
+
+def _check_format(picture: Picture, job: Job) -> None:
+    """Refuse before the work what the format of the result cannot hold."""
+    suffix = job.target.suffix.lower()
+    if picture.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
+        raise ImageError(f"{job.source}: has 16 bits a sample, and {suffix} holds 8; choose --format png")
+    if picture.ndim == 3 and picture.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
+        raise ImageError(
+            f"{job.source}: is transparent in places, which {suffix} cannot be; choose --format png"
+        )
+
+
+def _is_picture_name(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _only_file(inputs: Sequence[Path], out: Path) -> Path:
+    if len(inputs) == 1 and inputs[0].is_file():
+        return inputs[0]
+    what = "a folder" if len(inputs) == 1 else f"{len(inputs)} inputs"
+    raise UsageError(f"{out}: the name of one picture, but there is {what} to upscale; name a folder")
+
+
+def _named_file(out: Path, format: Format) -> Path:
+    if format != "same" and _suffix(out, format) != out.suffix.lower().replace("jpeg", "jpg").replace(
+        ".tif", ".tiff"
+    ):
+        raise UsageError(
+            f"{out}: has another suffix than the format asked for, {format}; leave out one of them"
+        )
+    return out
+
+
+def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[Job]:
+    if path.is_file():
+        return [Job(path, out / f"{path.stem}{_suffix(path, format)}")]
+    results = out.resolve()
+    within = path.resolve() in results.parents  # then results of an earlier run are not inputs
+    sources = [
+        one
+        for one in list_pictures(path, recursive=recursive)
+        if not (within and results in one.resolve().parents)
+    ]
+    if not sources:
+        hint = "" if recursive else "; --recursive looks into its folders too"
+        raise DataError(f"{path}: there are no pictures in this folder{hint}")
+    return [
+        Job(one, out / one.relative_to(path).parent / f"{one.stem}{_suffix(one, format)}") for one in sources
+    ]
+
+
+def _suffix(path: Path, format: Format) -> str:
+    return path.suffix if format == "same" else f".{format}"
+
+
+def _check_targets(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    by_target: dict[Path, list[str]] = defaultdict(list)
+    for job in jobs:
+        by_target[job.target.resolve()].append(str(job.source))
+        if job.target.resolve() in sources:
+            raise UsageError(f"{job.target}: is an input and would be replaced by a result; name another -o")
+    doubles = [
+        f"{' and '.join(names)} would both become {target.name}"
+        for target, names in by_target.items()
+        if len(names) > 1
+    ]
+    if doubles:
+        raise UsageError(f"{'; '.join(doubles)}: upscale them into different folders")
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: cannot be written: permission denied; choose another place or mend it")

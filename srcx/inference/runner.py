@@ -1,0 +1,158 @@
+"""A network in one number format on one device: runs arrays, and measures what tiling must know of it."""
+
+import copy
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srcx.imaging import Picture, to_image, to_tensor
+from srcx.imaging.color import GREY_WEIGHTS
+from srcx.inference.tiles import Tiling, run_tiled
+
+__all__ = ["Runner"]
+
+BUDGET_BYTES = 1 << 30
+"""Most memory one tile may take, however much is free."""
+UNKNOWN_FREE_BYTES = 2 << 30
+LIVE_COPIES = 1.5
+"""Activations alive at once, in inputs plus outputs of the largest layer."""
+
+STRIP_PX = (24, 160)
+FELT = 0.25 / 255
+"""A change below this, in [0, 1], is lost in rounding."""
+FADE_PX = 8
+ENDLESS_OVERLAP_PX = 32
+"""Overlap for a network that looks at the whole picture: its tiles can only be faded into each other."""
+LEAST_CORE_PX = 32
+
+
+class Runner:
+    """Runs a copy of `net` on uint8 and uint16 pictures.
+
+    Args:
+        net: RGB or grey in [0, 1], (N, channels, H, W), to (N, ., scale H, scale W).
+        channels: 3 or 1.
+        scale: Its factor.
+        multiple_of: Height and width it takes are multiples of this.
+        dtype: Number format to run in.
+        device: Where to run.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        channels: int,
+        scale: int,
+        multiple_of: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.net = copy.deepcopy(net).eval()
+        self.net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.channels, self.scale, self.multiple_of = channels, scale, multiple_of
+        self.dtype, self.device = dtype, device
+
+    @torch.inference_mode()
+    def enlarge(self, picture: Picture, *, core_px: int | None) -> Picture:
+        """Enlarge (H, W) or (H, W, 3).
+
+        Args:
+            picture: uint8 or uint16.
+            core_px: Side of a tile in input pixels, 0 for none, None for what the free memory allows.
+
+        Returns:
+            The enlarged picture, same type and channels.
+        """
+        tiling = self.tiling(picture.shape[0], picture.shape[1], core_px)
+        return run_tiled(picture, self._enlarge_piece, scale=self.scale, tiling=tiling)
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; gives fp32 on the CPU with the same C."""
+        as_pictures = picture.transpose(0, 1) if self.channels == 1 else picture.expand(-1, 3, -1, -1)
+        height, width = picture.shape[-2:]
+        padding = (0, -width % self.multiple_of, 0, -height % self.multiple_of)
+        lq = functional.pad(as_pictures, padding, mode="replicate")
+        sr = self.net(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
+        sr = sr[..., : height * self.scale, : width * self.scale].float().clamp(0, 1).cpu()
+        if self.channels == 1:
+            return sr.transpose(0, 1)
+        return (
+            torch.einsum("nchw,c->nhw", sr, torch.tensor(GREY_WEIGHTS))[:, None]
+            if picture.shape[1] == 1
+            else sr
+        )
+
+    def tiling(self, height: int, width: int, core_px: int | None) -> Tiling | None:
+        """How to cut a picture of this size, or None to run it whole."""
+        if core_px is None:
+            pixels = min(free_bytes(self.device) // 2, BUDGET_BYTES) / self.bytes_per_pixel
+            if height * width <= pixels:
+                return None
+            core_px = max(math.isqrt(int(pixels)) - 2 * self.overlap_px, LEAST_CORE_PX)
+        elif core_px == 0 or max(height, width) <= core_px:
+            return None
+        fade_px = self.overlap_px if self.looks_at_everything else FADE_PX
+        return Tiling(core_px, self.overlap_px, fade_px, self.multiple_of)
+
+    @property
+    def looks_at_everything(self) -> bool:
+        """Whether no strip tried was too long for a cut to be felt at its other end."""
+        return 2 * self.reach_px >= STRIP_PX[1]
+
+    @property
+    def overlap_px(self) -> int:
+        """Surroundings a tile needs, in input pixels."""
+        needed = ENDLESS_OVERLAP_PX if self.looks_at_everything else self.reach_px + FADE_PX // 2
+        return math.ceil(needed / self.multiple_of) * self.multiple_of
+
+    @cached_property
+    @torch.inference_mode()
+    def reach_px(self) -> int:
+        """How far inwards a cut is felt, in input pixels: a strip of noise is run whole and cut in half."""
+        height, width = (math.ceil(side / self.multiple_of) * self.multiple_of for side in STRIP_PX)
+        half = width // 2 // self.multiple_of * self.multiple_of
+        noise = torch.rand(1, self.channels, height, width, generator=torch.Generator().manual_seed(0))
+        difference = self(noise)[..., half * self.scale :] - self(noise[..., half:])
+        felt = (difference.abs().amax(dim=(0, 1, 2)) > FELT).nonzero()
+        return math.ceil((int(felt[-1]) + 1) / self.scale) if len(felt) else 0
+
+    @cached_property
+    @torch.inference_mode()
+    def bytes_per_pixel(self) -> float:
+        """Memory for one input pixel, judged by the largest input and output of a layer."""
+        largest = 1
+
+        def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            nonlocal largest
+            tensors = [one for one in (*inputs, output) if isinstance(one, Tensor)]
+            largest = max(largest, sum(one.numel() * one.element_size() for one in tensors))
+
+        layers = [module for module in self.net.modules() if not list(module.children())]
+        hooks = [layer.register_forward_hook(note) for layer in layers]
+        side = math.ceil(16 / self.multiple_of) * self.multiple_of
+        try:
+            self(torch.zeros(1, self.channels, side, side))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return LIVE_COPIES * largest / side**2
+
+    def _enlarge_piece(self, piece: Picture) -> Picture:
+        return to_image(self(to_tensor(piece)), bits=8 * piece.dtype.itemsize)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that can be had on this device; 2 GiB where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    except (OSError, StopIteration, ValueError):
+        return UNKNOWN_FREE_BYTES

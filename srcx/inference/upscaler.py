@@ -1,0 +1,161 @@
+"""One class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`: arrays in, larger arrays out."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from srcx.errors import UsageError
+from srcx.imaging import Picture, imresize, to_tensor
+from srcx.inference.model import Model, find_model
+from srcx.inference.pictures import check_picture, enlarge_planes
+from srcx.inference.precision import LEAST_DB, Precision, dtype_of, fast_dtype, likeness_db
+from srcx.inference.runner import Runner
+from srcx.inference.tiles import Tiling, run_tiled
+
+__all__ = ["Upscaler", "load_model", "upscale"]
+
+Tile = int | Literal["auto"]
+
+LEAST_TILE_PX = 16
+TRIAL_PX = 64
+BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
+
+log = logging.getLogger(__name__)
+
+
+class Upscaler:
+    """Enlarges pictures by one model.
+
+    Args:
+        model: What `find_model` gives.
+        tile: Side in input pixels of the tiles a picture is cut into; 0 for none, "auto" for what the
+            free memory allows.
+        precision: "fp32", "bf16", "fp16", or "auto": the fastest on this machine whose output stays
+            within 50 dB of that of fp32 on a piece of the first picture. 16-bit pictures are run in fp32.
+        device: Where the network runs; None takes CUDA if it is there.
+
+    Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
+    picture `model.scale` times as large, of the same type and channels.
+
+    Raises:
+        UsageError: `tile` or `precision` is none of these, or the network does not work in `precision`.
+        ImageError: what it is called with is no picture.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        tile: Tile = "auto",
+        precision: Precision = "auto",
+        device: torch.device | str | None = None,
+    ) -> None:
+        if tile != "auto" and tile != 0 and tile < LEAST_TILE_PX:
+            raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile}")
+        self.model = model
+        self.core_px = None if tile == "auto" else tile
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.dtype = dtype_of(precision)
+        if self.dtype and self.dtype not in model.dtypes:
+            raise UsageError(f"{model.name}: a {model.architecture} does not work in {precision}; take fp32")
+        self._runners: dict[torch.dtype, Runner] = {}
+
+    @property
+    def scale(self) -> int:
+        return self.model.scale
+
+    def __call__(self, picture: Picture) -> Picture:
+        check_picture(picture)
+        return enlarge_planes(picture, self._by_network if self.model.net else self._bicubic)
+
+    def _bicubic(self, picture: Picture) -> Picture:
+        return run_tiled(
+            picture, lambda piece: imresize(piece, scale=self.scale), scale=self.scale, tiling=BICUBIC_TILING
+        )
+
+    def _by_network(self, picture: Picture) -> Picture:
+        return self._runner_for(picture).enlarge(picture, core_px=self.core_px)
+
+    def _runner_for(self, picture: Picture) -> Runner:
+        """The network in the format this picture is to be run in."""
+        if self.dtype is None and picture.dtype.itemsize == 2:
+            return self._runner(torch.float32)
+        if self.dtype is None:
+            self.dtype = self._chosen_dtype(picture)
+        return self._runner(self.dtype)
+
+    def _runner(self, dtype: torch.dtype) -> Runner:
+        if dtype not in self._runners:
+            assert self.model.net is not None
+            self._runners[dtype] = Runner(
+                self.model.net,
+                channels=self.model.channels,
+                scale=self.scale,
+                multiple_of=self.model.multiple_of,
+                dtype=dtype,
+                device=self.device,
+            )
+        return self._runners[dtype]
+
+    @torch.inference_mode()
+    def _chosen_dtype(self, picture: Picture) -> torch.dtype:
+        """The fastest format, if its output on the middle of `picture` is like that of fp32."""
+        fast = fast_dtype(self.device)
+        if fast == torch.float32 or fast not in self.model.dtypes:
+            return torch.float32
+        top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
+        trial = to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX])
+        likeness = likeness_db(self._runner(fast)(trial), self._runner(torch.float32)(trial))
+        chosen = fast if likeness >= LEAST_DB else torch.float32
+        log.info("%s: %s is %.1f dB from fp32; %s is used", self.model.name, fast, likeness, chosen)
+        return chosen
+
+
+def load_model(
+    name_or_path: str | Path = "bicubic",
+    *,
+    tile: Tile = "auto",
+    precision: Precision = "auto",
+    device: torch.device | str | None = None,
+) -> Upscaler:
+    """Load a model to enlarge pictures with.
+
+    Args:
+        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community.
+        tile: As for `Upscaler`.
+        precision: As for `Upscaler`.
+        device: As for `Upscaler`.
+
+    Returns:
+        A function from pictures to larger pictures that keeps the loaded network.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of an unknown network.
+        UsageError: there is no such name, or an argument makes no sense.
+
+    Example:
+        >>> import numpy as np
+        >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
+        (24, 32, 3)
+    """
+    return Upscaler(find_model(name_or_path), tile=tile, precision=precision, device=device)
+
+
+def upscale(picture: Picture, model: str | Path = "bicubic") -> Picture:
+    """Enlarge one picture; for several, keep what `load_model` returns.
+
+    Args:
+        picture: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+        model: As for `load_model`.
+
+    Returns:
+        The picture `scale` times as large, of the same type and channels.
+
+    Example:
+        >>> import numpy as np
+        >>> upscale(np.zeros((2, 3), np.uint16), model="bicubic-x2").shape
+        (4, 6)
+    """
+    return load_model(model)(picture)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from srcx.imaging import imresize
+from srcx.inference.tiles import Tiling, run_tiled
+
+
+def doubled(picture: np.ndarray) -> np.ndarray:
+    return picture.repeat(2, axis=0).repeat(2, axis=1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 200), (47, 53), (96, 96)])
+@pytest.mark.parametrize("fade_px", [0, 8])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiles_of_a_pixelwise_function_are_its_result(size, fade_px, dtype, rng):
+    picture = rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
+    tiling = Tiling(core_px=20, overlap_px=4, fade_px=fade_px)
+    np.testing.assert_array_equal(run_tiled(picture, doubled, scale=2, tiling=tiling), doubled(picture))
+
+
+def test_tiles_of_a_filter_are_its_result_when_the_overlap_covers_its_reach(rng):
+    picture = rng.integers(0, 256, (90, 70), np.uint8)
+    tiling = Tiling(core_px=32, overlap_px=8, fade_px=8)
+    tiled = run_tiled(picture, lambda piece: imresize(piece, scale=3), scale=3, tiling=tiling)
+    np.testing.assert_array_equal(tiled, imresize(picture, scale=3))
+
+
+def test_no_tile_is_larger_than_asked_for(rng):
+    seen = []
+
+    def noted(piece: np.ndarray) -> np.ndarray:
+        seen.append(piece.shape)
+        return piece
+
+    run_tiled(
+        rng.integers(0, 256, (100, 33), np.uint8), noted, scale=1, tiling=Tiling(core_px=32, overlap_px=4)
+    )
+    assert len(seen) == 8
+    assert max(max(shape) for shape in seen) <= 32 + 2 * 4
+
+
+def test_tiles_begin_at_multiples_of_the_alignment():
+    tiling = Tiling(core_px=40, overlap_px=16, align_px=16)
+    assert all(start % 16 == 0 for start, _ in tiling.spans(333))
+    columns = np.arange(333, dtype=np.uint16).reshape(1, -1)
+    starts = []
+    run_tiled(columns, lambda piece: starts.append(int(piece[0, 0])) or piece, scale=1, tiling=tiling)
+    assert all(start % 16 == 0 for start in starts)
+
+
+def test_neighbours_that_disagree_fade_into_each_other():
+    calls = iter([0, 200])
+    picture = np.zeros((1, 64), np.uint8)
+    tiling = Tiling(core_px=32, overlap_px=16, fade_px=16)
+    result = run_tiled(picture, lambda piece: np.full_like(piece, next(calls)), scale=1, tiling=tiling)
+    steps = np.diff(result[0].astype(int))
+    assert result[0, 0] == 0
+    assert result[0, -1] == 200
+    assert steps.min() >= 0
+    assert steps.max() <= 200 / 16 + 1

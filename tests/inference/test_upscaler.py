@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srcx import load_model, upscale
+from srcx.archs import MSRResNet
+from srcx.errors import UsageError
+from srcx.imaging import imresize, read_picture
+from srcx.inference import Model, Upscaler
+from srcx.inference import upscaler as upscaler_module
+
+
+def lively(net: nn.Module) -> nn.Module:
+    """Fresh weights made large enough that pixels are felt far away."""
+    with torch.no_grad():
+        for name, weight in net.named_parameters():
+            if name.startswith("body"):
+                weight.mul_(4)
+    return net
+
+
+def model_of(net: nn.Module, **kwargs) -> Model:
+    return Model("test", kwargs.pop("scale", 2), "test", "0" * 64, net=net, **kwargs)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return lively(MSRResNet(num_feat=8, num_block=3, upscale=2)).eval()
+
+
+@pytest.fixture
+def photo(rng) -> np.ndarray:
+    """Noise of every coarseness, as photographs have."""
+    picture = sum(imresize(rng.random((2**level, 2**level, 3)), size=(112, 136)) for level in range(1, 7))
+    return ((picture - picture.min()) / np.ptp(picture) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bicubic_is_imresize(shape, dtype, rng):
+    picture = rng.integers(0, np.iinfo(dtype).max, shape, dtype)
+    np.testing.assert_array_equal(upscale(picture), imresize(picture, scale=4))
+
+
+def test_bicubic_in_strips_is_bicubic_in_one(monkeypatch, rng):
+    from srcx.inference.tiles import Tiling
+
+    monkeypatch.setattr(upscaler_module, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
+    picture = rng.integers(0, 256, (61, 47, 3), np.uint8)
+    np.testing.assert_array_equal(upscale(picture, "bicubic-x3"), imresize(picture, scale=3))
+
+
+def test_a_network_gives_its_own_output_rounded(net, photo):
+    result = Upscaler(model_of(net), precision="fp32")(photo)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255).clamp(0, 1)[0].permute(1, 2, 0)
+    assert np.abs(result - expected.numpy() * 255).max() <= 0.5 + 1e-2
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("tile", [16, 48])
+def test_tiled_equals_whole_within_one_grey_level(net, photo, tile):
+    whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
+    tiled = Upscaler(model_of(net), tile=tile, precision="fp32")(photo)
+    assert np.abs(tiled - whole).max() <= 1
+    naive = np.concatenate(
+        [Upscaler(model_of(net), tile=0, precision="fp32")(part) for part in (photo[:, :64], photo[:, 64:])],
+        axis=1,
+    )
+    assert np.abs(naive - whole).max() > 2, "this network must feel a cut, or the test shows nothing"
+
+
+def test_too_little_memory_makes_tiles_and_the_same_picture(net, photo, monkeypatch):
+    from srcx.inference import runner
+
+    monkeypatch.setattr(runner, "BUDGET_BYTES", 4_000_000)
+    tiled = Upscaler(model_of(net), precision="fp32")
+    assert tiled._runner_for(photo).tiling(*photo.shape[:2], None) is not None
+    whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
+    assert np.abs(tiled(photo) - whole).max() <= 1
+
+
+class MeanOfAll(nn.Module):
+    """A network that looks at the whole picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(3, 3, 1, 1))
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(
+            lq * 0.5 + lq.mean(dim=(2, 3), keepdim=True) * self.gain[:1, :1], scale_factor=2
+        )
+
+
+def test_a_network_that_looks_at_everything_is_faded_over_its_whole_overlap():
+    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(torch.float32).tiling(200, 200, 64)
+    assert tiling is not None
+    assert tiling.fade_px == tiling.overlap_px == 32
+
+
+class Windows(nn.Module):
+    """Refuses sizes that are no multiple of 8, as networks with windows do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        assert lq.shape[-1] % 8 == 0
+        assert lq.shape[-2] % 8 == 0
+        return lq.repeat_interleave(2, -1).repeat_interleave(2, -2) * self.gain
+
+
+@pytest.mark.parametrize("tile", [0, 16])
+def test_sizes_a_network_does_not_take_are_padded_and_cut(tile, photo):
+    odd = photo[:61, :35]
+    result = Upscaler(model_of(Windows(), multiple_of=8), tile=tile, precision="fp32")(odd)
+    np.testing.assert_array_equal(result, odd.repeat(2, axis=0).repeat(2, axis=1))
+
+
+def test_grey_comes_back_grey(net, photo):
+    grey = photo[..., 0]
+    result = Upscaler(model_of(net), precision="fp32")(grey)
+    as_rgb = Upscaler(model_of(net), precision="fp32")(np.dstack([grey] * 3))
+    assert result.shape == (2 * grey.shape[0], 2 * grey.shape[1])
+    assert np.abs(result - as_rgb @ [0.299, 0.587, 0.114]).max() <= 1
+
+
+def test_a_network_for_grey_takes_each_channel_for_a_picture(photo):
+    net = lively(MSRResNet(num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1, upscale=2)).eval()
+    up = Upscaler(model_of(net, channels=1), precision="fp32")
+    np.testing.assert_array_equal(up(photo)[..., 1], up(photo[..., 1]))
+
+
+def test_16_bits_are_kept(net, photo):
+    fine = photo.astype(np.uint16) * 257 - (photo > 0)
+    result = Upscaler(model_of(net))(fine)
+    assert result.dtype == np.uint16
+    assert len(np.unique(result % 257)) > 200
+    eight = Upscaler(model_of(net), precision="fp32")(photo)
+    assert np.abs(result / 257 - eight).max() <= 1
+
+
+def test_alpha_is_kept(net, photo, rng):
+    alpha = rng.integers(0, 256, (*photo.shape[:2], 1), np.uint8)
+    assert Upscaler(model_of(net), precision="fp32")(np.dstack([photo, alpha])).shape == (224, 272, 4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300, 3), (300, 1, 4)])
+def test_thin_pictures_are_enlarged(net, shape, rng):
+    picture = rng.integers(0, 256, shape, np.uint8)
+    for model in (model_of(net), load_model("bicubic-x2").model):
+        assert Upscaler(model)(picture).shape == (2 * shape[0], 2 * shape[1], *shape[2:])
+
+
+def test_auto_takes_the_fast_format_where_it_is_like_fp32(net, photo, monkeypatch):
+    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
+    up = Upscaler(model_of(net))
+    up(photo)
+    assert up.dtype == torch.bfloat16
+
+
+def test_auto_takes_fp32_where_the_fast_format_is_not_like_it(net, photo, monkeypatch):
+    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(upscaler_module, "LEAST_DB", 200)
+    up = Upscaler(model_of(net))
+    up(photo)
+    assert up.dtype == torch.float32
+
+
+def test_auto_leaves_alone_what_the_network_does_not_support(net, photo, monkeypatch):
+    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
+    up = Upscaler(model_of(net, dtypes=frozenset({torch.float32})))
+    up(photo)
+    assert up.dtype == torch.float32
+    with pytest.raises(UsageError, match="does not work in bf16"):
+        Upscaler(model_of(net, dtypes=frozenset({torch.float32})), precision="bf16")
+
+
+def test_a_tile_that_is_too_small_is_refused(net):
+    with pytest.raises(UsageError, match="tile: expected auto, 0 or at least 16 pixels; got 3"):
+        Upscaler(model_of(net), tile=3)
+
+
+def test_a_precision_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match="got 'fp8'"):
+        load_model("bicubic", precision="fp8")  # type: ignore[arg-type]
+
+
+def test_real_pictures_tiled_equal_whole(net, shared):
+    photo = read_picture(shared / "data/benchmark/Set5/LR_bicubic/X4/birdx4.png")
+    whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
+    assert np.abs(Upscaler(model_of(net), tile=16, precision="fp32")(photo) - whole).max() <= 1
