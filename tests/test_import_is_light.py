@@ -1,0 +1,42 @@
+"""Importing does nothing but define: no BasicSR, and no torch for what the command line needs to start."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[1] / "srcx"
+
+
+def modules() -> list[str]:
+    """The name of every module of srcx."""
+    paths = (path.relative_to(HOUSE.parent).with_suffix("") for path in HOUSE.rglob("*.py"))
+    names = {".".join(path.parts).removesuffix(".__init__") for path in paths}
+    return sorted(name for name in names if not name.endswith("__main__"))
+
+
+def loaded_after_importing(names: list[str]) -> set[str]:
+    """The modules a fresh Python has loaded after importing `names`."""
+    code = (
+        "import importlib, json, sys\n"
+        "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOUSE.parent)
+    assert done.stderr == "", done.stderr
+    (line,) = done.stdout.splitlines()  # and importing prints nothing
+    return set(json.loads(line))
+
+
+def test_importing_every_module_leaves_basicsr_out():
+    loaded = loaded_after_importing(modules())
+    assert set(modules()) <= loaded
+    assert {name for name in loaded if name.split(".")[0] == "basicsr"} == set()
+
+
+@pytest.mark.parametrize("name", ["srcx", "srcx.cli", "srcx.errors", "srcx.atomic"])
+def test_what_the_command_line_starts_with_leaves_torch_out(name):
+    assert "torch" not in loaded_after_importing([name])
