@@ -64,8 +64,14 @@ def _message(details: ErrorDetails, path: KeyPath) -> str:
         return "this option is needed and missing"
     if kind == "extra_forbidden":
         return _unknown(str(path[-1]), _section_at(details["loc"][:-1]))
-    expected = EXPECTED[kind].format(**details.get("ctx", {}))
+    limits = {key: _bare(limit) for key, limit in details.get("ctx", {}).items()}
+    expected = EXPECTED[kind].format(**limits) if kind in EXPECTED else details["msg"]
     return f"expected {expected}, got {shown(came)}{_quotes(kind, came) or _near_choice(details)}"
+
+
+def _bare(limit: Any) -> Any:
+    """1 for 1.0: limits of fractions read better so."""
+    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit
 
 
 def _quotes(kind: str, came: Any) -> str:

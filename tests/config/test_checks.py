@@ -1,0 +1,134 @@
+from collections.abc import Callable
+
+import pytest
+
+from srcx.config import Options
+
+Complaints = Callable[..., list[str]]
+Load = Callable[..., Options]
+
+MULTI_STEP = "{type: MultiStepLR, milestones: [50]}"
+ADVERSARY = {
+    "SRModel": "SRGANModel",
+    "  optim_g": "  optim_d: {type: Adam, lr: 1}\n  optim_g",
+    "  pixel_opt": "  gan_opt: {type: GANLoss}\n  pixel_opt",
+    "network_g": "network_d: {type: D}\nnetwork_g",
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("32", "34", "x.yml:10: datasets.train.gt_size: 34 is no multiple of the scale 4; write 32"),
+        ("32", "2", "x.yml:10: datasets.train.gt_size: 2 is no multiple of the scale 4; write 4"),
+        (
+            MULTI_STEP,
+            "{type: MultiStepLR, milestones: [50, 40]}",
+            "x.yml:16: train.scheduler.milestones: milestones must rise; got [50, 40]",
+        ),
+        (
+            MULTI_STEP,
+            "{type: MultiStepLR, gamma: 0.5}",
+            "x.yml:16: train.scheduler.milestones: MultiStepLR needs this list of steps",
+        ),
+        (
+            MULTI_STEP,
+            "{type: MultiStepLR, milestones: [50], restarts: [0, 50], restart_weights: [1]}",
+            "x.yml:16: train.scheduler.restart_weights: 1 weights for 2 restarts; give one for each",
+        ),
+        (
+            MULTI_STEP,
+            "{type: CosineAnnealingRestartLR, periods: [60, 60], restart_weights: [1]}",
+            "x.yml:16: train.scheduler.restart_weights: 1 weights for 2 periods; give one for each",
+        ),
+        (
+            MULTI_STEP,
+            "{type: CosineAnnealingRestartLR, periods: [60], restart_weights: [1]}",
+            "x.yml:16: train.scheduler.periods: the periods end at step 60, before total_iter 100",
+        ),
+        ("lr: 1e-4", "lr: 1, betas: [0.9]", "x.yml:15: train.optim_g.betas: expected two numbers, got 1"),
+        ("  pixel_opt: {type: L1Loss}\n", "", "x.yml:12: train: no loss term; give at least one"),
+        (
+            "pixel_opt",
+            "gan_opt: {type: GANLoss}\n  pixel_opt",
+            "x.yml:17: train.gan_opt: SRModel has no discriminator; remove this",
+        ),
+        ("_gt: gt", "_gt: [a]", "x.yml:8: datasets.train.dataroot_gt: PairedImageDataset takes one folder"),
+        (
+            "    dataroot_lq: lq\n",
+            "",
+            "x.yml:5: datasets.train.dataroot_lq: PairedImageDataset needs this folder",
+        ),
+        (
+            "PairedImageDataset",
+            "HighResolutionDataset",
+            "x.yml:9: datasets.train.dataroot_lq: HighResolutionDataset does not use this folder",
+        ),
+        (
+            "PairedImageDataset",
+            "SingleImageDataset",
+            "x.yml:8: datasets.train.dataroot_gt: SingleImageDataset does not use this folder",
+        ),
+        (
+            "32",
+            "32\n    io_backend: {type: lmdb}",
+            "x.yml:8: datasets.train.dataroot_gt: with io_backend lmdb the folder's name ends in .lmdb; got",
+        ),
+    ],
+)
+def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new: str, complaint: str) -> None:
+    lines = complaints({old: new})
+    assert any(line.startswith(complaint) for line in lines), lines
+
+
+def test_a_gan_with_all_its_pieces_loads(load: Load) -> None:
+    options = load(ADVERSARY)
+    assert options.train is not None
+    assert list(options.train.losses) == ["gan", "pixel"]
+
+
+@pytest.mark.parametrize("model", ["SRGANModel", "ESRGANModel"])
+def test_a_gan_needs_a_discriminator_its_optimizer_and_its_loss(complaints: Complaints, model: str) -> None:
+    assert complaints({"SRModel": model}) == [
+        f"x.yml:1: network_d: {model} needs this option and it is missing",
+        f"x.yml:12: train.optim_d: {model} needs this option and it is missing",
+        f"x.yml:12: train.gan_opt: {model} needs this option and it is missing",
+    ]
+
+
+def test_sets_of_one_phase_and_file_need_names_of_their_own(complaints: Complaints) -> None:
+    one = "{name: Set5, type: SingleImageDataset, dataroot_lq: a}"
+    lines = complaints({"network_g": f"  val: {one}\n  val_2: {one}\nnetwork_g"})
+    assert lines == [
+        "x.yml:11: datasets.val.name: 2 sets are called 'Set5'",
+        "x.yml:12: datasets.val_2.name: 2 sets are called 'Set5'",
+    ]
+
+
+def test_a_file_needs_both_sides_of_training_or_a_test_set(load: Load, complaints: Complaints) -> None:
+    train = "train:\n  total_iter: 100\n  ema_decay: 0.9\n  optim_g: {type: Adam, lr: 1e-4}\n"
+    train += f"  scheduler: {MULTI_STEP}\n  pixel_opt: {{type: L1Loss}}\n"
+    data = "  train:\n    name: D\n    type: PairedImageDataset\n"
+    data += "    dataroot_gt: gt\n    dataroot_lq: lq\n    gt_size: 32\n"
+    test_set = "  test: {name: T, type: SingleImageDataset, dataroot_lq: a}\n"
+    assert complaints({train: ""}) == [
+        "x.yml:1: train: this section is needed because the file has datasets.train"
+    ]
+    assert complaints({data: test_set}) == [
+        "x.yml:4: datasets.train: this section is needed because the file has 'train'"
+    ]
+    assert complaints({train: "", data: "  val: {name: T, type: SingleImageDataset, dataroot_lq: a}\n"}) == [
+        "x.yml:4: datasets: a training file needs 'train' and datasets.train, a test file datasets.test_1"
+    ]
+    assert load({train: "", data: test_set}).train is None
+
+
+def test_what_does_not_fit_is_told_beside_what_is_wrong(complaints: Complaints) -> None:
+    lines = complaints({"32": "34", "0.9": "7"})
+    assert [line.split(":")[1] for line in lines] == ["10", "14"]
+
+
+def test_a_wrong_value_has_no_echo(complaints: Complaints) -> None:
+    assert len(complaints({"dataroot_lq: lq": "dataroot_lq: 3"})) == 1
+    assert len(complaints({"{type: L1Loss}": "3"})) == 1
+    assert len(complaints({"[50]": "[50, b, 40]"})) == 1

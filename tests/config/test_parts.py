@@ -1,0 +1,70 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from srcx.config import load_options
+from srcx.errors import OptionsError
+
+Write = Callable[[str], Path]
+
+
+class Recorder:
+    """Notes what it is asked, and finds fault with what it was told to."""
+
+    def __init__(self, faults: dict[str, list[tuple[str | None, str]]] | None = None) -> None:
+        self.asked: list[tuple[str, str, dict[str, object]]] = []
+        self.faults = faults or {}
+
+    def problems(self, kind: str, type_name: str, args: Mapping[str, object]) -> list[tuple[str | None, str]]:
+        self.asked.append((kind, type_name, dict(args)))
+        return self.faults.get(type_name, [])
+
+
+def test_every_part_is_asked_about_with_its_own_arguments(write: Write, small_text: str) -> None:
+    parts = Recorder()
+    text = small_text.replace("{type: L1Loss}", "{type: L1Loss, loss_weight: 2, reduction: mean}")
+    load_options(write(text.replace("crop_border", "better: higher, crop_border")), parts=parts)
+    assert parts.asked == [
+        ("model", "SRModel", {}),
+        ("network", "Net", {"width": 8}),
+        ("dataset", "PairedImageDataset", {}),
+        ("optimizer", "Adam", {"lr": 1e-4}),
+        ("scheduler", "MultiStepLR", {"milestones": [50]}),
+        ("loss", "L1Loss", {"reduction": "mean"}),
+        ("metric", "calculate_psnr", {"crop_border": 4}),
+    ]
+
+
+def test_their_faults_have_the_place_of_the_type_or_the_argument(write: Write, small_text: str) -> None:
+    faults: dict[str, list[tuple[str | None, str]]] = {
+        "Net": [("width", "unknown argument; did you mean 'num_feat'?")],
+        "SRModel": [(None, "no such model")],
+        "L1Loss": [(None, "no such loss")],
+    }
+    with pytest.raises(OptionsError) as caught:
+        load_options(write(small_text.replace("0.9", "9")), parts=Recorder(faults))
+    assert caught.value.problems == [
+        "x.yml:2: model_type: no such model",
+        "x.yml:11: network_g.width: unknown argument; did you mean 'num_feat'?",
+        "x.yml:14: train.ema_decay: expected a number below 1, got 9",
+        "x.yml:17: train.pixel_opt.type: no such loss",
+    ]
+
+
+def test_sections_of_the_wrong_shape_are_left_to_the_schema(write: Write, small_text: str) -> None:
+    parts = Recorder()
+    text = small_text.replace("{type: Net, width: 8}", "3").replace("{type: L1Loss}", "{type: [x]}")
+    with pytest.raises(OptionsError):
+        load_options(write(text), parts=parts)
+    assert {kind for kind, _, _ in parts.asked} == {"model", "dataset", "optimizer", "scheduler", "metric"}
+
+
+def test_a_place_is_the_overrides_where_one_named_the_part(write: Write, small_text: str) -> None:
+    with pytest.raises(OptionsError) as caught:
+        load_options(
+            write(small_text),
+            overrides=["network_g:type=Nett"],
+            parts=Recorder({"Nett": [(None, "no such network")]}),
+        )
+    assert caught.value.problems == ["--force_yml: network_g.type: no such network"]

@@ -1,0 +1,219 @@
+from collections.abc import Callable
+
+import pytest
+
+Complaints = Callable[..., list[str]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("ema_decay", "ema_decy", "x.yml:14: train.ema_decy: unknown option; did you mean 'ema_decay'?"),
+        ("gt_size", "gt_siz", "x.yml:10: datasets.train.gt_siz: unknown option; did you mean 'gt_size'?"),
+        (
+            "val:\n",
+            "val:\n  save_image: true\n",
+            "x.yml:19: val.save_image: unknown option; did you mean 'save_img'?",
+        ),
+        ("  pixel_opt", "  perceptul_otp: {}\n  pixel_opt", "did you mean 'perceptual_opt'?"),
+        (
+            "scale: 4\n",
+            "scale: 4\nema_decay: 0.9\n",
+            "x.yml:4: ema_decay: unknown option here; it belongs under 'train'",
+        ),
+        (
+            "    gt_size",
+            "    scale: 4\n    gt_size",
+            "unknown option here; it belongs at the top of the file",
+        ),
+        (
+            "scale: 4\n",
+            "scale: 4\nzzz: 1\n",
+            "x.yml:4: zzz: unknown option; known here: name, model_type, scale",
+        ),
+        ("val:\n", "path: {pretrain_model_g: a}\nval:\n", "did you mean 'pretrain_network_g'?"),
+        (
+            "32\n",
+            "32\n    use_flip: true\n",
+            "x.yml:11: datasets.train.use_flip: unknown option; did you mean 'use_hflip'?",
+        ),
+        ("32\n", "32\n  vall: {}\n", "x.yml:11: datasets.vall: unknown option; did you mean 'val'?"),
+        (
+            "total_iter: 100",
+            "total_iter: 1.5",
+            "x.yml:13: train.total_iter: expected a whole number, got 1.5",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: '100'",
+            "expected a whole number, got '100'; write it without quotes",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: many",
+            "x.yml:13: train.total_iter: expected a whole number, got 'many'",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: true",
+            "x.yml:13: train.total_iter: expected a whole number, got true",
+        ),
+        ("total_iter: 100", "total_iter: ~", "x.yml:13: train.total_iter: expected a whole number, got null"),
+        (
+            "total_iter: 100",
+            "total_iter: [1]",
+            "x.yml:13: train.total_iter: expected a whole number, got [1]",
+        ),
+        ("total_iter: 100", "total_iter: {a: 1}", "train.total_iter: expected a whole number, got a section"),
+        (
+            "total_iter: 100",
+            "total_iter: 0",
+            "x.yml:13: train.total_iter: expected a number from 1 on, got 0",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: -5",
+            "x.yml:13: train.total_iter: expected a number from 1 on, got -5",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: 1e300",
+            "train.total_iter: expected a number up to 9007199254740992",
+        ),
+        (
+            "total_iter: 100",
+            "total_iter: .inf",
+            "x.yml:13: train.total_iter: expected a whole number, got inf",
+        ),
+        ("  total_iter: 100\n", "", "x.yml:12: train.total_iter: this option is needed and missing"),
+        ("0.9", "1", "x.yml:14: train.ema_decay: expected a number below 1, got 1"),
+        ("0.9", "-0.1", "x.yml:14: train.ema_decay: expected a number from 0 on, got -0.1"),
+        ("0.9", ".nan", "x.yml:14: train.ema_decay: expected a number below 1, got nan"),
+        ("1e-4", "0", "x.yml:15: train.optim_g.lr: expected a number above 0, got 0"),
+        ("1e-4", "-.inf", "x.yml:15: train.optim_g.lr: expected"),
+        ("lr: 1e-4", "betas: [0.9]", "x.yml:15: train.optim_g.lr: this option is needed and missing"),
+        (
+            "lr: 1e-4",
+            "lr: 1, betas: [0.9, 1]",
+            "x.yml:15: train.optim_g.betas[1]: expected a number below 1, got 1",
+        ),
+        ("lr: 1e-4", "lr: 1, betas: 0.9", "x.yml:15: train.optim_g.betas: expected a list, got 0.9"),
+        ("[50]", "[a]", "x.yml:16: train.scheduler.milestones[0]: expected a whole number, got 'a'"),
+        (
+            "{type: L1Loss}",
+            "{loss_weight: 1}",
+            "x.yml:17: train.pixel_opt.type: this option is needed and missing",
+        ),
+        (
+            "{type: L1Loss}",
+            "L1Loss",
+            "x.yml:17: train.pixel_opt: expected a section of 'key: value' lines, got 'L1Loss'",
+        ),
+        (
+            "{type: L1Loss}",
+            "{type: L1Loss, loss_weight: .inf}",
+            "train.pixel_opt.loss_weight: expected a finite number",
+        ),
+        (
+            "{type: Net, width: 8}",
+            "Net",
+            "x.yml:11: network_g: expected a section of 'key: value' lines, got 'Net'",
+        ),
+        (
+            "type: calculate_psnr",
+            "type: 3",
+            "x.yml:20: val.metrics.psnr.type: expected text, got 3; put it in quotes",
+        ),
+        ("crop_border", "better: up, crop_border", "expected one of 'higher' or 'lower', got 'up'"),
+        (
+            "SRModel",
+            "SRGANModl",
+            "x.yml:2: model_type: expected one of 'SRModel', 'SRGANModel', 'ESRGANModel' or",
+        ),
+        ("SRModel", "SRGANModl", "got 'SRGANModl'; did you mean 'SRGANModel'?"),
+        ("32", "32\n    io_backend: {type: memcached}", "expected one of 'disk' or 'lmdb', got 'memcached'"),
+        (
+            "32",
+            "32\n    prefetch_mode: gpu",
+            "x.yml:11: datasets.train.prefetch_mode: expected one of 'cpu' or 'cuda'",
+        ),
+        ("32", "32\n    color: rgb", "x.yml:11: datasets.train.color: expected one of 'y', got 'rgb'"),
+        (
+            "32",
+            "32\n    filename_tmpl: x4",
+            "expected text with one '{}' where the file's name goes, such as '{}x4', got",
+        ),
+        ("32", "32\n    filename_tmpl: '{}{0}'", "expected text with one '{}' where the file's name goes"),
+        ("32", "32\n    mean: 0.5", "x.yml:11: datasets.train.mean: expected a list, got 0.5"),
+        (
+            "_gt: gt",
+            "_gt: [a, 3]",
+            "x.yml:8: datasets.train.dataroot_gt: expected a folder, or a list of folders",
+        ),
+        (
+            "_gt: gt",
+            "_gt: []",
+            "x.yml:8: datasets.train.dataroot_gt: expected a folder, or a list of folders, got []",
+        ),
+        ("_lq: lq", "_lq: ''", "x.yml:9: datasets.train.dataroot_lq: expected a path, got ''"),
+        ("_lq: lq", '_lq: "a\\0"', "x.yml:9: datasets.train.dataroot_lq: expected a path"),
+        ("_lq: lq", "_lq: ~nobody_at_all/x", "expected a path whose '~' names a known user"),
+        (
+            "name: tiny",
+            "name: a/b",
+            "x.yml:1: name: expected a name that can be a folder's name, without '/', got 'a/b'",
+        ),
+        ("name: tiny", "name: ..", "x.yml:1: name: expected a name that can be a folder's name"),
+        ("name: tiny", "name: 12", "x.yml:1: name: expected text, got 12; put it in quotes"),
+        ("name: tiny\n", "", "x.yml:1: name: this option is needed and missing"),
+        (
+            "scale: 4",
+            "scale: 4\nnum_gpu: all",
+            "x.yml:4: num_gpu: expected 'auto', or a number of GPUs from 0 on, got 'all'",
+        ),
+        ("scale: 4", "scale: 4\nnum_gpu: true", "x.yml:4: num_gpu: expected 'auto', or a number of GPUs"),
+        ("scale: 4", "scale: 4\nmanual_seed: 4294967296", "manual_seed: expected a number up to 4294967295"),
+        (
+            "0.9\n",
+            "0.9\n  precision: fp8\n",
+            "x.yml:15: train.precision: expected one of 'fp32', 'bf16' or 'fp16', got 'fp8'",
+        ),
+        ("0.9\n", "0.9\n  grad_clip: 0\n", "x.yml:15: train.grad_clip: expected a number above 0, got 0"),
+        (
+            "0.9\n",
+            "0.9\n  warmup_iter: -2\n",
+            "x.yml:15: train.warmup_iter: expected a number from -1 on, got -2",
+        ),
+        (
+            "val:\n",
+            "val:\n  save_img: 'true'\n",
+            "val.save_img: expected true or false, got 'true'; write it without",
+        ),
+        ("val:\n", "val:\n  save_img: 1\n", "x.yml:19: val.save_img: expected true or false, got 1"),
+    ],
+)
+def test_names_place_option_and_what_was_expected(
+    complaints: Complaints, old: str, new: str, complaint: str
+) -> None:
+    lines = complaints({old: new})
+    assert any(complaint in line for line in lines), lines
+    assert all(line.startswith("x.yml:") for line in lines)
+
+
+def test_one_mistake_gives_one_line(complaints: Complaints) -> None:
+    assert complaints({"ema_decay": "ema_decy"}) == [
+        "x.yml:14: train.ema_decy: unknown option; did you mean 'ema_decay'?"
+    ]
+
+
+def test_all_mistakes_come_at_once_in_the_files_order(complaints: Complaints) -> None:
+    lines = complaints(
+        {"scale: 4": "scal: 4", "32": "a", "0.9": "7", "1e-4": "'1e-4'", "L1Loss": "3"}
+        | {"{type: calculate_psnr, crop_border: 4}": "{type: calculate_psnr, better: 1}"}
+    )
+    assert [line.split(":")[1] for line in lines] == ["3", "10", "14", "15", "17", "20"]
+
+
+def test_long_values_are_cut(complaints: Complaints) -> None:
+    (line,) = complaints({"100": "a" * 500})
+    assert len(line) < 140
