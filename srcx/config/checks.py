@@ -88,30 +88,26 @@ def _optimizers(train: TrainOptions) -> Iterator[Problem]:
 
 
 def _scheduler(train: TrainOptions) -> Iterator[Problem]:
-    checks = {
-        "MultiStepLR": _multi_step,
-        "MultiStepRestartLR": _multi_step,
-        "CosineAnnealingRestartLR": _cosine,
-    }
-    check = checks.get(train.scheduler.type)
-    if check is not None:
-        yield from check(train.scheduler, train.total_iter)
+    """Lists that fit each other; whether the scheduler has what it needs is for `Parts` to say."""
+    scheduler = train.scheduler
+    if scheduler.type in ("MultiStepLR", "MultiStepRestartLR"):
+        yield from _milestones(scheduler)
+        yield from _weights(scheduler, "restarts", scheduler.restarts)
+    elif scheduler.type == "CosineAnnealingRestartLR" and "periods" in scheduler.model_fields_set:
+        yield from _weights(scheduler, "periods", scheduler.periods)
+        yield from _periods(scheduler, train.total_iter)
 
 
-def _multi_step(scheduler: Scheduler, total_iter: int) -> Iterator[Problem]:
-    milestones = scheduler.milestones
-    if "milestones" not in scheduler.model_fields_set:
-        yield Problem(("train", "scheduler", "milestones"), "MultiStepLR needs this list of steps")
-    if list(milestones) != sorted(set(milestones)):
-        said = f"milestones must rise; got {list(milestones)}"
-        yield Problem(("train", "scheduler", "milestones"), said)
-    yield from _weights(scheduler, "restarts", scheduler.restarts)
+def _milestones(scheduler: Scheduler) -> Iterator[Problem]:
+    milestones = list(scheduler.milestones)
+    if milestones != sorted(set(milestones)):
+        yield Problem(("train", "scheduler", "milestones"), f"milestones must rise; got {milestones}")
 
 
-def _cosine(scheduler: Scheduler, total_iter: int) -> Iterator[Problem]:
-    yield from _weights(scheduler, "periods", scheduler.periods)
-    if sum(scheduler.periods) < total_iter:
-        said = f"the periods end at step {sum(scheduler.periods)}, before total_iter {total_iter}"
+def _periods(scheduler: Scheduler, total_iter: int) -> Iterator[Problem]:
+    end = sum(scheduler.periods)
+    if end < total_iter:
+        said = f"the periods end at step {end}, before total_iter {total_iter}"
         yield Problem(("train", "scheduler", "periods"), said)
 
 

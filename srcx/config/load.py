@@ -41,7 +41,8 @@ def load_options(
     modernise(document)
     options, problems = _validate(document)
     if parts is not None:
-        problems += _part_problems(document, parts)
+        known = {problem.path for problem in problems}
+        problems += [new for new in _part_problems(document, parts) if new.path not in known]
     lines = _in_order(problems, document) + refused
     if lines or options is None:
         raise OptionsError(lines)

@@ -28,11 +28,6 @@ ADVERSARY = {
         ),
         (
             MULTI_STEP,
-            "{type: MultiStepLR, gamma: 0.5}",
-            "x.yml:16: train.scheduler.milestones: MultiStepLR needs this list of steps",
-        ),
-        (
-            MULTI_STEP,
             "{type: MultiStepLR, milestones: [50], restarts: [0, 50], restart_weights: [1]}",
             "x.yml:16: train.scheduler.restart_weights: 1 weights for 2 restarts; give one for each",
         ),

@@ -52,6 +52,13 @@ def test_their_faults_have_the_place_of_the_type_or_the_argument(write: Write, s
     ]
 
 
+def test_what_the_schema_said_of_an_argument_is_not_said_again(write: Write, small_text: str) -> None:
+    faults: dict[str, list[tuple[str | None, str]]] = {"Adam": [("lr", "expected a number, got 'x'")]}
+    with pytest.raises(OptionsError) as caught:
+        load_options(write(small_text.replace("1e-4", "x")), parts=Recorder(faults))
+    assert caught.value.problems == ["x.yml:15: train.optim_g.lr: expected a number, got 'x'"]
+
+
 def test_sections_of_the_wrong_shape_are_left_to_the_schema(write: Write, small_text: str) -> None:
     parts = Recorder()
     text = small_text.replace("{type: Net, width: 8}", "3").replace("{type: L1Loss}", "{type: [x]}")
