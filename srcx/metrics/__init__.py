@@ -1,9 +1,25 @@
-"""Evaluators that give the original authors' numbers: PSNR, SSIM, RMSE, NIQE."""
+"""Evaluators that give the original authors' numbers: PSNR, SSIM, RMSE, LPIPS, NIQE, Ma, perceptual index."""
 
+from srcx.metrics.lpips import lpips
+from srcx.metrics.ma import ma, ma_features
 from srcx.metrics.metric import PairMetric, SingleMetric
 from srcx.metrics.niqe import niqe
+from srcx.metrics.perceptual_index import index_of, perceptual_index
 from srcx.metrics.psnr import psnr
 from srcx.metrics.rmse import rmse, rmse_of_set
 from srcx.metrics.ssim import ssim
 
-__all__ = ["PairMetric", "SingleMetric", "niqe", "psnr", "rmse", "rmse_of_set", "ssim"]
+__all__ = [
+    "PairMetric",
+    "SingleMetric",
+    "index_of",
+    "lpips",
+    "ma",
+    "ma_features",
+    "niqe",
+    "perceptual_index",
+    "psnr",
+    "rmse",
+    "rmse_of_set",
+    "ssim",
+]

@@ -28,7 +28,7 @@ def block_features(y: Floats, window: Floats) -> Floats:
     """
     rows, cols = (side // BLOCK_PX for side in y.shape)
     full = np.ascontiguousarray(y[: rows * BLOCK_PX, : cols * BLOCK_PX], dtype=np.float64)
-    half = imresize(full, scale=0.5)
+    half = np.asarray(imresize(full, scale=0.5), np.float64)
     return np.concatenate(
         [statistics(blocks_of(normalised(picture, window), rows, cols)) for picture in (full, half)], axis=1
     )
