@@ -6,6 +6,7 @@ samples have 16 bits, which Pillow cuts to 8, OpenCV reads the pixels. The two a
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -70,6 +71,8 @@ STRANGE_SAMPLES = (
     "convert it"
 )
 
+TAIL_BYTES = 64
+
 # What Pillow raises on damaged files, from many places.
 DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
 
@@ -80,27 +83,44 @@ BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = (
 )  # two tags of TIFF, and the one format of samples taken
 
 
+PILLOW_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as Python keeps it
+
+
 class PictureHeader(NamedTuple):
     """What the head of a picture file says."""
 
     height: int
     width: int
+    looks_whole: bool
+    """False: the end that this kind of file should have is not there; it may be cut off."""
 
 
 def read_header(file: BinaryIO, name: str) -> PictureHeader:
-    """Size of a picture, upright, without decoding it.
+    """What the head of a picture file says, and whether its end looks whole, without decoding it.
 
     Args:
         file: The open file.
         name: What messages call it.
 
     Raises:
-        ImageError: this is no picture, or its head is damaged.
+        ImageError: this is no picture that is read, or its head is damaged.
     """
     with _said_for(name), _open(file, name) as picture:
+        _check_still(picture, name)
+        _bits(picture, name)
         width, height = picture.size
-        turned = not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5
-    return PictureHeader(width, height) if turned else PictureHeader(height, width)
+        if not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5:
+            width, height = height, width
+        return PictureHeader(height, width, _looks_whole(picture, file))
+
+
+def _looks_whole(picture: ImageFile.ImageFile, file: BinaryIO) -> bool:
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - TAIL_BYTES))
+    tail = file.read()
+    if isinstance(picture, (PngImageFile, JpegImageFile)):
+        return (b"IEND" if isinstance(picture, PngImageFile) else b"\xff\xd9") in tail
+    return all(tile[2] < length for tile in picture.tile)
 
 
 def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> Picture:
@@ -146,16 +166,25 @@ def quiet_opencv() -> Iterator[None]:
 @contextmanager
 def _said_for(name: str) -> Iterator[None]:
     """Turn what Pillow raises into one sentence, and keep its warnings from the user."""
+    _hush_pillow()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except DAMAGE as error:
         if "unknown pixel mode" in str(error):
             raise ImageError(f"{name}: holds {STRANGE_SAMPLES}") from error
         raise ImageError(f"{name}: is damaged or cut off; get a whole copy of the file") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: part of the file unpacks to an absurd size; it is refused") from error
+
+
+def _hush_pillow() -> None:
+    """Ignore Pillow's warnings, which name no file.
+
+    The filter stays: `warnings.catch_warnings` around each picture is not safe between threads, and makes
+    Python forget which warnings of others it has shown already.
+    """
+    if PILLOW_FILTER not in warnings.filters:
+        warnings.filterwarnings("ignore", category=UserWarning, module=PILLOW_FILTER[3].pattern)
 
 
 def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
@@ -210,7 +239,7 @@ def _bits(picture: ImageFile.ImageFile, name: str) -> int:
         if kinds != {UNSIGNED} or len(bits) > 1 or max(bits) > 16:
             raise ImageError(f"{name}: holds {STRANGE_SAMPLES}")
         return 16 if bits == {16} else 8
-    rawmode = picture.tile[0].args if picture.tile else None
+    rawmode = picture.tile[0][3] if picture.tile else None
     return 16 if isinstance(rawmode, str) and "16" in rawmode else 8
 
 

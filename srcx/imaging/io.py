@@ -44,17 +44,22 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
 
 
 def picture_size(path: Path | str) -> tuple[int, int]:
-    """Height and width of a picture, upright, from the head of its file alone.
+    """Height and width of a picture, upright, mostly from the head of its file.
+
+    A file without the end it should have is decoded, so that a cut-off one is found here.
 
     Raises:
-        ImageError: the file is missing, or its head is damaged.
+        ImageError: the file is missing, damaged, cut off, animated, or of a kind that is not read.
     """
     path = _a_file(path)
     try:
         with path.open("rb") as file:
-            return read_header(file, str(path))
+            header = read_header(file, str(path))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
+    if not header.looks_whole:
+        read_picture(path)
+    return header.height, header.width
 
 
 def write_picture(path: Path | str, image: Picture, *, quality: int | None = None) -> None:
