@@ -65,14 +65,6 @@ class AllParts:
         """The network class of this name; raises as `part` does."""
         return cast(type[nn.Module], self.part("network", type_name))
 
-    def loss(self, type_name: str) -> type[nn.Module]:
-        """The loss class of this name, unweighted; raises as `part` does."""
-        return cast(type[nn.Module], self.part("loss", type_name))
-
-    def metric(self, type_name: str) -> catalog.Metric:
-        """The metric of this name; raises as `part` does."""
-        return cast(catalog.Metric, self.part("metric", type_name))
-
     def problems(self, kind: str, type_name: str, args: Mapping[str, object]) -> list[tuple[str | None, str]]:
         """What is wrong with a part an option file names; the part is not made.
 

@@ -25,7 +25,7 @@ def test_any_other_network_is_basicsrs(basicsr):
 
 
 def test_any_other_loss_is_basicsrs(basicsr):
-    assert parts.loss("WeightedTVLoss")(reduction="mean")(torch.ones(1, 1, 2, 2), None) == 0
+    assert parts.part("loss", "WeightedTVLoss")(reduction="mean")(torch.ones(1, 1, 2, 2), None) == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Time one training step of MSRResNet 64 x 16, batch 16, GT 96: BasicSR's own SRModel against srcx's.
+
+Each side has a process of its own, set up as its users have it, and the two take their steps in turn, so that
+whatever else the machine does meets both. BasicSR's model runs through srcx's bridge, in fp32, which is all
+it has; srcx's in bf16 and channels_last. Run it on an idle machine.
+
+    python scripts/bench_training.py --threads 2 --steps 20
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srcx import build
+from srcx.bridge.rival import Rival
+from srcx.host_memory import keep_freed_memory
+
+BATCH, GT_PX, SCALE = 16, 96, 4
+WARM_UP_STEPS = 3
+OPTIONS: dict[str, Any] = {
+    "name": "bench",
+    "model_type": "SRModel",
+    "scale": SCALE,
+    "num_gpu": 0,
+    "datasets": {
+        "train": {"name": "noise", "type": "HighResolutionDataset", "dataroot_gt": "none", "gt_size": GT_PX}
+    },
+    "network_g": {"type": "MSRResNet", "num_feat": 64, "num_block": 16, "upscale": SCALE},
+    "train": {
+        "total_iter": 1_000_000,
+        "ema_decay": 0.999,
+        "optim_g": {"type": "Adam", "lr": 2e-4, "weight_decay": 0, "betas": [0.9, 0.99]},
+        "scheduler": {"type": "MultiStepLR", "milestones": [500_000], "gamma": 0.5},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+    },
+}
+
+Step = Callable[[dict[str, Tensor]], dict[str, float]]
+
+
+def their_step() -> Step:
+    """The training step of BasicSR."""
+    return Rival(OPTIONS).step
+
+
+def our_step(precision: str) -> Step:
+    """The training step of srcx, as `srcx train` sets it up."""
+    keep_freed_memory()
+    options = {**OPTIONS, "train": {**OPTIONS["train"], "precision": precision}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bench.yml"
+        path.write_text(json.dumps(options), encoding="utf-8")
+        checked = build.load_options(path)
+    return build.model(checked, build.accelerator(checked)).step
+
+
+def work(side: str, precision: str, threads: int) -> None:
+    """Be one side: take a step for each line that comes in, and answer with its seconds and loss."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    step = their_step() if side == "basicsr" else our_step(precision)
+    batch = {
+        "lq": torch.rand(BATCH, 3, GT_PX // SCALE, GT_PX // SCALE),
+        "gt": torch.rand(BATCH, 3, GT_PX, GT_PX),
+    }
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        (loss,) = step(batch).values()
+        print(json.dumps([time.perf_counter() - start, loss]), flush=True)
+
+
+class Side:
+    """One of the two, in its own process."""
+
+    def __init__(self, name: str, precision: str, threads: int) -> None:
+        command = [
+            sys.executable,
+            __file__,
+            "--side",
+            name,
+            "--precision",
+            precision,
+            "--threads",
+            str(threads),
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print("step", file=self.process.stdin, flush=True)
+        seconds, _ = json.loads(self.process.stdout.readline())
+        return float(seconds)
+
+    def stop(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
+
+
+def bench(precision: str, threads: int, steps: int) -> None:
+    """Time the two in turn and print medians, middle halves and their ratio."""
+    print(f"{threads} threads, {steps} steps in turn, load before {os.getloadavg()[0]:.2f}")
+    names = {"basicsr": "BasicSR SRModel, fp32", "srcx": f"srcx SRModel, {precision}"}
+    sides = {name: Side(name, precision, threads) for name in names}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(WARM_UP_STEPS + steps):
+        for name, side in sides.items():
+            seconds = side.step()
+            if index >= WARM_UP_STEPS:
+                times[name].append(seconds)
+    for name, label in names.items():
+        sides[name].stop()
+        low, median, high = statistics.quantiles(times[name], n=4)
+        print(f"{label:24} {median:.3f} s a step (middle half {low:.3f} to {high:.3f})")
+    ratio = statistics.median(times["basicsr"]) / statistics.median(times["srcx"])
+    print(f"{'ratio':24} {ratio:.2f}")
+
+
+def main() -> None:
+    """Read the command line; `--side` is for the processes this script starts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of each side (2)")
+    parser.add_argument("--steps", type=int, default=20, help="steps timed (20)")
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="srcx's (bf16)")
+    parser.add_argument("--side", choices=["basicsr", "srcx"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side:
+        work(args.side, args.precision, args.threads)
+    else:
+        bench(args.precision, args.threads, args.steps)
+
+
+if __name__ == "__main__":
+    main()

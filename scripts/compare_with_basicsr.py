@@ -1,0 +1,162 @@
+"""Train with BasicSR's own models and with srcx's, side by side, and print how far apart they get.
+
+Both start from the same weights and see the same batches of noise, in fp32 on the CPU, so the losses should
+be equal but for rounding. BasicSR's models run through srcx's bridge.
+
+    python scripts/compare_with_basicsr.py --iters 20
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from srcx import build
+from srcx.bridge.rival import Rival
+from srcx.models.sr import SRModel
+
+TOLERANCE = 1e-5
+MODELS = ("SRModel", "SRGANModel", "ESRGANModel")
+
+THEIR_TERMS = {
+    "pixel": ("l_pix", "l_g_pix"),  # with and without a discriminator
+    "gan": ("l_g_gan",),
+    "d_real": ("l_d_real",),
+    "d_fake": ("l_d_fake",),
+    "out_d_real": ("out_d_real",),
+    "out_d_fake": ("out_d_fake",),
+}
+"""Our name of a loss term -> BasicSR's."""
+
+
+class Comparison(NamedTuple):
+    """How far apart the two get, at most, over all iterations."""
+
+    losses: float
+    """Largest difference of a loss term."""
+    weights: float
+    """Largest difference of a weight after the last iteration, averaged weights included."""
+    terms: dict[str, list[tuple[float, float]]]
+    """Term -> (srcx's, BasicSR's) at each iteration."""
+
+
+def options_of(
+    model_type: str, *, network_g: Mapping[str, Any], network_d: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An option file's content that both understand."""
+    adam = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]}
+    train = {
+        "total_iter": 1000,
+        "ema_decay": 0.99,
+        "optim_g": adam.copy(),  # BasicSR empties what it has read
+        "scheduler": {"type": "MultiStepLR", "milestones": [5, 12], "gamma": 0.5},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+    }
+    options = {
+        "name": "compare",
+        "model_type": model_type,
+        "scale": network_g["upscale"],
+        "num_gpu": 0,
+        "datasets": {
+            "train": {"name": "noise", "type": "HighResolutionDataset", "dataroot_gt": "none", "gt_size": 96}
+        },
+        "network_g": dict(network_g),
+        "train": train,
+    }
+    if model_type != "SRModel":
+        options["network_d"] = dict(network_d)
+        train["optim_d"] = adam.copy()
+        train["gan_opt"] = {
+            "type": "GANLoss",
+            "gan_type": "vanilla",
+            "real_label_val": 1.0,
+            "fake_label_val": 0.0,
+            "loss_weight": 5e-3,
+        }
+    return options
+
+
+def ours_of(options: Mapping[str, Any], *, channels_last: bool) -> SRModel:
+    """The model srcx makes of these options, read from a file as a user's would be."""
+    train = {**options["train"], "channels_last": channels_last}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "compare.yml"
+        path.write_text(json.dumps({**options, "train": train}), encoding="utf-8")
+        checked = build.load_options(path)
+    return build.model(checked, build.accelerator(checked))
+
+
+def noise(iters: int, *, batch_size: int, gt_size: int, scale: int) -> Iterator[dict[str, Tensor]]:
+    """The same batches in every run."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(iters):
+        gt = torch.rand(batch_size, 3, gt_size, gt_size, generator=generator)
+        yield {"lq": nn.functional.avg_pool2d(gt, scale), "gt": gt}
+
+
+def compare(
+    options: Mapping[str, Any], *, iters: int, batch_size: int, gt_size: int, channels_last: bool = True
+) -> Comparison:
+    """Train both for `iters` iterations."""
+    torch.manual_seed(0)
+    ours, theirs = ours_of(options, channels_last=channels_last), Rival(options)
+    theirs.start_from(*(net.state_dict() for net in ours.bare_nets.values()))
+    terms: dict[str, list[tuple[float, float]]] = {}
+    for batch in noise(iters, batch_size=batch_size, gt_size=gt_size, scale=options["scale"]):
+        our_terms, their_terms = ours.step(batch), theirs.step(batch)
+        for name, value in our_terms.items():
+            (their_value,) = (their_terms[their] for their in THEIR_TERMS[name] if their in their_terms)
+            terms.setdefault(name, []).append((value, their_value))
+    assert len(terms) == len(their_terms), f"compared {sorted(terms)}, BasicSR gives {sorted(their_terms)}"
+    losses = max(abs(our - their) for pairs in terms.values() for our, their in pairs)
+    return Comparison(losses, weight_difference(ours, theirs), terms)
+
+
+def weight_difference(ours: SRModel, theirs: Rival) -> float:
+    """The largest difference of any weight."""
+    assert ours.ema is not None
+    pairs = [(net, getattr(theirs.model, name)) for name, net in ours.bare_nets.items()]
+    pairs.append((ours.ema.module, theirs.model.net_g_ema))
+    return max(
+        float((weight - theirs_by_name[name]).detach().abs().max())
+        for our_net, their_net in pairs
+        for theirs_by_name in [dict(their_net.named_parameters())]
+        for name, weight in our_net.named_parameters()
+    )
+
+
+def main() -> None:
+    """Compare the models at the size they are used."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--iters", type=int, default=20, help="iterations (20)")
+    parser.add_argument("--batch", type=int, default=4, help="pictures in a batch (4)")
+    parser.add_argument("--num-feat", type=int, default=64, help="channels of the networks (64)")
+    parser.add_argument("--num-block", type=int, default=16, help="residual blocks of the generator (16)")
+    args = parser.parse_args()
+    network_g = {"type": "MSRResNet", "num_feat": args.num_feat, "num_block": args.num_block, "upscale": 4}
+    network_d = {"type": "VGGStyleDiscriminator", "num_in_ch": 3, "num_feat": args.num_feat}
+    for model_type in MODELS:
+        options = options_of(model_type, network_g=network_g, network_d=network_d)
+        for channels_last in (False, True):
+            result = compare(
+                options, iters=args.iters, batch_size=args.batch, gt_size=128, channels_last=channels_last
+            )
+            verdict = "equal" if result.losses <= TOLERANCE else "NOT equal"
+            memory_format = "channels last" if channels_last else "channels first"
+            print(
+                f"{model_type}, {memory_format}, {args.iters} iterations: "
+                f"losses differ by {result.losses:.1e} ({verdict} within {TOLERANCE:g}), "
+                f"weights by {result.weights:.1e}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
