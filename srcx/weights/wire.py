@@ -23,15 +23,13 @@ class Wire:
     Args:
         plain_hosts: Hosts that may be asked over http: those pip is told to trust, or a test's own server.
         ca_file: Certificates to trust instead of the system's.
-        user: Name for servers that ask for one.
-        password: Its password.
+        login: Server (with its port, if any), name and password, for that server alone.
         silence_s: How long a server may say nothing, in seconds.
     """
 
     plain_hosts: frozenset[str] = frozenset()
     ca_file: str | None = None
-    user: str | None = None
-    password: str | None = None
+    login: tuple[str, str, str] | None = None
     silence_s: float = 20.0
 
     def open(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
@@ -47,9 +45,9 @@ class Wire:
             urllib.request.HTTPSHandler(context=context),
             _Redirects(self),
         ]
-        if self.user:
+        if self.login and urllib.parse.urlsplit(url).netloc == self.login[0]:
             passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-            passwords.add_password(None, url, self.user, self.password or "", is_authenticated=True)
+            passwords.add_password(None, url, *self.login[1:], is_authenticated=True)
             handlers.append(urllib.request.HTTPBasicAuthHandler(passwords))
         request = urllib.request.Request(url, headers={"User-Agent": "srcx", **headers})
         answer = urllib.request.build_opener(*handlers).open(request, timeout=self.silence_s)
