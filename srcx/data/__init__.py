@@ -1,0 +1,17 @@
+"""Training and validation pictures: data sets, checks before a run, and the stream of batches."""
+
+from srcx.data.batches import Batch, train_batches
+from srcx.data.dataset import PairDataset, WholePair
+from srcx.data.high_resolution import HighResolutionDataset
+from srcx.data.paired import PairedImageDataset
+from srcx.data.single import SingleImageDataset
+
+__all__ = [
+    "Batch",
+    "HighResolutionDataset",
+    "PairDataset",
+    "PairedImageDataset",
+    "SingleImageDataset",
+    "WholePair",
+    "train_batches",
+]

@@ -1,0 +1,105 @@
+"""The endless stream of training batches: the same whatever the number of workers, ranks or restarts."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srcx.data.dataset import PairDataset
+
+__all__ = ["Batch", "train_batches"]
+
+Batch = dict[str, Tensor]
+
+BATCHES_AHEAD = 2  # for each worker
+
+
+def train_batches(
+    dataset: PairDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start_iter: int = 0,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    enlarge: int = 1,
+    shuffle: bool = True,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Random crops of `dataset`, batch after batch without end.
+
+    Place p of the stream is draw p % n of epoch p // n, where n is `enlarge` times the number of pictures.
+    An epoch's order depends on (seed, epoch) alone, and a draw's crop on (seed, epoch, draw). So a run that
+    starts at `start_iter` goes on exactly, and two ranks with 8 crops see the batch of one rank with 16.
+
+    Workers are threads: decoding and resizing leave Python's lock to others, threads share one cache of
+    decoded pictures, and there is nothing to start, to copy between processes, or to fall over at Ctrl-C.
+
+    Args:
+        dataset: Made with `gt_size`.
+        batch_size: Crops in a batch of this rank.
+        seed: Of all that is random here.
+        start_iter: Batches to leave out; they are not read.
+        workers: Threads that prepare batches ahead; 0 prepares each when it is asked for.
+        rank: This process among `world`.
+        world: Processes that share the stream: each takes every `world`-th place.
+        enlarge: How often each picture is drawn in an epoch.
+        shuffle: False keeps the order of the pictures.
+        pin_memory: Put batches where a GPU fetches them fastest.
+
+    Yields:
+        {"lq": (N, C, h, w), "gt": (N, C, H, W)}, float32, in channels-last order in memory.
+
+    Raises:
+        ImageError: a picture cannot be read after all.
+    """
+    order = _Order(len(dataset) * enlarge, seed, shuffle)
+
+    def batch(step: int) -> Batch:
+        first = step * batch_size * world + rank
+        places = range(first, first + batch_size * world, world)
+        crops = [dataset.sample(draw % len(dataset), rng) for draw, rng in map(order.at, places)]
+        made = {
+            "lq": dataset.levels(np.stack([crop.lq for crop in crops])),
+            "gt": dataset.levels(np.stack([crop.gt for crop in crops])),
+        }
+        return {key: value.pin_memory() for key, value in made.items()} if pin_memory else made
+
+    return _ahead(batch, start_iter, workers) if workers else map(batch, count(start_iter))
+
+
+class _Order:
+    """Which draw stands at a place of the stream, and the generator of its crop."""
+
+    def __init__(self, draws: int, seed: int, shuffle: bool) -> None:
+        self.draws, self.seed, self.shuffle = draws, seed, shuffle
+        self.of_epoch = lru_cache(maxsize=4)(self._of_epoch)
+
+    def at(self, place: int) -> tuple[int, np.random.Generator]:
+        epoch, offset = divmod(place, self.draws)
+        draw = int(self.of_epoch(epoch)[offset]) if self.shuffle else offset
+        # 0 is the epoch's order, so draws count from 1.
+        return draw, np.random.default_rng([self.seed, epoch, 1 + draw])
+
+    def _of_epoch(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self.seed, epoch, 0]).permutation(self.draws)
+
+
+def _ahead(batch: Callable[[int], Batch], start: int, workers: int) -> Iterator[Batch]:
+    """`batch(start)`, `batch(start + 1)` ... in order, some of them made ahead by threads."""
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="srcx-batches")
+    steps = count(start)
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        while True:
+            while len(waiting) < workers * BATCHES_AHEAD:
+                waiting.append(pool.submit(batch, next(steps)))
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

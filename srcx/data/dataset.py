@@ -1,0 +1,123 @@
+"""What the data sets share: whole pairs for validation, random crops for training, a cache, a count."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from srcx.data.cache import PictureCache
+from srcx.data.crops import Crops, Pair
+from srcx.data.levels import Levels
+from srcx.data.pairs import Size
+from srcx.errors import DataError
+
+__all__ = ["PairDataset", "WholePair", "crops_of", "large_enough"]
+
+logger = logging.getLogger(__name__)
+
+MIB = 2**20
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class WholePair:
+    """Whole pictures to validate on; lq and gt are float32 (1, C, H, W), gt is None where there is none."""
+
+    name: str
+    lq: Tensor
+    gt: Tensor | None
+
+
+class PairDataset(ABC):
+    """Pairs of pictures, read when they are asked for.
+
+    `dataset[i]` is a whole pair; `dataset.sample(i, rng)` is a random crop of it that `rng` alone decides.
+    """
+
+    def __init__(
+        self, sizes: list[Size], *, scale: int, crops: Crops | None, levels: Levels, cache_mib: int
+    ) -> None:
+        self.scale = scale
+        self.crops = crops
+        self.levels = levels
+        self._sizes = sizes
+        self._cache = PictureCache(cache_mib)
+        if crops and self._decoded_mib() > cache_mib:
+            logger.warning(
+                "%d pictures need %d MiB when decoded and cache_mib is %d, so that most crops cost the decoding "
+                "of a picture; raise cache_mib or cut the pictures into smaller ones",
+                len(sizes), self._decoded_mib(), cache_mib,
+            )  # fmt: skip
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What results for this picture are called."""
+
+    @abstractmethod
+    def read(self, index: int) -> Pair:
+        """Decode a whole pair whose ground truth is `scale` times the size of lq."""
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __getitem__(self, index: int) -> WholePair:
+        pair = self._cached(range(len(self))[index])
+        return WholePair(self.name(index), self.levels(pair.lq[None]), self.levels(pair.gt[None]))
+
+    def __iter__(self) -> Iterator[WholePair]:
+        return (self[index] for index in range(len(self)))
+
+    def sample(self, index: int, rng: np.random.Generator) -> Pair:
+        """A random crop, as views of the decoded pictures; only for a data set made with `gt_size`."""
+        assert self.crops is not None, "made without gt_size"
+        return self.crops(self._cached(index), rng)
+
+    def describe(self) -> str:
+        """How many pictures there are, and how large."""
+        pixels = sum(height * width for height, width in self._sizes)
+        return f"{len(self)} pictures, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
+
+    def _decoded_mib(self) -> int:
+        values = sum(height * width * 3 for height, width in self._sizes)
+        return round(values * (1 + 1 / self.scale**2) / MIB)
+
+    def _cached(self, index: int) -> Pair:
+        return Pair(*self._cache.get(index, lambda: self.read(index)))
+
+
+def crops_of(gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool) -> Crops | None:
+    """The way to cut crops; None for whole pictures.
+
+    Raises:
+        DataError: `gt_size` is no multiple of `scale`.
+    """
+    if gt_size is None:
+        return None
+    if gt_size < 1 or gt_size % scale:
+        raise DataError(f"gt_size must be a multiple of scale {scale}; got {gt_size}")
+    return Crops(gt_size, scale, use_hflip, use_rot)
+
+
+def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
+    """Those pictures a crop fits into (or one pixel of lq); the others are counted in the log.
+
+    Raises:
+        DataError: no picture is large enough.
+    """
+    smallest = crops.gt_size if crops else 1
+    fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
+    small = [item for item in sizes if item not in fitting]
+    if not fitting:
+        raise DataError(
+            f"{where}: none of {len(sizes)} pictures holds a crop of gt_size {smallest}; lower it"
+        )
+    if small:
+        logger.warning(
+            "%s: %d of %d pictures are smaller than a crop (gt_size %d) and left out (%s%s)",
+            where, len(small), len(sizes), smallest, small[0], "" if len(small) == 1 else " ...",
+        )  # fmt: skip
+    return fitting

@@ -1,0 +1,38 @@
+"""From bytes to the numbers a network sees: [0, 1], perhaps luma alone, perhaps normalised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from srcx.imaging.color import y_of_tensor
+
+__all__ = ["Levels"]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """BasicSR's `color`, `mean` and `std`, in this order."""
+
+    color: Literal["y"] | None = None
+    """y: luma alone, one channel in [16/255, 235/255]."""
+    mean: Sequence[float] | None = None
+    """Subtracted from each channel."""
+    std: Sequence[float] | None = None
+    """Divides each channel after that."""
+
+    def __call__(self, pictures: NDArray[np.uint8]) -> Tensor:
+        """uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), in channels-last order in memory."""
+        # By numpy: torch would start a team of threads for each worker that does this.
+        values = torch.from_numpy(np.divide(pictures, 255, dtype=np.float32)).permute(0, 3, 1, 2)
+        if self.color == "y":
+            values = y_of_tensor(values)
+        if self.mean is not None:
+            values = values - values.new_tensor(self.mean).view(1, -1, 1, 1)
+        if self.std is not None:
+            values = values / values.new_tensor(self.std).view(1, -1, 1, 1)
+        return values

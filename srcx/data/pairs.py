@@ -1,0 +1,111 @@
+"""Which low-resolution picture belongs to which ground truth, and whether they fit."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from srcx.data.problems import Problems
+from srcx.data.stored import IoBackend, Stored, StoredFile, list_stored
+
+__all__ = ["Size", "StoredPair", "check_pairs", "find_pairs"]
+
+Size = tuple[int, int]  # height, width
+
+
+class StoredPair(NamedTuple):
+    """Two pictures of one scene, not read yet."""
+
+    lq: Stored
+    gt: Stored
+
+    def __str__(self) -> str:
+        return str(self.gt)
+
+
+def find_pairs(
+    dataroot_gt: Path | str,
+    dataroot_lq: Path | str,
+    *,
+    io_backend: IoBackend = "disk",
+    meta_info_file: Path | str | None = None,
+    filename_tmpl: str = "{}",
+    problems: Problems,
+) -> list[StoredPair]:
+    """Pairs as BasicSR makes them: by name.
+
+    Args:
+        dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`).
+        dataroot_lq: Folder of low-resolution pictures (or LMDB).
+        io_backend: How the pictures are kept; in LMDB the two have equal keys.
+        meta_info_file: A list of ground-truth names, to take these alone.
+        filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
+        problems: Takes note of missing folders and of pictures without a partner.
+
+    Returns:
+        The pairs there are, in natural order. Where a lq file of the same suffix is missing, one of another
+        suffix will do.
+    """
+    gts: list[Stored] = []
+    lqs: list[Stored] = []
+    with problems.noted():
+        gts = list_stored(dataroot_gt, io_backend=io_backend, meta_info_file=meta_info_file)
+    with problems.noted():
+        lqs = list_stored(dataroot_lq, io_backend=io_backend)
+    if not gts or not lqs:
+        return []
+    by_file_name = {_file_name(lq): lq for lq in lqs}
+    by_name = {lq.name: lq for lq in lqs}
+    pairs = []
+    for gt in gts:
+        name = filename_tmpl.format(gt.name)
+        lq = by_file_name.get(name + _suffix(gt)) or by_name.get(name)
+        if lq is None:
+            problems.add(f"{gt}: has no partner named {name}{_suffix(gt)} in {dataroot_lq}")
+        else:
+            pairs.append(StoredPair(lq, gt))
+    if meta_info_file is None:
+        partnered = {str(pair.lq) for pair in pairs}
+        for lq in lqs:
+            if str(lq) not in partnered:
+                problems.add(
+                    f"{lq}: has no partner in {dataroot_gt} whose name gives it by {filename_tmpl!r}"
+                )
+    return pairs
+
+
+def check_pairs(
+    pairs: list[StoredPair], *, scale: int, for_training: bool, problems: Problems
+) -> dict[StoredPair, Size]:
+    """Look at the head and end of every file, and whether the sizes fit; nothing is decoded.
+
+    Args:
+        pairs: What to look at.
+        scale: Ground truth is this much larger.
+        for_training: Sizes must fit to the pixel. Otherwise ground truth may be larger by less than one
+            low-resolution pixel, as whole benchmark pictures are; the rest is cut off when it is read.
+        problems: Takes note of unreadable files and sizes that do not fit.
+
+    Returns:
+        The pairs that fit, each with the size of its ground truth.
+    """
+    fitting = {}
+    for pair in pairs:
+        with problems.noted():
+            gt, lq = pair.gt.size(), pair.lq.size()
+            wanted = (gt[0] // scale, gt[1] // scale)
+            exact = (lq[0] * scale, lq[1] * scale) == gt
+            if exact or (not for_training and lq == wanted):
+                fitting[pair] = gt
+            else:
+                problems.add(
+                    f"{pair.lq}: is {lq[1]} x {lq[0]} pixels; times {scale} that is {lq[1] * scale} x "
+                    f"{lq[0] * scale}, and {_file_name(pair.gt)} is {gt[1]} x {gt[0]}"
+                )
+    return fitting
+
+
+def _file_name(stored: Stored) -> str:
+    return stored.path.name if isinstance(stored, StoredFile) else stored.name
+
+
+def _suffix(stored: Stored) -> str:
+    return stored.path.suffix if isinstance(stored, StoredFile) else ""

@@ -1,0 +1,62 @@
+"""Low-resolution pictures alone, to be upscaled without a ground truth."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from srcx.data.dataset import WholePair
+from srcx.data.levels import Levels
+from srcx.data.problems import Problems
+from srcx.data.stored import IoBackend, list_stored
+
+__all__ = ["SingleImageDataset"]
+
+
+class SingleImageDataset:
+    """Whole pictures for a test, with the options of BasicSR's data set of this name; `gt` is always None.
+
+    Args:
+        dataroot_lq: Folder of pictures; for LMDB its name ends in `.lmdb`.
+        io_backend: How the pictures are kept.
+        meta_info_file: A list of names, to take these alone.
+        color: "y" gives the luma channel alone.
+        mean: Subtracted from each channel.
+        std: Divides each channel after that.
+
+    Raises:
+        DataError: with all that is wrong: a missing or empty folder, files that cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataroot_lq: Path | str,
+        io_backend: IoBackend = "disk",
+        meta_info_file: Path | str | None = None,
+        color: Literal["y"] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        self.levels = Levels(color, mean, std)
+        self.pictures = list_stored(dataroot_lq, io_backend=io_backend, meta_info_file=meta_info_file)
+        self._sizes = []
+        problems = Problems()
+        for picture in self.pictures:
+            with problems.noted():
+                self._sizes.append(picture.size())
+        problems.stop_if_any(str(dataroot_lq))
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> WholePair:
+        picture = self.pictures[index]
+        return WholePair(picture.name, self.levels(picture.read()[None]), None)
+
+    def __iter__(self) -> Iterator[WholePair]:
+        return (self[index] for index in range(len(self)))
+
+    def describe(self) -> str:
+        """How many pictures there are and how large."""
+        pixels = sum(height * width for height, width in self._sizes)
+        return f"{len(self)} pictures, {pixels / 1e6:.1f} megapixels, without ground truth"

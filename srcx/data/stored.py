@@ -1,0 +1,165 @@
+"""Where pictures of a data set are kept: files in a folder, or records of BasicSR's LMDB folders."""
+
+import io
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, Protocol
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from srcx.errors import DataError, ImageError
+from srcx.imaging.decode import Picture, decode_picture, read_header
+from srcx.imaging.io import list_pictures, picture_size, read_picture
+
+__all__ = ["IoBackend", "Stored", "StoredFile", "StoredRecord", "list_stored"]
+
+IoBackend = Literal["disk", "lmdb"]
+META_INFO = "meta_info.txt"
+
+
+class Stored(Protocol):
+    """A picture that can be read."""
+
+    @property
+    def name(self) -> str:
+        """Its name without suffix: what pairs are made by and results are called."""
+
+    def size(self) -> tuple[int, int]:
+        """Height and width, without decoding it; ImageError if it is no whole picture."""
+
+    def read(self) -> NDArray[np.uint8]:
+        """The pixels as 8-bit RGB, (H, W, 3); ImageError if it cannot be read."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A picture file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def size(self) -> tuple[int, int]:
+        return picture_size(self.path)
+
+    def read(self) -> NDArray[np.uint8]:
+        return _rgb(read_picture(self.path))
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A picture file inside an LMDB folder."""
+
+    folder: Path
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+    def size(self) -> tuple[int, int]:
+        header = read_header(io.BytesIO(self._bytes()), str(self))
+        if not header.looks_whole:
+            self.read()
+        return header.height, header.width
+
+    def read(self) -> NDArray[np.uint8]:
+        return _rgb(decode_picture(self._bytes(), str(self)))
+
+    def _bytes(self) -> bytes:
+        with _environment(self.folder).begin() as transaction:
+            data = transaction.get(self.name.encode())
+        if data is None:
+            raise ImageError(
+                f"{self}: {META_INFO} names this picture, but the LMDB has no such key; make it anew"
+            )
+        return bytes(data)
+
+
+def list_stored(
+    root: Path | str,
+    *,
+    io_backend: IoBackend = "disk",
+    meta_info_file: Path | str | None = None,
+    recursive: bool = False,
+) -> list[Stored]:
+    """Pictures of a data root.
+
+    Args:
+        root: A folder; for LMDB one whose name ends in `.lmdb`.
+        io_backend: How the pictures are kept.
+        meta_info_file: A text file with one file name a line, relative to `root`, and anything after a space.
+        recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
+
+    Returns:
+        In natural order, or in that of `meta_info_file`.
+
+    Raises:
+        DataError: the folder or file is missing, empty, or not what it should be.
+    """
+    root = Path(root)
+    stored: list[Stored]
+    if io_backend == "lmdb":
+        stored = list(_records(root))
+    elif meta_info_file is not None:
+        stored = [StoredFile(root / name) for name in names_in(Path(meta_info_file))]
+    else:
+        stored = [StoredFile(path) for path in list_pictures(root, recursive=recursive)]
+    if not stored:
+        where = "this folder or below" if recursive else "this folder"
+        raise DataError(f"{meta_info_file or root}: there are no pictures in {where}; check the path")
+    return stored
+
+
+def names_in(meta_info_file: Path) -> list[str]:
+    """First word of each line that has one.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        text = meta_info_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise DataError(
+            f"{meta_info_file}: this list of pictures cannot be read: {reason}; check the path"
+        ) from error
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def _records(root: Path) -> list[StoredRecord]:
+    if root.suffix != ".lmdb":
+        raise DataError(f"{root}: with io_backend lmdb a data root is a folder whose name ends in .lmdb")
+    if not root.is_dir():
+        raise DataError(f"{root}: this LMDB folder does not exist; check the path")
+    keys = [name.split(".")[0] for name in names_in(root / META_INFO)]  # as BasicSR makes keys of names
+    _environment(root)
+    return [StoredRecord(root, key) for key in sorted(keys)]
+
+
+@cache
+def _environment(folder: Path) -> lmdb.Environment:
+    """Open for as long as the process lives: LMDB wants each folder to be opened once."""
+    try:
+        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
+    except lmdb.Error as error:
+        raise DataError(f"{folder}: this LMDB folder cannot be opened: {error}; make it anew") from error
+
+
+def _rgb(picture: Picture) -> NDArray[np.uint8]:
+    """8-bit RGB as BasicSR reads every picture: the high byte of 16 bits, grey in all channels, no alpha."""
+    pixels = (
+        (picture >> 8).astype(np.uint8)
+        if picture.dtype == np.uint16
+        else picture.astype(np.uint8, copy=False)
+    )
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3])
