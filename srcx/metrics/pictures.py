@@ -13,7 +13,7 @@ from srcx.imaging.tensors import to_image, to_tensor
 
 Array: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float64]
-AnyArray: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+AnyArray: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint8 | np.uint16]
 
 
 def as_bytes(metric: str, role: str, picture: object) -> Array:
