@@ -1,7 +1,9 @@
 """From options to parts: the words of an option file become networks, losses, data sets, a training step."""
 
+import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,36 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn import Parameter
 
-from srcx import config
+from srcx import catalog, config
 from srcx.bridge.parts import AllParts
-from srcx.config import Options, Part
-from srcx.errors import UsageError
+from srcx.config import DatasetOptions, Options, Part
+from srcx.data import PairDataset
+from srcx.data.batches import Batch
+from srcx.data.batches import train_batches as batches_of
+from srcx.errors import OptionsError, UsageError
 from srcx.losses.gan import GANLoss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.gan import SRGANModel
 from srcx.models.schedule import Schedule, warm_up
 from srcx.models.sr import Learner, SRModel
+from srcx.validation import Metric, ValidationSet
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
 
-__all__ = ["accelerator", "load_options", "losses", "model", "network", "schedule"]
+__all__ = [
+    "accelerator",
+    "check_data",
+    "dataset",
+    "load_options",
+    "load_training",
+    "losses",
+    "metric",
+    "model",
+    "network",
+    "schedule",
+    "train_batches",
+    "validation_sets",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +60,20 @@ def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
         OptionsError: with every mistake found, one line each.
     """
     return config.load_options(path, overrides=overrides, parts=PARTS)
+
+
+def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """`load_options` of a file that says how to train.
+
+    Raises:
+        OptionsError: as `load_options`, or the file is a test file.
+    """
+    options = load_options(path, overrides)
+    if options.train is None or options.datasets.train is None:
+        raise OptionsError(
+            f"{path}: no `train` or `datasets.train`, so there is nothing to train; use srcx test"
+        )
+    return options
 
 
 def network(part: Part) -> nn.Module:
@@ -80,7 +113,7 @@ def schedule(options: Options) -> Schedule:
 def losses(options: Options) -> WeightedSum:
     """Every term of the objective but the adversarial one.
 
-    BasicSR's perceptual_opt holds two terms with weights of their own, `perceptual_weight` and `style_weight`.
+    BasicSR's perceptual_opt holds two terms with weights of their own: perceptual_weight and style_weight.
     """
     assert options.train is not None
     terms: dict[str, tuple[nn.Module, float]] = {}
@@ -106,7 +139,7 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     """
     assert options.train is not None
     train = options.train
-    kind = PARTS.part("model", options.model_type)
+    kind = catalog.MODELS[options.model_type]
     objective = losses(options)
     generator = _learner(network(options.network_g), train.optim_g, options)
     common: dict[str, Any] = {
@@ -136,6 +169,65 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     return made
 
 
+def train_batches(options: Options, accelerator: Accelerator, *, start_iter: int = 0) -> Iterator[Batch]:
+    """The endless stream of training batches, from that of iteration `start_iter` + 1 on."""
+    assert options.train is not None
+    part = options.datasets.train
+    assert part is not None
+    return batches_of(
+        dataset(part, options.scale),
+        batch_size=part.batch_size_per_gpu * options.train.accumulate,
+        seed=options.manual_seed,
+        start_iter=start_iter,
+        workers=part.num_worker_per_gpu,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        enlarge=part.dataset_enlarge_ratio,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+
+
+def validation_sets(options: Options) -> list[ValidationSet]:
+    """The sets to judge on: those of a training file's `val`, or of a test file's `test`."""
+    metrics = {name: metric(part) for name, part in options.val.metrics.items()}
+    parts = [*options.datasets.val.values(), *options.datasets.test.values()]
+    return [ValidationSet(part.name, dataset(part, options.scale), metrics) for part in parts]
+
+
+def metric(part: config.Metric) -> Metric:
+    """The metric that `part` names, with its arguments fixed."""
+    function: Any = PARTS.part("metric", part.type)
+    higher = function.higher_is_better if part.better is None else part.better == "higher"
+    return Metric(partial(function, **part.args), higher_is_better=higher, needs_gt=function.needs_gt)
+
+
+def dataset(part: DatasetOptions, scale: int) -> PairDataset:
+    """The data set that `part` names; every file it will read is looked at.
+
+    Raises:
+        DataError: with all that is wrong with its files.
+    """
+    kind = PARTS.part("dataset", part.type)
+    options = {**dict(part), "io_backend": part.io_backend.type, "scale": scale}
+    taken = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in options.items() if name in taken})
+
+
+def check_data(options: Options) -> dict[str, str]:
+    """Look at every file of every data set before anything else happens.
+
+    Returns:
+        For each data set what it holds.
+
+    Raises:
+        DataError: with all that is wrong with one of them.
+    """
+    sets = options.datasets
+    parts: list[DatasetOptions] = [sets.train] if sets.train else []
+    parts += [*sets.val.values(), *sets.test.values()]
+    return {part.name: dataset(part, options.scale).describe() for part in parts}
+
+
 def _learner(net: nn.Module, part: Part, options: Options) -> Learner:
     parameters: Iterable[Parameter] = net.parameters()
     optimizer = PARTS.part("optimizer", part.type)(parameters, **part.args)
@@ -147,7 +239,9 @@ def _load_pretrained(model: SRModel, options: Options) -> None:
     path = options.path
     if path.pretrain_network_g:
         source, strict = path.pretrain_network_g, path.strict_load_g
-        load_into(model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict)
+        load_into(
+            model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict
+        )
         if model.ema is not None:
             load_into(model.ema.module, load_state(source), source=source, strict=strict)
     if path.pretrain_network_d and "net_d" in model.bare_nets:

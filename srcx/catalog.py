@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from torch import nn, optim
 
-from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN
+from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
+from srcx.data import HighResolutionDataset, PairedImageDataset, SingleImageDataset
+from srcx.data import HighResolutionDataset, PairDataset, PairedImageDataset, SingleImageDataset
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss
 from srcx.losses.low_frequency import LowFrequencyLoss
@@ -22,7 +24,7 @@ from srcx.models.gan import ESRGANModel, SRGANModel
 from srcx.models.schedule import Schedule, cosine_annealing_restart, multi_step
 from srcx.models.sr import SRModel
 
-__all__ = ["LOSSES", "METRICS", "MODELS", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "Metric"]
+__all__ = ["DATASETS", "LOSSES", "METRICS", "MODELS", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "Metric"]
 
 
 class Metric(Protocol):
@@ -34,11 +36,18 @@ class Metric(Protocol):
     def __call__(self, *pictures: Any, **args: Any) -> Any: ...
 
 
+DATASETS: Mapping[str, type[Any]] = {
+    "HighResolutionDataset": HighResolutionDataset,
+    "PairedImageDataset": PairedImageDataset,
+    "SingleImageDataset": SingleImageDataset,
+}
+
 NETWORKS: Mapping[str, type[nn.Module]] = {
     "MSRResNet": MSRResNet,
     "SRGANDiscriminator": SRGANDiscriminator,
     "SRResNet": SRResNet,
     "UNetDiscriminatorSN": UNetDiscriminatorSN,
+    "VGGStyleDiscriminator": VGGStyleDiscriminator,
 }
 
 LOSSES: Mapping[str, type[nn.Module]] = {
@@ -53,8 +62,6 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "SSIMLoss": SSIMLoss,
     "TotalVariationLoss": TotalVariationLoss,
 }
-
-DATASETS: Mapping[str, type[Any]] = {}
 
 METRICS: Mapping[str, Metric] = {
     "lpips": lpips,

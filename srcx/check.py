@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from srcx import build
-from srcx.config.schema import Options, TrainDataset
+from srcx.config import Options, TrainDataset
 from srcx.models.sr import SRModel
 
 __all__ = ["describe"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from srcx import build
-from srcx.check import check_run
-from srcx.config.options import Options
+from srcx.config import Options
 from srcx.errors import Interrupted
+from srcx.host_memory import keep_freed_memory
 from srcx.pace import Pace
 from srcx.run_folder import Progress, RunFolder
 from srcx.stopping import listen_for_stop
@@ -35,6 +35,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     """
     assert options.train is not None
     total, every = options.train.total_iter, options.logger
+    keep_freed_memory()
     torch.manual_seed(options.manual_seed)
     accelerator = build.accelerator(options)
     model = build.model(options, accelerator)
@@ -71,27 +72,21 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     run.save_weights(model, "latest")
 
 
-def run_file(
-    path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False, check: bool = False
-) -> None:
-    """Train the option file at `path`, or with `check` say what that would be and need.
+def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:
+    """Train the option file at `path`; the run is kept in experiments/NAME.
 
     Args:
         path: An option file in BasicSR's dialect.
         overrides: KEY:SUB=VALUE, replacing options of the file.
-        auto_resume: Go on from the newest state of experiments/NAME, if there is one.
-        check: Train nothing; print the resolved options, counts and estimates.
+        auto_resume: Go on from the newest state of the run, if there is one.
 
     Raises:
-        SrcxError: of the kind that fits, before anything is written where that can be known.
+        SrcxError: of the kind that fits; wrong options and data are found before anything is written.
     """
-    options = build.load_options(path, overrides)
-    if check:
-        check_run(options)
-        return
+    options = build.load_training(path, overrides)
     build.check_data(options)
-    run = open_run(options, auto_resume=auto_resume)
-    train(options, run, resume_from=options.path.resume_state)
+    resume_from = Path(options.path.resume_state) if options.path.resume_state else None
+    train(options, open_run(options, auto_resume=auto_resume), resume_from=resume_from)
 
 
 def open_run(options: Options, *, auto_resume: bool) -> RunFolder:

@@ -5,29 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.atomic import make_folder
+from srcx.data import WholePair
 from srcx.errors import DataError
-from srcx.imaging.io import write_picture
-from srcx.imaging.tensors import to_image
+from srcx.imaging import Picture, to_image, write_picture
 
-__all__ = ["Metric", "Pair", "ValidationSet", "super_resolve", "validate"]
-
-Picture = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One picture to judge on; lq and gt are (1, 3, H, W) RGB in [0, 1], gt is None where there is none."""
-
-    name: str
-    lq: Tensor
-    gt: Tensor | None
+__all__ = ["Metric", "ValidationSet", "super_resolve", "validate"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class ValidationSet:
     """Pairs under a name, with the metrics to take of them."""
 
     name: str
-    pairs: Iterable[Pair]
+    pairs: Iterable[WholePair]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
     @property
@@ -107,7 +94,7 @@ def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
     return sr[..., : height * scale, : width * scale]
 
 
-def _measure(metric: Metric, sr: Picture, pair: Pair, set_name: str, name: str) -> float:
+def _measure(metric: Metric, sr: Picture, pair: WholePair, set_name: str, name: str) -> float:
     if not metric.needs_gt:
         return float(metric.function(sr))
     if pair.gt is None:
