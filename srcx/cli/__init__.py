@@ -1,0 +1,68 @@
+"""The command line, `srcx VERB ...`: one file per verb; each imports what it works with when it is called."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from srcx.cli import benchmark, models, score, test, train, upscale, weights
+from srcx.cli.verb import Verb, complain
+from srcx.errors import SrcxError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="srcx",
+    help="Super-resolution: train, benchmark and upscale.",
+    epilog="srcx VERB --help tells more, with examples.",
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.command("train", cls=Verb, epilog=train.EXAMPLES)(train.train)
+app.command("test", cls=Verb, epilog=test.EXAMPLES)(test.run_test)
+app.command("upscale", cls=Verb, epilog=upscale.EXAMPLES)(upscale.upscale)
+app.command("benchmark", cls=Verb, epilog=benchmark.EXAMPLES)(benchmark.benchmark)
+app.command("score", cls=Verb, epilog=score.EXAMPLES)(score.score)
+app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
+app.add_typer(weights.app, name="weights")
+
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Wrong words on the command line; typer has this class but gives it no name of its own."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    Args:
+        argv: Its words after the program's name; None means the process's own.
+
+    Returns:
+        Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        code = app(args=words or ["--help"], prog_name="srcx", standalone_mode=False)
+    except SrcxError as error:
+        return _report(error, str(error), error.exit_code, debug=debug)
+    except _UsageError as error:
+        return _report(error, _usage_sentence(error), 2, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a sentence instead of a wall of code
+        sentence = f"srcx: unexpected {type(error).__name__}: {error}; run it again with --debug to see where"
+        return _report(error, sentence, 1, debug=debug)
+    return int(code or 0) if words else 2
+
+
+def _report(error: Exception, sentence: str, code: int, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    complain(sentence)
+    return code
+
+
+def _usage_sentence(error: Exception) -> str:
+    context = getattr(error, "ctx", None)
+    verb = context.command_path if context else "srcx"
+    message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
+    return f"{verb}: {message}; '{verb} --help' tells more"

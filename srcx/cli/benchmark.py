@@ -1,0 +1,74 @@
+"""`srcx benchmark`: models side by side on the benchmark sets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug
+
+if TYPE_CHECKING:
+    from srcx.report import Results
+
+EXAMPLES = """
+  srcx benchmark -o results/bicubic
+  srcx benchmark --model bicubic experiments/mine/models/net_g_latest.pth --sets Set5 Set14 -o results/mine
+  srcx benchmark --metrics psnr ssim niqe --data ~/sets -o results/bicubic
+"""
+
+
+def benchmark(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the pictures.")
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE ...", help="Models to compare; bicubic if none is named."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of sets, each SET/HR and SET/LR_bicubic/X4.")
+    ] = Path("datasets/benchmark"),
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET ...", help="Sets to take; all there are if none is named."),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC ...", help="Metrics; psnr and ssim if none is named.")
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format of the networks.")
+    ] = "fp32",
+    debug: Debug = False,
+) -> None:
+    """Run models over benchmark sets, score them, and write a report."""
+    from srcx.benchmark import benchmark as run
+
+    with progress() as tell:
+        results = run(
+            model or ["bicubic"],
+            data,
+            out,
+            sets=sets,
+            metrics=metrics or ["psnr", "ssim"],
+            precision=precision,
+            tell=tell,
+        )
+    _print_table(results)
+    print(f"report: {out / 'report.html'}")
+
+
+def _print_table(results: "Results") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("set", "model", *results.metrics)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for mean in results.means:
+        values = (mean.metrics[name] for name in results.metrics)
+        figures = ("-" if value is None else f"{value:.4f}" for value in values)
+        table.add_row(f"{mean.set} x{mean.scale}", mean.model, *figures)
+    Console().print(table)
+    for sentence in results.missing():
+        print(f"no {sentence}")

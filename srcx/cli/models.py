@@ -1,0 +1,46 @@
+"""`srcx models`: the models that come with srcx, and what a checkpoint holds."""
+
+from typing import Annotated
+
+import typer
+
+from srcx.cli.verb import Debug
+
+EXAMPLES = """
+  srcx models
+  srcx models experiments/srresnet_x4/models/net_g_latest.pth
+"""
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|FILE]", help="One model; all that come with srcx without it."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """List the models that come with srcx, or say what a checkpoint is."""
+    if name is None:
+        _list()
+    else:
+        _describe(name)
+
+
+def _list() -> None:
+    from srcx.inference.model import bundled_models
+
+    for name, about in bundled_models().items():
+        print(f"{name:<20} x{about['scale']}  {about.get('about', '')}".rstrip())
+
+
+def _describe(name: str) -> None:
+    from srcx.inference.model import find_model
+
+    model = find_model(name)
+    print(f"name:          {model.name}")
+    print(f"architecture:  {model.architecture}")
+    print(f"scale:         {model.scale}")
+    print(f"parameters:    {model.parameters:,}")
+    if model.path is not None:
+        print(f"file:          {model.path}")
+        print(f"sha256:        {model.sha256}")

@@ -1,0 +1,51 @@
+"""How far long work has come: a bar with the time left on a terminal, plain lines otherwise."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress"]
+
+Tell = Callable[[str, int, int], None]
+
+EVERY_S = 2.0
+"""Plain lines come no closer than this, so that a log stays readable."""
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Give a function to call with what was done, how many that makes, and of how many."""
+    if not sys.stderr.isatty():
+        yield _plain_lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
+
+
+def _plain_lines() -> Tell:
+    said_s = -EVERY_S
+    started_s = time.monotonic()
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal said_s, started_s
+        now_s = time.monotonic()
+        if done == 1:
+            started_s = now_s
+        if now_s - said_s < EVERY_S and done != total:
+            return
+        said_s = now_s
+        left_s = (now_s - started_s) / max(done - 1, 1) * (total - done)
+        left = f", about {left_s:.0f} s left" if 1 < done < total else ""
+        print(f"{done}/{total} {what}{left}", file=sys.stderr, flush=True)
+
+    return tell

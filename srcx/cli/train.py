@@ -1,0 +1,43 @@
+"""`srcx train`: one training run from an option file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srcx.cli.verb import Debug
+
+EXAMPLES = """
+  srcx train -opt options/train/srresnet_x4.yml
+  srcx train -opt options/train/srresnet_x4.yml --check
+  srcx train -opt options/train/srresnet_x4.yml --auto_resume
+  srcx train -opt options/train/srresnet_x4.yml --force_yml train:total_iter=1000 manual_seed=1
+"""
+
+
+def train(
+    opt: Annotated[Path, typer.Option("-opt", metavar="FILE", help="Option file (YAML, BasicSR's dialect).")],
+    auto_resume: Annotated[
+        bool, typer.Option("--auto_resume", help="Go on from the run's newest saved state, if it has one.")
+    ] = False,
+    force_yml: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--force_yml", metavar="KEY:SUB=VALUE ...", help="Options that replace those of the file."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what the run would be and need, and train nothing.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train the networks of an option file; the run is kept in experiments/NAME."""
+    if check:
+        from srcx import build
+        from srcx.check import describe
+
+        print(describe(build.load_training(opt, force_yml or [])))
+        return
+    from srcx.train import run_file
+
+    run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)

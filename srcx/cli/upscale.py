@@ -1,0 +1,98 @@
+"""`srcx upscale`: enlarge pictures and folders of pictures."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug, complain
+from srcx.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from srcx.inference.folder import Outcome
+
+EXAMPLES = """
+  srcx upscale photo.jpg -o large.png
+  srcx upscale photos -o large --recursive --format png
+  srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
+"""
+
+
+def upscale(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of them.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="OUT", help="The result, if INPUT is one picture; else a folder."
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A name 'srcx models' lists, or a checkpoint.")
+    ] = "bicubic",
+    tile: Annotated[
+        str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
+    ] = "auto",
+    recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
+    format: Annotated[
+        Literal["same", "png", "jpg", "webp", "tiff"],
+        typer.Option(help="Format of the results; same: each picture's own."),
+    ] = "same",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make results again that are there already.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Enlarge pictures; one that cannot be read does not stop the others."""
+    from srcx.inference.folder import plan, run
+    from srcx.inference.upscaler import load_model
+
+    upscaler = load_model(model, tile=_tile(tile), precision=precision)
+    jobs = plan(inputs, out, recursive=recursive, format=format)
+    count: Counter[str] = Counter()
+    try:
+        with progress() as tell:
+            for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
+                count[_kind(outcome)] += 1
+                if outcome.problem:
+                    complain(outcome.problem)
+                tell(_line(outcome), done, len(jobs))
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
+    print(_summary(count))
+    if count["failed"]:
+        raise typer.Exit(1)
+
+
+def _tile(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise UsageError(f"--tile: expected auto, 0 or a number of pixels; got '{text}'")
+    return int(text)
+
+
+def _kind(outcome: "Outcome") -> str:
+    return "failed" if outcome.problem else "upscaled" if outcome.size else "skipped"
+
+
+def _line(outcome: "Outcome") -> str:
+    if outcome.size is None:
+        return str(outcome.job.source)
+    width, height = outcome.size
+    return f"{outcome.job.target} {width} x {height}, {outcome.time_s:.1f} s"
+
+
+def _summary(count: Counter[str]) -> str:
+    skipped = f"{count['skipped']} skipped, as their results are there already (--overwrite makes them again)"
+    parts = [
+        f"{count['upscaled']} upscaled",
+        *([skipped] if count["skipped"] else []),
+        *([f"{count['failed']} failed"] if count["failed"] else []),
+    ]
+    return ", ".join(parts)

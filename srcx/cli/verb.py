@@ -1,0 +1,65 @@
+"""What every verb of the command line shares: lists after one flag, examples in its help, a quiet Ctrl-C."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+__all__ = ["STOPPED", "Debug", "Verb", "complain"]
+
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def complain(text: str) -> None:
+    """Tell the user something on stderr."""
+    print(text, file=sys.stderr)
+
+
+class Verb(TyperCommand):
+    """A command whose list options take their values after one flag, as argparse's nargs="+" does.
+
+    `--sets Set5 Set14` means `--sets Set5 --sets Set14`; both may be mixed. The words of the epilog are
+    printed as they are written.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {flag for option in self.params if getattr(option, "multiple", False) for flag in option.opts}
+        return super().parse_args(ctx, spread(args, lists))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(f"\nExamples:\n{self.epilog}")
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            complain(f"srcx {self.name}: stopped")
+            raise typer.Exit(STOPPED) from None
+
+
+def spread(args: list[str], lists: set[str]) -> list[str]:
+    """Repeat a list option's flag before each of its values.
+
+    Args:
+        args: Words of the command line.
+        lists: Flags that take one or more values.
+
+    Example:
+        >>> spread(["--sets", "Set5", "Set14", "-o", "out"], {"--sets"})
+        ['--sets', 'Set5', '--sets', 'Set14', '-o', 'out']
+    """
+    result: list[str] = []
+    flag = ""
+    for word in args:
+        if word.startswith("-") and len(word) > 1:
+            flag = word if word in lists else ""
+            result.append(word)
+        elif flag and result[-1] != flag:
+            result += [flag, word]
+        else:
+            result.append(word)
+    return result

@@ -1,0 +1,48 @@
+"""`srcx weights list|fetch|import`: the weights of fixed networks and evaluators."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug, Verb
+
+app = typer.Typer(help="Weights of fixed networks (VGG, AlexNet) and evaluators (Ma).", rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that 'srcx weights list' shows.")]
+
+MIB = 1 << 20
+
+
+@app.command("list", cls=Verb, epilog="\n  srcx weights list\n")
+def list_weights(debug: Debug = False) -> None:
+    """Say what srcx knows to fetch, and what of it is on this machine."""
+    from srcx.weights.fixed import known
+
+    for one in known():
+        print(f"{one.name:<9} {one.path or 'not here'}\n          {one.what}\n          {one.url}")
+
+
+@app.command("fetch", cls=Verb, epilog="\n  srcx weights fetch vgg19\n")
+def fetch_weights(name: Name, debug: Debug = False) -> None:
+    """Download weights into the user's cache."""
+    from srcx.weights.fixed import fetch
+
+    with progress() as tell:
+        path = fetch(
+            name, progress=lambda done, total: tell(f"MiB of {name}", done // MIB, (total or done) // MIB)
+        )
+    print(path)
+
+
+@app.command("import", cls=Verb, epilog="\n  srcx weights import ma ~/Downloads/model.mat\n")
+def import_weights(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file as its publisher gives it.")],
+    debug: Debug = False,
+) -> None:
+    """Take a file that was downloaded elsewhere into the user's cache."""
+    from srcx.weights.fixed import import_file
+
+    print(import_file(name, file))

@@ -1,0 +1,122 @@
+"""The perception-distortion plane: each model a point, nearer to both axes' good ends is better."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from srcx.report.published import PUBLISHED
+from srcx.report.results import MeanResult
+
+__all__ = ["PIRM_REGIONS", "Plane", "Point", "plane_svg", "planes"]
+
+PIRM_REGIONS = (11.5, 12.5, 16.0)
+"""Upper bounds of RMSE of the challenge's regions 1, 2 and 3 (Blau et al. 2018, arXiv:1809.07517)."""
+
+LABELS = {
+    "rmse": "RMSE (lower is better)",
+    "psnr": "PSNR in dB (higher is better)",
+    "niqe": "NIQE (lower is better)",
+    "perceptual_index": "perceptual index (lower is better)",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method; `published` ones are others' figures."""
+
+    name: str
+    x: float
+    y: float
+    published: bool = False
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One set's points for one pair of metrics."""
+
+    title: str
+    x_metric: str
+    y_metric: str
+    points: tuple[Point, ...]
+
+
+def planes(means: Sequence[MeanResult]) -> list[Plane]:
+    """Every plane the results can fill: RMSE and PSNR against the perceptual index, or NIQE without it.
+
+    Published figures have no RMSE, so they stand in the PSNR planes only.
+    """
+    found = []
+    for set_name, scale in dict.fromkeys((mean.set, mean.scale) for mean in means):
+        of_set = [mean for mean in means if (mean.set, mean.scale) == (set_name, scale)]
+        published = [row for row in PUBLISHED if (row.set, row.scale) == (set_name, scale)]
+        for x in ("rmse", "psnr"):
+            for y in ("perceptual_index", "niqe"):
+                ours = _points([(mean.model, mean.metrics) for mean in of_set], x, y, published=False)
+                theirs = _points([(row.method, row.metrics) for row in published], x, y, published=True)
+                if ours:
+                    found.append(Plane(f"{set_name} x{scale}", x, y, (*ours, *theirs)))
+                    break
+    return found
+
+
+def _points(rows: Sequence[tuple[str, object]], x: str, y: str, *, published: bool) -> list[Point]:
+    points = []
+    for name, metrics in rows:
+        assert isinstance(metrics, dict)
+        at = metrics.get(x), metrics.get(y)
+        if at[0] is not None and at[1] is not None:
+            points.append(Point(name, at[0], at[1], published))
+    return points
+
+
+def plane_svg(plane: Plane) -> str:
+    """Draw a plane as an svg element; PIRM's regions are bounds of RMSE and drawn on that axis only."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for published, marker, colour in ((False, "o", "#c2410c"), (True, "x", "#64748b")):
+        points = [point for point in plane.points if point.published == published]
+        if points:
+            label = "published" if published else "this benchmark"
+            axes.scatter(
+                [p.x for p in points], [p.y for p in points], marker=marker, color=colour, label=label
+            )
+        for point in points:
+            axes.annotate(
+                point.name, (point.x, point.y), (5, 4), textcoords="offset points", fontsize=8, color=colour
+            )
+    axes.margins(0.2)
+    if plane.x_metric == "rmse":
+        _draw_regions(axes)
+    else:
+        axes.invert_xaxis()
+    axes.set(title=plane.title, xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _draw_regions(axes: object) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    left, right = axes.get_xlim()
+    left, right = min(left, PIRM_REGIONS[0] - 1), max(right, PIRM_REGIONS[-1] + 1)
+    bounds = (left, *PIRM_REGIONS)
+    for number, (start, stop) in enumerate(zip(bounds, PIRM_REGIONS, strict=False), start=1):
+        axes.axvspan(start, stop, color="#2563eb", alpha=0.04 + 0.03 * number, linewidth=0)
+        axes.text(
+            (start + stop) / 2,
+            0.99,
+            f"PIRM {number}",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=8,
+            color="#1d4ed8",
+        )
+    axes.set_xlim(left, right)

@@ -1,0 +1,124 @@
+"""What a benchmark found, and its files: results.json with everything, results.csv for a spreadsheet."""
+
+import csv
+import dataclasses
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srcx.atomic import atomic_path
+
+__all__ = ["MeanResult", "ModelInfo", "PictureResult", "Results", "SetInfo", "write_csv", "write_json"]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that was run."""
+
+    name: str
+    architecture: str
+    scale: int
+    parameters: int
+    sha256: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """A set at one scale, and where its low-resolution pictures came from."""
+
+    name: str
+    scale: int
+    pictures: int
+    lq: str
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """One model's picture; a metric that is None has its reason."""
+
+    model: str
+    set: str
+    scale: int
+    picture: str
+    metrics: dict[str, float | None]
+    reasons: dict[str, str]
+    sr: str
+    """File of the upscaled picture, relative to the results."""
+    gt: str
+    lq: str
+    sr_sha256: str
+    gt_sha256: str
+    lq_sha256: str
+
+
+@dataclass(frozen=True)
+class MeanResult:
+    """One model's figures for a set."""
+
+    model: str
+    set: str
+    scale: int
+    metrics: dict[str, float | None]
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a benchmark found."""
+
+    made_at: str
+    versions: dict[str, str]
+    protocol: dict[str, Any]
+    metrics: dict[str, str]
+    """Names, with "higher" or "lower" for which way is better."""
+    models: list[ModelInfo]
+    sets: list[SetInfo]
+    means: list[MeanResult]
+    pictures: list[PictureResult] = field(default_factory=list)
+
+    def missing(self) -> list[str]:
+        """Sentences on the figures that are not there, each reason once.
+
+        Example:
+            >>> mean = MeanResult("bicubic", "Set5", 4, {"ma": None}, {"ma": "its weights are not here"})
+            >>> Results("", {}, {}, {"ma": "higher"}, [], [], [mean]).missing()
+            ['ma of bicubic on Set5 x4: its weights are not here']
+        """
+        places: dict[tuple[str, str], list[str]] = {}
+        for mean in self.means:
+            for name, reason in mean.reasons.items():
+                places.setdefault((name, reason), []).append(f"{mean.model} on {mean.set} x{mean.scale}")
+        return [f"{name} of {', '.join(where)}: {reason}" for (name, reason), where in places.items()]
+
+
+def write_json(path: Path, results: Results) -> None:
+    """Write everything; None is null, and its reason stands beside it.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    text = json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{text}\n", "utf-8")
+
+
+def write_csv(path: Path, results: Results) -> None:
+    """Write a line for each picture and one, named "mean", for each set; what is not known is empty.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["model", "set", "scale", "picture", *results.metrics])
+    rows: list[PictureResult | MeanResult] = [*results.pictures, *results.means]
+    for row in rows:
+        picture = row.picture if isinstance(row, PictureResult) else "mean"
+        writer.writerow(
+            [row.model, row.set, row.scale, picture, *(row.metrics[name] for name in results.metrics)]
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_text(buffer.getvalue(), "utf-8")
