@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from torch import nn, optim
 
 from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
-from srcx.data import HighResolutionDataset, PairedImageDataset, SingleImageDataset
 from srcx.data import HighResolutionDataset, PairDataset, PairedImageDataset, SingleImageDataset
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss
@@ -36,7 +35,7 @@ class Metric(Protocol):
     def __call__(self, *pictures: Any, **args: Any) -> Any: ...
 
 
-DATASETS: Mapping[str, type[Any]] = {
+DATASETS: Mapping[str, type[PairDataset]] = {
     "HighResolutionDataset": HighResolutionDataset,
     "PairedImageDataset": PairedImageDataset,
     "SingleImageDataset": SingleImageDataset,

@@ -4,5 +4,6 @@ from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srgan_discriminator import SRGANDiscriminator
 from srcx.archs.srresnet import SRResNet
 from srcx.archs.unet_discriminator import UNetDiscriminatorSN
+from srcx.archs.vgg_style_discriminator import VGGStyleDiscriminator
 
-__all__ = ["MSRResNet", "SRGANDiscriminator", "SRResNet", "UNetDiscriminatorSN"]
+__all__ = ["MSRResNet", "SRGANDiscriminator", "SRResNet", "UNetDiscriminatorSN", "VGGStyleDiscriminator"]

@@ -1,14 +1,14 @@
-"""Pieces several networks share: residual weights' initialisation and pixel-shuffle stages."""
+"""Pieces several networks share."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from srcx.errors import OptionsError
+from srcx.errors import ImageError, OptionsError
 
-__all__ = ["Upscale", "scale_kaiming_normal", "shuffle_factors"]
+__all__ = ["Upscale", "check_picture_size", "scale_kaiming_normal", "shuffle_factors"]
 
 Upscale = Literal[2, 3, 4, 8]
 
@@ -46,3 +46,16 @@ def scale_kaiming_normal(convs: Iterable[nn.Conv2d], scale: float) -> None:
         nn.init.kaiming_normal_(conv.weight).mul_(scale)
         if conv.bias is not None:
             conv.bias.zero_()
+
+
+def check_picture_size(network: str, pictures: Tensor, size: int) -> None:
+    """Check that pictures have the height and width a discriminator with a dense head was made for.
+
+    Raises:
+        ImageError: they have not.
+    """
+    if pictures.shape[-2:] != (size, size):
+        raise ImageError(
+            f"{network}: made for pictures of {size} x {size} pixels, got shape {tuple(pictures.shape)}; "
+            "set input_size of network_d to gt_size of the training set"
+        )

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from srcx.errors import ImageError, OptionsError
+from srcx.archs.layers import check_picture_size
+from srcx.errors import OptionsError
 
 __all__ = ["SRGANDiscriminator"]
 
@@ -63,11 +64,7 @@ class SRGANDiscriminator(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        if pictures.shape[-2:] != (self.input_size, self.input_size):
-            raise ImageError(
-                f"SRGANDiscriminator: made for pictures of {self.input_size} x {self.input_size} pixels, got "
-                f"shape {tuple(pictures.shape)}; set input_size of network_d to gt_size of the training set"
-            )
+        check_picture_size("SRGANDiscriminator", pictures, self.input_size)
         return self.head(self.features(pictures))
 
 

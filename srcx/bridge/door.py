@@ -21,7 +21,7 @@ def open_basicsr(module: str = "basicsr") -> Any:
 
     Importing any module of BasicSR imports all of it, which takes a second. The installed
     package stays as it is: modules that torchvision and Python no longer have are stood in
-    for during the import, and its warnings are silenced.
+    for during the import. Its warnings are silenced, for nobody can act on them.
 
     Args:
         module: Full name, such as "basicsr.utils.registry".
@@ -34,6 +34,7 @@ def open_basicsr(module: str = "basicsr") -> Any:
     """
     if not _exists("basicsr"):
         raise BridgeError(_why_absent(sys.version_info[:2]))
+    warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)  # SwinIR, when made
     with warnings.catch_warnings(), _stand_ins():
         warnings.simplefilter("ignore")
         try:

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
-from srcx.archs import SRGANDiscriminator, UNetDiscriminatorSN
+from srcx.archs import SRGANDiscriminator, UNetDiscriminatorSN, VGGStyleDiscriminator
 from srcx.errors import ImageError, OptionsError
+
+DISCRIMINATORS = [(SRGANDiscriminator, 96), (UNetDiscriminatorSN, 16), (VGGStyleDiscriminator, 128)]
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])
@@ -60,9 +63,34 @@ def test_unet_discriminator_can_go_without_skips():
     assert not torch.allclose(with_skips(picture), without(picture))
 
 
-@pytest.mark.parametrize("network", [SRGANDiscriminator, UNetDiscriminatorSN])
-def test_every_parameter_learns(network):
-    net = network(num_feat=2, input_size=16) if network is SRGANDiscriminator else network(num_feat=2)
-    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+@pytest.mark.parametrize("size", [128, 256])
+def test_vgg_style_discriminator_gives_one_logit_for_a_picture(size):
+    assert VGGStyleDiscriminator(3, 2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
+
+
+def test_vgg_style_discriminator_says_which_sizes_fit():
+    with pytest.raises(OptionsError, match="input_size must be 128 or 256; got 96"):
+        VGGStyleDiscriminator(3, 2, input_size=96)
+
+
+def test_vgg_style_discriminator_names_both_sizes_when_they_differ():
+    with pytest.raises(
+        ImageError, match=r"made for pictures of 128 x 128 pixels, got shape \(1, 3, 96, 96\)"
+    ):
+        VGGStyleDiscriminator(3, 2)(torch.rand(1, 3, 96, 96))
+
+
+@pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)
+def test_values_do_not_depend_on_the_memory_format(network, size):
+    net, pictures = network(3, num_feat=2).eval(), torch.rand(2, 3, size, size)
+    before = net(pictures)
+    net = net.to(memory_format=torch.channels_last)
+    assert_close(net(pictures.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)
+def test_every_parameter_learns(network, size):
+    net = network(3, num_feat=2)
+    net(torch.rand(2, 3, size, size)).square().mean().backward()
     still = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert still == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from srcx.archs import MSRResNet, UNetDiscriminatorSN
+from srcx.archs import MSRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
 from srcx.bridge.borrow import borrow, names
 from srcx.errors import BridgeError
 
@@ -93,6 +93,36 @@ def test_unet_discriminator_equals_basicsrs_weight_for_weight(basicsr, skip_conn
     for _ in range(2):  # each call in training mode moves the estimates of the spectral norms
         assert_close(ours(picture), theirs(picture))
     assert_same_state(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("EDSR", {"num_feat": 4, "num_block": 1}),
+        ("RCAN", {"num_feat": 16, "num_group": 1, "num_block": 1}),
+        ("RRDBNet", {"num_feat": 4, "num_block": 1, "num_grow_ch": 2}),
+        ("SRVGGNetCompact", {"num_feat": 4, "num_conv": 1}),
+        ("SwinIR", {"upscale": 4, "window_size": 8, "depths": [1], "embed_dim": 4, "num_heads": [2]}),
+    ],
+)
+def test_borrowed_generators_train_in_channels_last(basicsr, name, arguments):
+    """srcx keeps pictures and weights in that order unless told otherwise."""
+    channels = {"in_chans": 3} if name == "SwinIR" else {"num_in_ch": 3, "num_out_ch": 3}
+    net = borrow("network", name)(**channels, **arguments).to(memory_format=torch.channels_last)
+    net(torch.rand(1, 3, 16, 16).to(memory_format=torch.channels_last)).sum().backward()
+    assert all(weight.grad is not None for weight in net.parameters())
+
+
+@pytest.mark.parametrize("input_size", [128, 256])
+def test_vgg_style_discriminator_equals_basicsrs_weight_for_weight(basicsr, input_size):
+    arguments = {"num_in_ch": 3, "num_feat": 2, "input_size": input_size}
+    torch.manual_seed(1)
+    ours = VGGStyleDiscriminator(**arguments)
+    torch.manual_seed(1)
+    theirs = borrow("network", "VGGStyleDiscriminator")(**arguments)
+    assert_same_state(ours, theirs)
+    pictures = torch.rand(2, 3, input_size, input_size)
+    assert_close(ours(pictures), theirs(pictures))
 
 
 def assert_same_state(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:

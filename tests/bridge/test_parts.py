@@ -95,4 +95,4 @@ def test_without_basicsr_own_parts_work_and_others_say_why_not(no_basicsr):
     assert parts.network("SRResNet") is catalog.NETWORKS["SRResNet"]
     message = only_message("network", "RRDBNet")
     assert message.startswith("unknown network 'RRDBNet'; srcx has MSRResNet, ")
-    assert "UNetDiscriminatorSN; BasicSR is not installed: " in message
+    assert "VGGStyleDiscriminator; BasicSR is not installed: " in message
