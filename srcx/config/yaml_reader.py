@@ -71,7 +71,7 @@ def _read_text(path: Path) -> str:
     if len(raw) > MAX_BYTES:
         raise OptionsError(f"{path}: larger than {MAX_BYTES // 1024} KiB, so not an option file")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise OptionsError(f"{path}:{line}: not UTF-8 text, so not an option file") from error

@@ -26,6 +26,7 @@ ADVERSARY = {
             "{type: MultiStepLR, milestones: [50, 40]}",
             "x.yml:16: train.scheduler.milestones: milestones must rise; got [50, 40]",
         ),
+        ("[50]", "[50, 50]", "x.yml:16: train.scheduler.milestones: milestones must rise; got [50, 50]"),
         (
             MULTI_STEP,
             "{type: MultiStepLR, milestones: [50], restarts: [0, 50], restart_weights: [1]}",
@@ -121,6 +122,8 @@ def test_a_file_needs_both_sides_of_training_or_a_test_set(load: Load, complaint
 def test_what_does_not_fit_is_told_beside_what_is_wrong(complaints: Complaints) -> None:
     lines = complaints({"32": "34", "0.9": "7"})
     assert [line.split(":")[1] for line in lines] == ["10", "14"]
+    lines = complaints({"32": "34", "lr: 1e-4": "lr: 1e-4, betas: [0.9, b]"})
+    assert [line.split(":")[1] for line in lines] == ["10", "15"]
 
 
 def test_a_wrong_value_has_no_echo(complaints: Complaints) -> None:

@@ -122,11 +122,12 @@ def test_home_folders_are_filled_in(load: Load, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nobody_can_change_options(load: Load) -> None:
-    options = load()
+    options = load({"width: 8": "width: [8]"})
     with pytest.raises(ValidationError, match="frozen"):
         options.scale = 2  # type: ignore[misc]  # what the test is about
-    options.network_g.args["width"] = 9
-    assert options.network_g.args == {"width": 8}
+    options.network_g.args["width"].append(9)
+    options.network_g.args.pop("width")
+    assert options.network_g.args == {"width": [8]}
 
 
 def test_says_where_an_option_stands(load: Load) -> None:

@@ -53,9 +53,11 @@ def test_their_faults_have_the_place_of_the_type_or_the_argument(write: Write, s
 
 
 def test_what_the_schema_said_of_an_argument_is_not_said_again(write: Write, small_text: str) -> None:
-    faults: dict[str, list[tuple[str | None, str]]] = {"Adam": [("lr", "expected a number, got 'x'")]}
+    faults: dict[str, list[tuple[str | None, str]]] = {"Adam": [("lr", "not a number")]}
+    parts = Recorder(faults)
     with pytest.raises(OptionsError) as caught:
-        load_options(write(small_text.replace("1e-4", "x")), parts=Recorder(faults))
+        load_options(write(small_text.replace("1e-4", "x")), parts=parts)
+    assert ("optimizer", "Adam", {"lr": "x"}) in parts.asked
     assert caught.value.problems == ["x.yml:15: train.optim_g.lr: expected a number, got 'x'"]
 
 

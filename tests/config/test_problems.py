@@ -137,6 +137,11 @@ Complaints = Callable[..., list[str]]
             "32\n    prefetch_mode: gpu",
             "x.yml:11: datasets.train.prefetch_mode: expected one of 'cpu' or 'cuda'",
         ),
+        (
+            "32\n",
+            "32\n  val_1: {name: V, type: T, color: 3}\n",
+            "x.yml:11: datasets.val_1.color: expected one of 'y', got 3",
+        ),
         ("32", "32\n    color: rgb", "x.yml:11: datasets.train.color: expected one of 'y', got 'rgb'"),
         (
             "32",

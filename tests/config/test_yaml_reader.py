@@ -35,6 +35,7 @@ def complaints(write: Write) -> Callable[[str], list[str]]:
         ("!!float 5e3", 5000.0),
         ("300_000", 300_000),
         ("012", 12),
+        ("3__0", 30),
         ("0x1F", 31),
         ("0o17", 15),
         ("0b101", 5),
@@ -81,6 +82,10 @@ def test_aliases_and_merges_are_written_out(read: Callable[[str], Document]) -> 
     assert document.data["d"] == {"x": 1, "y": 5, "z": 4}
     assert document.places[("d", "y")].line == 5
     assert document.places[("d", "z")].line == 2
+
+
+def test_of_two_anchors_of_one_name_the_nearest_above_counts(read: Callable[[str], Document]) -> None:
+    assert read("a: &x 1\nb: *x\nc: &x 2\nd: *x\n").data == {"a": 1, "b": 1, "c": 2, "d": 2}
 
 
 def test_an_alias_is_a_copy(read: Callable[[str], Document]) -> None:
