@@ -72,6 +72,7 @@ STRANGE_SAMPLES = (
 )
 
 TAIL_BYTES = 64
+PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 
 # What Pillow raises on damaged files, from many places.
 DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
@@ -119,7 +120,7 @@ def _looks_whole(picture: ImageFile.ImageFile, file: BinaryIO) -> bool:
     file.seek(max(0, length - TAIL_BYTES))
     tail = file.read()
     if isinstance(picture, (PngImageFile, JpegImageFile)):
-        return (b"IEND" if isinstance(picture, PngImageFile) else b"\xff\xd9") in tail
+        return (PNG_END if isinstance(picture, PngImageFile) else JPEG_END) in tail
     return all(tile[2] < length for tile in picture.tile)
 
 
@@ -216,7 +217,7 @@ def _check_size(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
     pixels = picture.width * picture.height
     if pixels > max_pixels:
         raise ImageError(
-            f"{name}: has {picture.width} x {picture.height} pixels, {pixels / 1e6:.1f} megapixels, "
+            f"{name}: has {picture.width} x {picture.height} pixels, {pixels / 1e6:.6g} megapixels, "
             f"and at most {max_pixels / 1e6:g} are read; "
             f"set {LIMIT_VARIABLE}={pixels // 1_000_000 + 1} to read it all the same"
         )

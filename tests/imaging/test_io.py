@@ -1,0 +1,347 @@
+import contextlib
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from srcx.errors import DataError, ImageError, OutputError
+from srcx.imaging.decode import decode_picture
+from srcx.imaging.io import PICTURE_SUFFIXES, list_pictures, picture_size, read_picture, write_picture
+
+RAMP = np.add.outer(np.arange(30) * 7, np.arange(20) * 2).astype(np.uint8)
+RGB = np.stack([RAMP, 255 - RAMP, RAMP // 2], axis=-1)
+RGBA = np.dstack([RGB, RAMP.T.reshape(30, 20)])
+
+
+def wide(picture):
+    """16 bits that are not just the 8 bits twice."""
+    return picture.astype(np.uint16) * 257 ^ 0x5A
+
+
+def encoded(picture, kind, **options):
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png(rows, depth, color_type, *chunks):
+    """A PNG written by hand, for kinds no writer here makes."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = rows.shape[:2]
+    size = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    raw = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in rows)
+    middle = b"".join(chunk(*each) for each in chunks)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", size)
+        + middle
+        + chunk(b"IDAT", zlib.compress(raw))
+        + chunk(b"IEND", b"")
+    )
+
+
+def tiff(picture, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, picture, **options)
+    return file.getvalue()
+
+
+def exif(orientation):
+    data = Image.Exif()
+    data[0x0112] = orientation
+    return data
+
+
+PALETTE = Image.fromarray(RGB).quantize(16)
+GREY_ALPHA = np.dstack([RAMP, 255 - RAMP])
+
+# What each kind of file must be read as; None leaves the values open (lossy, or a palette of few colours).
+KINDS = {
+    "grey.png": (encoded(RAMP, "PNG"), RAMP),
+    "rgb.png": (encoded(RGB, "PNG"), RGB),
+    "rgba.png": (encoded(RGBA, "PNG"), RGBA),
+    "bits.png": (encoded(Image.fromarray(RAMP > 99), "PNG"), np.where(RAMP > 99, 255, 0).astype(np.uint8)),
+    "grey16.png": (png(wide(RAMP), 16, 0), wide(RAMP)),
+    "rgb16.png": (png(wide(RGB), 16, 2), wide(RGB)),
+    "rgba16.png": (png(wide(RGBA), 16, 6), wide(RGBA)),
+    "grey_alpha16.png": (png(wide(GREY_ALPHA), 16, 4), wide(GREY_ALPHA)[..., [0, 0, 0, 1]]),
+    "grey_alpha.png": (encoded(GREY_ALPHA, "PNG"), GREY_ALPHA[..., [0, 0, 0, 1]]),
+    "palette.png": (encoded(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB"))),
+    "key.png": (
+        png(RGB, 8, 2, (b"tRNS", struct.pack(">3H", *map(int, RGB[0, 0])))),
+        np.dstack([RGB, np.where((RGB[0, 0] == RGB).all(axis=2), 0, 255).astype(np.uint8)]),
+    ),
+    "grey.bmp": (encoded(RAMP, "BMP"), RAMP),
+    "rgb.bmp": (encoded(RGB, "BMP"), RGB),
+    "rgb.webp": (encoded(RGB, "WEBP", lossless=True), RGB),
+    "rgba.webp": (encoded(RGBA, "WEBP", lossless=True, exact=True), RGBA),
+    "grey.jpg": (encoded(RAMP, "JPEG", quality=100), None),
+    "rgb.jpg": (encoded(RGB, "JPEG", quality=100), None),
+    "cmyk.jpg": (encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=100), None),
+    "rgb.tif": (encoded(RGB, "TIFF"), RGB),
+    "big.tif": (tiff(RGB, bigtiff=True), RGB),
+    "grey16.tif": (tiff(wide(RAMP)), wide(RAMP)),
+    "grey16be.tif": (tiff(wide(RAMP), byteorder=">"), wide(RAMP)),
+    "rgb16.tif": (tiff(wide(RGB)), wide(RGB)),
+    "rgba16.tif": (tiff(wide(RGBA), extrasamples=["unassalpha"]), wide(RGBA)),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_reads_every_kind_of_file(tmp_path, name, capfd):
+    data, expected = KINDS[name]
+    (tmp_path / name).write_bytes(data)
+    picture = read_picture(tmp_path / name)
+    if expected is None:
+        expected = np.asarray(Image.open(io.BytesIO(data)).convert("L" if name.startswith("grey") else "RGB"))
+    assert picture.dtype == expected.dtype
+    assert_array_equal(picture, expected)
+    assert picture_size(tmp_path / name) == picture.shape[:2]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_palette_with_transparency_has_alpha():
+    picture = decode_picture(encoded(PALETTE, "PNG", transparency=bytes([0, 128] + 14 * [255])), "x")
+    assert picture.shape == (30, 20, 4)
+    assert {0, 128, 255} == set(picture[..., 3].flat)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3), (4000, 1, 3), (1, 1), (2, 3)])
+def test_odd_sizes_come_back(tmp_path, rng, shape):
+    picture = rng.integers(0, 256, shape, np.uint8)
+    for suffix in (".png", ".tif", ".bmp", ".webp"):
+        write_picture(tmp_path / f"x{suffix}", picture)
+        read = read_picture(tmp_path / f"x{suffix}")
+        assert_array_equal(
+            read, picture if read.ndim == picture.ndim else picture[..., None].repeat(3, axis=2)
+        )
+
+
+@given(
+    st.sampled_from([np.uint8, np.uint16]).flatmap(
+        lambda kind: arrays(kind, st.tuples(st.integers(1, 8), st.integers(1, 8), st.sampled_from([3, 4])))
+    ),
+    st.sampled_from([".png", ".tiff"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_written_losslessly_is_read_again(tmp_path_factory, picture, suffix):
+    path = tmp_path_factory.mktemp("io") / f"Bild ä 画{suffix}"
+    write_picture(path, picture)
+    read = read_picture(path)
+    assert read.dtype == picture.dtype
+    assert_array_equal(read, picture)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_exactly_once_whatever_the_format(orientation):
+    turns = [0, 0, 2, 2, 3, 3, 1, 1][orientation - 1]
+    upright = np.rot90(RGB, turns)
+    if orientation in (2, 4, 5, 7):
+        upright = upright[:, ::-1]
+    chunk = (b"eXIf", exif(orientation).tobytes()[6:])
+    tag = {"extratags": [(0x0112, 3, 1, orientation, True)]}
+    files = {
+        "png": encoded(RGB, "PNG", exif=exif(orientation)),
+        "webp": encoded(RGB, "WEBP", lossless=True, exif=exif(orientation)),
+        "tiff": tiff(RGB, **tag),
+        "png16": png(wide(RGB), 16, 2, chunk),
+        "tiff16": tiff(wide(RGB), **tag),
+    }
+    for kind, data in files.items():
+        assert_array_equal(
+            decode_picture(data, kind), wide(upright) if "16" in kind else upright, err_msg=kind
+        )
+    jpeg = decode_picture(encoded(RGB, "JPEG", quality=100, subsampling=0, exif=exif(orientation)), "jpeg")
+    assert np.abs(jpeg.astype(int) - upright).max() < 12
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation):
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+        (tmp_path / kind).write_bytes(encoded(RGB, kind, exif=exif(orientation)))
+        assert picture_size(tmp_path / kind) == read_picture(tmp_path / kind).shape[:2]
+
+
+def test_the_content_decides_and_not_the_suffix(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(encoded(RGB, "JPEG"))
+    assert read_picture(path).shape == RGB.shape
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("kept", [0, 5, 30, 0.3, 0.7, -9])
+def test_a_cut_off_file_is_an_error_that_names_it(name, kept, capfd):
+    data, _ = KINDS[name]
+    cut = data[: int(len(data) * kept) if isinstance(kept, float) else kept]
+    with pytest.raises(ImageError, match=rf"^{name}: (is|holds) "):
+        decode_picture(cut, name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_cut_off_end_is_noticed_when_the_size_is_asked_for(tmp_path, kind):
+    path = tmp_path / "x"
+    path.write_bytes(encoded(RGB, kind)[:-9])
+    with pytest.raises(ImageError, match="cut off"):
+        picture_size(path)
+
+
+def test_a_flipped_bit_in_a_png_is_noticed():
+    data = bytearray(KINDS["rgb.png"][0])
+    data[len(data) // 2] ^= 1
+    with pytest.raises(ImageError, match="damaged"):
+        decode_picture(bytes(data), "x.png")
+
+
+@given(st.sampled_from(sorted(KINDS)), st.data())
+@settings(max_examples=150, deadline=None)
+def test_damage_of_any_kind_gives_pixels_or_a_sentence(name, data):
+    file = bytearray(KINDS[name][0])
+    for _ in range(data.draw(st.integers(1, 4))):
+        file[data.draw(st.integers(0, min(len(file), 300) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ImageError):
+        assert decode_picture(bytes(file), name, max_pixels=100_000).ndim in (2, 3)
+
+
+MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"hello world", "is not a picture"),
+        (encoded(RGB, "GIF"), "is a GIF file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer file"),
+        (encoded(Image.fromarray(RGB), "PNG", **MOVES), "2 frames of an animation"),
+        (encoded(Image.fromarray(RGB), "WEBP", **MOVES), "2 frames of an animation"),
+        (encoded(Image.fromarray(RGB), "TIFF", **MOVES), "2 pages"),
+        (tiff(RAMP.astype(np.float32)), "floating"),
+        (tiff(np.full((4, 4, 3), np.nan, np.float32), photometric="rgb"), "floating"),
+        (tiff(RAMP.astype(np.int16)), "signed"),
+        (tiff(RAMP.astype(np.uint32)), "8 or 16 bits"),
+        (
+            tiff(wide(RGB).transpose(2, 0, 1), photometric="rgb", planarconfig="separate"),
+            "layout that is not read",
+        ),
+        (encoded(Image.fromarray(RGB).convert("LAB"), "TIFF"), "LAB"),
+    ],
+)
+def test_says_why_a_file_is_not_read(data, message):
+    with pytest.raises(ImageError, match=f"^some file: .*{message}"):
+        decode_picture(data, "some file")
+
+
+def test_a_picture_too_large_is_refused_by_its_head_and_says_how_to_raise_the_limit(monkeypatch):
+    huge = KINDS["rgb.png"][0].replace(struct.pack(">II", 20, 30), struct.pack(">II", 60000, 60000))
+    fixed = huge[:29] + struct.pack(">I", zlib.crc32(huge[12:29])) + huge[33:]
+    with pytest.raises(ImageError, match=r"3600 megapixels, and at most 256 .* SRCX_MAX_MEGAPIXELS=3601 "):
+        decode_picture(fixed, "bomb.png")
+    with pytest.raises(ImageError, match=r"at most 0\.000599 are read"):
+        decode_picture(KINDS["rgb.png"][0], "x", max_pixels=599)
+    assert decode_picture(KINDS["rgb.png"][0], "x", max_pixels=600).shape == RGB.shape
+    monkeypatch.setenv("SRCX_MAX_MEGAPIXELS", "0.0001")
+    with pytest.raises(ImageError, match=r"at most 0\.0001"):
+        decode_picture(KINDS["rgb.png"][0], "x")
+    monkeypatch.setenv("SRCX_MAX_MEGAPIXELS", "many")
+    with pytest.raises(ImageError, match="expected a number of megapixels; got 'many'"):
+        decode_picture(KINDS["rgb.png"][0], "x")
+
+
+def test_more_pixels_than_pillows_own_limit_are_read(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode_picture(KINDS["rgb.png"][0], "x").shape == RGB.shape
+
+
+def test_says_what_stands_in_place_of_a_file(tmp_path):
+    with pytest.raises(ImageError, match=r"none\.png: this file does not exist"):
+        read_picture(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="is a folder"):
+        read_picture(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="device or pipe"):
+        read_picture(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "message"),
+    [
+        ("x.jpg", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.webp", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.bmp", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.jpg", RGBA, "no transparency"),
+        ("x.bmp", RGBA, "no transparency"),
+        ("x.gif", RGB, r"written as .*\.png.*; got \.gif"),
+        ("x", RGB, "got no suffix"),
+        ("x.png", RGB.astype(float), "got float64"),
+        ("x.png", RGB[..., :2], r"got uint8 \(30, 20, 2\)"),
+        ("x.png", RGB[:0], r"got uint8 \(0, 20, 3\)"),
+        ("x.webp", np.zeros((2, 20000), np.uint8), r"cannot hold"),
+        ("x.jpg", np.zeros((2, 70000), np.uint8), r"cannot hold"),
+    ],
+)
+def test_says_what_a_format_cannot_hold_and_writes_nothing(tmp_path, name, picture, message, capfd):
+    with pytest.raises(ImageError, match=message):
+        write_picture(tmp_path / name, picture)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_suffix_is_written_and_read(tmp_path):
+    for suffix in PICTURE_SUFFIXES:
+        write_picture(tmp_path / f"x{suffix.upper()}", RGB)
+        assert read_picture(tmp_path / f"x{suffix.upper()}").shape == RGB.shape
+
+
+def test_quality_trades_size_for_likeness(tmp_path, rng):
+    noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    for suffix in (".jpg", ".webp"):
+        sizes, errors = [], []
+        for quality in (10, 95):
+            write_picture(tmp_path / f"x{suffix}", noise, quality=quality)
+            sizes.append((tmp_path / f"x{suffix}").stat().st_size)
+            errors.append(np.abs(read_picture(tmp_path / f"x{suffix}").astype(int) - noise).mean())
+        assert sizes[0] < sizes[1]
+        assert errors[0] > errors[1] > 0
+    with pytest.raises(ImageError, match="quality must be from 1 to 100; got 0"):
+        write_picture(tmp_path / "x.jpg", noise, quality=0)
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_and_the_old_file_stays(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_picture(tmp_path / "missing" / "x.png", RGB)
+    write_picture(tmp_path / "x.png", RGB)
+    with pytest.raises(ImageError):
+        write_picture(tmp_path / "x.png", RGB.astype(float))
+    assert_array_equal(read_picture(tmp_path / "x.png"), RGB)
+
+
+def test_lists_pictures_in_natural_order_without_hidden_ones(tmp_path):
+    for name in ("a10.png", "a9.PNG", "b.jpeg", ".a1.png", "x.txt", "sub/a2.webp", ".hidden/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in list_pictures(tmp_path)] == ["a9.PNG", "a10.png", "b.jpeg"]
+    found = [str(path.relative_to(tmp_path)) for path in list_pictures(tmp_path, recursive=True)]
+    assert found == ["a9.PNG", "a10.png", "b.jpeg", "sub/a2.webp"]
+
+
+def test_says_when_there_is_no_such_folder(tmp_path):
+    with pytest.raises(DataError, match="this folder does not exist"):
+        list_pictures(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="is a file"):
+        list_pictures(tmp_path / "file")
