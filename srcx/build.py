@@ -41,6 +41,7 @@ __all__ = [
     "network",
     "schedule",
     "train_batches",
+    "training_set",
     "validation_sets",
 ]
 
@@ -169,13 +170,25 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     return made
 
 
-def train_batches(options: Options, accelerator: Accelerator, *, start_iter: int = 0) -> Iterator[Batch]:
+def training_set(options: Options) -> PairDataset:
+    """The pictures to train on; every file is looked at.
+
+    Raises:
+        DataError: with all that is wrong with its files.
+    """
+    assert options.datasets.train is not None
+    return dataset(options.datasets.train, options.scale)
+
+
+def train_batches(
+    options: Options, training_set: PairDataset, accelerator: Accelerator, *, start_iter: int = 0
+) -> Iterator[Batch]:
     """The endless stream of training batches, from that of iteration `start_iter` + 1 on."""
     assert options.train is not None
     part = options.datasets.train
     assert part is not None
     return batches_of(
-        dataset(part, options.scale),
+        training_set,
         batch_size=part.batch_size_per_gpu * options.train.accumulate,
         seed=options.manual_seed,
         start_iter=start_iter,

@@ -3,7 +3,7 @@
 experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
 ├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results
-├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best.pth (BasicSR's layout)
+├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
 ├── training_states/   ITER.state: everything the next iteration depends on
 ├── log/               what the terminal showed; tensorboard's event files
 └── visualization/     validation pictures
@@ -76,11 +76,14 @@ class Progress:
 
 
 class RunFolder:
-    """Keeps everything of one run under `root`.
+    """Keeps everything of one run under `root`; inside its `with` block it can be written to.
+
+    Nothing is made or moved before the block is entered, so a run that cannot start leaves no trace.
 
     Args:
         root: experiments/NAME.
         options_text: The resolved options, kept as NAME.yml.
+        goes_on: Whether this run goes on from a saved state; otherwise an older run of the name is set aside.
         keep_last: Checkpoints to keep; None keeps all.
         tensorboard: Whether to write event files too.
         writes: Whether this process is the one that writes; of several only the first is.
@@ -91,6 +94,7 @@ class RunFolder:
         root: Path,
         *,
         options_text: str = "",
+        goes_on: bool = False,
         keep_last: int | None = None,
         tensorboard: bool = False,
         writes: bool = True,
@@ -98,24 +102,26 @@ class RunFolder:
         self.root, self.keep_last, self.writes = root, keep_last, writes
         self.models, self.states, self.logs = root / "models", root / "training_states", root / "log"
         self.metrics_file = root / "metrics.csv"
+        self.options_text, self.goes_on, self.tensorboard = options_text, goes_on, tensorboard
         self._tensorboard: Any = None
-        if not writes:
-            return
+        self._handler: logging.Handler = logging.NullHandler()
+
+    def __enter__(self) -> "RunFolder":
+        """Make the folder, and begin to keep in log/ what is logged."""
+        if not self.writes:
+            return self
+        if not self.goes_on and (aside := self.set_aside(self.root)):
+            logger.warning("%s held an earlier run, which is now %s", self.root, aside)
         for folder in (self.models, self.states, self.logs):
             make_folder(folder)
-        with atomic_path(root / f"{root.name}.yml") as temporary:
-            temporary.write_text(options_text, encoding="utf-8")
-        if tensorboard:
+        with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
+            temporary.write_text(self.options_text, encoding="utf-8")
+        if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self._tensorboard = SummaryWriter(str(self.logs))
-
-    def __enter__(self) -> "RunFolder":
-        """Begin to keep what is logged in log/ too."""
-        self._handler: logging.Handler = logging.NullHandler()
-        if self.writes:
-            name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
-            self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
+        name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
+        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.getLogger("srcx").addHandler(self._handler)
         return self
@@ -172,11 +178,13 @@ class RunFolder:
         """Bring `model` and the random states to where `path` was saved, or to the newest undamaged state.
 
         Returns:
-            The run's progress, or None where there is no state and no `path`.
+            The run's progress, or None where this run does not go on from another.
 
         Raises:
             CheckpointError: `path` is damaged, or no state of the folder is whole, or it does not fit.
         """
+        if not self.goes_on:
+            return None
         candidates = [path] if path is not None else self.saved_states(self.root)[::-1]
         damage: CheckpointError | None = None
         for candidate in candidates:

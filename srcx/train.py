@@ -11,10 +11,11 @@ from srcx import build
 from srcx.config import Options
 from srcx.errors import Interrupted
 from srcx.host_memory import keep_freed_memory
+from srcx.models.sr import SRModel
 from srcx.pace import Pace
 from srcx.run_folder import Progress, RunFolder
 from srcx.stopping import listen_for_stop
-from srcx.validation import validate
+from srcx.validation import ValidationSet, validate
 
 __all__ = ["run_file", "train"]
 
@@ -39,37 +40,49 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     torch.manual_seed(options.manual_seed)
     accelerator = build.accelerator(options)
     model = build.model(options, accelerator)
+    training_set, validation_sets = build.training_set(options), build.validation_sets(options)
     progress = run.resume(model, resume_from) or Progress()
-    batches = build.train_batches(options, accelerator, start_iter=progress.iteration)
-    validation_sets = build.validation_sets(options)
+    batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
+    run.writes = accelerator.is_main_process
 
-    with listen_for_stop() as stop, Pace(progress.iteration, total) as pace, run:
+    with listen_for_stop() as stop, run, Pace(progress.iteration, total) as pace:
+        logger.info(
+            "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
+        )
         while progress.iteration < total and not stop.asked:
             progress.add(model.step(next(batches)))  # forward, losses, backward, optimizer, averaged weights
             pace.tick()
-            last = progress.iteration == total
-            if progress.iteration % every.print_freq == 0 or last:
+            done = progress.iteration == total
+            if progress.iteration % every.print_freq == 0 or done:
                 run.log_losses(progress, model.learning_rate, pace)
-            if progress.iteration % options.val.val_freq == 0 or last:
-                for validation_set in validation_sets:
-                    save_as = (
-                        partial(run.picture_path, progress, validation_set.name)
-                        if options.val.save_img
-                        else None
-                    )
-                    results = validate(model.eval_net, validation_set, save_as=save_as)
-                    if run.log_results(
-                        progress, validation_set.name, results, validation_set.higher_is_better
-                    ):
-                        run.save_weights(model, "best")
-            if progress.iteration % every.save_checkpoint_freq == 0 or last or stop.asked:
+            if progress.iteration % options.val.val_freq == 0 or done:
+                _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
+            if progress.iteration % every.save_checkpoint_freq == 0 or done or stop.asked:
                 run.save(model, progress)
-    if progress.iteration < total:
-        raise Interrupted(
-            f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
-            "the same command with --auto_resume goes on from there"
-        )
-    run.save_weights(model, "latest")
+        if progress.iteration < total:
+            raise Interrupted(
+                f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
+                "the same command with --auto_resume goes on from there"
+            )
+        run.save_weights(model, "latest")
+
+
+def _validate(
+    model: SRModel,
+    validation_sets: Sequence[ValidationSet],
+    run: RunFolder,
+    progress: Progress,
+    *,
+    keep_pictures: bool,
+) -> None:
+    """Judge the model on every set, and keep its weights where it is the best so far."""
+    if not run.writes:
+        return
+    for one in validation_sets:
+        save_as = partial(run.picture_path, progress, one.name) if keep_pictures else None
+        results = validate(model.eval_net, one, save_as=save_as)
+        if run.log_results(progress, one.name, results, one.higher_is_better):
+            run.save_weights(model, f"best_{one.name}")
 
 
 def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:
@@ -84,20 +97,13 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
         SrcxError: of the kind that fits; wrong options and data are found before anything is written.
     """
     options = build.load_training(path, overrides)
-    build.check_data(options)
     resume_from = Path(options.path.resume_state) if options.path.resume_state else None
-    train(options, open_run(options, auto_resume=auto_resume), resume_from=resume_from)
-
-
-def open_run(options: Options, *, auto_resume: bool) -> RunFolder:
-    """The run's folder; an older run of the name is set aside unless we go on from it."""
     root = Path(options.path.experiments_root) / options.name
-    goes_on = options.path.resume_state is not None or (auto_resume and bool(RunFolder.saved_states(root)))
-    if not goes_on and (aside := RunFolder.set_aside(root)):
-        logger.warning("%s holds an earlier run, which is now %s", root, aside)
-    return RunFolder(
+    run = RunFolder(
         root,
         options_text=options.to_yaml(),
+        goes_on=resume_from is not None or (auto_resume and bool(RunFolder.saved_states(root))),
         keep_last=options.logger.keep_last,
         tensorboard=options.logger.use_tb_logger,
     )
+    train(options, run, resume_from=resume_from)

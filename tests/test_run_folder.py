@@ -29,6 +29,11 @@ class Counter:
         return {"net_g": {"params": {"value": self.value}}, "net_d": {"params": {"value": -self.value}}}
 
 
+def opened(root, **options):
+    """A run that goes on from what is there, already entered."""
+    return RunFolder(root, goes_on=True, **options).__enter__()
+
+
 def trained(run, steps, model=None, progress=None):
     model, progress = model or Counter(), progress or Progress()
     for _ in range(steps):
@@ -39,7 +44,7 @@ def trained(run, steps, model=None, progress=None):
 
 
 def test_resuming_gives_the_same_numbers_as_going_straight_on(tmp_path):
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     straight, progress = trained(run, 3)
     for _ in range(2):
         straight.step()
@@ -53,11 +58,11 @@ def test_resuming_gives_the_same_numbers_as_going_straight_on(tmp_path):
 
 
 def test_a_new_folder_has_nothing_to_resume(tmp_path):
-    assert RunFolder(tmp_path / "run").resume(Counter()) is None
+    assert opened(tmp_path / "run").resume(Counter()) is None
 
 
 def test_loss_means_go_over_an_interruption(tmp_path):
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     progress = Progress()
     progress.add({"pixel": 1.0})
     run.save(Counter(), progress)
@@ -68,7 +73,7 @@ def test_loss_means_go_over_an_interruption(tmp_path):
 
 
 def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path, caplog):
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     model, progress = trained(run, 1)
     trained(run, 1, model, progress)
     newest = RunFolder.saved_states(run.root)[-1]
@@ -84,7 +89,7 @@ def test_a_state_that_is_asked_for_and_damaged_stops_the_run(tmp_path):
     path = tmp_path / "5.state"
     path.write_bytes(b"half a fi")
     with pytest.raises(CheckpointError, match="damaged"):
-        RunFolder(tmp_path / "run").resume(Counter(), path)
+        opened(tmp_path / "run").resume(Counter(), path)
 
 
 def test_a_state_of_another_network_is_named(tmp_path):
@@ -92,14 +97,14 @@ def test_a_state_of_another_network_is_named(tmp_path):
         def load_state(self, state):
             raise KeyError("missing")
 
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     trained(run, 1)
     with pytest.raises(CheckpointError, match="does not fit the option file"):
         run.resume(Other())
 
 
 def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
-    run = RunFolder(tmp_path / "run", keep_last=2)
+    run = opened(tmp_path / "run", keep_last=2)
     model, progress = trained(run, 1)
     run.save_weights(model, "best")
     for _ in range(11):
@@ -111,13 +116,13 @@ def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
 
 
 def test_weights_are_readable_in_basicsrs_layout(tmp_path):
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     model, _ = trained(run, 2)
     assert torch.equal(load_state(run.models / "net_g_2.pth", key="params")["value"], model.value)
 
 
 def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_path):
-    run = RunFolder(tmp_path / "run")
+    run = opened(tmp_path / "run")
     _, progress = trained(run, 1)
     with Pace(0, 3) as pace:
         run.log_losses(progress, 0.1, pace)
@@ -147,13 +152,11 @@ def test_the_best_is_the_highest_or_the_lowest_as_the_metric_says():
 
 
 def test_an_earlier_run_is_set_aside_whole(tmp_path):
-    run = RunFolder(tmp_path / "run")
-    trained(run, 1)
-    aside = RunFolder.set_aside(run.root)
-    assert aside.name.startswith("run_archived_")
+    trained(opened(tmp_path / "run"), 1)
+    with RunFolder(tmp_path / "run") as run:
+        assert RunFolder.saved_states(run.root) == []
+    (aside,) = tmp_path.glob("run_archived_*")
     assert (aside / "models/net_g_1.pth").exists()
-    assert not run.root.exists()
-    assert RunFolder.set_aside(tmp_path / "none") is None
 
 
 def test_what_is_logged_inside_the_block_is_kept_in_log(tmp_path):
@@ -168,4 +171,12 @@ def test_what_is_logged_inside_the_block_is_kept_in_log(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(OutputError, match="cannot make this folder"):
-        RunFolder(tmp_path / "run")
+        opened(tmp_path / "run")
+
+
+def test_before_it_is_entered_nothing_is_touched(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "kept").write_text("")
+    RunFolder(tmp_path / "run", goes_on=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["kept"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]

@@ -1,12 +1,13 @@
 """`srcx benchmark`: models side by side on the benchmark sets."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug
+from srcx.cli.verb import Debug, log_to_stderr
 
 if TYPE_CHECKING:
     from srcx.report import Results
@@ -44,7 +45,7 @@ def benchmark(
     """Run models over benchmark sets, score them, and write a report."""
     from srcx.benchmark import benchmark as run
 
-    with progress() as tell:
+    with log_to_stderr(logging.WARNING), progress() as tell:
         results = run(
             model or ["bicubic"],
             data,

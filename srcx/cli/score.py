@@ -1,13 +1,14 @@
 """`srcx score`: metrics of ready-made pictures."""
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug
+from srcx.cli.verb import Debug, log_to_stderr
 
 if TYPE_CHECKING:
     from srcx.benchmark.folders import FolderScores
@@ -36,7 +37,7 @@ def score(
     """Score ready-made pictures, with or without ground truth."""
     from srcx.benchmark.folders import score_folders
 
-    with progress() as tell:
+    with log_to_stderr(logging.WARNING), progress() as tell:
         scores = score_folders(sr, gt, metrics or (["psnr", "ssim"] if gt else ["niqe"]), border, tell=tell)
     if as_json:
         print(json.dumps(scores.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug, log_to_stderr
 
 EXAMPLES = """
   srcx test -opt options/test/srresnet_x4.yml
@@ -23,3 +24,10 @@ def run_test(
     debug: Debug = False,
 ) -> None:
     """Run the network of an option file over its test sets; pictures and scores go to results/NAME."""
+    from srcx.benchmark.option_file import run_test_file
+
+    with log_to_stderr(), progress() as tell:
+        results = run_test_file(opt, overrides=force_yml or [], tell=tell)
+    for name, means in results.items():
+        figures = ", ".join(f"{metric} {value:.4f}" for metric, value in means.items())
+        print(f"{name}: {figures or 'no metric asked for'}")

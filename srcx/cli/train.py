@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug
+from srcx.cli.verb import Debug, log_to_stderr
 
 EXAMPLES = """
   srcx train -opt options/train/srresnet_x4.yml
@@ -38,6 +38,13 @@ def train(
 
         print(describe(build.load_training(opt, force_yml or [])))
         return
-    from srcx.train import run_file
+    with log_to_stderr():
+        if check:
+            from srcx.build import load_training
+            from srcx.check import describe
 
-    run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)
+            print(describe(load_training(opt, force_yml or [])))
+        else:
+            from srcx.train import run_file
+
+            run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)

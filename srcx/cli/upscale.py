@@ -1,5 +1,6 @@
 """`srcx upscale`: enlarge pictures and folders of pictures."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, complain
+from srcx.cli.verb import Debug, complain, log_to_stderr
 from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def upscale(
     jobs = plan(inputs, out, recursive=recursive, format=format)
     count: Counter[str] = Counter()
     try:
-        with progress() as tell:
+        with log_to_stderr(logging.WARNING), progress() as tell:
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:

@@ -1,12 +1,15 @@
 """What every verb of the command line shares: lists after one flag, examples in its help, a quiet Ctrl-C."""
 
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-__all__ = ["STOPPED", "Debug", "Verb", "complain"]
+__all__ = ["STOPPED", "Debug", "Verb", "complain", "log_to_stderr"]
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -17,6 +20,27 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 def complain(text: str) -> None:
     """Tell the user something on stderr."""
     print(text, file=sys.stderr)
+
+
+class _ToStderr(logging.Handler):
+    """Writes to whatever stderr is at that moment, so that a progress bar can keep below the lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(self.format(record))
+
+
+@contextmanager
+def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
+    """Show what the library logs while the block runs."""
+    logger, handler = logging.getLogger("srcx"), _ToStderr()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 class Verb(TyperCommand):
