@@ -1,7 +1,9 @@
 """Train with BasicSR's own models and with srcx's, side by side, and print how far apart they get.
 
-Both start from the same weights and see the same batches of noise, in fp32 on the CPU, so the losses should
-be equal but for rounding. BasicSR's models run through srcx's bridge.
+Both start from the same weights and see the same batches of noise, in fp32 on the CPU. With channels first,
+as BasicSR has them, the losses are equal (tests/bridge/test_trajectory.py holds them to 1e-5). With channels
+last, srcx's default, sums are taken in another order: Adam makes steps of the learning rate even of gradients
+near zero, so rounding shows in some weights. BasicSR's models run through srcx's bridge.
 
     python scripts/compare_with_basicsr.py --iters 20
 """
@@ -20,7 +22,6 @@ from srcx import build
 from srcx.bridge.rival import Rival
 from srcx.models.sr import SRModel
 
-TOLERANCE = 1e-5
 MODELS = ("SRModel", "SRGANModel", "ESRGANModel")
 
 THEIR_TERMS = {
@@ -148,12 +149,9 @@ def main() -> None:
             result = compare(
                 options, iters=args.iters, batch_size=args.batch, gt_size=128, channels_last=channels_last
             )
-            verdict = "equal" if result.losses <= TOLERANCE else "NOT equal"
-            memory_format = "channels last" if channels_last else "channels first"
             print(
-                f"{model_type}, {memory_format}, {args.iters} iterations: "
-                f"losses differ by {result.losses:.1e} ({verdict} within {TOLERANCE:g}), "
-                f"weights by {result.weights:.1e}",
+                f"{model_type}, channels {'last' if channels_last else 'first'}, {args.iters} iterations: "
+                f"losses differ by {result.losses:.1e}, weights by {result.weights:.1e}",
                 flush=True,
             )
 

@@ -35,7 +35,7 @@ class Metric(Protocol):
     def __call__(self, *pictures: Any, **args: Any) -> Any: ...
 
 
-DATASETS: Mapping[str, type[PairDataset]] = {
+DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
     "HighResolutionDataset": HighResolutionDataset,
     "PairedImageDataset": PairedImageDataset,
     "SingleImageDataset": SingleImageDataset,
