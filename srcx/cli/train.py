@@ -32,12 +32,6 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train the networks of an option file; the run is kept in experiments/NAME."""
-    if check:
-        from srcx import build
-        from srcx.check import describe
-
-        print(describe(build.load_training(opt, force_yml or [])))
-        return
     with log_to_stderr():
         if check:
             from srcx.build import load_training
