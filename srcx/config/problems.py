@@ -142,9 +142,10 @@ def _section_at(loc: tuple[int | str, ...]) -> type[Section]:
 
 def _section_in(annotation: Any) -> type[Section] | None:
     """The section class inside an annotation such as `dict[str, LossTerm] | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+    inner = get_args(annotation)  # looked at first: to Python 3.10 dict[...] is a type itself
+    if not inner:
+        return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+    return next((found for part in inner if (found := _section_in(part))), None)
 
 
 def _keys(section: type[Section]) -> list[str]:

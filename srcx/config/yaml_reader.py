@@ -21,6 +21,7 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 30
 """Deepest nesting; BasicSR's files need 4."""
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself"
 _TAG = "tag:yaml.org,2002:"
 _TEXT_TAGS = ("str", "timestamp", "value")
 
@@ -100,7 +101,6 @@ class _Reader:
 
     def _compose(self, text: str) -> Node | None:
         yaml = YAML(typ="safe", pure=True)
-        yaml.max_depth = MAX_DEPTH
         yaml.composer.warn_double_anchors = False
         try:
             return yaml.compose(text)
@@ -112,6 +112,8 @@ class _Reader:
             # Characters YAML forbids, and directives ruamel cannot read, come without a line.
             first = str(error).strip().splitlines()[0]
             raise OptionsError(self._at(1, f"not valid YAML: {first}")) from error
+        except RecursionError as error:
+            raise OptionsError(self._at(1, _TOO_DEEP)) from error
 
     def _at(self, line: int, said: str) -> str:
         return f"{self.source}:{line}: {said}" if self.numbered else f"{self.source}: {said}"
@@ -124,7 +126,7 @@ class _Reader:
         self.values += 1
         self.depth += 1
         if self.values > MAX_VALUES or self.depth > MAX_DEPTH:
-            said = "aliases that repeat too many values, or themselves"
+            said = _TOO_DEEP if self.depth > MAX_DEPTH else "aliases that repeat too many values"
             raise OptionsError(self._at(node.start_mark.line + 1, said))
         value = self._plain(node, path)
         self.depth -= 1
@@ -205,8 +207,6 @@ def _plainly(error: MarkedYAMLError) -> str:
         return "a tab where spaces are needed; YAML indents with spaces only"
     if "single document" in str(error.context):
         return "a second '---' document; an option file holds one"
-    if "maximum depth" in problem:
-        return f"nested deeper than {MAX_DEPTH} levels"
     return f"not valid YAML: {problem}"
 
 

@@ -181,9 +181,10 @@ def sections(section: type[Section]) -> Iterator[type[Section]]:
 
 
 def inner_sections(annotation: object) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [found for part in typing.get_args(annotation) for found in inner_sections(part)]
+    inner = typing.get_args(annotation)
+    if inner:
+        return [found for part in inner for found in inner_sections(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
 
 
 @pytest.mark.parametrize("section", sorted(set(sections(Options)), key=lambda section: section.__name__))
