@@ -48,7 +48,7 @@ class PairDataset(ABC):
         self._cache = PictureCache(cache_mib)
         if crops and self._decoded_mib() > cache_mib:
             logger.warning(
-                "%d pictures need %d MiB when decoded and cache_mib is %d, so that most crops cost the decoding "
+                "%d pictures need %d MiB when decoded and cache_mib is %d: most crops cost the decoding "
                 "of a picture; raise cache_mib or cut the pictures into smaller ones",
                 len(sizes), self._decoded_mib(), cache_mib,
             )  # fmt: skip

@@ -1,0 +1,122 @@
+import itertools
+import threading
+from collections import Counter
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from srcx.data import HighResolutionDataset, PairedImageDataset, train_batches
+from srcx.errors import ImageError
+
+
+@pytest.fixture
+def dataset(pairs):
+    return PairedImageDataset(**pairs, gt_size=16)
+
+
+def take(count, dataset, **arguments):
+    stream = train_batches(dataset, **{"batch_size": 4, "seed": 0, **arguments})
+    return list(itertools.islice(stream, count))
+
+
+def assert_equal(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_close(one[key], other[key], rtol=0, atol=0)
+
+
+def test_batches_are_floats_in_0_1_in_channels_last_order(dataset):
+    (batch,) = take(1, dataset)
+    assert batch["lq"].shape == (4, 3, 4, 4)
+    assert batch["gt"].shape == (4, 3, 16, 16)
+    for values in batch.values():
+        assert values.dtype == torch.float32
+        assert 0 <= values.min() < values.max() <= 1
+        assert values.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_color_reaches_the_batch(pairs):
+    (batch,) = take(1, PairedImageDataset(**pairs, gt_size=16, color="y"))
+    assert batch["gt"].shape == (4, 1, 16, 16)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_change_nothing(dataset, workers):
+    assert_equal(take(9, dataset, workers=workers), take(9, dataset))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("done", [1, 3, 7])
+def test_a_run_that_starts_later_goes_on_exactly(dataset, workers, done):
+    assert_equal(take(10 - done, dataset, start_iter=done, workers=workers), take(10, dataset)[done:])
+
+
+def test_a_fresh_data_set_gives_the_same_whatever_is_in_the_cache(pairs):
+    without = PairedImageDataset(**pairs, gt_size=16, cache_mib=0)
+    assert_equal(take(5, without, workers=2), take(5, PairedImageDataset(**pairs, gt_size=16)))
+
+
+def test_two_ranks_see_together_what_one_sees(dataset):
+    alone = take(6, dataset, batch_size=6)
+    ranks = [take(6, dataset, batch_size=3, rank=rank, world=2) for rank in (0, 1)]
+    for whole, even, odd in zip(alone, *ranks, strict=True):
+        assert_close(torch.stack([even["gt"], odd["gt"]], dim=1).flatten(0, 1), whole["gt"], rtol=0, atol=0)
+
+
+def test_each_picture_is_drawn_once_an_epoch_in_another_order_each_time(dataset):
+    drawn = []
+    crop = dataset.crops
+    dataset.crops = lambda pair, rng: drawn.append(len(pair.gt)) or crop(pair, rng)  # heights tell them apart
+    take(5, dataset, batch_size=2)
+    assert sorted(drawn[:5]) == sorted(drawn[5:]) == [48, 52, 56, 60, 64]
+    assert drawn[:5] != drawn[5:]
+    drawn.clear()
+    take(5, dataset, batch_size=2, enlarge=2)
+    assert set(Counter(drawn).values()) == {2}
+    drawn.clear()
+    take(5, dataset, batch_size=1, shuffle=False)
+    assert drawn == [48, 52, 56, 60, 64]
+
+
+def test_the_draws_of_one_picture_differ_within_an_epoch_between_epochs_and_between_seeds(pairs):
+    alone = PairedImageDataset(**{**pairs, "dataroot_gt": pairs["dataroot_gt"]}, gt_size=16)
+    alone.pairs, alone._sizes = alone.pairs[:1], alone._sizes[:1]
+    crops = take(3, alone, batch_size=8, enlarge=8) + take(1, alone, batch_size=8, enlarge=8, seed=1)
+    assert len({crop.numpy().tobytes() for batch in crops for crop in batch["gt"]}) >= 30
+
+
+def test_no_random_state_outside_is_used_or_changed(dataset):
+    state = torch.get_rng_state()
+    first = take(2, dataset, workers=2)
+    assert state.equal(torch.get_rng_state())
+    torch.manual_seed(99)
+    assert_equal(take(2, dataset, workers=2), first)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_cannot_be_read_stops_with_its_name(pairs, dataset, workers):
+    (pairs["dataroot_gt"] / "03.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"03\.png: is empty"):
+        take(5, dataset, workers=workers)
+
+
+def test_closing_the_stream_ends_its_threads(dataset):
+    before = threading.active_count()
+    stream = train_batches(dataset, batch_size=4, seed=0, workers=3)
+    next(stream)
+    assert threading.active_count() > before
+    stream.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("srcx-batches"):
+            thread.join(timeout=5)
+    assert threading.active_count() == before
+
+
+def test_trains_on_real_pictures_alone(shared):
+    dataset = HighResolutionDataset(dataroot_gt=shared / "data/train/Kodak", scale=4, gt_size=96)
+    batch = take(1, dataset, workers=2)[0]
+    means = torch.nn.functional.avg_pool2d(batch["gt"], 4)
+    assert (means - batch["lq"]).abs().mean() < 0.02

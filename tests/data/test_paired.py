@@ -1,0 +1,266 @@
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from torch.testing import assert_close
+
+from srcx.bridge.door import open_basicsr
+from srcx.data import PairedImageDataset
+from srcx.errors import BridgeError, DataError, ImageError
+from srcx.imaging.color import rgb_to_y
+from srcx.imaging.io import read_picture, write_picture
+from srcx.imaging.tensors import to_image, to_tensor
+
+
+def test_whole_pairs_are_the_files_by_name(pairs):
+    dataset = PairedImageDataset(**pairs)
+    assert len(dataset) == 5
+    assert [pair.name for pair in dataset] == ["00", "01", "02", "03", "04"]
+    pair = dataset[1]
+    assert_close(pair.gt, to_tensor(read_picture(pairs["dataroot_gt"] / "01.png")), rtol=0, atol=0)
+    assert_close(pair.lq, to_tensor(read_picture(pairs["dataroot_lq"] / "01x4.png")), rtol=0, atol=0)
+    assert dataset[-1].name == "04"
+    with pytest.raises(IndexError):
+        dataset[5]
+
+
+def test_a_partner_may_have_another_suffix(pairs):
+    lq = pairs["dataroot_lq"] / "03x4.png"
+    write_picture(lq.with_suffix(".bmp"), read_picture(lq))
+    lq.unlink()
+    assert len(PairedImageDataset(**pairs)) == 5
+
+
+def test_a_meta_info_file_chooses_pictures_and_their_order(pairs, tmp_path):
+    listed = tmp_path / "meta.txt"
+    listed.write_text("04.png (64,60,3)\n\n01.png\n")
+    dataset = PairedImageDataset(**pairs, meta_info_file=listed)
+    assert [pair.name for pair in dataset] == ["04", "01"]
+
+
+def test_lmdb_gives_what_the_folders_give(tmp_path, make_pairs, make_lmdb):
+    names = make_pairs(tmp_path, template="{}")
+    for side in ("HR", "LR"):
+        make_lmdb(tmp_path / f"{side}.lmdb", {name: tmp_path / side / f"{name}.png" for name in names})
+    folders = PairedImageDataset(dataroot_gt=tmp_path / "HR", dataroot_lq=tmp_path / "LR", scale=4)
+    records = PairedImageDataset(
+        dataroot_gt=tmp_path / "HR.lmdb", dataroot_lq=tmp_path / "LR.lmdb", scale=4, io_backend="lmdb"
+    )
+    for file, record in zip(folders, records, strict=True):
+        assert file.name == record.name
+        assert_close(file.lq, record.lq)
+        assert_close(file.gt, record.gt)
+
+
+def test_grey_alpha_and_16_bits_become_8_bit_rgb(pairs, rng):
+    grey = rng.integers(0, 256, (48, 60), np.uint8)
+    write_picture(pairs["dataroot_gt"] / "00.png", grey.astype(np.uint16) * 256 + 200)
+    lq = pairs["dataroot_lq"] / "00x4.png"
+    small = read_picture(lq)
+    write_picture(lq, np.dstack([small, small[..., 0]]))
+    pair = PairedImageDataset(**pairs)[0]
+    assert_array_equal(to_image(pair.gt), grey[..., None].repeat(3, axis=2))
+    assert_array_equal(to_image(pair.lq), small)
+
+
+def test_ground_truth_that_is_a_little_larger_is_cut_for_validation_only(pairs):
+    path = pairs["dataroot_gt"] / "00.png"
+    larger = np.pad(read_picture(path), ((0, 3), (0, 1), (0, 0)))
+    write_picture(path, larger)
+    assert PairedImageDataset(**pairs)[0].gt.shape == (1, 3, 48, 60)
+    with pytest.raises(
+        DataError, match=r"00x4\.png: is 15 x 12 pixels; times 4 that is 60 x 48, and 00\.png is 61 x 51"
+    ):
+        PairedImageDataset(**pairs, gt_size=16)
+
+
+def test_color_mean_and_std_are_applied_as_in_basicsr(pairs):
+    path = pairs["dataroot_gt"] / "00.png"
+    y = PairedImageDataset(**pairs, color="y")[0].gt
+    assert y.shape == (1, 1, 48, 60)
+    assert (
+        y[0, 0] * 255 - torch.from_numpy(rgb_to_y(read_picture(path)).astype(np.float32))
+    ).abs().max() < 0.501
+    normal = PairedImageDataset(**pairs, mean=[0.1, 0.2, 0.3], std=[0.5, 1, 2])[0].gt
+    expected = (
+        to_tensor(read_picture(path)) - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
+    ) / torch.tensor([0.5, 1, 2]).view(1, 3, 1, 1)
+    assert_close(normal, expected)
+
+
+def test_crops_show_the_same_place_at_both_sizes_however_turned(pairs):
+    dataset = PairedImageDataset(**pairs, gt_size=32)
+    seen = set()
+    for seed in range(64):
+        crop = dataset.sample(0, np.random.default_rng(seed))
+        assert crop.lq.shape == (8, 8, 3)
+        assert crop.gt.shape == (32, 32, 3)
+        means = crop.gt.reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
+        assert np.abs(means - crop.lq).mean() < 4  # smooth pictures: each lq pixel is the mean of its 4 x 4
+        seen.add(crop.lq.tobytes())
+    assert len(seen) > 40
+
+
+@pytest.mark.parametrize(
+    ("use_hflip", "use_rot", "ways"), [(False, False, 1), (True, False, 2), (False, True, 4), (True, True, 8)]
+)
+def test_flips_and_turns_are_those_asked_for(pairs, use_hflip, use_rot, ways):
+    dataset = PairedImageDataset(**pairs, gt_size=48, use_hflip=use_hflip, use_rot=use_rot)
+    whole = read_picture(pairs["dataroot_gt"] / "00.png")
+    places = {whole[:, left : left + 48].tobytes() for left in range(0, 13, 4)}
+    seen, unturned = set(), 0
+    for seed in range(200):
+        crop = np.ascontiguousarray(dataset.sample(0, np.random.default_rng(seed)).gt)
+        seen.add(crop.tobytes())
+        unturned += crop.tobytes() in places
+    assert len(seen) == 4 * ways
+    assert unturned / 200 == pytest.approx(1 / ways, abs=0.1)
+
+
+def test_a_picture_is_decoded_once_while_the_cache_holds_it(pairs, monkeypatch):
+    dataset = PairedImageDataset(**pairs, gt_size=16)
+    reads = []
+    read = dataset.read
+    monkeypatch.setattr(dataset, "read", lambda index: reads.append(index) or read(index))
+    for _ in range(3):
+        for index in range(5):
+            dataset.sample(index, np.random.default_rng(0))
+    assert reads == [0, 1, 2, 3, 4]
+
+
+def test_small_pictures_are_left_out_of_training_with_a_word(pairs, caplog):
+    with caplog.at_level(logging.WARNING):
+        dataset = PairedImageDataset(**pairs, gt_size=56)
+    assert [dataset.name(index) for index in range(len(dataset))] == ["02", "03", "04"]
+    assert "2 of 5 pictures are smaller than a crop (gt_size 56) and left out" in caplog.text
+    assert "00.png ..." in caplog.text
+    with pytest.raises(DataError, match="none of 5 pictures holds a crop of gt_size 64; lower it"):
+        PairedImageDataset(**pairs, gt_size=64)
+
+
+def test_says_when_the_pictures_outgrow_the_cache(pairs, caplog):
+    PairedImageDataset(**pairs, gt_size=16, cache_mib=0)
+    assert "5 pictures need 0 MiB" not in caplog.text
+    big = np.zeros((800, 800, 3), np.uint8)
+    write_picture(pairs["dataroot_gt"] / "00.png", big)
+    write_picture(pairs["dataroot_lq"] / "00x4.png", big[:200, :200])
+    PairedImageDataset(**pairs, gt_size=16, cache_mib=1)
+    assert "5 pictures need 2 MiB when decoded and cache_mib is 1" in caplog.text
+
+
+def test_describes_what_there_is(pairs):
+    assert PairedImageDataset(**pairs).describe() == "5 pictures, 0.0 megapixels, 0 MiB when decoded"
+
+
+def test_every_problem_is_said_at_once(pairs):
+    gt, lq = pairs["dataroot_gt"], pairs["dataroot_lq"]
+    (lq / "00x4.png").unlink()
+    (gt / "01.png").write_bytes((gt / "01.png").read_bytes()[:100])
+    write_picture(lq / "02x4.png", np.zeros((3, 5), np.uint8))
+    (lq / "03x4.png").write_bytes(b"")
+    shutil.copy(gt / "04.png", lq / "stray.png")
+    with pytest.raises(DataError) as raised:
+        PairedImageDataset(**pairs)
+    lines = str(raised.value).split("\n  ")
+    assert lines[0] == f"{gt}: 5 problems with its pictures:"
+    assert f"{gt / '00.png'}: has no partner named 00x4.png in {lq}" in lines
+    assert f"{lq / 'stray.png'}: has no partner in {gt} whose name gives it by '{{}}x4'" in lines
+    assert f"{gt / '01.png'}: is damaged or cut off; get a whole copy of the file" in lines
+    assert f"{lq / '02x4.png'}: is 5 x 3 pixels; times 4 that is 20 x 12, and 02.png is 60 x 56" in lines
+    assert f"{lq / '03x4.png'}: is empty (0 bytes); get a whole copy of the file" in lines
+
+
+def test_of_many_problems_ten_are_named_and_the_others_counted(tmp_path, make_pairs):
+    make_pairs(tmp_path, count=14)
+    with pytest.raises(DataError) as raised:
+        PairedImageDataset(
+            dataroot_gt=tmp_path / "HR", dataroot_lq=tmp_path / "LR", scale=2, filename_tmpl="{}x4"
+        )
+    lines = str(raised.value).split("\n  ")
+    assert len(lines) == 12
+    assert "14 problems" in lines[0]
+    assert lines[-1] == "... and 4 more"
+
+
+def test_missing_and_empty_folders_are_said_together(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError) as raised:
+        PairedImageDataset(dataroot_gt=tmp_path / "none", dataroot_lq=tmp_path / "empty", scale=4)
+    assert f"{tmp_path / 'none'}: this folder does not exist" in str(raised.value)
+    assert f"{tmp_path / 'empty'}: there are no pictures in this folder" in str(raised.value)
+
+
+def test_a_list_of_pictures_that_is_missing_or_names_missing_ones_is_an_error(pairs, tmp_path):
+    with pytest.raises(DataError, match=r"none\.txt: this list of pictures cannot be read: No such file"):
+        PairedImageDataset(**pairs, meta_info_file=tmp_path / "none.txt")
+    (tmp_path / "meta.txt").write_text("gone.png\n")
+    with pytest.raises(DataError, match=r"gone\.png: has no partner named gonex4\.png"):
+        PairedImageDataset(**pairs, meta_info_file=tmp_path / "meta.txt")
+    (tmp_path / "meta.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="it is not text"):
+        PairedImageDataset(**pairs, meta_info_file=tmp_path / "meta.txt")
+    (tmp_path / "meta.txt").write_text("\n")
+    with pytest.raises(DataError, match="there are no pictures"):
+        PairedImageDataset(**pairs, meta_info_file=tmp_path / "meta.txt")
+
+
+def test_wrong_lmdb_folders_are_errors(tmp_path, make_pairs, make_lmdb):
+    names = make_pairs(tmp_path, count=2, template="{}")
+    arguments = {"scale": 4, "io_backend": "lmdb"}
+    with pytest.raises(DataError, match=r"whose name ends in \.lmdb"):
+        PairedImageDataset(dataroot_gt=tmp_path / "HR", dataroot_lq=tmp_path / "LR", **arguments)
+    gt, lq = tmp_path / "HR.lmdb", tmp_path / "LR.lmdb"
+    with pytest.raises(DataError, match="this LMDB folder does not exist"):
+        PairedImageDataset(dataroot_gt=gt, dataroot_lq=lq, **arguments)
+    make_lmdb(gt, {name: tmp_path / "HR" / f"{name}.png" for name in names})
+    make_lmdb(lq, {"00": tmp_path / "LR/00.png"})
+    with pytest.raises(DataError, match=r"HR\.lmdb/01: has no partner named 01 in"):
+        PairedImageDataset(dataroot_gt=gt, dataroot_lq=lq, **arguments)
+    (lq / "meta_info.txt").write_text("00.png\n01.png\n")
+    with pytest.raises(
+        DataError, match=r"LR\.lmdb/01: meta_info\.txt names this picture, but the LMDB has no such key"
+    ):
+        PairedImageDataset(dataroot_gt=gt, dataroot_lq=lq, **arguments)
+    broken = tmp_path / "broken.lmdb"
+    broken.mkdir()
+    (broken / "meta_info.txt").write_text("00.png\n")
+    (broken / "data.mdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(DataError, match=r"broken\.lmdb: this LMDB folder cannot be opened"):
+        PairedImageDataset(dataroot_gt=broken, dataroot_lq=lq, **arguments)
+
+
+def test_a_crop_that_is_no_multiple_of_the_scale_is_an_error(pairs):
+    with pytest.raises(DataError, match="gt_size must be a multiple of scale 4; got 30"):
+        PairedImageDataset(**pairs, gt_size=30)
+
+
+def test_a_file_damaged_after_the_check_names_itself_when_it_is_read(pairs):
+    dataset = PairedImageDataset(**pairs)
+    (pairs["dataroot_gt"] / "02.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"02\.png: is empty"):
+        dataset[2]
+
+
+def test_equals_basicsrs_own_data_set(shared):
+    try:
+        theirs_kind = open_basicsr("basicsr.data.paired_image_dataset").PairedImageDataset
+    except BridgeError as error:
+        pytest.skip(str(error))
+    folder = shared / "data/benchmark/Set14"
+    arguments = {
+        "dataroot_gt": str(folder / "HR"),
+        "dataroot_lq": str(folder / "LR_bicubic/X4"),
+        "filename_tmpl": "{}x4",
+        "scale": 4,
+    }
+    theirs = theirs_kind({**arguments, "io_backend": {"type": "disk"}, "phase": "val"})
+    of_name = {Path(pair["gt_path"]).stem: pair for pair in theirs}
+    ours = list(PairedImageDataset(**arguments))
+    assert len(ours) == len(theirs) == 14
+    for pair in ours:  # "bridge" among them, which is grey
+        assert_close(pair.lq[0], of_name[pair.name]["lq"])
+        assert_close(pair.gt[0], of_name[pair.name]["gt"])
