@@ -1,0 +1,85 @@
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from srcx.features.extractor import FeatureExtractor
+from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.pixel import L1Loss, MSELoss
+from srcx.losses.weighted_sum import WeightedSum
+
+
+class LayerLoss(FeatureLoss):
+    """Mean absolute difference of one layer."""
+
+    def compare(self, sr_features, gt_features):
+        return (sr_features[self.layers[0]] - gt_features[self.layers[0]]).abs().mean()
+
+
+class Watched(FeatureExtractor):
+    """Counts its passes and keeps what was asked of them."""
+
+    def forward(self, x, layers):
+        self.passes.append((tuple(layers), torch.is_grad_enabled()))
+        return super().forward(x, layers)
+
+
+def watched():
+    extractor = FeatureExtractor.random("vgg16")
+    extractor.__class__ = Watched
+    extractor.passes = []
+    return extractor
+
+
+def pictures():
+    return torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16)
+
+
+def test_terms_are_weighted_and_added_up():
+    sr, gt = pictures()
+    total, terms = WeightedSum({"pixel": (L1Loss(), 2.0), "square": (MSELoss(), 0.5)})(sr, gt)
+    assert_close(terms["pixel"], 2 * (sr - gt).abs().mean())
+    assert_close(total, terms["pixel"] + terms["square"])
+
+
+def test_no_terms_cost_nothing():
+    total, terms = WeightedSum({})(*pictures())
+    assert total == 0
+    assert terms == {}
+
+
+def test_terms_of_one_network_share_one_pass_a_picture_and_gt_keeps_no_gradient():
+    extractor = watched()
+    shallow, deep = LayerLoss(extractor, ["relu1_1"]), LayerLoss(extractor, ["conv2_2"])
+    sr, gt = pictures()
+    WeightedSum({"shallow": (shallow, 1.0), "deep": (deep, 1.0)})(sr, gt)
+    assert extractor.passes == [(("conv2_2", "relu1_1"), False), (("conv2_2", "relu1_1"), True)]
+
+
+def test_sharing_changes_neither_values_nor_gradients():
+    extractor = FeatureExtractor.random("vgg16")
+    losses = {"shallow": LayerLoss(extractor, ["relu1_1"]), "deep": LayerLoss(extractor, ["conv2_2"])}
+    sr, gt = pictures()
+    total, terms = WeightedSum({name: (loss, 1.0) for name, loss in losses.items()})(sr, gt)
+    (shared,) = torch.autograd.grad(total, sr)
+    alone = {name: loss(sr, gt) for name, loss in losses.items()}
+    (separate,) = torch.autograd.grad(sum(alone.values()), sr)
+    assert_close(terms, alone)
+    assert_close(shared, separate)
+
+
+def test_formulas_see_full_precision_inside_autocast():
+    class Precision(nn.Module):
+        def forward(self, sr, gt):
+            assert not torch.is_autocast_enabled("cpu")
+            return (sr @ gt.mT).mean()
+
+    class OfFeatures(LayerLoss):
+        def compare(self, sr_features, gt_features):
+            assert sr_features["conv1_1"].dtype == torch.float32
+            return super().compare(sr_features, gt_features)
+
+    extractor = FeatureExtractor.random("vgg16")
+    terms = {"product": (Precision(), 1.0), "features": (OfFeatures(extractor, ["conv1_1"]), 1.0)}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = WeightedSum(terms)(*pictures())
+    assert total.dtype == torch.float32
