@@ -104,7 +104,6 @@ class RunFolder:
         self.metrics_file = root / "metrics.csv"
         self.options_text, self.goes_on, self.tensorboard = options_text, goes_on, tensorboard
         self._tensorboard: Any = None
-        self._handler: logging.Handler = logging.NullHandler()
 
     def __enter__(self) -> "RunFolder":
         """Make the folder, and begin to keep in log/ what is logged."""
@@ -121,15 +120,22 @@ class RunFolder:
 
             self._tensorboard = SummaryWriter(str(self.logs))
         name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
-        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
+        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8", delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger("srcx").addHandler(self._handler)
+        of_srcx = logging.getLogger("srcx")
+        of_srcx.addHandler(self._handler)
+        self._level_before = of_srcx.level
+        of_srcx.setLevel(logging.INFO)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        logging.getLogger("srcx").removeHandler(self._handler)
+        if not self.writes:
+            return
+        of_srcx = logging.getLogger("srcx")
+        of_srcx.removeHandler(self._handler)
+        of_srcx.setLevel(self._level_before)
         self._handler.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
