@@ -120,7 +120,7 @@ class RunFolder:
 
             self._tensorboard = SummaryWriter(str(self.logs))
         name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
-        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8", delay=True)
+        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         of_srcx = logging.getLogger("srcx")
         of_srcx.addHandler(self._handler)
