@@ -33,7 +33,7 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,
         arXiv:1801.03924.
     """
-    network = network_on(net, sr.device)
+    network = copy_on(lpips_network(net), sr.device)
     if min(sr.shape[2:]) < SMALLEST_PX[net]:
         raise ImageError(
             f"lpips: needs at least {SMALLEST_PX[net]} x {SMALLEST_PX[net]} pixels for net '{net}'; "
@@ -44,6 +44,6 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
 
 
 @lru_cache(maxsize=4)
-def network_on(net: str, device: torch.device) -> nn.Module:
-    """The network on a device: a copy, since the one from `features` goes where the losses go."""
-    return copy.deepcopy(lpips_network(net)).to(device)
+def copy_on(network: nn.Module, device: torch.device) -> nn.Module:
+    """A copy on a device, since the network that `features` hands out goes where the losses go."""
+    return copy.deepcopy(network).to(device)

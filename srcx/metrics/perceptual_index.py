@@ -37,7 +37,7 @@ def index_of(*, ma: float, niqe: float) -> float:
     """The perceptual index from scores at hand; of a set, from the means of its scores.
 
     Example:
-        >>> index_of(ma=8.8, niqe=3.3)
+        >>> round(index_of(ma=8.8, niqe=3.3), 3)
         2.25
     """
     return ((10 - ma) + niqe) / 2

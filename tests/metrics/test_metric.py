@@ -1,0 +1,61 @@
+import inspect
+import pickle
+
+import pytest
+import torch
+
+from srcx import metrics
+
+PAIRS = [metrics.psnr, metrics.ssim, metrics.rmse, metrics.lpips]
+SINGLES = [metrics.niqe, metrics.ma, metrics.perceptual_index]
+
+
+def test_says_what_is_better_and_what_needs_a_ground_truth():
+    up = {one.__name__ for one in PAIRS + SINGLES if one.higher_is_better}
+    assert up == {"psnr", "ssim", "ma"}
+    assert all(one.needs_gt for one in PAIRS)
+    assert not any(one.needs_gt for one in SINGLES)
+
+
+@pytest.mark.parametrize("metric", PAIRS + SINGLES)
+def test_goes_to_other_processes(metric):
+    assert pickle.loads(pickle.dumps(metric)) is metric
+
+
+def test_shows_its_options():
+    assert list(inspect.signature(metrics.psnr).parameters) == ["sr", "gt", "y_only", "crop_px"]
+    with pytest.raises(TypeError, match="crop"):
+        inspect.signature(metrics.psnr).bind_partial(crop=3)
+
+
+def test_public_names():
+    assert metrics.__all__ == [
+        "PairMetric",
+        "SingleMetric",
+        "index_of",
+        "lpips",
+        "ma",
+        "ma_features",
+        "niqe",
+        "perceptual_index",
+        "psnr",
+        "rmse",
+        "rmse_of_set",
+        "ssim",
+    ]
+
+
+def test_a_batch_scores_as_its_pictures_do(photo, blurred, device):
+    gt = torch.from_numpy(photo / 255).permute(2, 0, 1).float()
+    sr = torch.from_numpy(blurred / 255).permute(2, 0, 1).float()
+    batch = metrics.psnr(torch.stack([sr, gt]).to(device), torch.stack([gt, sr.flip(2)]).to(device))
+    assert batch.shape == (2,)
+    assert batch.device.type == device.type
+    assert batch[0].item() == pytest.approx(metrics.psnr(blurred, photo))
+    assert batch[1].item() == pytest.approx(metrics.psnr(photo, blurred[:, ::-1]))
+
+
+def test_an_empty_batch_has_no_scores():
+    empty = torch.zeros(0, 3, 64, 64)
+    assert metrics.rmse(empty, empty).shape == (0,)
+    assert metrics.niqe(empty).shape == (0,)

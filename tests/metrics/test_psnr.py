@@ -1,0 +1,60 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from srcx.errors import ImageError
+from srcx.metrics import psnr
+
+
+def test_matches_the_formula_by_hand():
+    gt = np.zeros((9, 9), np.uint8)
+    sr = gt.copy()
+    sr[4, 4] = 255
+    assert psnr(sr, gt) == 0  # the one pixel that shaving leaves
+    assert psnr(sr, gt, crop_px=0) == pytest.approx(10 * math.log10(81))
+
+
+def test_equal_pictures_are_infinitely_good(photo):
+    assert psnr(photo, photo) == math.inf
+
+
+def test_is_symmetric(photo, blurred):
+    assert psnr(photo, blurred) == psnr(blurred, photo)
+
+
+def test_bytes_do_not_wrap_around():
+    low, high = np.zeros((9, 9), np.uint8), np.full((9, 9), 200, np.uint8)
+    assert psnr(low, high) == psnr(high, low) == pytest.approx(20 * math.log10(255 / 200))
+
+
+def test_all_channels_count_without_y():
+    gt = np.zeros((9, 9, 3), np.uint8)
+    sr = gt.copy()
+    sr[..., 2] = 30
+    assert psnr(sr, gt, y_only=False) == pytest.approx(10 * math.log10(255**2 / 300))
+
+
+def test_y_is_rounded():
+    gt, sr = np.zeros((9, 9, 3), np.uint8), np.zeros((9, 9, 3), np.uint8)
+    sr[..., 2] = 5  # Y goes from 16 to 16.49
+    assert psnr(sr, gt) == math.inf
+
+
+def test_16_bits_score_as_8(photo, blurred):
+    assert psnr(blurred.astype(np.uint16) * 257, photo.astype(np.uint16) * 257) == psnr(blurred, photo)
+
+
+@pytest.mark.parametrize(("name", "index"), [("Set5", 3), ("Set5", 5), ("Set14", 6)])
+def test_equals_the_matlab_tables(reference, name, index):
+    ours = psnr(reference.bicubic(name, index), reference.hr(name, index))
+    assert ours == pytest.approx(reference.figures(name, index)["published_bicubic_PSNR"], abs=1e-10)
+
+
+@pytest.mark.parametrize("metric_input", ["sizes", "nan"])
+def test_bad_input_is_an_error(metric_input):
+    good = torch.rand(1, 3, 16, 16)
+    bad = {"sizes": torch.rand(1, 3, 16, 20), "nan": torch.full_like(good, torch.nan)}[metric_input]
+    with pytest.raises(ImageError, match="psnr: "):
+        psnr(bad, good)

@@ -1,0 +1,28 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from srcx.metrics.shape_table import ma_table, moment_ratio, niqe_table
+
+
+def test_knows_the_ratios_of_laplace_and_normal():
+    assert_allclose(moment_ratio(np.array([1.0, 2.0])), [2, np.pi / 2])
+
+
+@pytest.mark.parametrize(("table", "first"), [(niqe_table(), 0.2), (ma_table(), 0.03)])
+def test_covers_the_authors_range(table, first):
+    assert_allclose([table.shapes[0], table.shapes[-1]], [first, 10])
+    assert_allclose(np.diff(table.shapes), 0.001)
+
+
+@pytest.mark.parametrize("table", [niqe_table(), ma_table()])
+def test_equals_a_search_through_the_whole_table(table, rng):
+    low, high = sorted((table.ratios[0], table.ratios[-1]))
+    ratio = np.concatenate([rng.uniform(low, min(high, 20), 300), [low - 1, high + 1, 0.0]])
+    whole = [table.shapes[np.argmin(np.abs(table.ratios - one))] for one in ratio]
+    assert_allclose(table.nearest(ratio), whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("table", [niqe_table(), ma_table()])
+def test_nan_gives_the_first_shape_as_in_matlab(table):
+    assert table.nearest(np.array([np.nan]))[0] == table.shapes[0]
