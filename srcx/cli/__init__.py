@@ -3,18 +3,26 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from srcx import __version__
 from srcx.cli import benchmark, models, score, test, train, upscale, weights
 from srcx.cli.verb import Verb, complain
 from srcx.errors import SrcxError
 
 __all__ = ["app", "main"]
 
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"srcx {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="srcx",
-    help="Super-resolution: train, benchmark and upscale.",
     epilog="srcx VERB --help tells more, with examples.",
     rich_markup_mode=None,
     add_completion=False,
@@ -26,6 +34,16 @@ app.command("benchmark", cls=Verb, epilog=benchmark.EXAMPLES)(benchmark.benchmar
 app.command("score", cls=Verb, epilog=score.EXAMPLES)(score.score)
 app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
 app.add_typer(weights.app, name="weights")
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Super-resolution: train, benchmark and upscale."""
+
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Wrong words on the command line; typer has this class but gives it no name of its own."""

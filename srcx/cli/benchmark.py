@@ -2,15 +2,13 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from srcx.cli.progress import progress
+from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
-
-if TYPE_CHECKING:
-    from srcx.report import Results
 
 EXAMPLES = """
   srcx benchmark -o results/bicubic
@@ -55,21 +53,12 @@ def benchmark(
             precision=precision,
             tell=tell,
         )
-    _print_table(results)
-    print(f"report: {out / 'report.html'}")
-
-
-def _print_table(results: "Results") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("set", "model", *results.metrics)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for mean in results.means:
-        values = (mean.metrics[name] for name in results.metrics)
-        figures = ("-" if value is None else f"{value:.4f}" for value in values)
-        table.add_row(f"{mean.set} x{mean.scale}", mean.model, *figures)
-    Console().print(table)
+    print_table(
+        ["set", "model"],
+        [((f"{mean.set} x{mean.scale}", mean.model), mean.metrics) for mean in results.means],
+    )
     for sentence in results.missing():
         print(f"no {sentence}")
+    print(f"report: {out / 'report.html'}")
+    if results.missing():
+        raise typer.Exit(1)

@@ -3,15 +3,13 @@
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from srcx.cli.progress import progress
+from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
-
-if TYPE_CHECKING:
-    from srcx.benchmark.folders import FolderScores
 
 EXAMPLES = """
   srcx score --sr results/mine/Set5 --gt datasets/benchmark/Set5/HR
@@ -42,21 +40,9 @@ def score(
     if as_json:
         print(json.dumps(scores.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        _print_table(scores)
+        rows = [*scores.pictures.items(), ("mean", scores.means)]
+        print_table(["picture"], [([name], one.values) for name, one in rows])
+        for name, reason in scores.means.reasons.items():
+            print(f"no {name}: {reason}")
     if any(value is None for value in scores.means.values.values()):
         raise typer.Exit(1)
-
-
-def _print_table(scores: "FolderScores") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("picture", *scores.means.values)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, one in [*scores.pictures.items(), ("mean", scores.means)]:
-        figures = ("-" if value is None else f"{value:.4f}" for value in one.values.values())
-        table.add_row(name, *figures, end_section=name == list(scores.pictures)[-1])
-    Console().print(table)
-    for name, reason in scores.means.reasons.items():
-        print(f"{name}: {reason}")

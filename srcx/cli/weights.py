@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, Verb
+from srcx.cli.verb import Debug, Verb, log_to_stderr
 
 app = typer.Typer(help="Weights of fixed networks (VGG, AlexNet) and evaluators (Ma).", rich_markup_mode=None)
 
@@ -29,7 +29,7 @@ def fetch_weights(name: Name, debug: Debug = False) -> None:
     """Download weights into the user's cache."""
     from srcx.weights.fixed import fetch
 
-    with progress() as tell:
+    with log_to_stderr(), progress() as tell:
         path = fetch(
             name, progress=lambda done, total: tell(f"MiB of {name}", done // MIB, (total or done) // MIB)
         )

@@ -114,8 +114,8 @@ def _is_picture_name(path: Path) -> bool:
 def _only_file(inputs: Sequence[Path], out: Path) -> Path:
     if len(inputs) == 1 and inputs[0].is_file():
         return inputs[0]
-    what = "a folder" if len(inputs) == 1 else f"{len(inputs)} inputs"
-    raise UsageError(f"{out}: the name of one picture, but there is {what} to upscale; name a folder")
+    what = "the input is a folder" if len(inputs) == 1 else f"there are {len(inputs)} inputs"
+    raise UsageError(f"{out}: the name of one picture, but {what}; name a folder")
 
 
 def _named_file(out: Path, format: Format) -> Path:

@@ -71,6 +71,7 @@ def _points(rows: Sequence[tuple[str, object]], x: str, y: str, *, published: bo
 
 def plane_svg(plane: Plane) -> str:
     """Draw a plane as an svg element; PIRM's regions are bounds of RMSE and drawn on that axis only."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
@@ -95,7 +96,9 @@ def plane_svg(plane: Plane) -> str:
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # Names stay text, which can be read aloud and searched; ids are the same for the same plane.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{plane.title} {plane.x_metric}"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

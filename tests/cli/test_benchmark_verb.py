@@ -1,0 +1,111 @@
+import json
+import shutil
+
+import pytest
+
+from srcx.archs import MSRResNet
+from srcx.weights import save_state
+
+
+def test_bicubic_is_scored_and_a_report_written(srcx, benchmark_data, tmp_path):
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out", "--sets", "Tiny", "Bare")
+    assert said.code == 0
+    assert "report: out/report.html" in said.out
+    rows = [[word.strip() for word in line.split("│")[1:-1]] for line in said.out.splitlines() if "│" in line]
+    assert [row[:2] for row in rows] == [["Tiny x4", "bicubic"], ["Bare x4", "bicubic"]]
+    means = json.loads((tmp_path / "out" / "results.json").read_text())["means"]
+    assert [f"{mean['metrics']['psnr']:.4f}" for mean in means] == [row[2] for row in rows]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "cache.json", "pictures", "report.html", "results.csv", "results.json",
+    }  # fmt: skip
+
+
+def test_models_stand_side_by_side(srcx, benchmark_data, tmp_path):
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out", "--model", "net.pth", "bicubic")
+    assert said.code == 0
+    assert said.out.count("│ net ") == said.out.count("│ bicubic ") == 2
+
+
+def test_a_metric_that_cannot_be_had_is_said_and_exits_with_1(srcx, benchmark_data, tmp_path):
+    said = srcx(
+        "benchmark", "--data", benchmark_data, "--sets", "Tiny", "-o", "out", "--metrics", "psnr", "niqe"
+    )
+    assert said.code == 1
+    assert "no niqe of bicubic on Tiny x4: niqe: needs" in said.out
+    mean = json.loads((tmp_path / "out" / "results.json").read_text())["means"][0]
+    assert mean["metrics"]["niqe"] is None
+    assert mean["metrics"]["psnr"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("--data gone", 1, "gone: no such folder of benchmark sets; put Set5/HR/*.png and so on there"),
+        ("--data sets --sets Tiny Set6", 1, "sets: has no set Set6; the sets there are Bare, Tiny"),
+        ("--data sets/Tiny", 1, "sets/Tiny: has no set at all; there is no SET/HR folder in it"),
+        ("--data sets --metrics psnr sim", 2, "sim: no such metric; did you mean 'ssim'?"),
+        ("--data sets --model bicubicc", 2, "bicubicc: neither a model"),
+        ("--data sets --model gone.pth", 1, "gone.pth: there is no such file"),
+        ("", 1, "datasets/benchmark: no such folder of benchmark sets"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
+    srcx, benchmark_data, tmp_path, words, code, sentence
+):
+    said = srcx("benchmark", "-o", "out", *words.split())
+    assert said.code == code
+    assert len(said.sentences) == 1
+    assert said.sentences[0].startswith(sentence)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path):
+    (tmp_path / "out").write_text("")
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
+    assert said.code == 1
+    assert said.sentences == [
+        "out: cannot make this folder: File exists; choose another place or mend its permissions"
+    ]
+
+
+def test_a_set_that_lacks_low_resolution_pictures_names_them(srcx, benchmark_data):
+    (benchmark_data / "Tiny/LR_bicubic/X4/1x4.png").unlink()
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
+    assert said.code == 1
+    assert "has no picture for 1 of 2 in HR (1); add them, or remove the folder to have them made" in said.err
+
+
+def test_low_resolution_pictures_of_another_scale_are_found_before_the_work(srcx, benchmark_data):
+    shutil.copy(benchmark_data / "Tiny/HR/0.png", benchmark_data / "Tiny/LR_bicubic/X4/0x4.png")
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
+    assert said.code == 1
+    assert "1 pictures are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
+
+
+PUBLISHED = {"Set5": (28.418, 0.8101), "Set14": (25.993, 0.7023), "BSD100": (25.957, 0.6672)}
+"""PSNR and SSIM of bicubic x4 as MATLAB tables print them (SelfExSR's quant_eval, and others)."""
+
+
+@pytest.mark.parametrize(
+    ("sets", "stored"),
+    [
+        (["Set5", "Set14"], True),
+        (["Set5", "Set14"], False),
+        pytest.param(["BSD100"], True, marks=pytest.mark.slow),
+    ],
+)
+def test_bicubic_gives_the_published_figures(srcx, shared, tmp_path, sets, stored):
+    data = shared / "data/benchmark"
+    if not stored:
+        for name in sets:
+            (tmp_path / "data" / name).mkdir(parents=True)
+            (tmp_path / "data" / name / "HR").symlink_to(data / name / "HR")
+        data = tmp_path / "data"
+    said = srcx("benchmark", "--data", data, "--sets", *sets, "-o", "out")
+    rows = [[word.strip() for word in line.split("│")[1:-1]] for line in said.out.splitlines() if "│" in line]
+    assert [row[0] for row in rows] == [f"{name} x4" for name in sets]
+    for name, row in zip(sets, rows, strict=True):
+        psnr, ssim = PUBLISHED[name]
+        assert float(row[2]) == pytest.approx(psnr, abs=0.0006)
+        assert float(row[3]) == pytest.approx(ssim, abs=0.00006)

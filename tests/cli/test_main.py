@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from srcx import __version__
+from srcx.cli.verb import spread
+
+HOUSE = Path(__file__).resolve().parents[2]
+VERBS = ["train", "test", "upscale", "benchmark", "score", "models"]
+
+
+def test_without_words_the_help_is_shown_and_the_exit_code_is_2(srcx):
+    said = srcx()
+    assert said.code == 2
+    assert all(verb in said.out for verb in (*VERBS, "weights"))
+
+
+@pytest.mark.parametrize(
+    "words", [[verb] for verb in VERBS] + [["weights", verb] for verb in ("list", "fetch", "import")]
+)
+def test_every_verb_has_help_with_an_example(srcx, words):
+    said = srcx(*words, "--help")
+    assert said.code == 0
+    assert f"Examples:\n\n  srcx {' '.join(words)}" in said.out
+
+
+def test_the_version_can_be_asked_for(srcx):
+    assert srcx("--version").out == f"srcx {__version__}\n"
+
+
+WRONG = [
+    ("trian", "srcx: No such command 'trian'. Did you mean 'train'?; 'srcx --help' tells more"),
+    ("train", "srcx train: Missing option '-opt'; 'srcx train --help' tells more"),
+    ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
+    ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),
+    ("weights fech", "srcx weights: No such command 'fech'. Did you mean 'fetch'?"),
+    ("models nope", "nope: neither a model that comes with srcx nor a .pth or .safetensors file"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), WRONG, ids=[words for words, _ in WRONG])
+def test_wrong_words_get_one_sentence_and_exit_code_2(srcx, words, sentence):
+    said = srcx(*words.split())
+    assert said.code == 2
+    assert len(said.sentences) == 1
+    assert said.sentences[0].startswith(sentence)
+    assert said.out == ""
+
+
+def test_debug_shows_the_traceback_and_the_sentence(srcx):
+    said = srcx("models", "nope", "--debug")
+    assert said.code == 2
+    assert "Traceback" in said.err
+    assert said.sentences[-1].startswith("nope: neither a model")
+
+
+def test_a_bug_gets_one_sentence_that_says_how_to_see_it(srcx, monkeypatch):
+    def broken(name: str) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("srcx.inference.model.find_model", broken)
+    said = srcx("models", "bicubic")
+    assert said.code == 1
+    assert said.sentences == [
+        "srcx: unexpected ZeroDivisionError: by nothing; run it again with --debug to see where"
+    ]
+    assert "ZeroDivisionError" in srcx("models", "bicubic", "--debug").err
+
+
+def test_ctrl_c_exits_with_130(srcx, monkeypatch):
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcx.inference.model.find_model", interrupted)
+    said = srcx("models", "bicubic")
+    assert (said.code, said.sentences) == (130, ["srcx models: stopped"])
+
+
+@pytest.mark.parametrize(
+    ("words", "same_as"),
+    [
+        (["--s", "a", "b"], ["--s", "a", "--s", "b"]),
+        (["--s", "a", "--s", "b", "c"], ["--s", "a", "--s", "b", "--s", "c"]),
+        (["--s", "a", "-o", "b", "c"], ["--s", "a", "-o", "b", "c"]),
+        (["x", "y", "--s"], ["x", "y", "--s"]),
+        (["--s=a", "b"], ["--s=a", "b"]),
+    ],
+)
+def test_values_after_one_flag_are_values_of_that_flag(words, same_as):
+    assert spread(words, {"--s"}) == same_as
+
+
+@pytest.mark.parametrize(
+    "words", [["-m", "srcx"], ["-c", "import sys; from srcx.cli import main; sys.exit(main())"]]
+)
+def test_it_runs_as_a_program_without_torch_until_it_is_needed(words):
+    command = [sys.executable, "-X", "importtime", *words, "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.startswith("Usage: srcx")
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"torch", "numpy", "pydantic", "rich", "cv2"}

@@ -1,0 +1,76 @@
+import hashlib
+
+import pytest
+from safetensors.torch import load_file
+
+from srcx.archs import SRResNet
+from srcx.weights import save_state
+
+
+def test_models_lists_what_needs_no_file(srcx):
+    said = srcx("models")
+    assert said.code == 0
+    assert said.out.startswith("bicubic ")
+
+
+def test_models_says_what_a_checkpoint_is(srcx, tmp_path):
+    net = SRResNet(num_feat=4, num_block=1, upscale=2)
+    save_state(tmp_path / "net.safetensors", net.state_dict())
+    lines = srcx("models", "net.safetensors").out.splitlines()
+    assert dict(line.split(maxsplit=1) for line in lines) == {
+        "name:": "net",
+        "architecture:": "SRResNet",
+        "scale:": "2",
+        "parameters:": f"{sum(weight.numel() for weight in net.parameters()):,}",
+        "file:": "net.safetensors",
+        "sha256:": hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest(),
+    }
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SRCX_WEIGHTS", raising=False)
+    return tmp_path / "cache" / "srcx" / "weights"
+
+
+def test_weights_lists_what_is_here_and_what_is_not(srcx, cache):
+    cache.mkdir(parents=True)
+    (cache / "ma.mat").write_bytes(b"")
+    said = srcx("weights", "list")
+    assert said.code == 0
+    assert f"ma        {cache / 'ma.mat'}" in said.out
+    assert "vgg19     not here" in said.out
+
+
+def test_weights_that_were_brought_are_kept(srcx, cache, shared):
+    file = shared / "weights/alexnet_features.safetensors"
+    said = srcx("weights", "import", "alexnet", file)
+    assert said.code == 0
+    assert load_file(said.out.strip()).keys() <= load_file(file).keys()
+
+
+def test_weights_fetch_shows_how_far_it_is(srcx, monkeypatch, tmp_path):
+    def fetch(name, progress):
+        progress(1 << 20, 2 << 20)
+        progress(2 << 20, 2 << 20)
+        return tmp_path / name
+
+    monkeypatch.setattr("srcx.weights.fixed.fetch", fetch)
+    said = srcx("weights", "fetch", "vgg19")
+    assert (said.code, said.out) == (0, f"{tmp_path / 'vgg19'}\n")
+    assert said.sentences == ["1/2 MiB of vgg19", "2/2 MiB of vgg19"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("fetch vgg20", "vgg20: srcx knows no such weights; it knows vgg19, vgg16, alexnet, ma"),
+        ("import ma gone.mat", "gone.mat: there is no such file; check the path"),
+        ("import vgg19 gone.pth", "gone.pth: there is no such file; check the path"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_one_sentence(srcx, cache, words, sentence):
+    said = srcx("weights", *words.split())
+    assert (said.code, said.sentences) == (1, [sentence])
+    assert not cache.exists()

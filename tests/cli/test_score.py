@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+
+from srcx.imaging import write_picture
+from srcx.metrics import psnr
+
+
+@pytest.fixture
+def pairs(tmp_path, rng):
+    """Folders sr and gt with two pictures each, of the same names."""
+    pictures = {}
+    for folder in ("sr", "gt"):
+        (tmp_path / folder).mkdir()
+        for name in ("x", "y"):
+            pictures[folder, name] = rng.integers(0, 256, (24, 26, 3), np.uint8)
+            write_picture(tmp_path / folder / f"{name}.png", pictures[folder, name])
+    return pictures
+
+
+def test_pictures_are_scored_against_their_namesakes(srcx, pairs):
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "--json")
+    assert said.code == 0
+    scores = json.loads(said.out)
+    expected = {name: psnr(pairs["sr", name], pairs["gt", name]) for name in ("x", "y")}
+    assert {name: one["metrics"]["psnr"] for name, one in scores["pictures"].items()} == expected
+    assert scores["mean"]["metrics"]["psnr"] == pytest.approx(sum(expected.values()) / 2)
+
+
+def test_the_table_ends_in_the_mean(srcx, pairs):
+    said = srcx("score", "--sr", "sr", "--gt", "gt")
+    rows = [line.split("│")[1].strip() for line in said.out.splitlines() if "│" in line]
+    assert rows == ["x", "y", "mean"]
+
+
+def test_the_border_can_be_chosen(srcx, pairs):
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "--border", "0", "--json")
+    expected = psnr(pairs["sr", "x"], pairs["gt", "x"], crop_px=0)
+    assert json.loads(said.out)["pictures"]["x"]["metrics"]["psnr"] == expected
+
+
+def test_all_mismatches_are_listed_at_once(srcx, pairs, tmp_path, rng):
+    (tmp_path / "gt/x.png").rename(tmp_path / "gt/z.png")
+    write_picture(tmp_path / "gt/y.png", rng.integers(0, 256, (24, 24, 3), np.uint8))
+    said = srcx("score", "--sr", "sr", "--gt", "gt")
+    assert said.code == 1
+    assert said.sentences == [
+        "the pictures do not match; only in sr: x; only in gt: z; y is 26 x 24 in sr and 24 x 24 in gt"
+    ]
+
+
+def test_what_cannot_be_computed_is_null_with_a_reason_and_exits_with_1(srcx, pairs):
+    said = srcx("score", "--sr", "sr", "--metrics", "niqe", "--json")
+    assert said.code == 1
+    scores = json.loads(said.out)
+    assert scores["pictures"]["x"]["metrics"]["niqe"] is None
+    assert "niqe: needs at least" in scores["pictures"]["x"]["reasons"]["niqe"]
+    assert scores["mean"]["metrics"]["niqe"] is None
+
+
+def test_equal_pictures_have_no_finite_psnr(srcx, pairs):
+    said = srcx("score", "--sr", "sr", "--gt", "sr", "--metrics", "psnr", "ssim", "--json")
+    mean = json.loads(said.out)["mean"]
+    assert mean["metrics"] == {"psnr": None, "ssim": 1.0}
+    assert mean["reasons"] == {"psnr": "infinite: sr equals gt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("--sr sr --metrics psnr", 2, "psnr: compares with the ground truth; give --gt, or other --metrics"),
+        ("--sr sr --gt gt --metrics pnsr", 2, "pnsr: no such metric; did you mean 'psnr'?"),
+        ("--sr gone", 1, "gone: this folder does not exist; check the path"),
+        ("--sr empty", 1, "empty: there are no pictures in this folder"),
+        ("--gt gt", 2, "srcx score: Missing option '--sr'; 'srcx score --help' tells more"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(srcx, pairs, tmp_path, words, code, sentence):
+    (tmp_path / "empty").mkdir()
+    said = srcx("score", *words.split())
+    assert (said.code, said.sentences) == (code, [sentence])
+
+
+def test_two_files_of_one_name_are_refused(srcx, pairs, tmp_path, rng):
+    write_picture(tmp_path / "sr/x.jpg", rng.integers(0, 256, (24, 26, 3), np.uint8))
+    assert "sr: has both x.jpg and x.png; keep one" in srcx("score", "--sr", "sr").err

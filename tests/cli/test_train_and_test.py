@@ -1,0 +1,108 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from srcx.imaging import read_picture
+
+
+@pytest.fixture
+def option_files(tmp_path: Path, benchmark_data: Path) -> Path:
+    """A training file of three steps and a file that tests what it makes."""
+    pairs = (
+        f"type: PairedImageDataset, dataroot_gt: {benchmark_data}/Tiny/HR, "
+        f"dataroot_lq: {benchmark_data}/Tiny/LR_bicubic/X4, filename_tmpl: '{{}}x4'"
+    )
+    common = "model_type: SRModel\nscale: 4\nnum_gpu: 0\nmanual_seed: 0\n"
+    network = "network_g: {type: MSRResNet, num_feat: 4, num_block: 1, upscale: 4}\n"
+    (tmp_path / "train.yml").write_text(
+        f"name: tiny\n{common}{network}"
+        f"datasets:\n  train: {{name: t, {pairs}, gt_size: 16, batch_size_per_gpu: 1, "
+        "num_worker_per_gpu: 0}\n"
+        "train:\n  optim_g: {type: Adam, lr: 1e-4}\n  scheduler: {type: MultiStepLR, milestones: [9]}\n"
+        "  total_iter: 3\n  pixel_opt: {type: L1Loss}\n"
+        "logger: {print_freq: 1, save_checkpoint_freq: 9}\n"
+    )
+    (tmp_path / "test.yml").write_text(
+        f"name: tiny_test\n{common}{network}"
+        f"datasets:\n  test_1: {{name: Tiny, {pairs}}}\n"
+        "path: {pretrain_network_g: experiments/tiny/models/net_g_latest.pth}\n"
+        "val:\n  save_img: true\n  metrics:\n"
+        "    psnr: {type: calculate_psnr, crop_border: 4, test_y_channel: true}\n    ssim: {type: ssim}\n"
+    )
+    return tmp_path
+
+
+def test_train_then_test_then_upscale(srcx, option_files, photos):
+    trained = srcx("train", "-opt", "train.yml", "--force_yml", "train:total_iter=2", "logger:print_freq=1")
+    assert trained.code == 0
+    assert [line for line in trained.sentences if line.startswith("iteration 2 of 2")]
+    tested = srcx("test", "-opt", "test.yml")
+    assert tested.code == 0
+    assert tested.out.startswith("Tiny: psnr ")
+    pictures = option_files / "results/tiny_test/visualization/Tiny"
+    assert sorted(path.name for path in pictures.iterdir()) == ["0_tiny_test.png", "1_tiny_test.png"]
+    assert read_picture(pictures / "0_tiny_test.png").shape == (64, 48, 3)
+    with (option_files / "results/tiny_test/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    figures = ", ".join(f"{row['metric']} {float(row['value']):.4f}" for row in rows)
+    assert tested.out == f"Tiny: {figures}\n"
+    upscaled = srcx(
+        "upscale", "photos/a.png", "-o", "a.png", "--model", "experiments/tiny/models/net_g_latest.pth"
+    )
+    assert (upscaled.code, read_picture(option_files / "a.png").shape) == (0, (48, 64, 3))
+
+
+def test_a_second_test_of_the_name_sets_the_first_aside(srcx, option_files):
+    srcx("train", "-opt", "train.yml")
+    srcx("test", "-opt", "test.yml")
+    srcx("test", "-opt", "test.yml", "--force_yml", "val:save_img=false")
+    names = sorted(path.name for path in (option_files / "results").iterdir())
+    assert names[0] == "tiny_test"
+    assert names[1].startswith("tiny_test_archived_")
+    assert not (option_files / "results/tiny_test/visualization").exists()
+
+
+def test_check_says_what_would_be_and_writes_nothing(srcx, option_files):
+    said = srcx("train", "-opt", "train.yml", "--check")
+    assert said.code == 0
+    assert "nothing was trained and nothing was written" in said.out
+    assert not (option_files / "experiments").exists()
+
+
+def test_every_mistake_of_an_option_file_is_a_line_and_nothing_is_written(srcx, option_files):
+    text = (
+        (option_files / "train.yml")
+        .read_text()
+        .replace("total_iter", "total_iters")
+        .replace("lr: 1e-4", "lr: x")
+    )
+    (option_files / "train.yml").write_text(text)
+    said = srcx("train", "-opt", "train.yml")
+    assert said.code == 2
+    assert len(said.sentences) >= 2
+    assert all(line.startswith("train.yml:") for line in said.sentences)
+    assert not (option_files / "experiments").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("train -opt gone.yml", 2, "gone.yml"),
+        ("train -opt test.yml", 2, "test.yml: no `train`"),
+        ("test -opt train.yml", 2, "train.yml: no `datasets.test`, so there is nothing to test on; add one"),
+        ("test -opt test.yml", 1, "experiments/tiny/models/net_g_latest.pth: there is no such file"),
+        (
+            "test -opt test.yml --force_yml path:pretrain_network_g=~",
+            2,
+            "test.yml: no `path.pretrain_network_g`: name the checkpoint to test",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(srcx, option_files, words, code, sentence):
+    said = srcx(*words.split())
+    assert said.code == code
+    assert len(said.sentences) == 1
+    assert said.sentences[0].startswith(sentence)
+    assert not (option_files / "results").exists()
+    assert not (option_files / "experiments").exists()

@@ -1,0 +1,184 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srcx.archs import MSRResNet
+from srcx.imaging import imresize, read_picture, write_picture
+from srcx.weights import save_state
+
+
+def files_in(folder: Path) -> list[str]:
+    """Every file, hidden ones too, so that leftovers show."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_picture_becomes_a_picture(srcx, photos, tmp_path):
+    said = srcx("upscale", photos / "a.png", "-o", "large.png")
+    assert (said.code, said.out) == (0, "1 upscaled\n")
+    expected = imresize(read_picture(photos / "a.png"), scale=4)
+    np.testing.assert_array_equal(read_picture(tmp_path / "large.png"), expected)
+
+
+def test_a_folder_becomes_a_folder(srcx, photos, tmp_path):
+    assert srcx("upscale", photos, "-o", "large").code == 0
+    assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png"]
+    assert read_picture(tmp_path / "large" / "c.png").shape == (32, 32)
+
+
+def test_files_and_folders_go_together(srcx, photos, tmp_path, rng):
+    write_picture(tmp_path / "d.png", rng.integers(0, 256, (4, 4), np.uint8))
+    assert srcx("upscale", tmp_path / "d.png", photos, "-o", "large").code == 0
+    assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.png"]
+
+
+def test_a_model_is_taken_from_its_file(srcx, photos, tmp_path):
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    assert srcx("upscale", photos / "a.png", "-o", "large.png", "--model", "net.pth", "--tile", "0").code == 0
+    assert read_picture(tmp_path / "large.png").shape == (24, 32, 3)
+
+
+def test_format_changes_the_suffix_of_the_results(srcx, photos, tmp_path):
+    assert srcx("upscale", photos, "-o", "large", "--format", "webp").code == 0
+    assert files_in(tmp_path / "large") == ["a.webp", "b.webp", "c.webp"]
+
+
+def test_recursive_keeps_the_folders_and_leaves_out_the_results(srcx, photos, tmp_path):
+    (tmp_path / "all").mkdir()
+    photos.rename(tmp_path / "all" / "inner")
+    assert srcx("upscale", "all", "-o", "all/large", "--recursive").code == 0
+    assert files_in(tmp_path / "all" / "large") == ["inner/a.png", "inner/b.jpg", "inner/c.png"]
+    assert "3 skipped" in srcx("upscale", "all", "-o", "all/large", "--recursive").out
+    assert files_in(tmp_path / "all" / "large") == ["inner/a.png", "inner/b.jpg", "inner/c.png"]
+
+
+def test_what_is_done_is_skipped_and_said_so(srcx, photos, tmp_path):
+    srcx("upscale", photos, "-o", "large")
+    (tmp_path / "large" / "a.png").unlink()
+    before = (tmp_path / "large" / "b.jpg").stat().st_mtime_ns
+    said = srcx("upscale", photos, "-o", "large")
+    assert (
+        said.out
+        == "1 upscaled, 2 skipped, as their results are there already (--overwrite makes them again)\n"
+    )
+    assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns == before
+    assert srcx("upscale", photos, "-o", "large", "--overwrite").out == "3 upscaled\n"
+    assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns != before
+
+
+def test_one_bad_picture_does_not_stop_the_rest(srcx, photos, tmp_path):
+    (photos / "b.jpg").write_bytes((photos / "b.jpg").read_bytes()[:200])
+    said = srcx("upscale", photos, "-o", "large")
+    assert (said.code, said.out) == (1, "2 upscaled, 1 failed\n")
+    assert sum("b.jpg: is damaged or cut off" in line for line in said.sentences) == 1
+    assert files_in(tmp_path / "large") == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "complaint"),
+    [
+        (np.zeros((4, 4), np.uint16), "has 16 bits a sample, and .jpg holds 8; choose --format png"),
+        (
+            np.zeros((4, 4, 4), np.uint8),
+            "is transparent in places, which .jpg cannot be; choose --format png",
+        ),
+    ],
+)
+def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, picture, complaint, monkeypatch):
+    monkeypatch.setattr("srcx.inference.upscaler.Upscaler.__call__", None)
+    write_picture(tmp_path / "x.png", picture)
+    said = srcx("upscale", "x.png", "-o", "x.jpg")
+    assert said.code == 1
+    assert f"x.png: {complaint}" in said.sentences
+    assert files_in(tmp_path) == ["x.png"]
+
+
+NO_SUCH = "no such file or folder; check the path"
+FOR_ONE = "the name of one picture, but"
+REPLACED = "photos/a.png: is an input and would be replaced by a result; name another -o"
+REFUSED = [
+    ("gone.png -o x.png", 2, f"gone.png: {NO_SUCH}"),
+    ("photos/a.png gone lost -o x", 2, f"gone, lost: {NO_SUCH}"),
+    ("photos -o x.png", 2, f"x.png: {FOR_ONE} the input is a folder; name a folder"),
+    ("photos/a.png photos/b.jpg -o x.png", 2, f"x.png: {FOR_ONE} there are 2 inputs; name a folder"),
+    ("photos -o photos", 2, REPLACED),
+    ("photos/a.png -o photos/a.png", 2, REPLACED),
+    ("photos/a.png photos/c.png -o photos", 2, REPLACED),
+    ("photos/a.png -o x.png --format jpg", 2, "x.png: has another suffix than the format asked for, jpg"),
+    ("photos -o x --tile big", 2, "--tile: expected auto, 0 or a number of pixels; got 'big'"),
+    ("photos -o x --tile 3", 2, "tile: expected auto, 0 or at least 16 pixels; got 3"),
+    ("photos -o x --precision fp8", 2, "srcx upscale: Invalid value for '--precision': "),
+    ("empty -o x", 1, "empty: there are no pictures in this folder; --recursive looks into its folders too"),
+    ("empty -o x --recursive", 1, "empty: there are no pictures in this folder"),
+    ("photos -o x --model gone.pth", 1, "gone.pth: there is no such file; check the path"),
+    ("photos -o x --model notes.pth", 1, "notes.pth: is damaged, cut short or no .pth file"),
+    ("photos -o notes.txt", 1, "notes.txt: cannot make this folder: File exists; choose another place"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "sentence"), REFUSED, ids=[words for words, _, _ in REFUSED])
+def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
+    srcx, photos, tmp_path, words, code, sentence
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.pth").write_text("no weights")
+    before = files_in(tmp_path)
+    said = srcx("upscale", *words.split())
+    assert said.code == code
+    assert len(said.sentences) == 1
+    assert said.sentences[0].startswith(sentence)
+    assert files_in(tmp_path) == before
+
+
+def test_two_inputs_of_one_result_are_refused(srcx, photos, tmp_path):
+    (tmp_path / "other").mkdir()
+    write_picture(tmp_path / "other" / "a.png", np.zeros((4, 4), np.uint8))
+    said = srcx("upscale", "photos", "other", "-o", "large")
+    assert said.code == 2
+    assert said.sentences == [
+        "photos/a.png and other/a.png would both become a.png: upscale them into different folders"
+    ]
+    write_picture(photos / "b.png", np.zeros((4, 4), np.uint8))
+    assert "would both become b.png" in srcx("upscale", "photos", "-o", "large", "--format", "png").err
+
+
+def test_the_same_input_twice_is_one_input(srcx, photos, tmp_path):
+    assert srcx("upscale", photos / "a.png", photos / "../photos/a.png", "-o", "large").out == "1 upscaled\n"
+
+
+def test_an_unwritable_folder_is_one_sentence(srcx, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
+    said = srcx("upscale", photos, "-o", "large")
+    assert said.code == 1
+    assert said.sentences[0].startswith("large: cannot be written: permission denied")
+
+
+def test_a_full_disk_fails_the_picture_and_leaves_no_piece(srcx, photos, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    said = srcx("upscale", photos, "-o", "large")
+    assert (said.code, said.out) == (1, "0 upscaled, 3 failed\n")
+    assert "free some disk space" in said.err
+    assert files_in(tmp_path / "large") == []
+
+
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(srcx, photos, tmp_path, monkeypatch):
+    from srcx.inference import folder
+
+    real, calls = folder.read_picture, []
+
+    def second_interrupts(path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(folder, "read_picture", second_interrupts)
+    said = srcx("upscale", photos, "-o", "large")
+    assert said.code == 130
+    assert said.sentences[-1] == "stopped; 1 upscaled; the same command goes on with the rest"
+    assert files_in(tmp_path / "large") == ["a.png"]

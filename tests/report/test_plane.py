@@ -1,0 +1,47 @@
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from srcx.report import MeanResult
+from srcx.report.plane import Plane, Point, plane_svg, planes
+
+
+def mean(model: str, set_name: str = "Set5", **metrics: float | None) -> MeanResult:
+    return MeanResult(model, set_name, 4, metrics, {})
+
+
+def test_distortion_against_perception():
+    (found,) = planes([mean("a", rmse=11.0, niqe=4.0), mean("b", rmse=13.0, niqe=3.0)])
+    assert (found.x_metric, found.y_metric) == ("rmse", "niqe")
+    assert [(point.name, point.x, point.y) for point in found.points] == [("a", 11.0, 4.0), ("b", 13.0, 3.0)]
+
+
+def test_the_perceptual_index_is_preferred_to_niqe():
+    (found,) = planes([mean("a", rmse=11.0, niqe=4.0, perceptual_index=2.5)])
+    assert found.y_metric == "perceptual_index"
+    (without,) = planes([mean("a", rmse=11.0, niqe=4.0, perceptual_index=None)])
+    assert without.y_metric == "niqe"
+
+
+def test_published_points_stand_on_the_psnr_plane_of_their_set_only():
+    means = [mean("a", "BSD100", psnr=25.0, rmse=14.0, niqe=4.0), mean("a", "Set5", psnr=25.0, niqe=4.0)]
+    by_axis = {(found.title, found.x_metric): found for found in planes(means)}
+    published = {
+        key: [point.name for point in found.points if point.published] for key, found in by_axis.items()
+    }
+    assert published[("BSD100 x4", "rmse")] == published[("Set5 x4", "psnr")] == []
+    assert "contextual" in published[("BSD100 x4", "psnr")]
+
+
+def test_no_plane_without_both_axes():
+    assert planes([mean("a", psnr=25.0, ssim=0.7), mean("b", psnr=25.0, niqe=None)]) == []
+
+
+@pytest.mark.parametrize("x_metric", ["rmse", "psnr"])
+def test_the_drawing_is_svg_with_every_name_as_text(x_metric):
+    points = (Point("<a>", 11.0, 3.0), Point("b", 12.0, 4.0, published=True))
+    svg = plane_svg(Plane("Set5 x4", x_metric, "niqe", points))
+    text = "".join(ElementTree.fromstring(svg).itertext())
+    assert all(name in text for name in ("<a>", "b", "Set5 x4", "NIQE"))
+    assert ("PIRM 2" in text) == (x_metric == "rmse")
+    assert "<a>" not in svg

@@ -1,0 +1,256 @@
+"""What a benchmark does twice, with several processes, and with the layouts people have."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srcx.archs import MSRResNet
+from srcx.benchmark import benchmark, scoring
+from srcx.benchmark.run import MADE_LQ
+from srcx.benchmark.scoring import (
+    MetricCall,
+    ScoreJob,
+    Scores,
+    mean_of_set,
+    metric_calls,
+    score_all,
+    score_pair,
+)
+from srcx.benchmark.sets import find_sets
+from srcx.errors import DataError, WeightsError
+from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
+from srcx.metrics import psnr
+from srcx.weights import save_state
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_picture(path, picture)
+
+
+@pytest.fixture
+def data(tmp_path: Path, rng: np.random.Generator) -> Path:
+    for index, size in enumerate([(64, 48), (50, 61)]):
+        picture = imresize(rng.integers(0, 256, (8, 8, 3), np.uint8), size=size)
+        save(tmp_path / "data/Tiny/HR" / f"{index}.png", picture)
+    return tmp_path / "data"
+
+
+class Diary:
+    """Notes what a benchmark did."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.words.append(what)
+
+    @property
+    def scored(self) -> list[str]:
+        return [word for word in self.words if word.startswith("scored")]
+
+
+def upscaled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the pictures that are upscaled from here on."""
+    from srcx.inference import Upscaler
+
+    shapes: list[tuple[int, ...]] = []
+    real = Upscaler.__call__
+
+    def noted(self, picture):
+        shapes.append(picture.shape)
+        return real(self, picture)
+
+    monkeypatch.setattr(Upscaler, "__call__", noted)
+    return shapes
+
+
+def test_a_second_run_does_nothing_again_and_finds_the_same(data, tmp_path, monkeypatch):
+    first = benchmark(["bicubic"], data, tmp_path / "out")
+    shapes, diary = upscaled(monkeypatch), Diary()
+    second = benchmark(["bicubic"], data, tmp_path / "out", tell=diary)
+    assert shapes == diary.scored == []
+    assert second.pictures == first.pictures
+    assert second.means == first.means
+
+
+def test_a_new_metric_scores_the_old_pictures(data, tmp_path, monkeypatch):
+    benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr"])
+    shapes, diary = upscaled(monkeypatch), Diary()
+    measured = []
+    monkeypatch.setattr(scoring, "_measure", lambda call, *rest: measured.append(call.name) or 1.0)
+    benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr", "ssim"], tell=diary)
+    assert shapes == []
+    assert measured == ["ssim", "ssim"]
+
+
+def test_a_new_model_leaves_the_others_alone(data, tmp_path, monkeypatch):
+    benchmark(["bicubic"], data, tmp_path / "out")
+    shapes, diary = upscaled(monkeypatch), Diary()
+    results = benchmark(["bicubic", "bicubic-x2"], data, tmp_path / "out", tell=diary)
+    assert len(shapes) == len(diary.scored) == 2
+    assert [(mean.model, mean.scale) for mean in results.means] == [("bicubic", 4), ("bicubic-x2", 2)]
+
+
+@pytest.mark.parametrize("change", ["weights", "lq", "gt", "result", "cache"])
+def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
+    model = tmp_path / "net.pth"
+    net = MSRResNet(num_feat=4, num_block=1)
+    save_state(model, net.state_dict())
+    for index in (0, 1):
+        gt = read_picture(data / f"Tiny/HR/{index}.png")
+        lq = imresize(gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4], scale=0.25)
+        save(data / f"Tiny/LR_bicubic/X4/{index}x4.png", lq)
+    before = benchmark([model], data, tmp_path / "out")
+    shapes, diary = upscaled(monkeypatch), Diary()
+    noise = rng.integers(0, 256, (16, 12, 3), np.uint8)
+    if change == "weights":
+        save_state(model, MSRResNet(num_feat=4, num_block=1).state_dict())
+    if change == "lq":
+        write_picture(data / "Tiny/LR_bicubic/X4/0x4.png", noise)
+    if change == "gt":
+        write_picture(data / "Tiny/HR/0.png", imresize(noise, scale=4))
+    if change == "result":
+        write_picture(tmp_path / "out/pictures/net/Tiny/0.png", imresize(noise, scale=4))
+    if change == "cache":
+        (tmp_path / "out/cache.json").write_text("{")
+    after = benchmark([model], data, tmp_path / "out", tell=diary)
+    again = {"weights": 2, "lq": 1, "gt": 0, "result": 1, "cache": 2}[change]
+    assert len(shapes) == again
+    if change in ("result", "cache"):
+        assert after.means == before.means
+    else:
+        assert after.pictures[0].metrics != before.pictures[0].metrics
+        assert (after.pictures[1].metrics == before.pictures[1].metrics) == (change != "weights")
+
+
+def test_models_of_one_name_are_told_apart(data, tmp_path):
+    for folder in ("a", "b"):
+        save_state(tmp_path / folder / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    results = benchmark([tmp_path / "a/net.pth", tmp_path / "b/net.pth"], data, tmp_path / "out")
+    names = [model.name for model in results.models]
+    assert names == [f"net-{model.sha256[:6]}" for model in results.models]
+    assert len(set(names)) == 2
+
+
+def test_results_say_everything_and_agree(data, tmp_path):
+    results = benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr", "niqe"])
+    read = json.loads((tmp_path / "out/results.json").read_text())
+    assert read["protocol"]["arguments"] == {"x4": {"psnr": {"crop_px": 4}, "niqe": {"crop_px": 4}}}
+    assert read["versions"].keys() >= {"srcx", "python", "torch", "numpy"}
+    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": MADE_LQ}]
+    assert read["metrics"] == {"psnr": "higher", "niqe": "lower"}
+    one = read["pictures"][1]
+    gt = read_picture(data / "Tiny/HR/1.png")[:48, :60]
+    assert one["metrics"] == {"psnr": psnr(read_picture(tmp_path / "out" / one["sr"]), gt), "niqe": None}
+    assert one["reasons"]["niqe"].startswith("niqe: needs")
+    with (tmp_path / "out/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["picture"] for row in rows] == ["0", "1", "mean"]
+    assert rows[1]["psnr"] == str(one["metrics"]["psnr"])
+    assert rows[2]["psnr"] == str(results.means[0].metrics["psnr"])
+    assert rows[2]["niqe"] == ""
+
+
+def test_a_run_that_breaks_off_keeps_the_pictures_it_made(data, tmp_path, monkeypatch):
+    def breaks(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(["bicubic"], data, tmp_path / "out", tell=breaks)
+    assert not (tmp_path / "out/results.json").exists()
+    shapes = upscaled(monkeypatch)
+    benchmark(["bicubic"], data, tmp_path / "out")
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize(
+    ("gt_folder", "lq"), [("HR", "LR_bicubic/X4/{}x4.png"), ("GTmod12", "LRbicx4/{}.png")]
+)
+def test_both_layouts_are_read(gt_folder, lq, tmp_path, rng):
+    for name in ("2", "10"):
+        save(tmp_path / "Some" / gt_folder / f"{name}.png", rng.integers(0, 256, (8, 8), np.uint8))
+        save(tmp_path / "Some" / lq.format(name), rng.integers(0, 256, (2, 2), np.uint8))
+    (found,) = find_sets(tmp_path, None, scale=4)
+    assert [(pair.name, pair.lq) for pair in found.pairs] == [
+        (name, tmp_path / "Some" / lq.format(name)) for name in ("2", "10")
+    ]
+
+
+def test_sets_come_in_the_order_of_the_tables(tmp_path, rng):
+    for name in ("BSD100", "Mine", "Set14", "Set5"):
+        save(tmp_path / name / "HR" / "a.png", rng.integers(0, 256, (8, 8), np.uint8))
+    assert [one.name for one in find_sets(tmp_path, None, scale=4)] == ["Set5", "Set14", "BSD100", "Mine"]
+    assert [one.name for one in find_sets(tmp_path, ["Mine", "Set5"], scale=4)] == ["Mine", "Set5"]
+
+
+def test_an_empty_set_is_refused(tmp_path):
+    (tmp_path / "Set5/HR").mkdir(parents=True)
+    with pytest.raises(DataError, match="HR: there are no pictures in this folder"):
+        find_sets(tmp_path, None, scale=4)
+
+
+def test_grey_ground_truth_takes_a_coloured_result_for_grey(tmp_path, rng):
+    sr, gt = rng.integers(0, 256, (24, 24, 3), np.uint8), rng.integers(0, 256, (24, 24), np.uint8)
+    save(tmp_path / "sr.png", sr)
+    save(tmp_path / "gt.png", gt)
+    scores = score_pair(ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", metric_calls(["psnr"], scale=4)))
+    assert scores.values == {"psnr": psnr(rgb_to_grey(sr), gt)}
+
+
+def test_the_ground_truth_may_be_a_little_larger_only_where_it_is_said(tmp_path, rng):
+    save(tmp_path / "sr.png", rng.integers(0, 256, (24, 24), np.uint8))
+    save(tmp_path / "gt.png", rng.integers(0, 256, (26, 27), np.uint8))
+    job = ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", metric_calls(["psnr"], scale=4), slack_px=3)
+    assert score_pair(job).values["psnr"] is not None
+    strict = ScoreJob(job.sr, job.gt, job.calls, slack_px=2)
+    assert score_pair(strict).values["psnr"] is None
+
+
+def jobs_of(folder: Path, rng: np.random.Generator, names: Sequence[str], count: int = 3) -> list[ScoreJob]:
+    for index in range(count):
+        for role in ("sr", "gt"):
+            save(folder / f"{role}{index}.png", rng.integers(0, 256, (24, 24, 3), np.uint8))
+    calls = metric_calls(names, scale=4)
+    return [ScoreJob(folder / f"sr{index}.png", folder / f"gt{index}.png", calls) for index in range(count)]
+
+
+def test_several_processes_give_what_one_gives(tmp_path, rng):
+    jobs = jobs_of(tmp_path, rng, ["psnr", "ssim", "niqe"])
+    assert list(score_all(jobs, workers=2)) == list(score_all(jobs, workers=0))
+
+
+def test_a_metric_without_its_weights_is_tried_once_only(tmp_path, rng, monkeypatch):
+    tried = []
+
+    def fetching(sr: np.ndarray) -> float:
+        tried.append(sr.shape)
+        raise WeightsError("these weights are not here")
+
+    fetching.needs_gt, fetching.higher_is_better = False, True
+    monkeypatch.setattr(scoring, "METRICS", {**scoring.METRICS, "ma": fetching})
+    jobs = [
+        ScoreJob(job.sr, job.gt, (*job.calls, MetricCall("ma"))) for job in jobs_of(tmp_path, rng, ["psnr"])
+    ]
+    scores = list(score_all(jobs))
+    assert len(tried) == 1
+    assert all(one.values["ma"] is None and one.values["psnr"] for one in scores)
+    assert {one.reasons["ma"] for one in scores} == {"these weights are not here"}
+
+
+def test_no_metric_is_measured_of_no_jobs():
+    assert list(score_all([])) == []
+
+
+def test_rmse_of_a_set_is_pirms():
+    assert mean_of_set("rmse", [Scores({"rmse": 1.0}), Scores({"rmse": 7.0})]) == (5.0, "")
+
+
+def test_a_mean_over_some_pictures_only_is_none():
+    scores = [Scores({"niqe": 4.0}), Scores({"niqe": None}, {"niqe": "too small"})]
+    assert mean_of_set("niqe", scores) == (None, "1 of 2 pictures have none: too small")
+    assert mean_of_set("niqe", scores[1:]) == (None, "too small")
