@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from srcx import build
+from srcx.errors import CheckpointError, OptionsError
+from srcx.features.extractor import FeatureExtractor
+from srcx.losses.gram import GramLoss
+from srcx.losses.perceptual import PerceptualLoss
+from srcx.models.gan import SRGANModel
+from srcx.weights.checkpoint import save_state
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
+THEIRS = sorted((REPOSITORY / "tests/config/basicsr").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", THEIRS, ids=lambda path: path.stem)
+def test_basicsrs_files_name_only_parts_that_exist_and_arguments_they_take(path):
+    build.load_options(path)
+
+
+def test_mistakes_in_schema_and_parts_are_listed_together_with_their_lines(tmp_path):
+    path = tmp_path / "wrong.yml"
+    text = SMOKE.read_text().replace("num_block:", "num_blok:").replace("ema_decay:", "ema_decy:")
+    path.write_text(text.replace("type: L1Loss", "type: L1Los"))
+    with pytest.raises(OptionsError) as error:
+        build.load_options(path)
+    lines = {line.split(": ", 2)[1]: line for line in error.value.problems}
+    assert "did you mean 'num_block'?" in lines["network_g.num_blok"]
+    assert "did you mean 'ema_decay'?" in lines["train.ema_decy"]
+    assert "did you mean 'L1Loss'?" in lines["train.pixel_opt.type"]
+
+
+def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
+    network = FeatureExtractor.random("vgg16")
+    monkeypatch.setattr("srcx.losses.perceptual.extractor", lambda *args, **kwargs: network)
+    perceptual = (
+        "{type: PerceptualLoss, layer_weights: {conv1_1: 1}, vgg_type: vgg16, perceptual_weight: 0.5, "
+    )
+    options = build.load_training(SMOKE, [f"train:pixel_opt={perceptual}style_weight: 2.0}}"])
+    objective = build.losses(options)
+    assert objective.weights["pixel"] == 0.5
+    assert objective.weights["pixel_style"] == 2.0
+    assert isinstance(objective.losses["pixel"], PerceptualLoss)
+    assert isinstance(objective.losses["pixel_style"], GramLoss)
+
+
+def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
+    options = build.load_training(SMOKE, ["train:gan_opt:loss_weight=0.25"])
+    model = build.model(options, build.accelerator(options))
+    assert isinstance(model, SRGANModel)
+    assert model.gan_weight == 0.25
+    assert set(model.bare_nets) == {"net_g", "net_d"}
+    assert "gan" not in model.losses.losses
+
+
+def test_averaged_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
+    options = build.load_training(SMOKE)
+    params, averaged = (build.network(options.network_g).state_dict() for _ in range(2))
+    path = tmp_path / "net_g.pth"
+    save_state(path, {"params": params, "params_ema": averaged})
+    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    model = build.model(options, build.accelerator(options))
+    assert_close(dict(model.bare_nets["net_g"].state_dict()), dict(params))
+    assert_close(dict(model.eval_net.state_dict()), dict(averaged))
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
+    path = tmp_path / "other.pth"
+    save_state(path, {"params": {"weight": torch.zeros(3)}})
+    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    with pytest.raises(CheckpointError, match=r"other.pth: these weights do not fit MSRResNet"):
+        build.model(options, build.accelerator(options))
+
+
+def test_the_schedule_warms_up_where_asked():
+    options = build.load_training(SMOKE, ["train:warmup_iter=10"])
+    schedule = build.schedule(options)
+    assert schedule(1.0, 4) == pytest.approx(0.5)
+    assert schedule(1.0, 12) == 1.0
+
+
+def test_which_way_is_better_is_the_metrics_word_unless_the_file_says_otherwise():
+    options = build.load_training(SMOKE)
+    part = options.val.metrics["psnr"]
+    assert build.metric(part).higher_is_better
+    assert not build.metric(part.model_copy(update={"better": "lower"})).higher_is_better
