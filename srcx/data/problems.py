@@ -25,9 +25,8 @@ class Problems:
         self.sentences: list[str] = []
 
     def add(self, sentence: str) -> None:
-        """Note one problem; one that is known already counts once."""
-        if sentence not in self.sentences[-SHOWN:]:
-            self.sentences.append(sentence)
+        """Note one problem."""
+        self.sentences.append(sentence)
 
     @contextmanager
     def noted(self) -> Iterator[None]:

@@ -99,7 +99,7 @@ def list_stored(
         recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
 
     Returns:
-        In natural order, or in that of `meta_info_file`.
+        Files in natural order or that of `meta_info_file`, LMDB records sorted.
 
     Raises:
         DataError: the folder or file is missing, empty, or not what it should be.

@@ -32,8 +32,7 @@ def to_tensor(image: Picture) -> Tensor:
             f"got {image.dtype} {image.shape}"
         )
     channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    # np.array copies, so the tensor never shares memory with a picture that may change or be read-only.
-    values = torch.from_numpy(np.array(channels_first, np.float32, order="C"))
+    values = torch.from_numpy(channels_first.astype(np.float32, order="C"))
     return values.div_(np.iinfo(image.dtype).max)[None]
 
 

@@ -38,6 +38,21 @@ def test_nothing_is_kept_in_a_cache_of_no_size():
     assert reads == [0, 0]
 
 
+def test_a_picture_that_two_threads_read_at_once_is_counted_once():
+    cache, both = PictureCache(max_mib=1), threading.Barrier(2)
+
+    def read():
+        both.wait(timeout=10)
+        return picture(400)
+
+    threads = [threading.Thread(target=cache.get, args=(0, read)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert cache._bytes == 400 * 1024
+
+
 def test_threads_may_share_it_and_the_bound_holds():
     cache = PictureCache(max_mib=1)
 

@@ -30,6 +30,17 @@ def test_reads_lmdb(tmp_path, pairs, make_lmdb):
     assert dataset[0].lq.shape == (1, 3, 12, 15)
 
 
+def test_lmdb_records_are_sorted_and_their_ends_are_looked_at(tmp_path, pairs, make_lmdb):
+    files = {key: pairs["dataroot_lq"] / f"{key}x4.png" for key in ("02", "00", "01")}
+    make_lmdb(tmp_path / "x.lmdb", files)
+    dataset = SingleImageDataset(dataroot_lq=tmp_path / "x.lmdb", io_backend="lmdb")
+    assert [picture.name for picture in dataset] == ["00", "01", "02"]
+    files["02"].write_bytes(files["02"].read_bytes()[:-9])
+    make_lmdb(tmp_path / "cut.lmdb", files)
+    with pytest.raises(DataError, match=r"cut\.lmdb/02: is damaged or cut off"):
+        SingleImageDataset(dataroot_lq=tmp_path / "cut.lmdb", io_backend="lmdb")
+
+
 def test_unreadable_pictures_are_named_at_once(pairs):
     for name in ("00x4.png", "01x4.png"):
         (pairs["dataroot_lq"] / name).write_bytes(b"")

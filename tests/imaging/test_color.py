@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
 from srcx.errors import ImageError
@@ -36,6 +36,11 @@ def test_grey_uses_matlabs_fifteen_digits():
     exact = np.floor(image @ np.array(GREY_WEIGHTS) + 0.5)
     assert_array_equal(rgb_to_grey(image), exact)
     assert_array_equal(rgb_to_grey(np.full((1, 1, 3), 77, np.uint8)), [[77]])
+
+
+def test_grey_weights_are_the_first_row_of_the_inverse_of_yiq():
+    to_rgb = [[1, 0.956, 0.621], [1, -0.272, -0.647], [1, -1.106, 1.703]]
+    assert_allclose(np.linalg.inv(to_rgb)[0], GREY_WEIGHTS, rtol=0, atol=1e-15)
 
 
 def test_a_grey_picture_is_its_own_luma():

@@ -262,6 +262,18 @@ def test_a_picture_too_large_is_refused_by_its_head_and_says_how_to_raise_the_li
         decode_picture(KINDS["rgb.png"][0], "x")
 
 
+def test_opencvs_complaints_do_not_reach_the_user(capfd):
+    data = bytearray(tiff(wide(RGB), byteorder="<"))
+    first = struct.unpack_from("<I", data, 4)[0] + 2
+    data[first : first + 24] = (
+        data[first + 12 : first + 24] + data[first : first + 12]
+    )  # two tags change places
+    assert_array_equal(decode_picture(bytes(data), "x"), wide(RGB))
+    with pytest.raises(ImageError, match="x: holds 16-bit samples in a layout that is not read"):
+        decode_picture(tiff(np.zeros((1, 1_100_000, 3), np.uint16), photometric="rgb"), "x")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_more_pixels_than_pillows_own_limit_are_read(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decode_picture(KINDS["rgb.png"][0], "x").shape == RGB.shape

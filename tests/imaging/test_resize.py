@@ -129,6 +129,7 @@ def test_float32_is_summed_in_float64_and_given_back_as_float32():
     image = np.random.default_rng(0).random((16, 16), np.float32)
     resized = imresize(image, scale=0.5)
     assert resized.dtype == np.float32
+    assert resized.flags.c_contiguous
     assert_allclose(resized, imresize(image.astype(np.float64), scale=0.5), rtol=2e-7)
 
 
