@@ -5,6 +5,7 @@ import inspect
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -182,10 +183,14 @@ def _score_rest(jobs: Sequence[ScoreJob], workers: int | None) -> Iterator[Score
         yield from map(score_pair, jobs)
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         yield from pool.map(score_pair, jobs)
+
+
+def _begin_worker() -> None:
+    """One core is one process's; Ctrl-C is for the process that asked."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _worth_a_pool(jobs: Iterable[ScoreJob]) -> bool:

@@ -9,6 +9,7 @@ import typer
 from srcx.cli.progress import progress
 from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
+from srcx.errors import Interrupted
 
 EXAMPLES = """
   srcx benchmark -o results/bicubic
@@ -43,16 +44,21 @@ def benchmark(
     """Run models over benchmark sets, score them, and write a report."""
     from srcx.benchmark import benchmark as run
 
-    with log_to_stderr(logging.WARNING), progress() as tell:
-        results = run(
-            model or ["bicubic"],
-            data,
-            out,
-            sets=sets,
-            metrics=metrics or ["psnr", "ssim"],
-            precision=precision,
-            tell=tell,
-        )
+    try:
+        with log_to_stderr(logging.WARNING), progress() as tell:
+            results = run(
+                model or ["bicubic"],
+                data,
+                out,
+                sets=sets,
+                metrics=metrics or ["psnr", "ssim"],
+                precision=precision,
+                tell=tell,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped; what was upscaled and scored is kept in {out}, and the same command goes on from there"
+        ) from None
     print_table(
         ["set", "model"],
         [((f"{mean.set} x{mean.scale}", mean.model), mean.metrics) for mean in results.means],

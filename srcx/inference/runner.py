@@ -25,6 +25,8 @@ LIVE_COPIES = 1.5
 STRIP_PX = (24, 160)
 FELT = 0.25 / 255
 """A change below this, in [0, 1], is lost in rounding."""
+REACH_MARGIN = 1.5
+"""Pictures may carry a cut further than the noise it was measured on."""
 FADE_PX = 8
 ENDLESS_OVERLAP_PX = 32
 """Overlap for a network that looks at the whole picture: its tiles can only be faded into each other."""
@@ -108,7 +110,8 @@ class Runner:
     @property
     def overlap_px(self) -> int:
         """Surroundings a tile needs, in input pixels."""
-        needed = ENDLESS_OVERLAP_PX if self.looks_at_everything else self.reach_px + FADE_PX // 2
+        felt_px = math.ceil(REACH_MARGIN * self.reach_px)
+        needed = ENDLESS_OVERLAP_PX if self.looks_at_everything else felt_px + FADE_PX // 2
         return math.ceil(needed / self.multiple_of) * self.multiple_of
 
     @cached_property

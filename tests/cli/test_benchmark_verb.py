@@ -83,6 +83,18 @@ def test_low_resolution_pictures_of_another_scale_are_found_before_the_work(srcx
     assert "1 pictures are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
 
 
+def test_ctrl_c_says_what_is_kept(srcx, benchmark_data, tmp_path, monkeypatch):
+    def interrupted(jobs, workers):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcx.benchmark.run.score_all", interrupted)
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
+    assert said.code == 130
+    assert said.sentences[-1].startswith("stopped; what was upscaled and scored is kept in out")
+    assert (tmp_path / "out/pictures/bicubic/Tiny/0.png").exists()
+    assert not (tmp_path / "out/results.json").exists()
+
+
 PUBLISHED = {"Set5": (28.418, 0.8101), "Set14": (25.993, 0.7023), "BSD100": (25.957, 0.6672)}
 """PSNR and SSIM of bicubic x4 as MATLAB tables print them (SelfExSR's quant_eval, and others)."""
 
