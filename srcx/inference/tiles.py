@@ -24,7 +24,8 @@ class Tiling:
     fade_px: int = 8
     """Width of the strip where a tile fades into its neighbour; at most twice the overlap."""
     align_px: int = 1
-    """Tiles begin at multiples of this: the windows of a network that has windows stay where they are."""
+    """Squares begin at multiples of this: the windows of a network that has windows stay where they are,
+    if the overlap is a multiple too."""
 
     def spans(self, length: int) -> list[Span]:
         """Cut one side of a picture into about equal parts of at most `core_px` (if that is aligned).
@@ -60,7 +61,7 @@ def run_tiled(
     for rows in tiling.spans(height):
         for columns in tiling.spans(width):
             seen_rows, seen_columns = (
-                _widened(span, tiling.overlap_px, length, tiling.align_px)
+                _widened(span, tiling.overlap_px, length)
                 for span, length in ((rows, height), (columns, width))
             )
             tile = enlarge(picture[slice(*seen_rows), slice(*seen_columns)])
@@ -79,9 +80,8 @@ def run_tiled(
     return result
 
 
-def _widened(span: Span, by: int, length: int, align: int = 1) -> Span:
-    start = max(span[0] - by, 0) // align * align
-    return start, min(span[1] + by, length)
+def _widened(span: Span, by: int, length: int) -> Span:
+    return max(span[0] - by, 0), min(span[1] + by, length)
 
 
 def _place(
