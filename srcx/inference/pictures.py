@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from srcx.errors import ImageError
 from srcx.imaging import Picture
@@ -64,5 +63,7 @@ def filled_under_alpha(colours: Picture, alpha: Picture) -> Picture:
     hidden = alpha == 0
     if not hidden.any() or hidden.all():
         return np.ascontiguousarray(colours)
+    from scipy.ndimage import distance_transform_edt  # a quarter second, and few pictures need it
+
     nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
     return colours[tuple(nearest)]

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from srcx.errors import UsageError
 
-__all__ = ["LEAST_DB", "Precision", "dtype_of", "fast_dtype", "likeness_db"]
+__all__ = ["LEAST_DB", "NAMES", "Precision", "dtype_of", "fast_dtype", "likeness_db"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
 LEAST_DB = 50.0
 """Likeness to fp32 that a faster format must keep; 50 dB is about one grey level of 255."""
 

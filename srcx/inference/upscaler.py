@@ -1,16 +1,18 @@
 """One class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`: arrays in, larger arrays out."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from srcx.errors import UsageError
 from srcx.imaging import Picture, imresize, to_tensor
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
-from srcx.inference.precision import LEAST_DB, Precision, dtype_of, fast_dtype, likeness_db
+from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, fast_dtype, likeness_db
 from srcx.inference.runner import Runner
 from srcx.inference.tiles import Tiling, run_tiled
 
@@ -59,7 +61,7 @@ class Upscaler:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype_of(precision)
         if self.dtype and self.dtype not in model.dtypes:
-            raise UsageError(f"{model.name}: a {model.architecture} does not work in {precision}; take fp32")
+            raise UsageError(_does_not_work(model, self.dtype))
         self._runners: dict[torch.dtype, Runner] = {}
 
     @property
@@ -84,6 +86,8 @@ class Upscaler:
             return self._runner(torch.float32)
         if self.dtype is None:
             self.dtype = self._chosen_dtype(picture)
+        elif self.dtype not in self._runners and self._tried(self.dtype, picture) is None:
+            raise UsageError(_does_not_work(self.model, self.dtype))
         return self._runner(self.dtype)
 
     def _runner(self, dtype: torch.dtype) -> Runner:
@@ -99,18 +103,32 @@ class Upscaler:
             )
         return self._runners[dtype]
 
-    @torch.inference_mode()
     def _chosen_dtype(self, picture: Picture) -> torch.dtype:
         """The fastest format, if its output on the middle of `picture` is like that of fp32."""
         fast = fast_dtype(self.device)
         if fast == torch.float32 or fast not in self.model.dtypes:
             return torch.float32
-        top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
-        trial = to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX])
-        likeness = likeness_db(self._runner(fast)(trial), self._runner(torch.float32)(trial))
+        quick, exact = (self._tried(dtype, picture) for dtype in (fast, torch.float32))
+        likeness = -math.inf if quick is None or exact is None else likeness_db(quick, exact)
         chosen = fast if likeness >= LEAST_DB else torch.float32
         log.info("%s: %s is %.1f dB from fp32; %s is used", self.model.name, fast, likeness, chosen)
         return chosen
+
+    @torch.inference_mode()
+    def _tried(self, dtype: torch.dtype, picture: Picture) -> Tensor | None:
+        """The output for the middle of `picture`, or None where the network does not run in this format."""
+        top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
+        try:
+            return self._runner(dtype)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+        except RuntimeError as error:
+            if dtype == torch.float32:
+                raise
+            log.info("%s does not run in %s: %s", self.model.name, dtype, error)
+            return None
+
+
+def _does_not_work(model: Model, dtype: torch.dtype) -> str:
+    return f"{model.name}: a {model.architecture} does not work in {NAMES[dtype]}; take fp32"
 
 
 def load_model(

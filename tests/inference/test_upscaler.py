@@ -179,6 +179,25 @@ def test_auto_leaves_alone_what_the_network_does_not_support(net, photo, monkeyp
         Upscaler(model_of(net, dtypes=frozenset({torch.float32})), precision="bf16")
 
 
+class OnlyInFp32(nn.Module):
+    """Mixes in a constant of its own, as BasicSR's SwinIR does with its attention mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.eye(3))
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("nchw,cd->ndhw", lq.float(), self.mix)
+
+
+def test_a_network_that_does_not_run_in_the_fast_format_runs_in_fp32(photo, monkeypatch):
+    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
+    model = model_of(OnlyInFp32(), scale=1)
+    np.testing.assert_array_equal(Upscaler(model)(photo), photo)
+    with pytest.raises(UsageError, match="test: a test does not work in bf16; take fp32"):
+        Upscaler(model, precision="bf16")(photo)
+
+
 def test_a_tile_that_is_too_small_is_refused(net):
     with pytest.raises(UsageError, match="tile: expected auto, 0 or at least 16 pixels; got 3"):
         Upscaler(model_of(net), tile=3)
