@@ -10,6 +10,8 @@ from torch import nn, optim
 
 from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
 from srcx.data import HighResolutionDataset, PairDataset, PairedImageDataset, SingleImageDataset
+from srcx.losses.contextual import ContextualLoss
+from srcx.losses.contextual_bilateral import ContextualBilateralLoss
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss
 from srcx.losses.low_frequency import LowFrequencyLoss
@@ -51,6 +53,8 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
 
 LOSSES: Mapping[str, type[nn.Module]] = {
     "CharbonnierLoss": CharbonnierLoss,
+    "ContextualBilateralLoss": ContextualBilateralLoss,
+    "ContextualLoss": ContextualLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,
     "L1Loss": L1Loss,
