@@ -1,0 +1,37 @@
+"""Losses: formulas as functions, and as modules called with (sr, gt) that give one unweighted number."""
+
+from srcx.losses.contextual import ContextualLoss, contextual_loss
+from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual_bilateral_loss
+from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.gan import GANLoss
+from srcx.losses.gram import GramLoss, gram_matrix
+from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
+from srcx.losses.lpips import LPIPSLoss
+from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
+from srcx.losses.ssim import SSIMLoss
+from srcx.losses.total_variation import TotalVariationLoss, total_variation
+from srcx.losses.weighted_sum import WeightedSum
+
+__all__ = [
+    "CharbonnierLoss",
+    "ContextualBilateralLoss",
+    "ContextualLoss",
+    "FeatureLoss",
+    "GANLoss",
+    "GramLoss",
+    "L1Loss",
+    "LPIPSLoss",
+    "LowFrequencyLoss",
+    "MSELoss",
+    "PerceptualLoss",
+    "SSIMLoss",
+    "TotalVariationLoss",
+    "WeightedSum",
+    "charbonnier",
+    "contextual_bilateral_loss",
+    "contextual_loss",
+    "gaussian_blur",
+    "gram_matrix",
+    "total_variation",
+]
