@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from srcx.config import TrainOptions, load_options
+from srcx.build import load_options
+from srcx.config import TrainOptions
 
 ROOT = Path(__file__).resolve().parents[1] / "options"
 FILES = sorted(ROOT.rglob("*.yml"))

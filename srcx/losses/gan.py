@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from srcx.errors import OptionsError
+
 __all__ = ["GANLoss", "GanType"]
 
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
@@ -34,7 +36,7 @@ class GANLoss(nn.Module):
         super().__init__()
         if gan_type not in get_args(GanType):
             known = ", ".join(get_args(GanType))
-            raise ValueError(f"GANLoss: gan_type must be one of {known}; got {gan_type!r}")
+            raise OptionsError(f"GANLoss: gan_type must be one of {known}; got {gan_type!r}")
         self.gan_type = gan_type
         self.labels = {True: real_label_val, False: fake_label_val}
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from srcx.errors import OptionsError
 from srcx.imaging.tensors import check_same_shape
 
 __all__ = ["LowFrequencyLoss", "gaussian_blur"]
@@ -53,9 +54,9 @@ class LowFrequencyLoss(nn.Module):
     def __init__(self, kernel_size: int = 21, sigma: float = 3.0, criterion: str = "l2") -> None:
         super().__init__()
         if kernel_size % 2 == 0 or kernel_size < 1:
-            raise ValueError(f"LowFrequencyLoss: kernel_size must be odd and positive; got {kernel_size}")
+            raise OptionsError(f"LowFrequencyLoss: kernel_size must be odd and positive; got {kernel_size}")
         if criterion not in ("l1", "l2"):
-            raise ValueError(f"LowFrequencyLoss: criterion must be 'l1' or 'l2'; got {criterion!r}")
+            raise OptionsError(f"LowFrequencyLoss: criterion must be 'l1' or 'l2'; got {criterion!r}")
         self.kernel_size, self.sigma, self.criterion = kernel_size, sigma, criterion
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:

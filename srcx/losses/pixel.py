@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from srcx.errors import OptionsError
 from srcx.imaging.tensors import check_same_shape
 
 __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "charbonnier"]
@@ -42,7 +43,7 @@ class _PixelLoss(nn.Module):
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
         if reduction not in ("mean", "sum"):
-            raise ValueError(f"{type(self).__name__}: reduction must be 'mean' or 'sum'; got {reduction!r}")
+            raise OptionsError(f"{type(self).__name__}: reduction must be 'mean' or 'sum'; got {reduction!r}")
         self.reduction = reduction
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:

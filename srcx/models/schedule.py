@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from srcx.errors import OptionsError
+
 __all__ = ["Schedule", "cosine_annealing_restart", "multi_step", "warm_up"]
 
 Schedule = Callable[[float, int], float]
@@ -26,7 +28,7 @@ def multi_step(
         [1.0, 1.0, 0.5, 0.5]
     """
     if len(restarts) != len(restart_weights):
-        raise ValueError(
+        raise OptionsError(
             f"restarts and restart_weights must have one length; got {len(restarts)}, {len(restart_weights)}"
         )
 
@@ -58,7 +60,7 @@ def cosine_annealing_restart(
         [1.0, 0.854, 0.5, 0.146, 0.0, 0.0]
     """
     if len(periods) != len(restart_weights):
-        raise ValueError(
+        raise OptionsError(
             f"periods and restart_weights must have one length; got {len(periods)} and {len(restart_weights)}"
         )
     ends = list(accumulate(periods))

@@ -101,7 +101,6 @@ class SRModel:
             weights["net_g"]["params_ema"] = self.ema.module.state_dict()
         return weights
 
-
     def state(self) -> State:
         """Everything the next step depends on, as tensors and plain values."""
         return {

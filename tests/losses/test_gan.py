@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from srcx.errors import OptionsError
 from srcx.losses.gan import GANLoss
 
 LOGITS = torch.tensor([2.0, -1.0])
@@ -42,5 +43,5 @@ def test_half_precision_logits_are_judged_in_full():
 
 
 def test_unknown_type_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"vanilla.*hinge.*'vanila'"):
+    with pytest.raises(OptionsError, match=r"vanilla.*hinge.*'vanila'"):
         GANLoss("vanila")

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from srcx.errors import OptionsError
 from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
 
 
@@ -37,5 +38,5 @@ def test_gradient_is_that_of_finite_differences():
 
 @pytest.mark.parametrize(("args", "named"), [({"kernel_size": 20}, "20"), ({"criterion": "l3"}, "'l3'")])
 def test_wrong_arguments_are_named(args, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(OptionsError, match=named):
         LowFrequencyLoss(**args)

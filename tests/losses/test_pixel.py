@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from srcx.errors import ImageError
+from srcx.errors import ImageError, OptionsError
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
 
 ALL = [L1Loss, MSELoss, CharbonnierLoss]
@@ -40,5 +40,5 @@ def test_says_both_shapes_when_they_differ(loss):
 
 
 def test_unknown_reduction_is_named():
-    with pytest.raises(ValueError, match="'none'"):
+    with pytest.raises(OptionsError, match="'none'"):
         L1Loss(reduction="none")

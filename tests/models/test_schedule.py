@@ -1,5 +1,6 @@
 import pytest
 
+from srcx.errors import OptionsError
 from srcx.models.schedule import cosine_annealing_restart, multi_step, warm_up
 
 
@@ -34,5 +35,5 @@ def test_warm_up_rises_linearly_to_the_full_rate():
 
 
 def test_lists_of_unequal_length_are_refused():
-    with pytest.raises(ValueError, match="2 and 1"):
+    with pytest.raises(OptionsError, match="2 and 1"):
         cosine_annealing_restart([1, 2])
