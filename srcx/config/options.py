@@ -179,7 +179,7 @@ class TrainDataset(DatasetOptions):
     batch_size_per_gpu: Count = 16
     """Crops in one batch on each device."""
     num_worker_per_gpu: Natural = 2
-    """Loader processes for each device; 0 loads in the training process."""
+    """Threads that prepare batches ahead, for each device; 0 prepares each batch when it is wanted."""
     dataset_enlarge_ratio: Count = 1
     """How often each picture is drawn in one epoch; matters where epochs of few pictures cost time."""
     use_shuffle: bool = True
