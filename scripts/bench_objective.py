@@ -1,0 +1,63 @@
+"""Time one SRGAN training step with the contextual loss against the same step with the perceptual loss.
+
+Both look at conv3_3 of VGG16; batch 16, GT 96, MSRResNet 64 x 16 against SRGANDiscriminator, bf16, on the CPU,
+as options/train/srgan_cx_vgg16_x4.yml has it, on crops of a picture that ships with scikit-image. The two take
+their steps in turn and medians are printed. Run it on an idle machine.
+
+    python scripts/bench_objective.py --threads 2 --steps 10
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from skimage.data import astronaut
+
+from srcx import build
+from srcx.host_memory import keep_freed_memory
+from srcx.imaging import to_tensor
+from srcx.models.sr import SRModel
+
+OPTIONS = Path(__file__).resolve().parents[1] / "options/train/srgan_cx_vgg16_x4.yml"
+PERCEPTUAL = "{type: PerceptualLoss, layer_weights: {conv3_3: 1}, vgg_type: vgg16, criterion: l2}"
+WARM_UP_STEPS = 3
+
+
+def made(*overrides: str) -> SRModel:
+    """The training step of the recipe, from random weights."""
+    options = build.load_training(OPTIONS, ["num_gpu=0", "path:pretrain_network_g=~", *overrides])
+    torch.manual_seed(0)
+    return build.model(options, build.accelerator(options))
+
+
+def main() -> None:
+    """Time both and print the ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each side")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    models = {"contextual": made(), "perceptual": made(f"train:contextual_opt={PERCEPTUAL}")}
+    crops = to_tensor(astronaut()).unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
+    gt = crops.transpose(0, 1).contiguous()
+    batch = {"lq": torch.nn.functional.avg_pool2d(gt, 4), "gt": gt}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for step in range(WARM_UP_STEPS + arguments.steps):
+        for name, model in models.items():
+            start = time.perf_counter()
+            model.step(batch)
+            if step >= WARM_UP_STEPS:
+                times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, seconds in medians.items():
+        print(f"{name:11} {seconds:.3f} s a step ({min(times[name]):.3f} to {max(times[name]):.3f})")
+    print(f"contextual / perceptual: {medians['contextual'] / medians['perceptual']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
