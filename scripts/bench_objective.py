@@ -1,8 +1,8 @@
 """Time one SRGAN training step with the contextual loss against the same step with the perceptual loss.
 
-Both look at conv3_3 of VGG16; batch 16, GT 96, MSRResNet 64 x 16 against SRGANDiscriminator, bf16, on the CPU,
-as options/train/srgan_cx_vgg16_x4.yml has it, on crops of a picture that ships with scikit-image. The two take
-their steps in turn and medians are printed. Run it on an idle machine.
+Both look at conv3_3 of VGG16; batch 16, GT 96, MSRResNet 64 x 16 against SRGANDiscriminator, bf16, on the
+CPU, as options/train/srgan_cx_vgg16_x4.yml has it, on crops of a picture that ships with scikit-image. The
+two take their steps in turn and medians are printed. Run it on an idle machine.
 
     python scripts/bench_objective.py --threads 2 --steps 10
 """
