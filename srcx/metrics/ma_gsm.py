@@ -1,6 +1,7 @@
 """Second group of Ma's features: a Gaussian scale mixture on the bands of a steerable pyramid, 45 numbers."""
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -16,6 +17,7 @@ from srcx.metrics.steerable_pyramid import ORIENTATIONS, Pyramid, steerable_pyra
 GUARD_PX = 16
 LEAST_PX = 2 + 2 * GUARD_PX + 11  # so that a normalised band still holds one window of 11 x 11
 NO_STRUCTURE = 1e-9
+STRIP_PLACES = 8192
 CONTRAST_GUARD = (0.03 * 255) ** 2
 
 
@@ -87,11 +89,22 @@ def normalised(bands: Floats, k: int, parent: Floats | None) -> Floats:
     near = [bands[k, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     parents = [] if parent is None else [parent[1:-1, 1:-1]]
     others = [band[1:-1, 1:-1] for other, band in enumerate(bands) if other != k]
-    around = np.stack([*near, *parents, *others]).reshape(-1, height * width)  # (14 or 15, places)
-    whitened = whitener(around @ around.T / around.shape[1]) @ around
-    scale = np.sqrt(np.einsum("kn,kn->n", whitened, whitened) / (len(near) + len(parents)))
+    planes = [*near, *parents, *others]  # 14 or 15
+    covariance = sum(around @ around.T for around in strips(planes)) / (height * width)
+    white = whitener(covariance)
+    squares = [np.square(white @ around).sum(axis=0) for around in strips(planes)]
+    scale = np.sqrt(np.concatenate(squares) / (len(near) + len(parents)))
     centre = bands[k, 1:-1, 1:-1]
     return (centre - centre.mean()) / scale.reshape(height, width)
+
+
+def strips(planes: list[Floats]) -> Iterator[Floats]:
+    """The planes (H, W) some rows at a time, (planes, places), which stay in the processor's cache."""
+    height, width = planes[0].shape
+    step = max(1, STRIP_PLACES // width)
+    for top in range(0, height, step):
+        rows = [plane[top : top + step] for plane in planes]
+        yield np.stack(rows).reshape(len(planes), -1)
 
 
 def whitener(covariance: Floats) -> Floats:

@@ -17,12 +17,13 @@ class ShapeTable:
     ratios: Floats
 
     def nearest(self, ratio: Floats) -> Floats:
-        """The shape whose ratio is nearest; the first of the table for NaN, as MATLAB's `min` does."""
-        step = 1 if self.ratios[0] < self.ratios[-1] else -1
-        rising = self.ratios[::step]
-        above = np.searchsorted(rising, ratio).clip(1, len(rising) - 1)
-        index = above - (ratio - rising[above - 1] <= rising[above] - ratio)
-        return np.where(np.isnan(ratio), self.shapes[0], self.shapes[::step][index])
+        """The shape whose ratio is nearest; of two (or for NaN) the first of the table, as in MATLAB."""
+        rises = self.ratios[0] < self.ratios[-1]
+        shapes, ratios = (self.shapes, self.ratios) if rises else (self.shapes[::-1], self.ratios[::-1])
+        above = np.searchsorted(ratios, ratio).clip(1, len(ratios) - 1)
+        to_lower, to_upper = ratio - ratios[above - 1], ratios[above] - ratio
+        index = above - (to_lower <= to_upper if rises else to_lower < to_upper)
+        return np.where(np.isnan(ratio), self.shapes[0], shapes[index])
 
 
 def moment_ratio(shapes: Floats) -> Floats:

@@ -60,9 +60,9 @@ def test_no_samples_have_no_predictions(rng):
     assert forest.predict(np.zeros((0, 2))).shape == (0,)
 
 
-@pytest.mark.parametrize("child", [1, 99])
-def test_a_loop_or_a_child_outside_is_an_error(child):
-    left, right = np.array([[2], [0], [0]]), np.array([[child], [0], [0]])
+@pytest.mark.parametrize("children", [(1, 3), (2, 1), (2, 99)])
+def test_a_loop_or_a_child_outside_is_an_error(children):
+    left, right = (np.array([[child], [0], [0]]) for child in children)
     with pytest.raises(WeightsError, match=r"toy: .*damaged"):
         pack_forest("toy", left, right, np.array([[1], [0], [0]]), np.zeros((3, 1)), np.zeros((3, 1)))
 

@@ -27,11 +27,11 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def write(tmp_path):
-    def write_mat(*forests, linear=(1.0, 10.0, 100.0, 1000.0)):
+    def write_mat(*forests, linear=(1.0, 10.0, 100.0, 1000.0), compressed=False):
         cell = np.empty((3, 1), object)
         cell[:, 0] = forests or (stump(1, 1, 2), stump(45, 3, 4), stump(75, 5, 6))
         file = tmp_path / "model.mat"
-        savemat(file, {"model": {"rf": cell, "linear": np.array(linear)[:, None]}})
+        savemat(file, {"model": {"rf": cell, "linear": np.array(linear)[:, None]}}, do_compression=compressed)
         return file
 
     return write_mat
@@ -85,9 +85,11 @@ def test_another_file_is_an_error(tmp_path, content):
         ma_model(file)
 
 
-def test_a_cut_file_is_an_error(write):
-    file = write()
-    file.write_bytes(file.read_bytes()[:-200])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_damaged_file_is_an_error(write, compressed):
+    file = write(compressed=compressed)
+    content = file.read_bytes()
+    file.write_bytes(content[:200] + bytes(40) + content[240:-100])
     with pytest.raises(WeightsError, match="not the author's"):
         ma_model(file)
 

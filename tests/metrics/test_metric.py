@@ -53,6 +53,7 @@ def test_a_batch_scores_as_its_pictures_do(photo, blurred, device):
     assert batch.device.type == device.type
     assert batch[0].item() == pytest.approx(metrics.psnr(blurred, photo))
     assert batch[1].item() == pytest.approx(metrics.psnr(photo, blurred[:, ::-1]))
+    assert metrics.niqe(gt[None].to(device)).device.type == device.type
 
 
 def test_an_empty_batch_has_no_scores():

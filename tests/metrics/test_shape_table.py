@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from srcx.metrics.shape_table import ma_table, moment_ratio, niqe_table
+from srcx.metrics.shape_table import ShapeTable, ma_table, moment_ratio, niqe_table
 
 
 def test_knows_the_ratios_of_laplace_and_normal():
@@ -26,3 +26,9 @@ def test_equals_a_search_through_the_whole_table(table, rng):
 @pytest.mark.parametrize("table", [niqe_table(), ma_table()])
 def test_nan_gives_the_first_shape_as_in_matlab(table):
     assert table.nearest(np.array([np.nan]))[0] == table.shapes[0]
+
+
+@pytest.mark.parametrize("ratios", [[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+def test_of_two_as_near_the_first_is_taken_as_in_matlab(ratios):
+    table = ShapeTable(np.array([5.0, 6.0, 7.0]), np.array(ratios))
+    assert_allclose(table.nearest(np.array([0.5, 1.5])), [5, 6] if ratios[0] == 0 else [6, 5])
