@@ -12,12 +12,12 @@ import statistics
 import time
 from pathlib import Path
 
+import skimage
 import torch
-from skimage.data import astronaut
 
 from srcx import build
 from srcx.host_memory import keep_freed_memory
-from srcx.imaging import to_tensor
+from srcx.imaging import read_picture, to_tensor
 from srcx.models.sr import SRModel
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options/train/srgan_cx_vgg16_x4.yml"
@@ -43,7 +43,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     models = {"contextual": made(), "perceptual": made(f"train:contextual_opt={PERCEPTUAL}")}
-    crops = to_tensor(astronaut()).unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
+    picture = to_tensor(read_picture(Path(skimage.__file__).parent / "data/astronaut.png"))
+    crops = picture.unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
     gt = crops.transpose(0, 1).contiguous()
     batch = {"lq": torch.nn.functional.avg_pool2d(gt, 4), "gt": gt}
     times: dict[str, list[float]] = {name: [] for name in models}

@@ -52,7 +52,9 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{path}: cannot make this folder: {error.strerror or error}; {_mend(error)}") from error
+        raise OutputError(
+            f"{path}: cannot make this folder: {error.strerror or error}; {_mend(error)}"
+        ) from error
     return path
 
 

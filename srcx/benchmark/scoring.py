@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any, TypeAlias
 
 import numpy as np
+import cv2
 import torch
 from numpy.typing import NDArray
 
@@ -190,6 +191,7 @@ def _score_rest(jobs: Sequence[ScoreJob], workers: int | None) -> Iterator[Score
 def _begin_worker() -> None:
     """One core is one process's; Ctrl-C is for the process that asked."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
