@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeAlias
 
-import numpy as np
 import cv2
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
