@@ -25,16 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from srcx.losses.contextual_scores import InnerProducts, Scores
-from srcx.losses.contextual_similarity import (
-    Best,
-    Formula,
-    Plan,
-    RowStats,
-    Winners,
-    find_winners,
-    row_max,
-    sweep,
-)
+from srcx.losses.contextual_similarity import Best, Formula, RowStats, block_rows, row_max, sweep
 
 __all__ = ["contextual_similarity"]
 
@@ -58,33 +49,32 @@ class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, formula: Formula) -> Tensor:
         x_wanted, y_wanted, _ = ctx.needs_input_grad
-        plan = Plan.of(x[0], y[0])
-        inner = isinstance(formula.scores(x[0], y[0], plan.block), InnerProducts)
+        step = block_rows(x[0], y[0])
+        inner = isinstance(formula.scores(x[0], y[0], step), InnerProducts)
         stats, best = RowStats.empty(x, with_others=inner and x_wanted and not y_wanted), Best.empty(y)
         with _without_autocast(x):
             for b in range(len(x)):
-                sweep(formula.scores(x[b], y[b], plan.block), formula, plan, stats.of(b), best.of(b))
+                sweep(formula.scores(x[b], y[b], step), formula, step, stats.of(b), best.of(b))
         ctx.save_for_backward(x, y, *best, *stats)
-        ctx.formula, ctx.plan = formula, plan
+        ctx.formula, ctx.step = formula, step
         return best.peak.mean(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, y, peak, group, *rest = ctx.saved_tensors
-        best, stats = Best(peak, group), RowStats(*rest)
-        formula, plan = ctx.formula, ctx.plan
+        x, y, *rest = ctx.saved_tensors
+        best, stats = Best(*rest[: len(Best._fields)]), RowStats(*rest[len(Best._fields) :])
+        formula, step = ctx.formula, ctx.step
         x_wanted, y_wanted, _ = ctx.needs_input_grad
         grad_x, grad_y = (torch.zeros_like(z) if want else None for z, want in ((x, x_wanted), (y, y_wanted)))
+        g = grad / y.shape[1]
         with _without_autocast(x):
             for b in range(len(x)):
-                scores = formula.scores(x[b], y[b], plan.block)
-                winners = find_winners(scores, formula, plan, stats.of(b), best.of(b))
-                g = grad[b] * formula.share / y.shape[1]
                 if grad_x is not None and stats.nearest.numel():
-                    _from_others(winners, stats.of(b), formula, g, y[b], grad_x[b])
+                    _from_others(best.of(b), stats.of(b), formula, g[b], y[b], grad_x[b])
                     continue
-                for rows, of_scores in _from_blocks(winners, stats.of(b), formula, g, scores, plan.block):
+                scores = formula.scores(x[b], y[b], step)
+                for rows, of_scores in _from_blocks(best.of(b), stats.of(b), formula, g[b], scores, step):
                     scores.backward(rows, of_scores, *(z if z is None else z[b] for z in (grad_x, grad_y)))
         return grad_x, grad_y, None
 
@@ -97,39 +87,37 @@ class Terms(NamedTuple):
     nearest: Tensor  # (R, 1) what the score of the nearest gets
 
 
-def _terms(winners: Winners, columns: Tensor, stats: RowStats, formula: Formula, g: Tensor) -> Terms:
-    """From the `winners` of `columns` (W,), numbered like the rows of `stats`."""
-    row, a = winners.row, stats.slope * math.log(2)
+def _terms(row: Tensor, columns: Tensor, p: Tensor, stats: RowStats, formula: Formula, g: Tensor) -> Terms:
+    """From the `columns` (W,) with their maximum in these rows, the `row` of each, and the features' p_ij."""
+    a = stats.slope * math.log(2)
 
     def by_row(values: Tensor) -> Tensor:
         return torch.zeros_like(a[:, 0]).index_add_(0, row, values)[:, None]
 
     other = columns != stats.nearest[row, 0]
-    p = winners.exponent.exp2().div_(stats.total[row, 0]).mul_(other)
-    won = by_row(p)
-    nearest_won = by_row((~other).to(p.dtype))
+    exponent = (p.clamp_min(torch.finfo(p.dtype).tiny) * stats.total[row, 0] / formula.share).log2()
+    p = p * other
+    won, nearest_won = by_row(p), by_row((~other).to(p.dtype)) * formula.share
     q = won + nearest_won / stats.total
     # 1 - q and the like are small where one target has nearly all: they are summed up from small parts.
     shift = (nearest_won * stats.others - won) / stats.total
-    stretch = by_row(p * winners.exponent) / stats.slope - q * stats.others_score
+    stretch = by_row(p * exponent) / stats.slope - q * stats.others_score
     return Terms(g * a[row, 0] * p, -g * a * q, g * a * (shift + formula.bandwidth * a * stretch))
 
 
-def _from_others(
-    winners: Winners, stats: RowStats, formula: Formula, g: Tensor, y: Tensor, grad_x: Tensor
-) -> None:
+def _from_others(best: Best, stats: RowStats, formula: Formula, g: Tensor, y: Tensor, grad_x: Tensor) -> None:
     """Write the gradient of x, from sums taken in the walk, into `grad_x` (N, K)."""
-    terms = _terms(winners, torch.arange(len(y), device=y.device), stats, formula, g)
+    terms = _terms(best.row, torch.arange(len(y), device=y.device), best.p, stats, formula, g)
     torch.mul(stats.others_y, terms.spread, out=grad_x)
-    grad_x.index_add_(0, winners.row, y * terms.won[:, None])
+    grad_x.index_add_(0, best.row, y * terms.won[:, None])
     grad_x += y[stats.nearest[:, 0]].mul_(terms.nearest)
 
 
 def _from_blocks(
-    winners: Winners, stats: RowStats, formula: Formula, g: Tensor, scores: Scores, step: int
+    best: Best, stats: RowStats, formula: Formula, g: Tensor, scores: Scores, step: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The winning rows, some (R,) at a time, and the gradient of their scores (R, M)."""
-    winning, place = winners.row.unique(return_inverse=True)
+    """The rows that hold a maximum, some (R,) at a time, and the gradient of their scores (R, M)."""
+    winning, place = best.row.unique(return_inverse=True)
     sizes = torch.bincount(place // step).tolist()
     for rows, columns in zip(winning.split(step), place.argsort().split(sizes), strict=True):
         block = scores.block(rows)
@@ -138,11 +126,11 @@ def _from_blocks(
         top, slope, total = stats.top[rows], stats.slope[rows], stats.total[rows]
         p = block.sub_(top).mul(slope).exp2_().div_(total).scatter_(1, nearest, 0)
         others, others_score = (sums.sum(1, keepdim=True) for sums in (p, block.mul_(p)))
-        here = Winners(torch.searchsorted(rows, winners.row[columns]), winners.exponent[columns])
         part = RowStats(top, slope, total, nearest, others, block[:0], others_score)
-        terms = _terms(here, columns, part, formula, g)
+        row = torch.searchsorted(rows, best.row[columns])
+        terms = _terms(row, columns, best.p[columns], part, formula, g)
         grad = p.mul_(terms.spread)
-        grad[here.row, columns] += terms.won
+        grad[row, columns] += terms.won
         yield rows, grad.scatter_(1, nearest, terms.nearest)
 
 

@@ -28,10 +28,6 @@ class Scores(Protocol):
         """Scores of `rows` against all targets, (R, M), new memory the caller may write over."""
         ...
 
-    def at(self, rows: slice, columns: Tensor) -> Tensor:
-        """Scores of `rows` against the targets `columns`, transposed: (len(columns), R)."""
-        ...
-
     def backward(self, rows: Tensor, grad: Tensor, grad_x: Tensor | None, grad_y: Tensor | None) -> None:
         """Add to `grad_x` (N, K) and `grad_y` (M, K) what `grad` (R, M), that of `block(rows)`, gives."""
         ...
@@ -48,15 +44,15 @@ class Space:
     def __init__(self, of_x: Tensor, of_y: Tensor) -> None:
         self.of_x, self.of_y = of_x, of_y
 
-    def squared(self, rows: Rows, columns: Tensor | slice = slice(None)) -> Tensor:
-        """Squared Euclidean distances, (R, len(columns))."""
-        here, there = self.of_x[rows], self.of_y[columns]
+    def squared(self, rows: Rows) -> Tensor:
+        """Squared Euclidean distances of `rows` to all targets, (R, M)."""
+        here, there = self.of_x[rows], self.of_y
         out = (here[:, :1] - there[:, 0]).square_()
         return out.add_((here[:, 1:] - there[:, 1]).square_())
 
-    def euclidean(self, rows: Rows, columns: Tensor | slice = slice(None)) -> Tensor:
-        """Euclidean distances, (R, len(columns))."""
-        return self.squared(rows, columns).sqrt_()
+    def euclidean(self, rows: Rows) -> Tensor:
+        """Euclidean distances of `rows` to all targets, (R, M)."""
+        return self.squared(rows).sqrt_()
 
 
 class InnerProducts:
@@ -95,13 +91,6 @@ class InnerProducts:
             out[close] = self._scores(x[close])
         if self.space is not None:
             out.sub_(self.space.euclidean(rows), alpha=self.space_weight)
-        return out
-
-    def at(self, rows: slice, columns: Tensor) -> Tensor:
-        # Not by oneDNN: for every new number of columns it would build a kernel first.
-        out = (self.y[columns] @ self.x[rows].t()).add_(self.bias)
-        if self.space is not None:
-            out.sub_(self.space.euclidean(rows, columns).t(), alpha=self.space_weight)
         return out
 
     def pull(self, weights: Tensor, top: Tensor) -> Tensor:
@@ -155,9 +144,6 @@ class L1Distances:
 
     def block(self, rows: Rows) -> Tensor:
         return torch.cdist(self.x[rows], self.y, p=1).neg_()
-
-    def at(self, rows: slice, columns: Tensor) -> Tensor:
-        return torch.cdist(self.y[columns], self.x[rows], p=1).neg_()
 
     def backward(self, rows: Tensor, grad: Tensor, grad_x: Tensor | None, grad_y: Tensor | None) -> None:
         with torch.enable_grad():

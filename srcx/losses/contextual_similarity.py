@@ -6,12 +6,12 @@ For scores s_ij = -d_ij, made by `contextual_scores`,
     CX   = mean_j max_i p_ij
 
 The rows are walked through in blocks: a block's scores, their softmax, and the best of each column so
-far. Of a block only the M maxima and where they came from are kept, down to a group of rows; which row of
-the group it was is found afterwards, from a few scores. `contextual_gradient` goes back from there.
+far. Of a block only the M maxima and the rows they came from are kept. `contextual_gradient` goes back from
+there.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,13 +20,16 @@ from torch import Tensor
 
 from srcx.losses.contextual_scores import InnerProducts, Rows, Scores, Space
 
-__all__ = ["Best", "Formula", "Plan", "Prior", "RowStats", "Winners", "find_winners", "row_max", "sweep"]
+__all__ = ["Best", "Formula", "Prior", "RowStats", "block_rows", "row_max", "sweep"]
 
 # A block's scores should stay in a CPU's shared cache; a GPU wants many at a time, and memory is the bound.
-BLOCK_MIB = 6
+BLOCK_MIB = 4
 BLOCK_MIB_GPU = 128
 LEAST_ROWS = 32  # fewer do not fill the kernels of a product
-CHUNK = 64  # scores whose maximum is taken together on the way to a row's
+# `torch.max` with indices is ten times slower than without. So maxima are taken of chunks of a row, or of
+# groups of rows, and the place is looked for in the first that has it.
+CHUNK = 64
+GROUP = 32
 
 
 class Prior(NamedTuple):
@@ -47,7 +50,7 @@ class Formula:
 
     @property
     def share(self) -> float:
-        """What the features' affinities count."""
+        """What the features' affinities count beside the prior's."""
         return 1.0 if self.prior is None else 1 - self.prior.weight
 
     def slope(self, top: Tensor) -> Tensor:
@@ -65,20 +68,10 @@ class Formula:
         return affinities.mul_(self.prior.weight / affinities.sum(1, keepdim=True))
 
 
-class Plan(NamedTuple):
-    """How many rows are taken at a time."""
-
-    block: int  # in the walk: whole groups
-    group: int  # in the search for the row behind a maximum
-
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor) -> "Plan":
-        """The plan for rows x (N, K) and targets y (M, K)."""
-        budget = (BLOCK_MIB if x.device.type == "cpu" else BLOCK_MIB_GPU) * 2**20
-        fitting = max(budget // (len(y) * x.element_size()), LEAST_ROWS)
-        # The search takes the scores of one group once more: that should be a small part of all rows.
-        group = min(fitting, max(-(-len(x) // 4), LEAST_ROWS))
-        return cls(fitting // group * group, group)
+def block_rows(x: Tensor, y: Tensor) -> int:
+    """How many of the rows x (N, K) to take at a time against the targets y (M, K)."""
+    budget = (BLOCK_MIB if x.device.type == "cpu" else BLOCK_MIB_GPU) * 2**20
+    return max(budget // (len(y) * x.element_size()), LEAST_ROWS)
 
 
 class RowStats(NamedTuple):
@@ -111,37 +104,52 @@ class RowStats(NamedTuple):
 class Best(NamedTuple):
     """The maxima of the columns so far."""
 
-    peak: Tensor  # (M,) largest p_ij
-    group: Tensor  # (M,) number of the group of rows that has it
+    peak: Tensor  # (M,) largest p_ij, the prior's included
+    row: Tensor  # (M,) the row that has it
+    p: Tensor  # (M,) the features' part of it
 
     @classmethod
     def empty(cls, y: Tensor) -> "Best":
         """Nothing yet, for the targets y, (M, K) or (B, M, K)."""
-        return cls(y.new_full(y.shape[:-1], -1), torch.zeros(y.shape[:-1], dtype=torch.long, device=y.device))
+        columns = y.shape[:-1]
+        row = torch.zeros(columns, dtype=torch.long, device=y.device)
+        return cls(y.new_full(columns, -1), row, y.new_zeros(columns))
 
     def of(self, sample: int) -> "Best":
         """A view of one sample of a batch."""
-        return Best(self.peak[sample], self.group[sample])
+        return Best(*(tensor[sample] for tensor in self))
 
-    def update(self, affinities: Tensor, first_group: int, group: int) -> None:
-        """Take in the `affinities` (R, M) of a block: groups of `group` rows, `first_group` and following."""
-        peak, where = torch.stack([part.amax(0) for part in affinities.split(group)]).max(0)
-        torch.where(
-            peak > self.peak, where + first_group, self.group, out=self.group
-        )  # of equal ones the first
+    def update(self, affinities: Tensor, prior: Tensor | None, start: int) -> None:
+        """Take in a block, the rows from `start`: affinities of features and of the prior, both (R, M)."""
+        mixed = affinities if prior is None else affinities + prior
+        peak, first, length = _column_max(mixed)
+        better = (peak > self.peak).nonzero()[:, 0]  # of equal ones the first stays
         torch.maximum(peak, self.peak, out=self.peak)  # lets a NaN through
+        first = first[better]
+        candidates = first[:, None] + torch.arange(length, device=first.device)
+        row = first + mixed[candidates, better[:, None]].argmax(1)
+        self.row[better], self.p[better] = row + start, affinities[row, better]
 
 
-class Winners(NamedTuple):
-    """The best row of each column."""
+def _column_max(affinities: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The maximum of each column of (R, M); the first row of the group that has it; such a group's length."""
+    rows = len(affinities)
+    if rows <= GROUP:
+        return affinities.amax(0), affinities.new_zeros(affinities.shape[1], dtype=torch.long), rows
+    whole = rows // GROUP * GROUP
+    of_groups = affinities[:whole].unflatten(0, (-1, GROUP)).amax(1)
+    if whole < rows:
+        of_groups = torch.cat([of_groups, affinities[whole:].amax(0, keepdim=True)])
+    peak, group = of_groups.max(0)
+    # The last group may overlap the one before: a maximum in both was found in that one.
+    return peak, (group * GROUP).clamp_max_(rows - GROUP), GROUP
 
-    row: Tensor  # (M,)
-    exponent: Tensor  # (M,) slope (s - top) there: 0 for the row's nearest target, else less
 
-
-def sweep(scores: Scores, formula: Formula, plan: Plan, stats: RowStats, best: Best) -> None:
+def sweep(scores: Scores, formula: Formula, step: int, stats: RowStats, best: Best) -> None:
     """Walk over all rows of one sample and leave in `stats` and `best` what is to be known of them."""
-    for rows in _runs(len(stats.top), plan.block):
+    n = len(stats.top)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
         block = scores.block(rows)
         top = row_max(block, stats.nearest[rows]) if len(stats.nearest) else block.amax(1, keepdim=True)
         slope = formula.slope(top)
@@ -152,11 +160,7 @@ def sweep(scores: Scores, formula: Formula, plan: Plan, stats: RowStats, best: B
         else:
             total = affinities.sum(1, keepdim=True)
         stats.top[rows], stats.slope[rows], stats.total[rows] = top, slope, total
-        affinities.mul_(formula.share / total)
-        prior = formula.prior_affinities(rows)
-        if prior is not None:
-            affinities += prior
-        best.update(affinities, rows.start // plan.group, plan.group)
+        best.update(affinities.mul_(formula.share / total), formula.prior_affinities(rows), start)
 
 
 def _others(scores: InnerProducts, rows: slice, affinities: Tensor, top: Tensor, stats: RowStats) -> Tensor:
@@ -177,11 +181,7 @@ def _others(scores: InnerProducts, rows: slice, affinities: Tensor, top: Tensor,
 
 
 def row_max(scores: Tensor, where: Tensor) -> Tensor:
-    """The maximum of each row, (R, 1); its first column goes into `where` (R, 1).
-
-    `torch.max` with indices is ten times slower than without. So this takes maxima of chunks, and looks
-    for the column in the first chunk that has the row's.
-    """
+    """The maximum of each row, (R, 1); its first column goes into `where` (R, 1)."""
     columns = scores.shape[1]
     if columns < 2 * CHUNK:
         top, where[:] = scores.max(1, keepdim=True)
@@ -196,28 +196,6 @@ def row_max(scores: Tensor, where: Tensor) -> Tensor:
     candidates = scores.gather(1, start + torch.arange(CHUNK, device=scores.device))
     where[:] = start + candidates.argmax(1, keepdim=True)
     return top
-
-
-def find_winners(scores: Scores, formula: Formula, plan: Plan, stats: RowStats, best: Best) -> Winners:
-    """The row behind each column's maximum; of equal ones the first."""
-    row, exponent = torch.empty_like(best.group), torch.empty_like(best.peak)
-    groups = list(_runs(len(stats.top), plan.group))
-    sizes = torch.bincount(best.group, minlength=len(groups)).tolist()
-    for rows, columns in zip(groups, best.group.argsort().split(sizes), strict=True):
-        exponents = scores.at(rows, columns).sub_(stats.top[rows].t()).mul_(stats.slope[rows].t())
-        affinities = exponents - stats.total[rows].t().log2()  # their logarithms order them as well,
-        prior = formula.prior_affinities(rows)
-        if prior is not None:  # but not once something is added
-            affinities = affinities.exp2_().mul_(formula.share).add_(prior[:, columns].t())
-        winner = affinities.argmax(1, keepdim=True)
-        row[columns] = winner[:, 0] + rows.start
-        exponent[columns] = exponents.gather(1, winner)[:, 0]
-    return Winners(row, exponent)
-
-
-def _runs(n: int, length: int) -> Iterator[slice]:
-    """The rows 0 to n, `length` at a time."""
-    return (slice(start, min(start + length, n)) for start in range(0, n, length))
 
 
 def _affinities_(scores: Tensor, top: Tensor, slope: Tensor) -> Tensor:

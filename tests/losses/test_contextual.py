@@ -231,12 +231,31 @@ def test_degenerate_pictures_are_safe_with_other_distances(distance: Any) -> Non
         assert all(g.isfinite().all() for g in gradients)
 
 
-def test_a_constant_picture_has_no_direction() -> None:
-    _, y = degenerate("constant pictures")
+def test_what_is_left_of_a_constant_picture_by_rounding_is_no_direction() -> None:
+    y = torch.rand(1, 64, 1, 1).expand(2, 64, 5, 5).contiguous()
+    assert (
+        y - y.mean(dim=(0, 2, 3), keepdim=True)
+    ).any()  # the mean of equal numbers is not always that number
     value, of_x, of_y = with_gradients(contextual_loss, y, y)
     assert_close(value, torch.tensor(25.0).log())  # every target is as near as any
     assert not of_x.any()
     assert not of_y.any()
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_of_equal_vectors_the_first_gets_the_gradient() -> None:
+    once, y = torch.randn(1, 4, 4, 8).double(), torch.randn(1, 4, 9, 9).double()
+    x = torch.cat([once, once], dim=2)  # a block of 32 rows, twice
+    of_x = gradient(contextual_loss, x, y)
+    assert_close(of_x[:, :, :4], gradient(contextual_loss, once, y))
+    assert not of_x[:, :, 4:].any()
+    x[:, :, 0, 1:3] = x[:, :, 0, :1]  # and within a block
+    assert not gradient(contextual_loss, x, y)[:, :, 0, 1:3].any()
+
+
+def test_round_off_makes_no_distance_negative() -> None:
+    y = torch.randn(1, 64, 12, 12)
+    assert contextual_loss(y, y, eps=1e-9) < 1e-4
 
 
 def test_is_zero_for_the_same_vectors_in_another_order() -> None:
@@ -246,14 +265,22 @@ def test_is_zero_for_the_same_vectors_in_another_order() -> None:
     assert contextual_loss(torch.randn_like(y), y) > 0.5
 
 
-def test_a_number_that_is_none_comes_through() -> None:
-    x, y = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3)
-    x[0, 0, 1, 1] = math.nan
+@pytest.mark.usefixtures("_small_blocks")
+@pytest.mark.parametrize("place", [0, 4, 8])
+def test_a_number_that_is_none_comes_through(place: int) -> None:
+    x, y = torch.randn(1, 4, 9, 9), torch.randn(1, 4, 3, 3)
+    x[0, 0, place, 1] = math.nan
     assert contextual_loss(x, y).isnan()
+    assert contextual_loss(y, x).isnan()
 
 
+@pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_cast_up_and_autocast_changes_nothing(dtype: torch.dtype) -> None:
+def test_half_precision_is_cast_up_and_autocast_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, onednn: bool
+) -> None:
+    if not onednn:  # other products would be cast
+        monkeypatch.setattr(contextual_scores, "_onednn_serves", lambda x: False)
     x, y = torch.randn(1, 8, 6, 6).to(dtype), torch.randn(1, 8, 6, 6).to(dtype)
     expected = with_gradients(contextual_loss, x.float(), y.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
