@@ -77,10 +77,10 @@ def contextual_loss(
     equal distances or affinities the first gets the whole gradient.
 
     With product="bf16" rows whose smallest distance is below 0.02 are multiplied in float32 all the same:
-    there the formula would magnify the rounding. What is left of it, at the bandwidths 0.1 and 0.5: on AlexNet's
-    conv2 of photographs and of their bicubic x4, the loss is off by up to 4e-4 of itself and the gradient by
-    0.2 to 14 % (cosine to the exact one above 0.99); on noise the gradient by 17 to 23 % (0.97), as near ties
-    fall otherwise. `scripts/bench_contextual.py --error` measures it.
+    there the formula would magnify the rounding. What is left of it, at the bandwidths 0.1 and 0.5: on
+    AlexNet's conv2 of photographs and of their bicubic x4, the loss is off by up to 4e-4 of itself and the
+    gradient by 0.2 to 14 % (cosine to the exact one above 0.99); on noise the gradient by 17 to 23 %
+    (0.97), as near ties fall otherwise. `scripts/bench_contextual.py --error` measures it.
 
     References:
         Mechrez et al., "The Contextual Loss for Image Transformation with Non-Aligned Data", ECCV 2018,
