@@ -94,8 +94,8 @@ def _borrowed_names(kind: str, type_name: str) -> list[str]:
     try:
         return names(kind)
     except BridgeError as error:
-        own = ", ".join(sorted(OWN[kind]))
-        raise BridgeError(f"unknown {kind} '{type_name}'; srcx has {own}; {error}") from error
+        said = _unknown(kind, type_name, {"srcx": sorted(OWN[kind])})
+        raise BridgeError(f"{said}{'' if said.endswith('?') else ';'} {error}") from error
 
 
 def _unknown(kind: str, type_name: str, known: Mapping[str, list[str]]) -> str:
