@@ -86,7 +86,7 @@ def accelerator(options: Options) -> Accelerator:
     """Device, precision and processes of this run.
 
     Raises:
-        UsageError: several GPUs are asked for, but one process was started.
+        UsageError: several GPUs are asked for, but one process was started; or fp16 on the CPU.
     """
     gpus, there = options.num_gpu, torch.cuda.device_count()
     if gpus != "auto" and gpus > there:
@@ -94,6 +94,8 @@ def accelerator(options: Options) -> Accelerator:
     # accelerate keeps one setting per process; a second run in this process may want another precision.
     AcceleratorState._reset_state()
     precision = options.train.precision if options.train else "fp32"
+    if precision == "fp16" and (gpus == 0 or there == 0):
+        raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
     made = Accelerator(cpu=gpus == 0, mixed_precision="no" if precision == "fp32" else precision)
     if gpus != "auto" and 1 < gpus <= there and made.num_processes < gpus:
         raise UsageError(

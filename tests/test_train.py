@@ -96,6 +96,7 @@ def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
         (["path:pretrain_network_g=none.pth"], CheckpointError, "none.pth"),
         (["path:resume_state=none.state"], CheckpointError, "none.state"),
         (["network_g:num_blok=3"], OptionsError, "num_block"),
+        (["train:precision=fp16"], UsageError, "on the CPU take bf16"),
     ],
 )
 def test_a_run_that_cannot_start_says_why_and_leaves_no_trace(workplace, overrides, error, named):
