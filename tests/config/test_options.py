@@ -118,7 +118,10 @@ def test_home_folders_are_filled_in(load: Load, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HOME", "/nowhere/me")
     options = load({"gt: gt": "gt: ~/gt", "lq: lq": "lq: lq~"})
     assert options.datasets.train is not None
-    assert (options.datasets.train.dataroot_gt, options.datasets.train.dataroot_lq) == ("/nowhere/me/gt", "lq~")
+    assert (options.datasets.train.dataroot_gt, options.datasets.train.dataroot_lq) == (
+        "/nowhere/me/gt",
+        "lq~",
+    )
 
 
 def test_nobody_can_change_options(load: Load) -> None:
