@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("srcx", deadline=None)
+settings.load_profile("srcx")
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def every_line_has_a_place(problems: list[str]) -> bool:
     return all(line.startswith("x.yml:") and "\n" not in line for line in problems)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_anywhere_is_taken_or_refused_in_one_way(
     write: Write, small_text: str, data: st.DataObject
@@ -74,7 +74,7 @@ def test_any_value_anywhere_is_taken_or_refused_in_one_way(
     assert every_line_has_a_place(problems_of(write(to_text(content))))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.integers(0, 400),
     length=st.integers(0, 40),

@@ -111,7 +111,7 @@ def test_payloads_are_text_or_refused_and_never_run(
     assert not (tmp_path / "pwned").exists()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.sampled_from(
         ["name", "scale", "train", "train:total_iter", "datasets:val", "val:metrics:m", "network_g"]

@@ -212,7 +212,7 @@ def test_names_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         read_file(Path("a\0b.yml"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60) | st.text(alphabet="ab:{}[]&*!<>-|'\"%# \n,?1.e~@`", max_size=60))
 @example("%YAML 1.1\n---\na: 1:30\n")
 @example("%YAML 9.9\n---\na: 1\n")

@@ -137,7 +137,7 @@ def test_odd_sizes_come_back(tmp_path, rng, shape):
     ),
     st.sampled_from([".png", ".tiff"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_written_losslessly_is_read_again(tmp_path_factory, picture, suffix):
     path = tmp_path_factory.mktemp("io") / f"Bild ä 画{suffix}"
     write_picture(path, picture)
@@ -208,7 +208,7 @@ def test_a_flipped_bit_in_a_png_is_noticed():
 
 
 @given(st.sampled_from(sorted(KINDS)), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damage_of_any_kind_gives_pixels_or_a_sentence(name, data):
     file = bytearray(KINDS[name][0])
     for _ in range(data.draw(st.integers(1, 4))):

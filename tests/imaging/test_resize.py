@@ -83,7 +83,7 @@ def test_saturates_and_does_not_wrap_around():
     st.sampled_from([2, 3, 4, 0.5, 0.25, 1 / 3, 0.7, 1.9]),
     st.sampled_from(["symmetric", "replicate"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_constant_picture_stays_constant_and_sizes_are_rounded_up(shape, scale, border):
     for value, dtype in [(255, np.uint8), (1, np.uint8), (65535, np.uint16), (0.1, np.float64)]:
         resized = imresize(np.full(shape, value, dtype), scale=scale, border=border)
@@ -96,7 +96,7 @@ def test_a_constant_picture_stays_constant_and_sizes_are_rounded_up(shape, scale
     st.sampled_from([np.uint8, np.uint16]).flatmap(lambda kind: arrays(kind, SMALL)),
     st.sampled_from([0.125, 0.25, 0.5, 2, 4]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_integers_equal_the_formula_rounded_after_each_pass(image, scale):
     top = np.iinfo(image.dtype).max
     expected = image.astype(float)
@@ -108,7 +108,7 @@ def test_integers_equal_the_formula_rounded_after_each_pass(image, scale):
 
 
 @given(arrays(np.uint16, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 65535)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_flipping_and_turning_commute_with_resizing(image):
     for scale in (0.25, 4):
         resized = imresize(image, scale=scale)

@@ -13,7 +13,7 @@ SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 4])
 
 
 @given(st.sampled_from([np.uint8, np.uint16]).flatmap(lambda dtype: arrays(dtype, SHAPES)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_to_a_tensor_and_back_loses_nothing(image):
     tensor = to_tensor(image)
     assert tensor.shape == (1, image.shape[2], *image.shape[:2])

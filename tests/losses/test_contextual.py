@@ -84,7 +84,7 @@ def test_equals_the_formula_written_out_vector_by_vector() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.usefixtures("_small_blocks")
 def test_agrees_with_the_plain_formula(data: st.DataObject) -> None:
     batch, channels = data.draw(st.integers(1, 3), "batch"), data.draw(st.integers(3, 20), "channels")
