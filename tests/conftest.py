@@ -10,7 +10,7 @@ from hypothesis import settings
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # How long an example takes says more of what else the machine does than of the code.
-settings.register_profile("srcx", deadline=None)
+settings.register_profile("srcx", parent=settings(), deadline=None)
 settings.load_profile("srcx")
 
 
