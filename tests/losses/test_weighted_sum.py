@@ -67,6 +67,38 @@ def test_sharing_changes_neither_values_nor_gradients():
     assert_close(shared, separate)
 
 
+class Seen(FeatureExtractor):
+    """Keeps the pictures it is shown."""
+
+    def forward(self, x, layers):
+        self.pictures.append(x)
+        return super().forward(x, layers)
+
+
+def test_jitter_shows_a_network_both_pictures_from_one_random_pixel_on_and_other_losses_the_whole():
+    extractor = FeatureExtractor.random("vgg16")
+    extractor.__class__, extractor.pictures = Seen, []
+    sr, gt = pictures()
+    terms = {"features": (LayerLoss(extractor, ["relu1_1"]), 1.0), "pixel": (L1Loss(), 1.0)}
+    objective = WeightedSum(terms, jitter_px=4)
+    starts = set()
+    for _ in range(100):
+        extractor.pictures.clear()
+        _, values = objective(sr, gt)
+        of_gt, of_sr = extractor.pictures
+        assert of_sr.shape == of_gt.shape == (1, 3, 13, 13)
+        (start,) = [
+            (top, left)
+            for top in range(4)
+            for left in range(4)
+            if torch.equal(of_sr, sr[..., top : top + 13, left : left + 13])
+        ]
+        assert torch.equal(of_gt, gt[..., start[0] : start[0] + 13, start[1] : start[1] + 13])
+        assert_close(values["pixel"], (sr - gt).abs().mean())
+        starts.add(start)
+    assert len(starts) > 12
+
+
 def test_formulas_see_full_precision_inside_autocast():
     class Precision(nn.Module):
         def forward(self, sr, gt):
