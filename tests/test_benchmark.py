@@ -20,7 +20,7 @@ from srcx.benchmark.scoring import (
     score_all,
     score_pair,
 )
-from srcx.benchmark.sets import find_sets
+from srcx.datasets.layout import find_sets
 from srcx.errors import DataError, WeightsError
 from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
 from srcx.metrics import psnr
