@@ -14,7 +14,7 @@ FLOORS = [  # ground first; a file may import from lower floors and from its own
     {"net"},
     {"imaging", "config", "weights"},
     {"archs", "features"},
-    {"losses", "metrics", "data"},
+    {"losses", "metrics", "data", "datasets"},
     {"models", "validation"},
     {"catalog", "run_folder"},
     {"bridge"},

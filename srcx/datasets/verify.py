@@ -1,0 +1,141 @@
+"""Which copy of a set somebody has, and what is wrong with it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from srcx.datasets.div2k import is_div2k, verify_div2k
+from srcx.datasets.inspect import Finding, inspect
+from srcx.datasets.layout import NamedFile, gt_files, is_set, lq_files
+from srcx.datasets.low_resolution import judge_lqs
+from srcx.datasets.manifest import known_sets
+from srcx.datasets.parallel import Tell, in_parallel
+from srcx.datasets.verdict import Verdict, listed
+from srcx.errors import DataError
+
+__all__ = ["sets_in", "verify"]
+
+SCALES = (4, 2, 3, 8)
+
+HR_WORDS = {
+    "published": "the published files",
+    "saved anew": "the published pictures, saved anew (equal pixels)",
+    "cut to multiples of 12": "the published pictures cut to multiples of 12, as BasicSR's GTmod12",
+    "not cut": "the published pictures before they were cut to multiples of 4",
+}
+
+
+def sets_in(folder: Path) -> list[Path]:
+    """The sets in a folder: itself if it is one, else those of the folders in it that are.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; 'srcx data list' says what is where")
+    if _is_any_set(folder):
+        return [folder]
+    found = [one for one in sorted(folder.iterdir()) if one.is_dir() and _is_any_set(one)]
+    if not found:
+        raise DataError(
+            f"{folder}: holds no set; one has its pictures in SET/HR and SET/LR_bicubic/X4, "
+            "or SET/GTmod12 and SET/LRbicx4"
+        )
+    return found
+
+
+def verify(folder: Path, tell: Tell) -> Verdict:
+    """Say which copy of a set the folder of a set holds.
+
+    Args:
+        folder: A folder that `sets_in` gives.
+        tell: Told of every picture.
+
+    Raises:
+        DataError: a folder in it cannot be read.
+    """
+    if is_div2k(folder):
+        return verify_div2k(folder, tell)
+    gt_folder, gts = next(found for scale in SCALES if (found := gt_files(folder, scale)))
+    low = {scale: found for scale in SCALES if (found := lq_files(folder, scale))}
+    lqs = {scale: dict(named) for scale, (_, named) in low.items()}
+    findings: list[Finding] = []
+    for finding in in_parallel(lambda one: _inspect(one, lqs), gts):
+        findings.append(finding)
+        tell(f"{folder.name} {finding.path.name}", len(findings), len(gts))
+    name = _name_of(folder, findings)
+    problems = _wrong_gts(gt_folder, name, findings)
+    parts = [_hr_part(name, findings)]
+    for scale, files in low.items():
+        clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
+        parts.append(clause)
+        problems += [*wrong, *_unpaired(gts, gt_folder, files)]
+    if not low:
+        parts.append("no LR, which srcx benchmark then makes")
+    return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(parts)}", tuple(problems))
+
+
+def _is_any_set(folder: Path) -> bool:
+    return is_div2k(folder) or any(is_set(folder, scale) for scale in SCALES)
+
+
+def _inspect(one: NamedFile, low: dict[int, dict[str, Path]]) -> Finding:
+    name, gt = one
+    return inspect(gt, {scale: lqs[name] for scale, lqs in low.items() if name in lqs})
+
+
+def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
+    """The set most pictures belong to, else the one whose name the folder has."""
+    votes = Counter(one.match.set for one in findings if one.match)
+    if votes:
+        return votes.most_common(1)[0][0]
+    return next((name for name in known_sets() if name.lower() == folder.name.lower()), None)
+
+
+def _hr_part(name: str | None, findings: Sequence[Finding]) -> str:
+    kinds = Counter(one.kind for one in findings)
+    if name is None or known_sets()[name].pictures[0].hr.pixels is None:
+        return f"HR: {len(findings)} pictures, whose digests are not known"
+    if len(kinds) == 1 and (only := next(iter(kinds))) in HR_WORDS:
+        return f"HR: {HR_WORDS[only]}"
+    return "HR: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _wrong_gts(folder: Path, name: str | None, findings: Sequence[Finding]) -> list[str]:
+    problems = [one.problem for one in findings if one.problem]
+    if name is None:
+        return problems if findings else [f"{folder}: there are no pictures in it"]
+    known = known_sets()[name]
+    if known.pictures[0].hr.pixels is None:
+        if len(findings) != known.count:
+            problems.append(f"{folder}: holds {len(findings)} pictures, and {name} has {known.count}")
+        return problems
+    strangers = [
+        one for one in findings if one.kind != "damaged" and not (one.match and one.match.set == name)
+    ]
+    problems += [
+        f"{one.path}: is not a published picture of {name}: changed or saved with loss" for one in strangers
+    ]
+    count = Counter(one.match.picture.name for one in findings if one.match and one.match.set == name)
+    twice = [one for one, times in count.items() if times > 1]
+    missing = [one.name for one in known.pictures if one.name not in count]
+    if twice:
+        problems.append(f"{folder}: {len(twice)} pictures are there twice: {listed(twice)}")
+    if missing:
+        problems.append(f"{folder}: {len(missing)} of {known.count} pictures are missing: {listed(missing)}")
+    return problems
+
+
+def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[NamedFile]]) -> list[str]:
+    """What is missing on either side."""
+    names, lqs = [name for name, _ in gts], dict(low[1])
+    alone = [name for name in names if name not in lqs]
+    extra = [path.name for name, path in low[1] if name not in names]
+    problems = []
+    if alone:
+        problems.append(f"{low[0]}: has no picture for {len(alone)} of {len(names)}: {listed(alone)}")
+    if extra:
+        problems.append(
+            f"{low[0]}: {len(extra)} pictures have no ground truth in {gt_folder}: {listed(extra)}"
+        )
+    return problems
