@@ -15,6 +15,9 @@ from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 if TYPE_CHECKING:
     pass
 
+if TYPE_CHECKING:
+    from srcx.datasets.manifest import KnownSet
+
 app = typer.Typer(help="Benchmark sets and DIV2K: what is at hand, and is it right.", rich_markup_mode=None)
 app.add_typer(prepare.app, name="prepare")
 
@@ -38,9 +41,27 @@ def list_sets(data: Data = None, debug: Debug = False) -> None:
     for known in known_sets().values():
         place = known.place(data)
         print(
-            f"{known.name:<9} {known.count} pictures; {place if place.is_dir() else 'not here'}\n"
+            f"{known.name:<9} {known.count} pictures; {_at_hand(known, place)}\n"
             f"          {known.about}\n          licence: {known.licence}\n          {known.url}"
         )
+
+
+def _at_hand(known: "KnownSet", place: Path) -> str:
+    """How many of its pictures, large and small, are where they belong."""
+    from srcx.datasets.layout import gt_files, lq_files
+
+    if known.archives:
+        names = [
+            (archive.ending, place / archive.folder / name)
+            for archive in known.archives
+            for name in archive.picture_names
+        ]
+        high = sum(path.exists() for ending, path in names if not ending)
+        low = sum(path.exists() for ending, path in names if ending)
+    else:
+        gts, lqs = gt_files(place, 4), lq_files(place, 4)
+        high, low = len(gts[1]) if gts else 0, len(lqs[1]) if lqs else 0
+    return f"{high} HR and {low} LR x4 in {place}" if high or low else "not here"
 
 
 @app.command("fetch", cls=Verb, epilog="\n  srcx data fetch Set5 Set14 BSD100\n  srcx data fetch DIV2K\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from srcx.datasets.low_resolution import inspect_lq, judge_lqs
 from srcx.datasets.manifest import Archive, known_set
 from srcx.datasets.parallel import Tell, in_parallel
-from srcx.datasets.verdict import Verdict, listed
+from srcx.datasets.verdict import Verdict, counted, listed
 from srcx.errors import ImageError
 from srcx.imaging.io import list_pictures, picture_size, read_picture
 
@@ -48,9 +48,9 @@ def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list
     missing, extra = [name for name in names if name not in there], sorted(there - set(names))
     problems = []
     if missing:
-        problems.append(f"{place}: {len(missing)} of {len(names)} pictures are missing: {listed(missing)}")
+        problems.append(f"{place}: {counted(len(missing))} of {len(names)} not here: {listed(missing)}")
     if extra:
-        problems.append(f"{place}: {len(extra)} pictures are not DIV2K's: {listed(extra)}")
+        problems.append(f"{place}: {counted(len(extra))} not of DIV2K: {listed(extra)}")
     sizes = {}
     whole = [name for name in names if name in there]
     for done, (name, answer) in enumerate(in_parallel(lambda name: _size(place, name), whole), start=1):
@@ -78,7 +78,7 @@ def _misfits(folder: Path, archive: Archive, here: Sizes, sizes: Sizes) -> list[
     where = folder / archive.folder
     if not wrong:
         return []
-    return [f"{where}: {len(wrong)} pictures are not 1/{SCALE} of their ground truth: {listed(wrong)}"]
+    return [f"{where}: {counted(len(wrong))} not 1/{SCALE} the size of their ground truth: {listed(wrong)}"]
 
 
 def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, list[str]]:
@@ -95,6 +95,6 @@ def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, 
             problems.append(str(error))
             continue
         lq = folder / archive.folder / f"{number}{archive.ending}.png"
-        found.append(inspect_lq(lq, gt, SCALE, published_sha256=None))
+        found.append(inspect_lq(lq, gt, SCALE, None))
     clause, wrong = judge_lqs(found, SCALE)
     return f", by {len(found)} of them {clause}", problems + wrong

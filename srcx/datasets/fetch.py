@@ -9,8 +9,8 @@ from srcx.atomic import make_folder
 from srcx.datasets.archive import unpack
 from srcx.datasets.manifest import Archive, KnownFile, KnownSet
 from srcx.datasets.parallel import Tell, in_parallel
-from srcx.errors import DataError, DownloadError, SrcxError
-from srcx.imaging.io import picture_size
+from srcx.errors import DataError, DownloadError, ImageError, SrcxError
+from srcx.imaging.io import read_picture
 from srcx.net import Digest, Wire, alone, download
 
 __all__ = ["fetch_set"]
@@ -94,11 +94,21 @@ def _fetch_picture(url: str, job: _Job, staging: Path, wire: Wire | None) -> tup
             max_bytes=job.known.bytes or MAX_BYTES,
             wire=wire,
         )
-        picture_size(came)
+        if digest is None:
+            _check_picture(came, url + job.known.file)
         came.replace(make_folder(job.target.parent) / job.target.name)
     except SrcxError as error:
         return job, error
     return job, None
+
+
+def _check_picture(path: Path, url: str) -> None:
+    """Throw a file away that is no whole picture, so that it is asked for again."""
+    try:
+        read_picture(path)
+    except ImageError as error:
+        path.unlink()
+        raise DownloadError(f"{url}: what came is no whole picture; run it again") from error
 
 
 def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:

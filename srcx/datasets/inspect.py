@@ -15,7 +15,7 @@ from srcx.imaging.io import read_picture
 
 __all__ = ["Finding", "Kind", "Match", "inspect"]
 
-Kind = Literal["published", "saved anew", "cut to multiples of 12", "not cut", "unknown", "damaged"]
+Kind = Literal["published", "saved anew", "cut to multiples of 12", "not cut", "not published", "damaged"]
 MULTIPLE = 4  # the published ground truth is cut to multiples of this
 
 
@@ -55,8 +55,8 @@ def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
     problem = None
     if match and match.picture.hr.channels == 1 and picture.ndim == 3:
         problem = f"{gt}: is grey, and saved as RGB here: PSNR on Y then reads higher than in the tables"
-    published = match.picture.lr.sha256 if match and kind in ("published", "saved anew") else None
-    found = {scale: inspect_lq(lq, picture, scale, published_sha256=published) for scale, lq in lqs.items()}
+    published = match.picture.lr if match and kind in ("published", "saved anew") else None
+    found = {scale: inspect_lq(lq, picture, scale, published) for scale, lq in lqs.items()}
     return Finding(gt, kind, match, problem, found)
 
 
@@ -70,7 +70,7 @@ def _recognise(content: bytes, picture: Picture) -> tuple[Kind, Match | None]:
     if pixels in known.pixels_mod12:
         return "cut to multiples of 12", known.pixels_mod12[pixels]
     match = known.pixels.get(pixel_sha256(cut(picture, MULTIPLE)))
-    return ("not cut", match) if match else ("unknown", None)
+    return ("not cut", match) if match else ("not published", None)
 
 
 class _Published(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Verdict", "listed"]
+__all__ = ["Verdict", "counted", "listed"]
 
 SHOWN = 5
 
@@ -16,6 +16,16 @@ class Verdict:
     folder: Path
     sentence: str
     problems: tuple[str, ...]
+
+
+def counted(number: int) -> str:
+    """A number of pictures.
+
+    Example:
+        >>> counted(1), counted(5)
+        ('1 picture', '5 pictures')
+    """
+    return f"{number} picture{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,24 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from srcx.datasets.div2k import is_div2k, verify_div2k
+from srcx.datasets.ground_truth import judge_gts
 from srcx.datasets.inspect import Finding, inspect
 from srcx.datasets.layout import NamedFile, gt_files, is_set, lq_files
 from srcx.datasets.low_resolution import judge_lqs
 from srcx.datasets.manifest import known_sets
 from srcx.datasets.parallel import Tell, in_parallel
-from srcx.datasets.verdict import Verdict, listed
+from srcx.datasets.verdict import Verdict, counted, listed
 from srcx.errors import DataError
 
 __all__ = ["sets_in", "verify"]
 
 SCALES = (4, 2, 3, 8)
-
-HR_WORDS = {
-    "published": "the published files",
-    "saved anew": "the published pictures, saved anew (equal pixels)",
-    "cut to multiples of 12": "the published pictures cut to multiples of 12, as BasicSR's GTmod12",
-    "not cut": "the published pictures before they were cut to multiples of 4",
-}
 
 
 def sets_in(folder: Path) -> list[Path]:
@@ -64,8 +58,8 @@ def verify(folder: Path, tell: Tell) -> Verdict:
         findings.append(finding)
         tell(f"{folder.name} {finding.path.name}", len(findings), len(gts))
     name = _name_of(folder, findings)
-    problems = _wrong_gts(gt_folder, name, findings)
-    parts = [_hr_part(name, findings)]
+    part, problems = judge_gts(gt_folder, known_sets().get(name or ""), findings)
+    parts = [part]
     for scale, files in low.items():
         clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
         parts.append(clause)
@@ -92,40 +86,6 @@ def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
     return next((name for name in known_sets() if name.lower() == folder.name.lower()), None)
 
 
-def _hr_part(name: str | None, findings: Sequence[Finding]) -> str:
-    kinds = Counter(one.kind for one in findings)
-    if name is None or known_sets()[name].pictures[0].hr.pixels is None:
-        return f"HR: {len(findings)} pictures, whose digests are not known"
-    if len(kinds) == 1 and (only := next(iter(kinds))) in HR_WORDS:
-        return f"HR: {HR_WORDS[only]}"
-    return "HR: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-
-
-def _wrong_gts(folder: Path, name: str | None, findings: Sequence[Finding]) -> list[str]:
-    problems = [one.problem for one in findings if one.problem]
-    if name is None:
-        return problems if findings else [f"{folder}: there are no pictures in it"]
-    known = known_sets()[name]
-    if known.pictures[0].hr.pixels is None:
-        if len(findings) != known.count:
-            problems.append(f"{folder}: holds {len(findings)} pictures, and {name} has {known.count}")
-        return problems
-    strangers = [
-        one for one in findings if one.kind != "damaged" and not (one.match and one.match.set == name)
-    ]
-    problems += [
-        f"{one.path}: is not a published picture of {name}: changed or saved with loss" for one in strangers
-    ]
-    count = Counter(one.match.picture.name for one in findings if one.match and one.match.set == name)
-    twice = [one for one, times in count.items() if times > 1]
-    missing = [one.name for one in known.pictures if one.name not in count]
-    if twice:
-        problems.append(f"{folder}: {len(twice)} pictures are there twice: {listed(twice)}")
-    if missing:
-        problems.append(f"{folder}: {len(missing)} of {known.count} pictures are missing: {listed(missing)}")
-    return problems
-
-
 def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[NamedFile]]) -> list[str]:
     """What is missing on either side."""
     names, lqs = [name for name, _ in gts], dict(low[1])
@@ -133,9 +93,11 @@ def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[N
     extra = [path.name for name, path in low[1] if name not in names]
     problems = []
     if alone:
-        problems.append(f"{low[0]}: has no picture for {len(alone)} of {len(names)}: {listed(alone)}")
+        problems.append(
+            f"{low[0]}: has no picture for {len(alone)} of {len(names)} in {gt_folder}: {listed(alone)}"
+        )
     if extra:
         problems.append(
-            f"{low[0]}: {len(extra)} pictures have no ground truth in {gt_folder}: {listed(extra)}"
+            f"{low[0]}: {counted(len(extra))} without ground truth in {gt_folder}: {listed(extra)}"
         )
     return problems
