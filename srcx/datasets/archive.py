@@ -46,11 +46,7 @@ def unpack(archive: Path, folder: Path, names: list[str], tell: Tell) -> None:
 def _check(archive: Path, members: list[zipfile.ZipInfo], *, missing: list[str]) -> None:
     for member in members:
         name = member.filename
-        if (
-            PurePosixPath(name).is_absolute()
-            or PureWindowsPath(name).anchor
-            or ".." in PureWindowsPath(name).parts
-        ):
+        if PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:  # it knows / and \\ and C:
             raise DataError(f"{archive}: holds the path {name!r}, which leads out of it; it is refused")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{archive}: holds the link {name!r}; it is refused")

@@ -16,7 +16,7 @@ from srcx.net import Digest, Wire, alone, download
 __all__ = ["fetch_set"]
 
 CONNECTIONS = 6
-GIVE_UP = 10  # files that do not come: then the server is not asked for the others
+GIVE_UP = 3  # files that do not come: then the server is not asked for the others
 MAX_BYTES = 16 << 20  # of a picture whose size nobody has told
 MIB = 1 << 20
 
@@ -70,9 +70,10 @@ def _fetch_pictures(known: KnownSet, place: Path, staging: Path, tell: Tell, wir
         if error:
             problems.append(str(error))
             unanswered += isinstance(error, DownloadError) and error.__cause__ is not None
-        if unanswered == GIVE_UP:
+        if unanswered == GIVE_UP and done < len(jobs):
             problems.append(
-                f"{known.name}: gave up with {len(jobs) - done} files to go; the same command goes on"
+                f"{known.name}: gave up with {len(jobs) - done} files to go; the same command goes on "
+                "later, or bring the set from elsewhere: 'srcx data verify' tells whether it is right"
             )
             break
     return problems

@@ -40,7 +40,7 @@ def published(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 @pytest.fixture
 def tiny(published: Path, monkeypatch: pytest.MonkeyPatch) -> KnownSet:
-    """The only set srcx knows in this test, beside DIV2K."""
+    """A set srcx knows in this test, in place of those whose files are known."""
     from srcx.datasets.manifest import known_sets
 
     known = KnownSet(
@@ -56,7 +56,7 @@ def tiny(published: Path, monkeypatch: pytest.MonkeyPatch) -> KnownSet:
             for name in SIZES
         ),
     )
-    sets = {"Tiny": known, "DIV2K": known_sets()["DIV2K"]}
+    sets = {"Tiny": known, **{name: known_sets()[name] for name in ("Urban100", "DIV2K")}}
     for module in ("manifest", "inspect", "verify"):
         monkeypatch.setattr(f"srcx.datasets.{module}.known_sets", lambda: sets)
     inspect._published.cache_clear()

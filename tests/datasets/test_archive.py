@@ -97,6 +97,15 @@ def test_an_archive_that_breaks_off_goes_on(served, server, loopback, tmp_path):
     assert server.asked[0][1] == "bytes=100-"
 
 
+def test_an_archive_is_thrown_away_even_if_the_next_does_not_come(served, loopback, tmp_path):
+    absent = dataclasses.replace(served.archives[0], file="gone.zip", folder="Big_LR")
+    known = dataclasses.replace(served, archives=(*served.archives, absent))
+    (problem,) = fetch_set(known, tmp_path / "Big", quiet, wire=loopback)
+    assert problem.endswith("gone.zip: the server answers 404 Not Found")
+    assert (tmp_path / "Big/Big_HR/0001.png").exists()
+    assert not list(tmp_path.rglob("*.zip"))
+
+
 def test_another_archive_is_refused(served, loopback, tmp_path):
     other = dataclasses.replace(served.archives[0], sha256="0" * 64)
     (problem,) = fetch_set(

@@ -97,7 +97,7 @@ def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopbac
     server.files.clear()
     problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
     assert len(problems) == GIVE_UP + 1
-    assert problems[-1] == "Tiny: gave up with 110 files to go; the same command goes on"
+    assert problems[-1].startswith("Tiny: gave up with 117 files to go; the same command goes on later, or ")
     assert len(server.asked) < 60
 
 

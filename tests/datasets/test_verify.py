@@ -176,6 +176,17 @@ def test_a_set_nobody_knows_is_judged_by_its_low_resolution(copy):
     assert found.problems == ()
 
 
+def test_a_set_of_unknown_digests_is_judged_by_number_and_low_resolution(copy):
+    folder = copy.rename(copy.with_name("urban100"))
+    change(folder, "HR/*", lambda gt, _: 255 - gt)
+    shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
+    found = verdict(folder)
+    assert found.sentence.startswith(
+        "Urban100: HR: 3 pictures, whose published digests are not known; LR x4: made by"
+    )
+    assert found.problems == (f"{folder}/HR: holds 3 pictures, and Urban100 has 100",)
+
+
 def test_a_set_without_low_resolution_is_right(copy):
     shutil.rmtree(copy / "LR_bicubic")
     assert verdict(copy).sentence.endswith("no LR, which srcx benchmark then makes")
