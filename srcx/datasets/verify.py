@@ -3,20 +3,22 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from srcx.datasets.div2k import is_div2k, verify_div2k
 from srcx.datasets.ground_truth import judge_gts
 from srcx.datasets.inspect import Finding, inspect
 from srcx.datasets.layout import NamedFile, gt_files, is_set, lq_files
 from srcx.datasets.low_resolution import judge_lqs
-from srcx.datasets.manifest import known_sets
+from srcx.datasets.manifest import KnownSet, known_sets
 from srcx.datasets.parallel import Tell, in_parallel
 from srcx.datasets.verdict import Verdict, counted, listed
 from srcx.errors import DataError
 
 __all__ = ["sets_in", "verify"]
 
-SCALES = (4, 2, 3, 8)
+KNOWN_SCALE = 4  # of the published files whose digests are known
+SCALES = (KNOWN_SCALE, 2, 3, 8)
 
 
 def sets_in(folder: Path) -> list[Path]:
@@ -50,32 +52,62 @@ def verify(folder: Path, tell: Tell) -> Verdict:
     """
     if is_div2k(folder):
         return verify_div2k(folder, tell)
-    gt_folder, gts = next(found for scale in SCALES if (found := gt_files(folder, scale)))
-    low = {scale: found for scale in SCALES if (found := lq_files(folder, scale))}
-    lqs = {scale: dict(named) for scale, (_, named) in low.items()}
-    findings: list[Finding] = []
-    for finding in in_parallel(lambda one: _inspect(one, lqs), gts):
-        findings.append(finding)
-        tell(f"{folder.name} {finding.path.name}", len(findings), len(gts))
-    name = _name_of(folder, findings)
-    part, problems = judge_gts(gt_folder, known_sets().get(name or ""), findings)
-    parts = [part]
-    for scale, files in low.items():
-        clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
-        parts.append(clause)
-        problems += [*wrong, *_unpaired(gts, gt_folder, files)]
-    if not low:
-        parts.append("no LR, which srcx benchmark then makes")
-    return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(parts)}", tuple(problems))
+    groups: dict[Path, _Group] = {}  # SelfExSR's layout has ground truth of its own for each scale
+    for scale in SCALES:
+        if found := gt_files(folder, scale):
+            group = groups.setdefault(found[0], _Group(scale, found[1], {}))
+            if low := lq_files(folder, scale):
+                group.low[scale] = low
+    findings = {place: _inspect(folder, group, tell) for place, group in groups.items()}
+    name = _name_of(folder, [one for of_group in findings.values() for one in of_group])
+    clauses: list[str] = []
+    problems: list[str] = []
+    for place, group in groups.items():
+        known = known_sets().get(name or "") if group.scale == KNOWN_SCALE else None
+        clause, wrong = _judge(place, group, known, findings[place])
+        clauses.append(f"{place.name}: {clause}" if len(groups) > 1 else clause)
+        problems += wrong
+    return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(clauses)}", tuple(problems))
+
+
+class _Group(NamedTuple):
+    """Ground truth, the scale it was found for, and by scale its folder and pictures of low resolution."""
+
+    scale: int
+    gts: list[NamedFile]
+    low: dict[int, tuple[Path, list[NamedFile]]]
 
 
 def _is_any_set(folder: Path) -> bool:
     return is_div2k(folder) or any(is_set(folder, scale) for scale in SCALES)
 
 
-def _inspect(one: NamedFile, low: dict[int, dict[str, Path]]) -> Finding:
-    name, gt = one
-    return inspect(gt, {scale: lqs[name] for scale, lqs in low.items() if name in lqs})
+def _inspect(folder: Path, group: _Group, tell: Tell) -> list[Finding]:
+    lqs = {scale: dict(named) for scale, (_, named) in group.low.items()}
+
+    def look(one: NamedFile) -> Finding:
+        name, gt = one
+        return inspect(gt, {scale: by_name[name] for scale, by_name in lqs.items() if name in by_name})
+
+    findings: list[Finding] = []
+    for finding in in_parallel(look, group.gts):
+        findings.append(finding)
+        tell(f"{folder.name} {finding.path.name}", len(findings), len(group.gts))
+    return findings
+
+
+def _judge(
+    place: Path, group: _Group, known: KnownSet | None, findings: Sequence[Finding]
+) -> tuple[str, list[str]]:
+    clause, problems = judge_gts(place, known, findings)
+    clauses = [clause]
+    for scale, low in group.low.items():
+        clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
+        clauses.append(clause)
+        problems += [*wrong, *_unpaired(group.gts, place, low)]
+    if not group.low:
+        clauses.append("no LR, which srcx benchmark then makes")
+    return "; ".join(clauses), problems
 
 
 def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:

@@ -165,6 +165,25 @@ def test_pictures_of_the_wrong_size_are_told(copy):
     assert problem.endswith("onex4.png: is 15 x 11 pixels, and 1/4 of its ground truth is 15 x 12")
 
 
+def test_selfexsr_s_ground_truth_of_each_scale_is_judged_on_its_own(published, tiny):
+    folder = published.parent
+    for path in list(published.glob("*_HR.png")):
+        gt = np.pad(read_picture(path), ((0, 2), (0, 0), (0, 0))[: read_picture(path).ndim], "edge")
+        gt = gt[: gt.shape[0] // 3 * 3, : gt.shape[1] // 3 * 3]
+        (folder / "image_SRF_3").mkdir(exist_ok=True)
+        target = folder / "image_SRF_3" / path.name.replace("SRF_4", "SRF_3")
+        write_picture(target, gt)
+        write_picture(
+            target.with_name(target.name.replace("HR", "LR")), imresize(gt, scale=1 / 3, border="replicate")
+        )
+    found = verdict(folder)
+    assert found.problems == ()
+    assert found.sentence == (
+        "Tiny: image_SRF_4: HR: the published files; LR x4: the published files; "
+        "image_SRF_3: HR: 3 pictures; LR x3: made by MATLAB's imresize, borders repeated"
+    )
+
+
 def test_a_set_nobody_knows_is_judged_by_its_low_resolution(copy):
     folder = copy.rename(copy.with_name("Mine"))
     change(folder, "HR/*", lambda gt, _: 255 - gt)
