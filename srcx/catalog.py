@@ -22,6 +22,7 @@ from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.models.gan import ESRGANModel, SRGANModel
+from srcx.models.muon import Muon
 from srcx.models.schedule import Schedule, cosine_annealing_restart, multi_step
 from srcx.models.sr import SRModel
 
@@ -90,6 +91,7 @@ OPTIMIZERS: Mapping[str, type[optim.Optimizer]] = {
     "Adam": optim.Adam,
     "AdamW": optim.AdamW,
     "Adamax": optim.Adamax,
+    "Muon": Muon,
     "NAdam": optim.NAdam,
     "RAdam": optim.RAdam,
     "RMSprop": optim.RMSprop,

@@ -13,12 +13,12 @@ __all__ = ["Pace"]
 
 
 class Pace:
-    """Counts iterations from `done` to `total`; on a terminal it draws a bar, and its text fits a log line.
+    """Counts iterations from `done` to `total`; on a terminal it draws a bar; a lap's text fits a log line.
 
     Example:
         >>> with Pace(done=0, total=4) as pace:
         ...     pace.tick()
-        ...     str(pace).split(",")[0]
+        ...     pace.lap().split(",")[0]
         'iteration 1 of 4'
     """
 
@@ -51,8 +51,8 @@ class Pace:
         self.done += 1
         self._bar.update(self._task, completed=self.done)
 
-    def __str__(self) -> str:
-        """Position, seconds an iteration since the last such line, time left at the mean pace so far."""
+    def lap(self) -> str:
+        """Position, seconds an iteration since the last call, time left at the mean pace so far."""
         now = time.monotonic()
         each_s = (now - self._mark_s) / max(self.done - self._mark_done, 1)
         left_s = (now - self._start) / max(self.done - self.first, 1) * (self.total - self.done)

@@ -209,7 +209,7 @@ class RunFolder:
         """Note the mean of each loss term since the last such line."""
         means = progress.take_means()
         self._log(progress.iteration, "train", {"lr": learning_rate, **means})
-        logger.info("%s, lr %.3g, %s", pace, learning_rate, _line(means))
+        logger.info("%s, lr %.3g, %s", pace.lap(), learning_rate, _line(means))
 
     def log_results(
         self,

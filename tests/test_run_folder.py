@@ -136,6 +136,14 @@ def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_pat
     assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
 
 
+def test_the_log_file_and_the_terminal_show_the_same_pace(tmp_path, caplog):
+    with RunFolder(tmp_path / "run") as run, Pace(0, 3) as pace:
+        pace.tick()
+        run.log_losses(Progress(), 0.1, pace)
+        kept = next(run.logs.glob("*.log")).read_text()
+    assert f"INFO {caplog.messages[-1]}\n" in kept
+
+
 def test_the_best_is_the_highest_or_the_lowest_as_the_metric_says():
     progress = Progress()
     seen = []

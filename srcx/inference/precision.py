@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srcx.errors import UsageError
 
-__all__ = ["LEAST_DB", "NAMES", "Precision", "dtype_of", "fast_dtype", "likeness_db"]
+__all__ = ["LEAST_DB", "NAMES", "Precision", "dtype_of", "likeness_db"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -27,17 +27,6 @@ def dtype_of(precision: Precision) -> torch.dtype | None:
     if precision not in get_args(Precision):
         raise UsageError(f"precision: expected one of {', '.join(get_args(Precision))}; got '{precision}'")
     return DTYPES.get(precision)
-
-
-def fast_dtype(device: torch.device) -> torch.dtype:
-    """The format this device multiplies fastest: fp16 on CUDA, bf16 on a CPU that has it, else fp32."""
-    if device.type == "cuda":
-        return torch.float16
-    if device.type != "cpu":
-        return torch.float32
-    # Older torch cannot tell.
-    flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return torch.bfloat16 if flags.get("avx512_bf16") or flags.get("amx_bf16") else torch.float32
 
 
 def likeness_db(one: Tensor, other: Tensor) -> float:

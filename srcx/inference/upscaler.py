@@ -12,9 +12,10 @@ from srcx.errors import UsageError
 from srcx.imaging import Picture, imresize, to_tensor
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
-from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, fast_dtype, likeness_db
+from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, likeness_db
 from srcx.inference.runner import Runner
 from srcx.inference.tiles import Tiling, run_tiled
+from srcx.processor import fast_dtype
 
 __all__ = ["Upscaler", "load_model", "upscale"]
 

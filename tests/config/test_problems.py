@@ -181,7 +181,7 @@ Complaints = Callable[..., list[str]]
         (
             "0.9\n",
             "0.9\n  precision: fp8\n",
-            "x.yml:15: train.precision: expected one of 'fp32', 'bf16' or 'fp16', got 'fp8'",
+            "x.yml:15: train.precision: expected one of 'auto', 'fp32', 'bf16' or 'fp16', got 'fp8'",
         ),
         ("0.9\n", "0.9\n  grad_clip: 0\n", "x.yml:15: train.grad_clip: expected a number above 0, got 0"),
         (
