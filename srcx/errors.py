@@ -7,6 +7,7 @@ SrcxError
 ├── DataError         a data set is missing, empty, or its pairs do not fit
 ├── CheckpointError   a checkpoint is damaged, unsafe, or does not fit the network
 ├── WeightsError      weights of a fixed network or evaluator are not at hand
+├── DownloadError     a file cannot be fetched; says from where and why
 ├── OutputError       a result cannot be written
 ├── BridgeError       BasicSR is asked for and cannot be had
 ├── TrainingError     a run cannot go on: a loss is not finite, a rank died
@@ -17,6 +18,7 @@ __all__ = [
     "BridgeError",
     "CheckpointError",
     "DataError",
+    "DownloadError",
     "ImageError",
     "Interrupted",
     "OptionsError",
@@ -64,6 +66,10 @@ class CheckpointError(SrcxError):
 
 class WeightsError(SrcxError):
     """Weights of a fixed network or an evaluator are not at hand."""
+
+
+class DownloadError(SrcxError):
+    """A file cannot be fetched; the text says from where and why, and the caller adds what to do."""
 
 
 class OutputError(SrcxError):

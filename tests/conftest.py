@@ -1,11 +1,18 @@
 """Fixtures every test folder shares."""
 
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from srcx.net.wire import Wire
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -38,3 +45,78 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the developers' folder ../shared, which is not part of the project")
     return SHARED
+
+
+class Server:
+    """A web server on loopback: what it serves and how it misbehaves.
+
+    `asked` keeps each request's path, Range and Authorization.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.cuts: list[int] = []  # the next answers end after so many bytes
+        self.takes_ranges = True
+        self.says_length = True
+        self.stalls_s = 0.0
+        self.asked: list[tuple[str, str | None, str | None]] = []
+        self.port = 0
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range")
+            server.asked.append((self.path, wanted, self.headers.get("Authorization")))
+            time.sleep(server.stalls_s)
+            if self.path in server.redirects:
+                self.send_response(302)
+                self.send_header("Location", server.redirects[self.path])
+                self.end_headers()
+            elif self.path not in server.files:
+                self.send_error(404)
+            else:
+                self._send(server.files[self.path], wanted if server.takes_ranges else None)
+
+        def _send(self, content: bytes, wanted: str | None) -> None:
+            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+            if start >= len(content) > 0:
+                return self.send_error(416)
+            self.send_response(206 if wanted else 200)
+            if wanted:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            if server.says_length:
+                self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            self.wfile.write(content[start : start + server.cuts.pop(0)] if server.cuts else content[start:])
+
+        def log_message(self, *_: Any) -> None:
+            """Keeps the test's output clean."""
+
+    return Handler
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up in the middle is what some tests are about."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    with _Quiet(("127.0.0.1", 0), _handler(server)) as http:
+        server.port = http.server_port
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def loopback() -> Wire:
+    return Wire(plain_hosts=frozenset({"127.0.0.1"}), silence_s=5)

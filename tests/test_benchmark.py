@@ -20,8 +20,7 @@ from srcx.benchmark.scoring import (
     score_all,
     score_pair,
 )
-from srcx.benchmark.sets import find_sets
-from srcx.errors import DataError, WeightsError
+from srcx.errors import WeightsError
 from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
 from srcx.metrics import psnr
 from srcx.weights import save_state
@@ -166,32 +165,6 @@ def test_a_run_that_breaks_off_keeps_the_pictures_it_made(data, tmp_path, monkey
     shapes = upscaled(monkeypatch)
     benchmark(["bicubic"], data, tmp_path / "out")
     assert len(shapes) == 1
-
-
-@pytest.mark.parametrize(
-    ("gt_folder", "lq"), [("HR", "LR_bicubic/X4/{}x4.png"), ("GTmod12", "LRbicx4/{}.png")]
-)
-def test_both_layouts_are_read(gt_folder, lq, tmp_path, rng):
-    for name in ("2", "10"):
-        save(tmp_path / "Some" / gt_folder / f"{name}.png", rng.integers(0, 256, (8, 8), np.uint8))
-        save(tmp_path / "Some" / lq.format(name), rng.integers(0, 256, (2, 2), np.uint8))
-    (found,) = find_sets(tmp_path, None, scale=4)
-    assert [(pair.name, pair.lq) for pair in found.pairs] == [
-        (name, tmp_path / "Some" / lq.format(name)) for name in ("2", "10")
-    ]
-
-
-def test_sets_come_in_the_order_of_the_tables(tmp_path, rng):
-    for name in ("BSD100", "Mine", "Set14", "Set5"):
-        save(tmp_path / name / "HR" / "a.png", rng.integers(0, 256, (8, 8), np.uint8))
-    assert [one.name for one in find_sets(tmp_path, None, scale=4)] == ["Set5", "Set14", "BSD100", "Mine"]
-    assert [one.name for one in find_sets(tmp_path, ["Mine", "Set5"], scale=4)] == ["Mine", "Set5"]
-
-
-def test_an_empty_set_is_refused(tmp_path):
-    (tmp_path / "Set5/HR").mkdir(parents=True)
-    with pytest.raises(DataError, match="HR: there are no pictures in this folder"):
-        find_sets(tmp_path, None, scale=4)
 
 
 def test_grey_ground_truth_takes_a_coloured_result_for_grey(tmp_path, rng):

@@ -11,9 +11,10 @@ HOUSE = Path(__file__).resolve().parents[1] / "srcx"
 FLOORS = [  # ground first; a file may import from lower floors and from its own folder
     {"errors", "__version__"},
     {"atomic", "host_memory", "pace", "processor", "random_state", "stopping"},
+    {"net"},
     {"imaging", "config", "weights"},
     {"archs", "features"},
-    {"losses", "metrics", "data"},
+    {"losses", "metrics", "data", "datasets"},
     {"models", "validation"},
     {"catalog", "run_folder"},
     {"bridge"},

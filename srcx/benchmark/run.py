@@ -12,7 +12,7 @@ import srcx
 from srcx.atomic import make_folder
 from srcx.benchmark.cache import Cache, sha256_of
 from srcx.benchmark.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
-from srcx.benchmark.sets import BenchmarkSet, PicturePair, find_sets
+from srcx.datasets.layout import BenchmarkSet, PicturePair, find_sets
 from srcx.errors import DataError
 from srcx.imaging import Border, imresize, picture_size, read_picture, write_picture
 from srcx.inference.precision import Precision

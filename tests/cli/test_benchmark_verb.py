@@ -41,7 +41,7 @@ def test_a_metric_that_cannot_be_had_is_said_and_exits_with_1(srcx, benchmark_da
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ("--data gone", 1, "gone: no such folder of benchmark sets; put Set5/HR/*.png and so on there"),
+        ("--data gone", 1, "gone: no such folder of benchmark sets"),
         ("--data sets --sets Tiny Set6", 1, "sets: has no set Set6; the sets there are Bare, Tiny"),
         ("--data sets/Tiny", 1, "sets/Tiny: has no set at all; there is no SET/HR folder in it"),
         ("--data sets --metrics psnr sim", 2, "sim: no such metric; did you mean 'ssim'?"),

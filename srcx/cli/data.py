@@ -1,0 +1,154 @@
+"""`srcx data list|fetch|verify|prepare`: benchmark sets and DIV2K."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from srcx.cli import prepare
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug, Verb, complain, log_to_stderr
+from srcx.errors import DataError, Interrupted, SrcxError, UsageError
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from srcx.datasets.manifest import KnownSet
+
+app = typer.Typer(help="Benchmark sets and DIV2K: what is at hand, and is it right.", rich_markup_mode=None)
+app.add_typer(prepare.app, name="prepare")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of sets; else datasets/benchmark, and datasets/DIV2K."),
+]
+
+VERIFY = """
+  srcx data verify
+  srcx data verify Set5 ~/sets/Urban100
+  srcx data verify --data ~/sets
+"""
+
+
+@app.command("list", cls=Verb, epilog="\n  srcx data list\n")
+def list_sets(data: Data = None, debug: Debug = False) -> None:
+    """Say which sets srcx knows, what of them is at hand, where they come from and under which licence."""
+    from srcx.datasets.manifest import known_sets
+
+    for known in known_sets().values():
+        place = known.place(data)
+        print(
+            f"{known.name:<9} {known.count} pictures; {_at_hand(known, place)}\n"
+            f"          {known.about}\n          licence: {known.licence}\n          {known.url}"
+        )
+
+
+def _at_hand(known: "KnownSet", place: Path) -> str:
+    """How many of its pictures, large and small, are where they belong."""
+    from srcx.datasets.layout import gt_files, lq_files
+
+    if known.archives:
+        names = [
+            (archive.ending, place / archive.folder / name)
+            for archive in known.archives
+            for name in archive.picture_names
+        ]
+        high = sum(path.exists() for ending, path in names if not ending)
+        low = sum(path.exists() for ending, path in names if ending)
+    else:
+        gts, lqs = gt_files(place, 4), lq_files(place, 4)
+        high, low = len(gts[1]) if gts else 0, len(lqs[1]) if lqs else 0
+    return f"{high} HR and {low} LR x4 in {place}" if high or low else "not here"
+
+
+@app.command("fetch", cls=Verb, epilog="\n  srcx data fetch Set5 Set14 BSD100\n  srcx data fetch DIV2K\n")
+def fetch_sets(
+    names: Annotated[list[str], typer.Argument(metavar="SET...", help="Names that 'srcx data list' shows.")],
+    data: Data = None,
+    debug: Debug = False,
+) -> None:
+    """Download sets from their publishers, and verify them; what is there is not fetched again."""
+    from srcx.datasets.fetch import fetch_set
+    from srcx.datasets.manifest import known_set
+
+    wanted = list({known.name: known for known in map(known_set, names)}.values())
+    wrong = False
+    try:
+        with log_to_stderr(logging.WARNING), progress() as tell:
+            for known in wanted:
+                for problem in (problems := fetch_set(known, known.place(data), tell)):
+                    complain(problem)
+                wrong |= bool(problems)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; what has come is kept, and the same command goes on from there") from None
+    there = [place for known in wanted if (place := known.place(data)).is_dir()]
+    wrong |= not _verified(there)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command("verify", cls=Verb, epilog=VERIFY)
+def verify_sets(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SET|FOLDER ...]", help="Sets by name or folder; all at hand if none is named."
+        ),
+    ] = None,
+    data: Data = None,
+    debug: Debug = False,
+) -> None:
+    """Say which copy of a set is at hand, how its low-resolution pictures were made, and what is wrong."""
+    places = [_place(word, data) for word in what] if what else _all_places(data)
+    if not _verified(places):
+        raise typer.Exit(1)
+
+
+def _place(word: str, data: Path | None) -> Path:
+    from srcx.datasets.manifest import known_set
+
+    if Path(word).exists() or len(Path(word).parts) > 1:
+        return Path(word)
+    try:
+        return known_set(word).place(data)
+    except UsageError as error:
+        raise UsageError(f"{error}, and there is no folder {word}") from None
+
+
+def _all_places(data: Path | None) -> list[Path]:
+    from srcx.datasets.manifest import known_sets
+
+    if data:
+        return [data]
+    places = {known.place(None) for known in known_sets().values() if known.archives}
+    places |= {known.place(None).parent for known in known_sets().values() if not known.archives}
+    there = sorted(place for place in places if place.is_dir())
+    if not there:
+        raise DataError(
+            "datasets: there is no set in datasets/benchmark and no datasets/DIV2K here; "
+            "'srcx data fetch Set5' gets one, or name a folder"
+        )
+    return there
+
+
+def _verified(places: Sequence[Path]) -> bool:
+    """Print a verdict on each set in these folders; whether all is right."""
+    from srcx.datasets.verify import sets_in, verify
+
+    right = True
+    for place in places:
+        try:
+            for folder in sets_in(place):
+                with progress() as tell:
+                    verdict = verify(folder, tell)
+                print(f"{verdict.folder}: {'WRONG' if verdict.problems else 'ok'}: {verdict.sentence}")
+                for problem in verdict.problems:
+                    print(f"  {problem}")
+                right &= not verdict.problems
+        except SrcxError as error:
+            complain(str(error))
+            right = False
+    return right

@@ -1,0 +1,119 @@
+"""`srcx data prepare lr|sub-images|lmdb`: pictures made ready for training and for tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug, Verb, complain
+from srcx.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from srcx.datasets.prepare import Outcome
+
+app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB.", rich_markup_mode=None)
+
+Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")]
+
+GOES_ON = "stopped; what was made is kept, and the same command goes on from there"
+
+LR = """
+  srcx data prepare lr datasets/benchmark/Mine/HR -o datasets/benchmark/Mine/LR_bicubic
+  srcx data prepare lr photos -o train/LR --scale 2 --gt train/HR
+"""
+SUB_IMAGES = """
+  srcx data prepare sub-images datasets/DIV2K/DIV2K_train_HR -o datasets/DIV2K/DIV2K_train_HR_sub
+  srcx data prepare sub-images datasets/DIV2K/DIV2K_train_LR_bicubic/X4 \\
+      -o datasets/DIV2K/DIV2K_train_LR_bicubic/X4_sub --crop 120 --step 60
+"""
+LMDB = """
+  srcx data prepare lmdb datasets/DIV2K/DIV2K_train_HR_sub -o datasets/DIV2K/DIV2K_train_HR_sub.lmdb
+"""
+
+
+@app.command("lr", cls=Verb, epilog=LR)
+def lr(
+    source: Source,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="X4/NAMEx4.png is made in it.")],
+    scale: Annotated[int, typer.Option(metavar="N", min=2, max=16, help="The factor.")] = 4,
+    multiple: Annotated[
+        int | None,
+        typer.Option(
+            "--mod", metavar="N", min=1, help="Cut to multiples of this first; of --scale if not given."
+        ),
+    ] = None,
+    gt: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the cut pictures here.")] = None,
+    border: Annotated[
+        Literal["replicate", "symmetric"],
+        typer.Option(help="replicate: as the published sets were made; symmetric: as MATLAB does today."),
+    ] = "replicate",
+    debug: Debug = False,
+) -> None:
+    """Make low-resolution pictures as MATLAB's imresize makes them, to the bit."""
+    from srcx.datasets.prepare import make_low_resolution
+
+    multiple = scale if multiple is None else multiple
+    if multiple % scale:
+        raise UsageError(f"--mod: expected a multiple of the scale {scale}; got {multiple}")
+    try:
+        with progress() as tell:
+            outcome = make_low_resolution(
+                source, out, scale=scale, multiple=multiple, border=border, gt_out=gt, tell=tell
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(GOES_ON) from None
+    _report(outcome, out / f"X{scale}")
+
+
+@app.command("sub-images", cls=Verb, epilog=SUB_IMAGES)
+def sub_images(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="NAME_s001.png ... are made in it.")
+    ],
+    crop: Annotated[int, typer.Option(metavar="N", min=1, help="Side of a sub-image, in pixels.")] = 480,
+    step: Annotated[int, typer.Option(metavar="N", min=1, help="Pixels from one to the next.")] = 240,
+    threshold: Annotated[
+        int, typer.Option(metavar="N", min=0, help="A rest of more pixels than this gets a sub-image too.")
+    ] = 0,
+    debug: Debug = False,
+) -> None:
+    """Cut large pictures into overlapping ones, which are quicker to read, as BasicSR's extract_subimages."""
+    from srcx.datasets.prepare import make_sub_images
+
+    try:
+        with progress() as tell:
+            outcome = make_sub_images(
+                source, out, crop_px=crop, step_px=step, threshold_px=threshold, tell=tell
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(GOES_ON) from None
+    _report(outcome, out)
+
+
+@app.command("lmdb", cls=Verb, epilog=LMDB)
+def lmdb(
+    source: Source,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.lmdb", help="The LMDB folder.")],
+    debug: Debug = False,
+) -> None:
+    """Put a folder of pictures into an LMDB that srcx's and BasicSR's data sets read."""
+    from srcx.datasets.lmdb_folder import make_lmdb
+
+    try:
+        with progress() as tell:
+            outcome = make_lmdb(source, out, tell)
+    except KeyboardInterrupt:
+        raise Interrupted(GOES_ON) from None
+    _report(outcome, out)
+
+
+def _report(outcome: "Outcome", out: Path) -> None:
+    for problem in outcome.problems:
+        complain(problem)
+    skipped = f", {outcome.skipped} were done already" if outcome.skipped else ""
+    failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
+    print(f"{out}: {outcome.made} pictures done{skipped}{failed}")
+    if outcome.problems:
+        raise typer.Exit(1)

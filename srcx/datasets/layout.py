@@ -1,0 +1,118 @@
+"""Picture sets on disk: which picture belongs to which, in the layouts people have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from srcx.errors import DataError
+from srcx.imaging.io import list_pictures
+
+__all__ = ["BenchmarkSet", "NamedFile", "PicturePair", "find_sets", "gt_files", "is_set", "lq_files"]
+
+KNOWN_ORDER = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
+GT_FOLDERS = ("HR", "GTmod12", "GTmod4", "GT")
+NamedFile = tuple[str, Path]
+"""A picture's name, which ground truth and low resolution share, and its file."""
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """One ground truth, and its low-resolution picture where one is stored."""
+
+    name: str
+    gt: Path
+    lq: Path | None
+
+
+@dataclass(frozen=True)
+class BenchmarkSet:
+    """The pairs of one set at one scale."""
+
+    name: str
+    scale: int
+    pairs: tuple[PicturePair, ...]
+    lq_folder: Path | None
+    """Where the low-resolution pictures are; None where they must be made."""
+
+
+def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
+    """The folder of ground truth in the set `folder`, and its pictures; None if there is no such folder."""
+    for place, ending in [*((name, "") for name in GT_FOLDERS), (_both(scale), f"_SRF_{scale}_HR")]:
+        if (folder / place).is_dir():
+            return folder / place, _named(folder / place, ending)
+    return None
+
+
+def lq_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
+    """As `gt_files`, for low-resolution pictures."""
+    for place in (f"LR_bicubic/X{scale}", f"LRbicx{scale}"):
+        if (folder / place).is_dir():
+            named = _named(folder / place, "")
+            return folder / place, [(name.removesuffix(f"x{scale}"), path) for name, path in named]
+    both = folder / _both(scale)
+    return (both, _named(both, f"_SRF_{scale}_LR")) if both.is_dir() else None
+
+
+def is_set(folder: Path, scale: int) -> bool:
+    """Whether there is a folder of ground truth in `folder`."""
+    return any((folder / name).is_dir() for name in (*GT_FOLDERS, _both(scale)))
+
+
+def find_sets(data: Path, names: Sequence[str] | None, *, scale: int) -> list[BenchmarkSet]:
+    """Find sets in a folder of benchmark data.
+
+    Args:
+        data: Folder of sets: DATA/SET/HR/NAME.png with DATA/SET/LR_bicubic/X4/NAMEx4.png, BasicSR's
+            DATA/SET/GTmod12/NAME.png with DATA/SET/LRbicx4/NAME.png, or SelfExSR's
+            DATA/SET/image_SRF_4/NAME_SRF_4_HR.png with NAME_SRF_4_LR.png.
+        names: Sets to take; None takes all there are.
+        scale: Factor of the low-resolution pictures.
+
+    Raises:
+        DataError: the folder or a set is missing, empty, or lacks a low-resolution picture.
+    """
+    if not data.is_dir():
+        raise DataError(
+            f"{data}: no such folder of benchmark sets; 'srcx data fetch Set5 Set14 BSD100' fills "
+            "datasets/benchmark, or name another folder with --data"
+        )
+    there = sorted(
+        (folder.name for folder in data.iterdir() if is_set(folder, scale)),
+        key=lambda name: (KNOWN_ORDER.index(name) if name in KNOWN_ORDER else len(KNOWN_ORDER), name),
+    )
+    missing = [name for name in names or [] if name not in there]
+    if missing or not there:
+        have = f"the sets there are {', '.join(there)}" if there else "there is no SET/HR folder in it"
+        raise DataError(f"{data}: has no set {', '.join(missing) or 'at all'}; {have}")
+    return [_read_set(data / name, scale) for name in (dict.fromkeys(names) if names else there)]
+
+
+def _both(scale: int) -> str:
+    """SelfExSR's folder, which holds ground truth, low resolution and its authors' results."""
+    return f"image_SRF_{scale}"
+
+
+def _named(folder: Path, ending: str) -> list[NamedFile]:
+    pictures = [path for path in list_pictures(folder) if path.stem.endswith(ending)]
+    return [(path.stem.removesuffix(ending), path) for path in pictures]
+
+
+def _read_set(folder: Path, scale: int) -> BenchmarkSet:
+    found = gt_files(folder, scale)
+    assert found is not None
+    gt_folder, gts = found
+    if not gts:
+        raise DataError(f"{gt_folder}: there are no pictures in this folder")
+    low = lq_files(folder, scale)
+    if low is None:
+        return BenchmarkSet(folder.name, scale, tuple(PicturePair(name, gt, None) for name, gt in gts), None)
+    lq_folder, stored = low[0], dict(low[1])
+    alone = [name for name, _ in gts if name not in stored]
+    if alone:
+        raise DataError(
+            f"{lq_folder}: has no picture for {len(alone)} of {len(gts)} in {gt_folder.name} "
+            f"({', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}); add them, or remove the folder "
+            "to have them made"
+        )
+    pairs = tuple(PicturePair(name, gt, stored[name]) for name, gt in gts)
+    return BenchmarkSet(folder.name, scale, pairs, lq_folder)

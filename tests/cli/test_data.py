@@ -1,0 +1,137 @@
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srcx.imaging import imresize, read_picture, write_picture
+
+
+@pytest.fixture
+def mine(tmp_path, rng):
+    """A set srcx does not know, as it should be, in datasets/benchmark."""
+    folder = tmp_path / "datasets/benchmark/Mine"
+    for name in ("HR", "LR_bicubic/X4"):
+        (folder / name).mkdir(parents=True)
+    for name in ("a", "b"):
+        gt = rng.integers(0, 256, (40, 48, 3), np.uint8)
+        write_picture(folder / f"HR/{name}.png", gt)
+        write_picture(folder / f"LR_bicubic/X4/{name}x4.png", imresize(gt, scale=0.25, border="replicate"))
+    return folder
+
+
+def test_list_says_what_is_at_hand_and_from_where(srcx, mine):
+    mine.rename(mine.with_name("Set5"))
+    said = srcx("data", "list")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == "Set5      5 pictures; 2 HR and 2 LR x4 in datasets/benchmark/Set5"
+    assert lines[2] == "          licence: not stated"
+    assert lines[4] == "Set14     14 pictures; not here"
+    assert lines[-1] == "          https://data.vision.ee.ethz.ch/cvl/DIV2K/"
+
+
+def test_verify_takes_all_that_is_at_hand(srcx, mine):
+    said = srcx("data", "verify")
+    assert said.code == 0
+    assert said.out == (
+        "datasets/benchmark/Mine: ok: a set srcx does not know: HR: 2 pictures; "
+        "LR x4: made by MATLAB's imresize, borders repeated\n"
+    )
+
+
+def test_verify_ends_with_1_where_something_is_wrong_and_says_it_all(srcx, mine):
+    for path in sorted((mine / "LR_bicubic/X4").iterdir()):
+        gt = Image.open(mine / "HR" / path.name.replace("x4", ""))
+        gt.resize((12, 10), Image.Resampling.BICUBIC).save(path)
+    shutil.copytree(mine, mine.with_name("Other"))
+    said = srcx("data", "verify", mine.parent, "Set5")
+    assert said.code == 1
+    assert said.out.count(": WRONG: ") == 2
+    assert said.out.count("made by Pillow's BICUBIC; tables made from them are not comparable") == 2
+    assert "datasets/benchmark/Set5: no such folder; 'srcx data list' says what is where" in said.err
+
+
+def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
+    mine.rename(mine.with_name("Set5"))
+    said = srcx("data", "verify", "set5", "--data", "datasets/benchmark")
+    assert said.code == 1
+    assert said.out.startswith("datasets/benchmark/Set5: WRONG: Set5: HR: 2 not published; ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        ("verify", 1, "datasets: there is no set in datasets/benchmark and no datasets/DIV2K here"),
+        (
+            "verify Sett5",
+            2,
+            "Sett5: srcx knows no such set; it knows Set5, Set14, BSD100, Urban100, DIV2K, and ",
+        ),
+        ("verify photos", 1, "photos: holds no set"),
+        ("fetch Sett5", 2, "Sett5: srcx knows no such set"),
+        ("fetch", 2, "srcx data fetch: Missing argument 'SET...'"),
+        ("prepare lr gone -o out", 1, "gone: this folder does not exist"),
+        ("prepare lr photos -o out --mod 6", 2, "--mod: expected a multiple of the scale 4; got 6"),
+        ("prepare lr photos -o out --scale 1", 2, "srcx data prepare lr: Invalid value for '--scale'"),
+        ("prepare lmdb photos -o out", 2, "out: the name of an LMDB folder ends in .lmdb"),
+        ("prepare sub-images photos -o photos", 1, "photos: holds something that srcx did not prepare"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence):
+    said = srcx("data", *words.split())
+    assert said.code == code
+    assert said.sentences[-1].startswith(sentence)
+
+
+def test_fetch_verifies_what_came(srcx, mine, monkeypatch):
+    mine.rename(mine.with_name("Set5"))
+    monkeypatch.setattr("srcx.datasets.fetch.fetch_set", lambda *_: ["one.png: the server answers 404"])
+    said = srcx("data", "fetch", "Set5", "set5")
+    assert said.code == 1
+    assert said.sentences[0] == "one.png: the server answers 404"
+    assert said.out.startswith("datasets/benchmark/Set5: WRONG: Set5: HR: 2 not published; ")
+
+
+def test_fetch_that_is_stopped_says_how_to_go_on(srcx, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcx.datasets.fetch.fetch_set", stop)
+    said = srcx("data", "fetch", "Set5")
+    assert (said.code, said.sentences) == (
+        130,
+        ["stopped; what has come is kept, and the same command goes on from there"],
+    )
+
+
+def test_a_set_is_made_from_photographs_and_verified(srcx, mine, photos):
+    shutil.rmtree(mine / "LR_bicubic")
+    said = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
+    assert (said.code, said.out) == (0, f"{mine}/LR_bicubic/X4: 2 pictures done\n")
+    assert srcx("data", "verify").code == 0
+    again = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
+    assert again.out == f"{mine}/LR_bicubic/X4: 0 pictures done, 2 were done already\n"
+
+
+def test_prepare_tells_what_failed_and_does_the_rest(srcx, photos):
+    (photos / "a.png").write_bytes(b"")
+    said = srcx("data", "prepare", "sub-images", photos, "-o", "sub", "--crop", 8, "--step", 8)
+    assert said.code == 1
+    assert said.out == "sub: 2 pictures done, 1 failed\n"
+    assert f"{photos}/a.png: is empty (0 bytes); get a whole copy of the file" in said.sentences
+    assert read_picture("sub/c_s001.png").shape == (8, 8)
+
+
+def test_prepare_makes_an_lmdb(srcx, photos):
+    said = srcx("data", "prepare", "lmdb", photos, "-o", "photos.lmdb")
+    assert (said.code, said.out) == (0, "photos.lmdb: 3 pictures done\n")
+
+
+@pytest.mark.parametrize(
+    "verb", ["list", "fetch", "verify", "prepare lr", "prepare sub-images", "prepare lmdb"]
+)
+def test_every_verb_has_help_with_an_example(srcx, verb):
+    said = srcx("data", *verb.split(), "--help")
+    assert said.code == 0
+    assert f"Examples:\n\n  srcx data {verb}" in said.out
