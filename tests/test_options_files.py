@@ -17,7 +17,7 @@ def file(request: pytest.FixtureRequest) -> Path:
 
 
 def test_there_are_files_for_training_and_testing() -> None:
-    assert {path.parent.name for path in FILES} >= {"train", "test", "smoke"}
+    assert {path.parent.name for path in FILES} >= {"shipped", "smoke", "test", "train"}
 
 
 def test_loads_and_is_called_as_its_file(file: Path) -> None:
@@ -70,6 +70,33 @@ def test_vgg16_twins_differ_in_the_network_and_its_layer_alone(name: str) -> Non
     twin, original = load_options(path_of(f"{name}_vgg16_x4")), load_options(path_of(f"{name}_x4"))
     text = twin.to_yaml().replace("vgg16_x4", "x4").replace("vgg16", "vgg19").replace("conv3_3", "conv3_4")
     assert text == original.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("srgan_vgg_x4", ["perceptual", "gan"]),
+        ("srgan_cx_no_cx_x4", ["low_frequency", "gan"]),
+        ("srgan_cx_no_lf_x4", ["contextual", "gan"]),
+        ("srgan_cx_only_x4", ["contextual"]),
+    ],
+)
+def test_what_stands_beside_the_shipped_model_differs_from_it_in_its_terms_alone(
+    name: str, terms: list[str]
+) -> None:
+    recipe, other = (load_options(ROOT / "shipped" / f"{one}.yml") for one in ("srgan_cx_x4", name))
+    assert recipe.train is not None
+    assert other.train is not None
+    assert list(other.train.losses) == terms
+    shared = set(terms) & recipe.train.losses.keys()
+    assert all(other.train.losses[term] == recipe.train.losses[term] for term in shared)
+    apart = {"losses": None} | ({} if "gan" in terms else {"optim_d": None})
+    assert other.train.model_copy(update=apart) == recipe.train.model_copy(update=apart)
+    assert (other.datasets, other.manual_seed, other.path) == (
+        recipe.datasets,
+        recipe.manual_seed,
+        recipe.path,
+    )
 
 
 def path_of(name: str) -> Path:

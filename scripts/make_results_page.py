@@ -1,0 +1,129 @@
+r"""Benchmark models and write the page of their results: tables, perception and distortion, crops to look at.
+
+The benchmark's figures are kept in results/page and only what is new is computed again. The crops are of
+free pictures that come with scikit-image, shrunk by MATLAB's bicubic: no benchmark picture may be handed on.
+
+    python scripts/make_results_page.py --model bicubic srresnet-x4 srgan-cx-x4 \
+        experiments/srgan_vgg_x4/models/net_g_latest.pth
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from skimage import data
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.benchmark import benchmark
+from srcx.errors import SrcxError
+from srcx.imaging import Picture, imresize, write_picture
+from srcx.inference.upscaler import load_model
+from srcx.report import Results
+from srcx.report.page import Table, tables
+from srcx.report.plane import plane_svg, planes
+
+METRICS = ("psnr", "ssim", "lpips", "niqe", "perceptual_index", "rmse")
+PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
+SCALE = 4
+CROP_PX = 128
+PLACES = {"astronaut": (64, 176), "chelsea": (88, 152), "coffee": (96, 248), "rocket": (232, 256)}
+"""Top and left of each crop, multiples of the scale: a face, fur, metal, lattice."""
+GAP_PX = 4
+
+
+def page(results: Results, command: str, names: Sequence[str], strips: dict[str, str], plane: str) -> str:
+    """The whole page in Markdown."""
+    parts = [
+        "# Results",
+        "",
+        "Made by the command below, which computes every figure of this page; nothing is written by hand.",
+        "",
+        f"    {command}",
+        "",
+        f"{results.protocol['text']}. LPIPS is AlexNet's, on RGB. Versions: "
+        + ", ".join(f"{name} {number}" for name, number in results.versions.items())
+        + ". Rows in italics are published, not ours. Bold is the best of ours.",
+        "",
+    ]
+    for table in tables(results):
+        parts += [f"## {table.title}", "", *_markdown(table, list(results.metrics)), ""]
+    parts += [f"No {sentence}." for sentence in results.missing()]
+    parts += ["", "## Perception and distortion on BSD100", "", f"![PSNR against NIQE]({plane})", ""]
+    parts += ["## Crops", "", f"From left to right: {', '.join(('ground truth', *names))}.", ""]
+    for picture, file in strips.items():
+        parts += [f"![{picture}]({file})", ""]
+    return "\n".join(parts)
+
+
+def _markdown(table: Table, metrics: Sequence[str]) -> Iterator[str]:
+    yield f"| model | {' | '.join(metrics)} |"
+    yield "|---" * (1 + len(metrics)) + "|"
+    for row in table.rows:
+        cells = [f"**{cell.text}**" if cell.best else cell.text for cell in row.cells]
+        yield f"| {f'*{row.name}*' if row.published else row.name} | {' | '.join(cells)} |"
+
+
+def strip(picture: str, models: Sequence[str | Path]) -> Picture:
+    """The same square of the ground truth and of every model's result, side by side."""
+    whole = getattr(data, picture)()
+    height, width = (side - side % SCALE for side in whole.shape[:2])
+    gt = whole[:height, :width]
+    lq = imresize(gt, size=(height // SCALE, width // SCALE))
+    top, left = PLACES[picture]
+    square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
+    crops = [gt[square], *(load_model(model, precision="fp32")(lq)[square] for model in models)]
+    gap = np.full((CROP_PX, GAP_PX, 3), 255, np.uint8)
+    return np.hstack([piece for crop in crops for piece in (gap, crop)][1:])
+
+
+def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) -> None:
+    """Benchmark the models and write OUT/results.md with its figures in OUT/results/.
+
+    Raises:
+        SrcxError: as `benchmark`.
+    """
+    results = benchmark(models, data_root, Path("results/page"), metrics=METRICS, tell=_tell)
+    figures = make_folder(out / "results")
+    (bsd100,) = (
+        one for one in planes(results.means) if one.x_metric == "psnr" and one.title.startswith("BSD100")
+    )
+    with atomic_path(figures / "plane.svg") as temporary:
+        temporary.write_text(plane_svg(bsd100), "utf-8")
+    for picture in PICTURES:
+        write_picture(figures / f"{picture}.webp", strip(picture, models))
+    text = page(
+        results,
+        command,
+        [model.name for model in results.models],
+        {picture: f"results/{picture}.webp" for picture in PICTURES},
+        "results/plane.svg",
+    )
+    with atomic_path(out / "results.md") as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    if done % 50 == 0 or done == total:
+        print(f"{done} of {total}: {what}", file=sys.stderr)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", nargs="+", required=True, help="names or checkpoints, in the page's order")
+    parser.add_argument("--data", type=Path, default=Path("datasets/benchmark"))
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    command = f"python scripts/make_results_page.py --model {' '.join(args.model)}"
+    try:
+        write_page(args.model, args.data, args.out, command)
+    except SrcxError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

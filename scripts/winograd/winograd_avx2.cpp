@@ -1,0 +1,272 @@
+// 3 x 3 convolutions (stride 1, padding 1) by Winograd's F(4x4, 3x3): a quarter of the multiplications.
+//
+// Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, arXiv:1509.09308.
+// float32, channels innermost in memory (NHWC), channels a multiple of 64, AVX2 and FMA.
+//
+// Every 4 x 4 tile of the output sees 6 x 6 of the input. Per block of tiles: transform the input tiles, one
+// 64 x 64 product for each of the 36 places of a transformed tile, transform back. A block's buffers fit L2.
+//
+// Transformed weights come packed as [K / 64][C / 64][36][64 of C][64 of K].
+
+#include <ATen/Parallel.h>
+#include <immintrin.h>
+#include <torch/extension.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace {
+
+using Vec = __m256;
+constexpr int kChannels = 64;  // of a packed product
+constexpr int kPlaces = 36;    // of a transformed tile
+constexpr int kBlock = 36;     // tiles of a forward pass in L2
+
+inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+inline Vec times_plus(float a, Vec b, Vec c) { return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c); }
+inline Vec minus_times(float a, Vec b, Vec c) { return _mm256_fnmadd_ps(_mm256_set1_ps(a), b, c); }  // c - a b
+
+// The paper's B^T: 6 -> 6.
+inline void transform_input(const Vec* d, int stride, Vec* out, int out_stride) {
+  const Vec d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride], d4 = d[4 * stride],
+            d5 = d[5 * stride];
+  const Vec a = minus_times(4, d2, d4), b = minus_times(4, d1, d3), c = sub(d4, d2), e = sub(d3, d1);
+  out[0] = times_plus(4, d0, minus_times(5, d2, d4));
+  out[out_stride] = add(a, b);
+  out[2 * out_stride] = sub(a, b);
+  out[3 * out_stride] = times_plus(2, e, c);
+  out[4 * out_stride] = minus_times(2, e, c);
+  out[5 * out_stride] = times_plus(4, d1, minus_times(5, d3, d5));
+}
+
+// The paper's A^T: 6 -> 4.
+inline void transform_output(const Vec* m, int stride, Vec* out, int out_stride) {
+  const Vec p = add(m[stride], m[2 * stride]), q = sub(m[stride], m[2 * stride]);
+  const Vec r = add(m[3 * stride], m[4 * stride]), t = sub(m[3 * stride], m[4 * stride]);
+  out[0] = add(m[0], add(p, r));
+  out[out_stride] = times_plus(2, t, q);
+  out[2 * out_stride] = times_plus(4, r, p);
+  out[3 * out_stride] = add(m[5 * stride], times_plus(8, t, q));
+}
+
+// Its transpose A: 4 -> 6, for the gradient of the weights.
+inline void transform_gradient(const Vec* g, int stride, Vec* out, int out_stride) {
+  const Vec g0 = g[0], g1 = g[stride], g2 = g[2 * stride], g3 = g[3 * stride];
+  const Vec even = add(g0, g2), odd = add(g1, g3);
+  const Vec even2 = times_plus(4, g2, g0), odd2 = times_plus(8, g3, add(g1, g1));
+  out[0] = g0;
+  out[out_stride] = add(even, odd);
+  out[2 * out_stride] = sub(even, odd);
+  out[3 * out_stride] = add(even2, odd2);
+  out[4 * out_stride] = sub(even2, odd2);
+  out[5 * out_stride] = g3;
+}
+
+struct Maps {
+  int64_t n, height, width, channels;
+  int64_t rows() const { return (height + 3) / 4; }
+  int64_t columns() const { return (width + 3) / 4; }
+  int64_t tiles() const { return n * rows() * columns(); }
+  int64_t groups() const { return channels / kChannels; }
+  // Where a tile's output begins.
+  void place(int64_t tile, int64_t& image, int64_t& y, int64_t& x) const {
+    image = tile / (rows() * columns());
+    const int64_t within = tile % (rows() * columns());
+    y = within / columns() * 4;
+    x = within % columns() * 4;
+  }
+  const float* pixel(const float* data, int64_t image, int64_t y, int64_t x) const {
+    if (y < 0 || y >= height || x < 0 || x >= width) return nullptr;
+    return data + ((image * height + y) * width + x) * channels;
+  }
+};
+
+inline Vec load(const float* pixel, int64_t channel) {
+  return pixel ? _mm256_loadu_ps(pixel + channel) : _mm256_setzero_ps();
+}
+
+// Input tiles -> [C / 64][36][count][64].
+void input_tiles(const float* data, const Maps& maps, int64_t first, int count, float* out) {
+  for (int t = 0; t < count; t++) {
+    int64_t image, y, x;
+    maps.place(first + t, image, y, x);
+    const float* pixels[36];
+    for (int i = 0; i < 6; i++)
+      for (int j = 0; j < 6; j++) pixels[i * 6 + j] = maps.pixel(data, image, y - 1 + i, x - 1 + j);
+    for (int64_t c = 0; c < maps.channels; c += 8) {
+      Vec d[36], half[36], whole[36];
+      for (int k = 0; k < 36; k++) d[k] = load(pixels[k], c);
+      for (int j = 0; j < 6; j++) transform_input(d + j, 6, half + j, 6);
+      for (int i = 0; i < 6; i++) transform_input(half + i * 6, 1, whole + i * 6, 1);
+      float* to = out + ((c / kChannels) * kPlaces * count + t) * kChannels + c % kChannels;
+      for (int k = 0; k < 36; k++) _mm256_store_ps(to + int64_t(k) * count * kChannels, whole[k]);
+    }
+  }
+}
+
+// Gradient tiles of the output -> [K / 64][36][count][64].
+void gradient_tiles(const float* data, const Maps& maps, int64_t first, int count, float* out) {
+  for (int t = 0; t < count; t++) {
+    int64_t image, y, x;
+    maps.place(first + t, image, y, x);
+    const float* pixels[16];
+    for (int i = 0; i < 4; i++)
+      for (int j = 0; j < 4; j++) pixels[i * 4 + j] = maps.pixel(data, image, y + i, x + j);
+    for (int64_t c = 0; c < maps.channels; c += 8) {
+      Vec d[16], half[24], whole[36];
+      for (int k = 0; k < 16; k++) d[k] = load(pixels[k], c);
+      for (int j = 0; j < 4; j++) transform_gradient(d + j, 4, half + j, 4);
+      for (int i = 0; i < 6; i++) transform_gradient(half + i * 4, 1, whole + i * 6, 1);
+      float* to = out + ((c / kChannels) * kPlaces * count + t) * kChannels + c % kChannels;
+      for (int k = 0; k < 36; k++) _mm256_store_ps(to + int64_t(k) * count * kChannels, whole[k]);
+    }
+  }
+}
+
+// [36][count][64] -> 64 channels of the output, from `channel` on.
+void output_tiles(const float* products, const Maps& maps, int64_t first, int count, const float* bias,
+                  int64_t channel, float* data) {
+  for (int t = 0; t < count; t++) {
+    int64_t image, y, x;
+    maps.place(first + t, image, y, x);
+    for (int c = 0; c < kChannels; c += 8) {
+      Vec m[36], half[24], whole[16];
+      const float* from = products + int64_t(t) * kChannels + c;
+      for (int k = 0; k < 36; k++) m[k] = _mm256_load_ps(from + int64_t(k) * count * kChannels);
+      for (int j = 0; j < 6; j++) transform_output(m + j, 6, half + j, 6);
+      for (int i = 0; i < 4; i++) transform_output(half + i * 6, 1, whole + i * 4, 1);
+      const Vec offset = load(bias ? bias + channel : nullptr, c);
+      for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) {
+          const float* to = maps.pixel(data, image, y + i, x + j);
+          if (to) _mm256_storeu_ps(const_cast<float*>(to) + channel + c, add(whole[i * 4 + j], offset));
+        }
+    }
+  }
+}
+
+// Up to six rows of out (+)= a b, all rows 64 long; twelve sums stay in registers.
+template <int kRows>
+void some_rows(const float* a, const float* b, float* out, bool more) {
+  for (int j = 0; j < kChannels; j += 16) {
+    Vec sum[kRows][2];
+    for (int r = 0; r < kRows; r++)
+      for (int q = 0; q < 2; q++)
+        sum[r][q] = more ? _mm256_load_ps(out + r * kChannels + j + 8 * q) : _mm256_setzero_ps();
+    for (int k = 0; k < kChannels; k++) {
+      const Vec b0 = _mm256_load_ps(b + k * kChannels + j), b1 = _mm256_load_ps(b + k * kChannels + j + 8);
+      for (int r = 0; r < kRows; r++) {
+        const Vec one = _mm256_broadcast_ss(a + r * kChannels + k);
+        sum[r][0] = _mm256_fmadd_ps(one, b0, sum[r][0]);
+        sum[r][1] = _mm256_fmadd_ps(one, b1, sum[r][1]);
+      }
+    }
+    for (int r = 0; r < kRows; r++)
+      for (int q = 0; q < 2; q++) _mm256_store_ps(out + r * kChannels + j + 8 * q, sum[r][q]);
+  }
+}
+
+// out (+)= a b: (count, 64) = (count, 64) (64, 64).
+void product(const float* a, const float* b, float* out, int count, bool more) {
+  int t = 0;
+  for (; t + 6 <= count; t += 6) some_rows<6>(a + t * kChannels, b, out + t * kChannels, more);
+  for (; t < count; t++) some_rows<1>(a + t * kChannels, b, out + t * kChannels, more);
+}
+
+// out += a^T b: (64, 64) += (count, 64)^T (count, 64); eight sums stay in registers.
+void product_over_tiles(const float* a, const float* b, float* out, int count) {
+  for (int i = 0; i < kChannels; i += 4)
+    for (int j = 0; j < kChannels; j += 16) {
+      Vec sum[4][2];
+      for (int r = 0; r < 4; r++)
+        for (int q = 0; q < 2; q++) sum[r][q] = _mm256_load_ps(out + (i + r) * kChannels + j + 8 * q);
+      for (int t = 0; t < count; t++) {
+        const Vec b0 = _mm256_load_ps(b + t * kChannels + j), b1 = _mm256_load_ps(b + t * kChannels + j + 8);
+        for (int r = 0; r < 4; r++) {
+          const Vec one = _mm256_broadcast_ss(a + t * kChannels + i + r);
+          sum[r][0] = _mm256_fmadd_ps(one, b0, sum[r][0]);
+          sum[r][1] = _mm256_fmadd_ps(one, b1, sum[r][1]);
+        }
+      }
+      for (int r = 0; r < 4; r++)
+        for (int q = 0; q < 2; q++) _mm256_store_ps(out + (i + r) * kChannels + j + 8 * q, sum[r][q]);
+    }
+}
+
+// A thread's own buffer, aligned for AVX and kept from call to call.
+float* buffer(int which, size_t floats) {
+  static thread_local std::vector<float> buffers[2];
+  auto& one = buffers[which];
+  if (one.size() < floats + 8) one.resize(floats + 8);
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(one.data()) + 31) & ~uintptr_t(31));
+}
+
+Maps maps_of(const torch::Tensor& nhwc) { return {nhwc.size(0), nhwc.size(1), nhwc.size(2), nhwc.size(3)}; }
+
+}  // namespace
+
+// x (N, H, W, C) contiguous, packed weights, bias (K) -> (N, K, H, W) in channels-last order.
+torch::Tensor convolve(torch::Tensor x, torch::Tensor weights, c10::optional<torch::Tensor> bias) {
+  const Maps in = maps_of(x);
+  Maps out = in;
+  out.channels = weights.size(0) * kChannels;
+  auto y = torch::empty({out.n, out.channels, out.height, out.width},
+                        x.options().memory_format(c10::MemoryFormat::ChannelsLast));
+  const float *from = x.data_ptr<float>(), *packed = weights.data_ptr<float>();
+  const float* offsets = bias ? bias->data_ptr<float>() : nullptr;
+  float* to = y.data_ptr<float>();
+  at::parallel_for(0, (in.tiles() + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end) {
+    float* tiles = buffer(0, in.groups() * kPlaces * kBlock * kChannels);
+    float* products = buffer(1, kPlaces * kBlock * kChannels);
+    for (int64_t block = begin; block < end; block++) {
+      const int64_t first = block * kBlock;
+      const int count = std::min<int64_t>(kBlock, in.tiles() - first);
+      input_tiles(from, in, first, count, tiles);
+      for (int64_t k = 0; k < out.groups(); k++) {
+        for (int p = 0; p < kPlaces; p++)
+          for (int64_t c = 0; c < in.groups(); c++)
+            product(tiles + (c * kPlaces + p) * count * kChannels,
+                    packed + ((k * in.groups() + c) * kPlaces + p) * kChannels * kChannels,
+                    products + int64_t(p) * count * kChannels, count, c > 0);
+        output_tiles(products, out, first, count, offsets, k * kChannels, to);
+      }
+    }
+  });
+  return y;
+}
+
+// x (N, H, W, C) and the output's gradient (N, H, W, K) -> gradient of the packed weights.
+torch::Tensor weight_gradient(torch::Tensor x, torch::Tensor gradient) {
+  const Maps in = maps_of(x), out = maps_of(gradient);
+  const int64_t size = in.groups() * out.groups() * kPlaces * kChannels * kChannels;
+  auto sums = torch::zeros({at::get_num_threads(), out.groups(), in.groups(), kPlaces, kChannels, kChannels},
+                           x.options());
+  // The sums are read and written once for each block, so blocks are larger than the forward pass's.
+  const int block_size = in.groups() * out.groups() > 1 ? 72 : 144;
+  const float *from = x.data_ptr<float>(), *of_output = gradient.data_ptr<float>();
+  float* all = sums.data_ptr<float>();
+  at::parallel_for(0, (in.tiles() + block_size - 1) / block_size, 1, [&](int64_t begin, int64_t end) {
+    float* tiles = buffer(0, in.groups() * kPlaces * block_size * kChannels);
+    float* gradients = buffer(1, out.groups() * kPlaces * block_size * kChannels);
+    float* mine = all + at::get_thread_num() * size;
+    for (int64_t block = begin; block < end; block++) {
+      const int64_t first = block * block_size;
+      const int count = std::min<int64_t>(block_size, in.tiles() - first);
+      input_tiles(from, in, first, count, tiles);
+      gradient_tiles(of_output, out, first, count, gradients);
+      for (int64_t k = 0; k < out.groups(); k++)
+        for (int64_t c = 0; c < in.groups(); c++)
+          for (int p = 0; p < kPlaces; p++)
+            product_over_tiles(tiles + (c * kPlaces + p) * count * kChannels,
+                               gradients + (k * kPlaces + p) * count * kChannels,
+                               mine + ((k * in.groups() + c) * kPlaces + p) * kChannels * kChannels, count);
+    }
+  });
+  return sums.sum(0);
+}
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
+  module.def("convolve", &convolve);
+  module.def("weight_gradient", &weight_gradient);
+}
