@@ -265,8 +265,7 @@ class TrainOptions(Section):
     net_d_init_iters: Natural = 0
     """Steps at the start in which the discriminator alone learns."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """srcx: number format of the networks' products; weights, losses and averages stay fp32. auto: bf16 where
-    the processor has it, else fp32."""
+    """srcx: number format of the networks' products, all else being fp32; auto: bf16 where it is fast."""
     channels_last: bool = True
     """srcx: keep channels innermost in memory; faster, same numbers up to rounding."""
     grad_clip: Positive | None = None
