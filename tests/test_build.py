@@ -90,3 +90,14 @@ def test_which_way_is_better_is_the_metrics_word_unless_the_file_says_otherwise(
     part = options.val.metrics["psnr"]
     assert build.metric(part).higher_is_better
     assert not build.metric(part.model_copy(update={"better": "lower"})).higher_is_better
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(torch.bfloat16, "bf16"), (torch.float32, "no")])
+def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monkeypatch, fast, precision):
+    monkeypatch.setattr("srcx.build.fast_dtype", lambda device: fast)
+    options = build.load_training(SMOKE, ["num_gpu=0", "train:precision=auto"])
+    assert build.accelerator(options).mixed_precision == precision
+
+
+def test_the_objective_is_jittered_as_the_file_says():
+    assert build.losses(build.load_training(SMOKE, ["train:feature_jitter=4"])).jitter_px == 4

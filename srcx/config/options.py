@@ -259,7 +259,7 @@ class TrainOptions(Section):
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
     feature_jitter: Count = 1
-    """srcx: random shift, in pixels, at which fixed networks (VGG) see both pictures, against grids; 1: none."""
+    """srcx: pixels over which fixed networks (VGG) see both pictures shifted at random; 1: not shifted."""
     net_d_iters: Count = 1
     """The generator learns at every so-many-th step."""
     net_d_init_iters: Natural = 0
