@@ -30,8 +30,12 @@ def upscale(
         ),
     ],
     model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A name 'srcx models' lists, or a checkpoint.")
-    ] = "bicubic",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A name 'srcx models' lists, or a checkpoint; the best that comes with srcx without it.",
+        ),
+    ] = None,
     tile: Annotated[
         str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
     ] = "auto",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from srcx.errors import UsageError
 from srcx.imaging import Picture, imresize, to_tensor
+from srcx.inference.bundled import default_model
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
 from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, fast_dtype, likeness_db
@@ -132,7 +133,7 @@ def _does_not_work(model: Model, dtype: torch.dtype) -> str:
 
 
 def load_model(
-    name_or_path: str | Path = "bicubic",
+    name_or_path: str | Path | None = None,
     *,
     tile: Tile = "auto",
     precision: Precision = "auto",
@@ -141,7 +142,8 @@ def load_model(
     """Load a model to enlarge pictures with.
 
     Args:
-        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community.
+        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community;
+            None takes the best that comes with srcx.
         tile: As for `Upscaler`.
         precision: As for `Upscaler`.
         device: As for `Upscaler`.
@@ -158,10 +160,12 @@ def load_model(
         >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
         (24, 32, 3)
     """
-    return Upscaler(find_model(name_or_path), tile=tile, precision=precision, device=device)
+    return Upscaler(
+        find_model(name_or_path or default_model()), tile=tile, precision=precision, device=device
+    )
 
 
-def upscale(picture: Picture, model: str | Path = "bicubic") -> Picture:
+def upscale(picture: Picture, model: str | Path | None = None) -> Picture:
     """Enlarge one picture; for several, keep what `load_model` returns.
 
     Args:
