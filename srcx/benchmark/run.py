@@ -89,7 +89,9 @@ def benchmark(
         OutputError: the results cannot be written.
     """
     upscalers = _named([load_model(model, precision=precision) for model in dict.fromkeys(map(str, models))])
-    calls = {scale: metric_calls(metrics, scale=scale) for scale in {one.scale for one in upscalers.values()}}
+    calls = {
+        scale: metric_calls(metrics, scale=scale) for scale in {one.model.scale for one in upscalers.values()}
+    }
     found = {scale: find_sets(data, sets, scale=scale) for scale in sorted(calls)}
     for one in (one for of_scale in found.values() for one in of_scale):
         _check_sizes(one)
@@ -141,12 +143,12 @@ def _make_pictures(
     tasks = [
         Task(name, one, pair, _lq_of(pair, one, cache), f"pictures/{name}/{one.name}/{pair.name}.png")
         for name, upscaler in upscalers.items()
-        for one in found[upscaler.scale]
+        for one in found[upscaler.model.scale]
         for pair in one.pairs
     ]
     for done, task in enumerate(tasks, start=1):
         upscaler = upscalers[task.model]
-        made_of = f"{upscaler.model.sha256} x{upscaler.scale} {precision} of {sha256_of(task.lq)}"
+        made_of = f"{upscaler.model.sha256} x{upscaler.model.scale} {precision} of {sha256_of(task.lq)}"
         if cache.picture_sha256(task.sr, made_of) is None:
             target = cache.root / task.sr
             make_folder(target.parent)
@@ -236,7 +238,7 @@ def _results(
             ModelInfo(
                 name,
                 one.model.architecture,
-                one.scale,
+                one.model.scale,
                 one.model.parameters,
                 one.model.sha256,
                 precision if one.model.net else "integers",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
   srcx upscale photo.jpg -o large.png
   srcx upscale photos -o large --recursive --format png
+  srcx upscale photo.jpg -o large.jpg --scale 1.5 --tta
   srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
 """
 
@@ -43,6 +44,15 @@ def upscale(
         Literal["auto", "fp32", "bf16", "fp16"],
         typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
     ] = "auto",
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="Factor of the results, as 2 or 1.5; another than the model's is resampled."
+        ),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Mean over the picture's 8 turns and mirrorings: 8 times slower.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "webp", "tiff"],
@@ -57,11 +67,11 @@ def upscale(
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import load_model
 
-    upscaler = load_model(model, tile=_tile(tile), precision=precision)
-    jobs = plan(inputs, out, recursive=recursive, format=format)
     count: Counter[str] = Counter()
     try:
         with log_to_stderr(logging.WARNING), progress() as tell:
+            upscaler = load_model(model, tile=_tile(tile), precision=precision, scale=scale, tta=tta)
+            jobs = plan(inputs, out, recursive=recursive, format=format)
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:

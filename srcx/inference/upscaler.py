@@ -2,19 +2,20 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from srcx.errors import UsageError
+from srcx.errors import ImageError, UsageError
 from srcx.imaging import Picture, imresize, to_tensor
 from srcx.inference.bundled import default_model
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
 from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, fast_dtype, likeness_db
-from srcx.inference.runner import Runner
+from srcx.inference.runner import Runner, free_bytes
 from srcx.inference.tiles import Tiling, run_tiled
 
 __all__ = ["Upscaler", "load_model", "upscale"]
@@ -22,6 +23,7 @@ __all__ = ["Upscaler", "load_model", "upscale"]
 Tile = int | Literal["auto"]
 
 LEAST_TILE_PX = 16
+MOST_SCALE = 32
 TRIAL_PX = 64
 BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
@@ -38,13 +40,16 @@ class Upscaler:
         precision: "fp32", "bf16", "fp16", or "auto": the fastest on this machine whose output stays
             within 50 dB of that of fp32 on a piece of the first picture. 16-bit pictures are run in fp32.
         device: Where the network runs; None takes CUDA if it is there.
+        scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
+            what the model gives, bicubic. None takes the model's.
+        tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
 
     Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
-    picture `model.scale` times as large, of the same type and channels.
+    picture `scale` times as large, of the same type and channels.
 
     Raises:
-        UsageError: `tile` or `precision` is none of these, or the network does not work in `precision`.
-        ImageError: what it is called with is no picture.
+        UsageError: an argument is none of these, or the network does not work in `precision`.
+        ImageError: what it is called with is no picture, or the result does not fit into the memory.
     """
 
     def __init__(
@@ -54,10 +59,19 @@ class Upscaler:
         tile: Tile = "auto",
         precision: Precision = "auto",
         device: torch.device | str | None = None,
+        scale: float | None = None,
+        tta: bool = False,
     ) -> None:
+        if scale is not None and not 1 <= scale <= MOST_SCALE:
+            raise UsageError(f"scale: expected 1 to {MOST_SCALE}; got {scale:g}")
         if tile != "auto" and tile != 0 and tile < LEAST_TILE_PX:
             raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile}")
-        self.model = model
+        self.model, self.tta = model, tta
+        self.scale = model.scale if scale is None else scale
+        if model.net and self.scale != model.scale:
+            log.warning(
+                "%s enlarges by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
+            )
         self.core_px = None if tile == "auto" else tile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.dtype = dtype_of(precision)
@@ -65,21 +79,27 @@ class Upscaler:
             raise UsageError(_does_not_work(model, self.dtype))
         self._runners: dict[torch.dtype, Runner] = {}
 
-    @property
-    def scale(self) -> int:
-        return self.model.scale
-
     def __call__(self, picture: Picture) -> Picture:
         check_picture(picture)
-        return enlarge_planes(picture, self._by_network if self.model.net else self._bicubic)
+        native, wanted = ([size_at(side, scale) for side in picture.shape[:2]] for scale in self._scales())
+        _check_fits(picture, max(native, wanted))
+        enlarge = self._by_network if self.model.net else self._bicubic
+        result = enlarge_planes(picture, enlarge, (native[0], native[1]))
+        return result if native == wanted else imresize(result, size=(wanted[0], wanted[1]))
 
-    def _bicubic(self, picture: Picture) -> Picture:
-        return run_tiled(
-            picture, lambda piece: imresize(piece, scale=self.scale), scale=self.scale, tiling=BICUBIC_TILING
-        )
+    def _scales(self) -> tuple[float, float]:
+        """What the model enlarges by, and what the result is to be enlarged by."""
+        return self.model.scale if self.model.net else self.scale, self.scale
 
-    def _by_network(self, picture: Picture) -> Picture:
-        return self._runner_for(picture).enlarge(picture, core_px=self.core_px)
+    def _bicubic(self, picture: Picture, result: Picture) -> None:
+        size = result.shape[:2]
+        if self.scale != int(self.scale):
+            result[...] = imresize(picture, size=(size[0], size[1]))
+            return
+        run_tiled(picture, lambda piece: imresize(piece, scale=self.scale), result, BICUBIC_TILING)
+
+    def _by_network(self, picture: Picture, result: Picture) -> None:
+        self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
 
     def _runner_for(self, picture: Picture) -> Runner:
         """The network in the format this picture is to be run in."""
@@ -87,7 +107,7 @@ class Upscaler:
             return self._runner(torch.float32)
         if self.dtype is None:
             self.dtype = self._chosen_dtype(picture)
-        elif self.dtype not in self._runners and self._tried(self.dtype, picture) is None:
+        elif self.dtype not in {torch.float32, *self._runners} and self._tried(self.dtype, picture) is None:
             raise UsageError(_does_not_work(self.model, self.dtype))
         return self._runner(self.dtype)
 
@@ -97,10 +117,11 @@ class Upscaler:
             self._runners[dtype] = Runner(
                 self.model.net,
                 channels=self.model.channels,
-                scale=self.scale,
+                scale=self.model.scale,
                 multiple_of=self.model.multiple_of,
                 dtype=dtype,
                 device=self.device,
+                tta=self.tta,
             )
         return self._runners[dtype]
 
@@ -128,6 +149,26 @@ class Upscaler:
             return None
 
 
+def size_at(side: int, scale: float) -> int:
+    """Length in pixels of a side `scale` times as long, rounded half up, at least 1.
+
+    Example:
+        >>> size_at(5, 1.5), size_at(1, 1.2)
+        (8, 1)
+    """
+    return max(math.floor(side * scale + 0.5), 1)
+
+
+def _check_fits(picture: Picture, size: Sequence[int]) -> None:
+    """Refuse before the work a result that would not fit into the memory."""
+    needed, free = math.prod(size) * picture[0, 0].nbytes, free_bytes(torch.device("cpu"))
+    if needed > free:
+        raise ImageError(
+            f"upscale: the result, {size[1]} x {size[0]} pixels, takes {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are free; cut the picture or take a smaller scale"
+        )
+
+
 def _does_not_work(model: Model, dtype: torch.dtype) -> str:
     return f"{model.name}: a {model.architecture} does not work in {NAMES[dtype]}; take fp32"
 
@@ -138,6 +179,8 @@ def load_model(
     tile: Tile = "auto",
     precision: Precision = "auto",
     device: torch.device | str | None = None,
+    scale: float | None = None,
+    tta: bool = False,
 ) -> Upscaler:
     """Load a model to enlarge pictures with.
 
@@ -147,6 +190,8 @@ def load_model(
         tile: As for `Upscaler`.
         precision: As for `Upscaler`.
         device: As for `Upscaler`.
+        scale: As for `Upscaler`.
+        tta: As for `Upscaler`.
 
     Returns:
         A function from pictures to larger pictures that keeps the loaded network.
@@ -160,9 +205,8 @@ def load_model(
         >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
         (24, 32, 3)
     """
-    return Upscaler(
-        find_model(name_or_path or default_model()), tile=tile, precision=precision, device=device
-    )
+    model = find_model(name_or_path or default_model())
+    return Upscaler(model, tile=tile, precision=precision, device=device, scale=scale, tta=tta)
 
 
 def upscale(picture: Picture, model: str | Path | None = None) -> Picture:
