@@ -88,7 +88,9 @@ def benchmark(
         CheckpointError: a checkpoint cannot be read.
         OutputError: the results cannot be written.
     """
-    upscalers = _named([load_model(model, precision=precision) for model in dict.fromkeys(map(str, models))])
+    upscalers = _named(
+        [load_model(model, precision=precision, backend="torch") for model in dict.fromkeys(map(str, models))]
+    )
     calls = {
         scale: metric_calls(metrics, scale=scale) for scale in {one.model.scale for one in upscalers.values()}
     }

@@ -44,6 +44,10 @@ def upscale(
         Literal["auto", "fp32", "bf16", "fp16"],
         typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
     ] = "auto",
+    backend: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="What runs the network; auto: the fastest of those installed, measured once."),
+    ] = "auto",
     scale: Annotated[
         float | None,
         typer.Option(
@@ -70,7 +74,9 @@ def upscale(
     count: Counter[str] = Counter()
     try:
         with log_to_stderr(logging.WARNING), progress() as tell:
-            upscaler = load_model(model, tile=_tile(tile), precision=precision, scale=scale, tta=tta)
+            upscaler = load_model(
+                model, tile=_tile(tile), precision=precision, scale=scale, tta=tta, backend=backend
+            )
             jobs = plan(inputs, out, recursive=recursive, format=format)
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1

@@ -14,6 +14,9 @@ from torch.nn import functional
 from srcx.errors import ImageError
 from srcx.imaging import Picture, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
+from srcx.inference.backends import Run, Way, opened
+from srcx.inference.model import Model
+from srcx.inference.precision import DTYPES
 from srcx.inference.tiles import Tiling, run_tiled
 
 __all__ = ["Runner", "free_bytes"]
@@ -39,33 +42,29 @@ log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs a copy of `net` on uint8 and uint16 pictures.
+    """Runs a copy of a model's network on uint8 and uint16 pictures.
 
     Args:
-        net: RGB or grey in [0, 1], (N, channels, H, W), to (N, ., scale H, scale W).
-        channels: 3 or 1.
-        scale: Its factor.
-        multiple_of: Height and width it takes are multiples of this.
-        dtype: Number format to run in.
-        device: Where to run.
+        model: It has to have a network.
+        way: What runs it, in which number format.
+        device: Where torch runs; the other backends run on the CPU.
         tta: Whether to give the mean over the picture's eight turns and mirrorings.
+
+    Raises:
+        UsageError: the backend is not installed or does not run in this format.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        channels: int,
-        scale: int,
-        multiple_of: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        tta: bool = False,
-    ) -> None:
-        self.net = copy.deepcopy(net).eval()
-        self.net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.channels, self.scale, self.multiple_of = channels, scale, multiple_of
-        self.dtype, self.device, self.tta = dtype, device, tta
+    def __init__(self, model: Model, way: Way, device: torch.device, *, tta: bool = False) -> None:
+        assert model.net is not None
+        self.channels, self.scale, self.multiple_of = model.channels, model.scale, model.multiple_of
+        self.dtype, self.device, self.tta = DTYPES[way.precision], device, tta
+        self.net = copy.deepcopy(model.net).eval()
+        self.run: Run = self.net
+        if way.backend == "torch":
+            self.net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        else:
+            self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
+            self.run = opened(way, self.net, channels=self.channels, multiple_of=self.multiple_of)
         self._largest_core_px: int | None = None
 
     @torch.inference_mode()
@@ -115,7 +114,7 @@ class Runner:
         height, width = picture.shape[-2:]
         padding = (0, -width % self.multiple_of, 0, -height % self.multiple_of)
         lq = functional.pad(as_pictures, padding, mode="replicate")
-        sr = self.net(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
+        sr = self.run(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
         sr = sr[..., : height * self.scale, : width * self.scale].float().clamp(0, 1).cpu()
         if self.channels == 1:
             return sr.transpose(0, 1)
@@ -178,7 +177,7 @@ class Runner:
         hooks = [layer.register_forward_hook(note) for layer in layers]
         side = math.ceil(16 / self.multiple_of) * self.multiple_of
         try:
-            self._once(torch.zeros(1, self.channels, side, side))
+            self.net(torch.zeros(1, self.channels, side, side, device=self.device, dtype=self.dtype))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import Picture, imresize, to_tensor
+from srcx.inference.backends import BACKENDS, Backend, Way, module_of
 from srcx.inference.bundled import default_model
+from srcx.inference.choice import fastest, recalled, remember, ways_of
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
-from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, fast_dtype, likeness_db
+from srcx.inference.precision import Precision, dtype_of
 from srcx.inference.runner import Runner, free_bytes
 from srcx.inference.tiles import Tiling, run_tiled
 
@@ -24,7 +26,9 @@ Tile = int | Literal["auto"]
 
 LEAST_TILE_PX = 16
 MOST_SCALE = 32
-TRIAL_PX = 64
+TRIAL_PX = 96
+LEAST_MEASURED_PX = 128
+"""Smaller pictures are done sooner than the fastest way is found."""
 BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 log = logging.getLogger(__name__)
@@ -37,12 +41,15 @@ class Upscaler:
         model: What `find_model` gives.
         tile: Side in input pixels of the tiles a picture is cut into; 0 for none, "auto" for what the
             free memory allows.
-        precision: "fp32", "bf16", "fp16", or "auto": the fastest on this machine whose output stays
-            within 50 dB of that of fp32 on a piece of the first picture. 16-bit pictures are run in fp32.
+        precision: "fp32", "bf16", "fp16", or "auto" for the fastest. 16-bit pictures are then run in fp32.
         device: Where the network runs; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
             what the model gives, bicubic. None takes the model's.
         tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
+        backend: "torch", "onnx", "openvino", or "auto" for the fastest.
+
+    Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
+    picture that is not tiny, among those whose output stays within 50 dB of that of torch in fp32.
 
     Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
     picture `scale` times as large, of the same type and channels.
@@ -61,6 +68,7 @@ class Upscaler:
         device: torch.device | str | None = None,
         scale: float | None = None,
         tta: bool = False,
+        backend: Backend | Literal["auto"] = "auto",
     ) -> None:
         if scale is not None and not 1 <= scale <= MOST_SCALE:
             raise UsageError(f"scale: expected 1 to {MOST_SCALE}; got {scale:g}")
@@ -74,10 +82,17 @@ class Upscaler:
             )
         self.core_px = None if tile == "auto" else tile
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = dtype_of(precision)
-        if self.dtype and self.dtype not in model.dtypes:
-            raise UsageError(_does_not_work(model, self.dtype))
-        self._runners: dict[torch.dtype, Runner] = {}
+        self.precision, self.backend = precision, backend
+        dtype = dtype_of(precision)
+        if dtype and dtype not in model.dtypes:
+            raise UsageError(_does_not_work(model, precision))
+        if backend not in ("auto", *BACKENDS):
+            raise UsageError(f"backend: expected auto, {', '.join(BACKENDS)}; got '{backend}'")
+        if model.net and backend in BACKENDS:
+            module_of(backend)
+            self._ways()
+        self.way: Way | None = None
+        self._runners: dict[Way, Runner] = {}
 
     def __call__(self, picture: Picture) -> Picture:
         check_picture(picture)
@@ -102,51 +117,48 @@ class Upscaler:
         self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
 
     def _runner_for(self, picture: Picture) -> Runner:
-        """The network in the format this picture is to be run in."""
-        if self.dtype is None and picture.dtype.itemsize == 2:
-            return self._runner(torch.float32)
-        if self.dtype is None:
-            self.dtype = self._chosen_dtype(picture)
-        elif self.dtype not in {torch.float32, *self._runners} and self._tried(self.dtype, picture) is None:
-            raise UsageError(_does_not_work(self.model, self.dtype))
-        return self._runner(self.dtype)
+        """The network in the way this picture is to be run."""
+        if picture.dtype.itemsize == 2 and self.precision == "auto":
+            return self._runner(self._ways()[0])
+        if self.way is None:
+            self.way = self._chosen(picture)
+        return self._runner(self.way or self._ways()[0])
 
-    def _runner(self, dtype: torch.dtype) -> Runner:
-        if dtype not in self._runners:
-            assert self.model.net is not None
-            self._runners[dtype] = Runner(
-                self.model.net,
-                channels=self.model.channels,
-                scale=self.model.scale,
-                multiple_of=self.model.multiple_of,
-                dtype=dtype,
-                device=self.device,
-                tta=self.tta,
-            )
-        return self._runners[dtype]
+    def _ways(self) -> list[Way]:
+        return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
 
-    def _chosen_dtype(self, picture: Picture) -> torch.dtype:
-        """The fastest format, if its output on the middle of `picture` is like that of fp32."""
-        fast = fast_dtype(self.device)
-        if fast == torch.float32 or fast not in self.model.dtypes:
-            return torch.float32
-        quick, exact = (self._tried(dtype, picture) for dtype in (fast, torch.float32))
-        likeness = -math.inf if quick is None or exact is None else likeness_db(quick, exact)
-        chosen = fast if likeness >= LEAST_DB else torch.float32
-        log.info("%s: %s is %.1f dB from fp32; %s is used", self.model.name, fast, likeness, chosen)
-        return chosen
+    def _chosen(self, picture: Picture) -> Way | None:
+        """The fastest way, or None where it is not known and the picture too small for finding out."""
+        ways = self._ways()
+        if len(ways) == 1:
+            if ways[0].precision != "fp32" and not self._runs(ways[0], picture):
+                raise UsageError(_does_not_work(self.model, ways[0].precision))
+            return ways[0]
+        way = recalled(self.model, ways)
+        if way is None and min(picture.shape[:2]) >= LEAST_MEASURED_PX:
+            way = fastest(ways, lambda way: self._tried(way, picture))
+            log.info("%s: %s is used", self.model.name, way)
+            remember(self.model, ways, way)
+        return way
+
+    def _runner(self, way: Way) -> Runner:
+        if way not in self._runners:
+            self._runners[way] = Runner(self.model, way, self.device, tta=self.tta)
+        return self._runners[way]
 
     @torch.inference_mode()
-    def _tried(self, dtype: torch.dtype, picture: Picture) -> Tensor | None:
-        """The output for the middle of `picture`, or None where the network does not run in this format."""
+    def _tried(self, way: Way, picture: Picture) -> Tensor:
+        """The output for the middle of `picture`."""
         top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
+        return self._runner(way)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+
+    def _runs(self, way: Way, picture: Picture) -> bool:
         try:
-            return self._runner(dtype)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+            self._tried(way, picture)
         except RuntimeError as error:
-            if dtype == torch.float32:
-                raise
-            log.info("%s does not run in %s: %s", self.model.name, dtype, error)
-            return None
+            log.info("%s does not run by %s: %s", self.model.name, way, error)
+            return False
+        return True
 
 
 def size_at(side: int, scale: float) -> int:
@@ -169,8 +181,8 @@ def _check_fits(picture: Picture, size: Sequence[int]) -> None:
         )
 
 
-def _does_not_work(model: Model, dtype: torch.dtype) -> str:
-    return f"{model.name}: a {model.architecture} does not work in {NAMES[dtype]}; take fp32"
+def _does_not_work(model: Model, precision: str) -> str:
+    return f"{model.name}: a {model.architecture} does not work in {precision}; take fp32"
 
 
 def load_model(
@@ -181,6 +193,7 @@ def load_model(
     device: torch.device | str | None = None,
     scale: float | None = None,
     tta: bool = False,
+    backend: Backend | Literal["auto"] = "auto",
 ) -> Upscaler:
     """Load a model to enlarge pictures with.
 
@@ -192,6 +205,7 @@ def load_model(
         device: As for `Upscaler`.
         scale: As for `Upscaler`.
         tta: As for `Upscaler`.
+        backend: As for `Upscaler`.
 
     Returns:
         A function from pictures to larger pictures that keeps the loaded network.
@@ -206,7 +220,9 @@ def load_model(
         (24, 32, 3)
     """
     model = find_model(name_or_path or default_model())
-    return Upscaler(model, tile=tile, precision=precision, device=device, scale=scale, tta=tta)
+    return Upscaler(
+        model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
+    )
 
 
 def upscale(picture: Picture, model: str | Path | None = None) -> Picture:

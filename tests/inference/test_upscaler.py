@@ -9,6 +9,7 @@ from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize, read_picture
 from srcx.inference import Model, Upscaler
 from srcx.inference import upscaler as upscaler_module
+from srcx.inference.backends import Way
 
 
 def lively(net: nn.Module) -> nn.Module:
@@ -179,7 +180,7 @@ class MeanOfAll(nn.Module):
 
 
 def test_a_network_that_looks_at_everything_is_faded_over_its_whole_overlap():
-    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(torch.float32).tiling(200, 200, 64)
+    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(Way()).tiling(200, 200, 64)
     assert tiling is not None
     assert tiling.fade_px == tiling.overlap_px == 32
 
@@ -239,30 +240,6 @@ def test_thin_pictures_are_enlarged(net, shape, rng):
         assert Upscaler(model)(picture).shape == (2 * shape[0], 2 * shape[1], *shape[2:])
 
 
-def test_auto_takes_the_fast_format_where_it_is_like_fp32(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    up = Upscaler(model_of(net))
-    up(photo)
-    assert up.dtype == torch.bfloat16
-
-
-def test_auto_takes_fp32_where_the_fast_format_is_not_like_it(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    monkeypatch.setattr(upscaler_module, "LEAST_DB", 200)
-    up = Upscaler(model_of(net))
-    up(photo)
-    assert up.dtype == torch.float32
-
-
-def test_auto_leaves_alone_what_the_network_does_not_support(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    up = Upscaler(model_of(net, dtypes=frozenset({torch.float32})))
-    up(photo)
-    assert up.dtype == torch.float32
-    with pytest.raises(UsageError, match="does not work in bf16"):
-        Upscaler(model_of(net, dtypes=frozenset({torch.float32})), precision="bf16")
-
-
 class OnlyInFp32(nn.Module):
     """Mixes in a constant of its own, as BasicSR's SwinIR does with its attention mask."""
 
@@ -274,12 +251,11 @@ class OnlyInFp32(nn.Module):
         return torch.einsum("nchw,cd->ndhw", lq.float(), self.mix)
 
 
-def test_a_network_that_does_not_run_in_the_fast_format_runs_in_fp32(photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    model = model_of(OnlyInFp32(), scale=1)
-    np.testing.assert_array_equal(Upscaler(model)(photo), photo)
+def test_a_network_that_does_not_run_in_the_format_asked_for_is_one_sentence(photo):
     with pytest.raises(UsageError, match="test: a test does not work in bf16; take fp32"):
-        Upscaler(model, precision="bf16")(photo)
+        Upscaler(model_of(OnlyInFp32(), scale=1), precision="bf16", backend="torch")(photo)
+    with pytest.raises(UsageError, match="does not work in bf16"):
+        Upscaler(model_of(OnlyInFp32(), dtypes=frozenset({torch.float32})), precision="bf16")
 
 
 def test_a_tile_that_is_too_small_is_refused(net):
