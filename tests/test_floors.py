@@ -22,7 +22,8 @@ FLOORS = [  # ground first; a file may import from lower floors and from its own
     {"benchmark"},
     {"check"},
     {"train"},
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 FACE = ("__init__.py", "__main__.py")  # srcx's own: they open whatever the user asks for

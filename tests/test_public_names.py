@@ -29,7 +29,7 @@ def test_public_names_are_these(name):
 
 PACKAGES = [
     "archs", "benchmark", "cli", "config", "data", "features", "imaging", "inference", "losses",
-    "metrics", "report", "weights",
+    "metrics", "report", "web", "weights",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srcx import __version__
-from srcx.cli import benchmark, export, models, score, test, train, upscale, weights
+from srcx.cli import benchmark, export, models, score, test, train, upscale, web, weights
 from srcx.cli.verb import Verb, complain
 from srcx.errors import SrcxError
 
@@ -34,6 +34,7 @@ app.command("benchmark", cls=Verb, epilog=benchmark.EXAMPLES)(benchmark.benchmar
 app.command("score", cls=Verb, epilog=score.EXAMPLES)(score.score)
 app.command("export", cls=Verb, epilog=export.EXAMPLES)(export.export)
 app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
+app.command("web", cls=Verb, epilog=web.EXAMPLES)(web.web)
 app.add_typer(weights.app, name="weights")
 
 
