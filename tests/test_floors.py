@@ -10,7 +10,7 @@ HOUSE = Path(__file__).resolve().parents[1] / "srcx"
 
 FLOORS = [  # ground first; a file may import from lower floors and from its own folder
     {"errors", "__version__"},
-    {"atomic", "host_memory", "pace", "random_state", "stopping"},
+    {"atomic", "host_memory", "pace", "random_state", "stopping", "team"},
     {"imaging", "config", "weights"},
     {"archs", "features"},
     {"losses", "metrics", "data"},

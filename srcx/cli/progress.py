@@ -14,8 +14,15 @@ EVERY_S = 2.0
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
-    """Give a function to call with what was done, how many that makes, and of how many."""
+def progress(wanted: bool = True) -> Iterator[Tell]:
+    """Give a function to call with what was done, how many that makes, and of how many.
+
+    Args:
+        wanted: Whether it is to say anything.
+    """
+    if not wanted:
+        yield lambda what, done, total: None
+        return
     if not sys.stderr.isatty():
         yield _plain_lines()
         return

@@ -19,6 +19,7 @@ EXAMPLES = """
   srcx upscale photos -o large --recursive --format png
   srcx upscale photo.jpg -o large.jpg --scale 1.5 --tta
   srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
+  torchrun --nproc_per_node 2 -m srcx upscale photos -o large
 """
 
 
@@ -69,23 +70,32 @@ def upscale(
 ) -> None:
     """Enlarge pictures; one that cannot be read does not stop the others."""
     from srcx.inference.folder import plan, run
-    from srcx.inference.upscaler import load_model
+    from srcx.inference.upscaler import device_of, load_model
+    from srcx.team import team_of_environment
 
     count: Counter[str] = Counter()
     try:
-        with log_to_stderr(logging.WARNING), progress() as tell:
+        with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
             upscaler = load_model(
-                model, tile=_tile(tile), precision=precision, scale=scale, tta=tta, backend=backend
+                model,
+                tile=_tile(tile),
+                precision=precision,
+                scale=scale,
+                tta=tta,
+                backend=backend,
+                device=device_of(team.local_rank),
             )
-            jobs = plan(inputs, out, recursive=recursive, format=format)
+            jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:
                     complain(outcome.problem)
                 tell(_line(outcome), done, len(jobs))
+            count = sum(team.gather(count), Counter())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
-    print(_summary(count))
+    if team.speaks:
+        print(_summary(count))
     if count["failed"]:
         raise typer.Exit(1)
 

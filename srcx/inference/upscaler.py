@@ -81,7 +81,7 @@ class Upscaler:
                 "%s enlarges by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
             )
         self.core_px = None if tile == "auto" else tile
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device or device_of(0))
         self.precision, self.backend = precision, backend
         dtype = dtype_of(precision)
         if dtype and dtype not in model.dtypes:
@@ -159,6 +159,15 @@ class Upscaler:
             log.info("%s does not run by %s: %s", self.model.name, way, error)
             return False
         return True
+
+
+def device_of(number: int) -> torch.device:
+    """The GPU of this number, counted round, or the CPU where there is none."""
+    return (
+        torch.device("cuda", number % torch.cuda.device_count())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def size_at(side: int, scale: float) -> int:
