@@ -28,7 +28,7 @@ LEAST_TILE_PX = 16
 MOST_SCALE = 32
 TRIAL_PX = 96
 LEAST_MEASURED_PX = 128
-"""Smaller pictures are done sooner than the fastest way is found."""
+"""Smaller pictures are done sooner than another backend is opened."""
 BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 log = logging.getLogger(__name__)
@@ -128,14 +128,16 @@ class Upscaler:
         return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
 
     def _chosen(self, picture: Picture) -> Way | None:
-        """The fastest way, or None where it is not known and the picture too small for finding out."""
+        """The fastest way, or None for a picture so small that neither measuring nor opening it pays."""
         ways = self._ways()
         if len(ways) == 1:
             if ways[0].precision != "fp32" and not self._runs(ways[0], picture):
                 raise UsageError(_does_not_work(self.model, ways[0].precision))
             return ways[0]
+        if min(picture.shape[:2]) < LEAST_MEASURED_PX:
+            return None
         way = recalled(self.model, ways)
-        if way is None and min(picture.shape[:2]) >= LEAST_MEASURED_PX:
+        if way is None:
             way = fastest(ways, lambda way: self._tried(way, picture))
             log.info("%s: %s is used", self.model.name, way)
             remember(self.model, ways, way)

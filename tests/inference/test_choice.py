@@ -113,7 +113,7 @@ def test_it_is_measured_once_and_not_for_a_tiny_picture(net, rng, only_torch, fa
     up(large)
     assert (up.way, len(measured)) == (BF16, 1)
     again = Upscaler(model_of(net))
-    again(tiny)
+    again(large)
     assert (again.way, len(measured)) == (BF16, 1)
 
 
