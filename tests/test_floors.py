@@ -10,7 +10,7 @@ HOUSE = Path(__file__).resolve().parents[1] / "srcx"
 
 FLOORS = [  # ground first; a file may import from lower floors and from its own folder
     {"errors", "__version__"},
-    {"atomic", "host_memory", "pace", "processor", "random_state", "stopping"},
+    {"atomic", "host_memory", "pace", "processor", "random_state", "stopping", "team"},
     {"net"},
     {"imaging", "config", "weights"},
     {"archs", "features"},
@@ -23,7 +23,8 @@ FLOORS = [  # ground first; a file may import from lower floors and from its own
     {"benchmark"},
     {"check"},
     {"train"},
-    {"cli", "web"},
+    {"web"},
+    {"cli"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 FACE = ("__init__.py", "__main__.py")  # srcx's own: they open whatever the user asks for

@@ -10,7 +10,15 @@ PUBLIC = {
     "srcx": ["load_model", "losses", "metrics", "upscale"],
     "srcx.benchmark": ["benchmark", "metric_calls", "score_all"],
     "srcx.cli": ["app", "main"],
-    "srcx.inference": ["Model", "Upscaler", "bundled_models", "find_model", "load_model", "upscale"],
+    "srcx.inference": [
+        "Model",
+        "Upscaler",
+        "bundled_models",
+        "default_model",
+        "find_model",
+        "load_model",
+        "upscale",
+    ],
 }
 
 
@@ -21,7 +29,7 @@ def test_public_names_are_these(name):
 
 PACKAGES = [
     "archs", "benchmark", "cli", "config", "data", "features", "imaging", "inference", "losses",
-    "metrics", "report", "weights",
+    "metrics", "report", "web", "weights",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from srcx.datasets.layout import BenchmarkSet, PicturePair, find_sets
 from srcx.errors import DataError
 from srcx.imaging import Border, imresize, picture_size, read_picture, write_picture
 from srcx.inference.precision import Precision
-from srcx.inference.upscaler import Upscaler, load_model
+from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.report import (
     MeanResult,
     ModelInfo,
@@ -27,6 +27,7 @@ from srcx.report import (
     write_html,
     write_json,
 )
+from srcx.team import ALONE, Team
 
 __all__ = ["benchmark"]
 
@@ -67,6 +68,7 @@ def benchmark(
     precision: Precision = "fp32",
     workers: int | None = None,
     tell: Tell = lambda what, done, total: None,
+    team: Team = ALONE,
 ) -> Results:
     """Run models over benchmark sets and score them; writes results.json, results.csv, report.html, pictures.
 
@@ -81,6 +83,7 @@ def benchmark(
         precision: Number format the networks run in.
         workers: Processes that score; 0 for none beside this one, None for one a core where it is worth it.
         tell: Called after each picture.
+        team: The processes that share the upscaling; they see the same files. The first one scores.
 
     Raises:
         DataError: sets are missing or do not fit together.
@@ -88,22 +91,37 @@ def benchmark(
         CheckpointError: a checkpoint cannot be read.
         OutputError: the results cannot be written.
     """
-    upscalers = _named([load_model(model, precision=precision) for model in dict.fromkeys(map(str, models))])
-    calls = {scale: metric_calls(metrics, scale=scale) for scale in {one.scale for one in upscalers.values()}}
+    device = device_of(team.local_rank)
+    upscalers = _named(
+        [
+            load_model(model, precision=precision, backend="torch", device=device)
+            for model in dict.fromkeys(map(str, models))
+        ]
+    )
+    calls = {
+        scale: metric_calls(metrics, scale=scale) for scale in {one.model.scale for one in upscalers.values()}
+    }
     found = {scale: find_sets(data, sets, scale=scale) for scale in sorted(calls)}
     for one in (one for of_scale in found.values() for one in of_scale):
         _check_sizes(one)
     cache = Cache(make_folder(out))
-    try:
-        tasks = _make_pictures(upscalers, found, cache, precision, tell)
-        scores = _score(tasks, calls, cache, workers, tell)
-    finally:
-        cache.save()
-    results = _results(upscalers, found, calls, tasks, scores, cache, precision)
-    write_json(out / "results.json", results)
-    write_csv(out / "results.csv", results)
-    write_html(out / "report.html", results)
-    return results
+    tasks = team.first(lambda: _tasks(upscalers, found, cache))
+    _make_pictures(team.share(tasks), upscalers, cache, precision, tell)
+    for pictures in team.gather(cache.pictures):
+        cache.pictures.update(pictures)
+
+    def score_and_write() -> Results:
+        try:
+            scores = _score(tasks, calls, cache, workers, tell)
+        finally:
+            cache.save()
+        results = _results(upscalers, found, calls, tasks, scores, cache, precision)
+        write_json(out / "results.json", results)
+        write_csv(out / "results.csv", results)
+        write_html(out / "report.html", results)
+        return results
+
+    return team.first(score_and_write)
 
 
 def _named(upscalers: Sequence[Upscaler]) -> dict[str, Upscaler]:
@@ -130,30 +148,33 @@ def _check_sizes(one: BenchmarkSet) -> None:
         )
 
 
-def _make_pictures(
-    upscalers: dict[str, Upscaler],
-    found: dict[int, list[BenchmarkSet]],
-    cache: Cache,
-    precision: Precision,
-    tell: Tell,
-) -> list[Task]:
-    """Upscale what no earlier run has upscaled."""
-    tasks = [
+def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[BenchmarkSet]], cache: Cache) -> list[Task]:
+    """Every picture of every model; low-resolution pictures that are missing are made."""
+    return [
         Task(name, one, pair, _lq_of(pair, one, cache), f"pictures/{name}/{one.name}/{pair.name}.png")
         for name, upscaler in upscalers.items()
-        for one in found[upscaler.scale]
+        for one in found[upscaler.model.scale]
         for pair in one.pairs
     ]
-    for done, task in enumerate(tasks, start=1):
-        upscaler = upscalers[task.model]
-        made_of = f"{upscaler.model.sha256} x{upscaler.scale} {precision} of {sha256_of(task.lq)}"
-        if cache.picture_sha256(task.sr, made_of) is None:
-            target = cache.root / task.sr
-            make_folder(target.parent)
-            write_picture(target, upscaler(read_picture(task.lq)))
-            cache.keep_picture(task.sr, made_of)
-        tell(f"{task.model} {task.set.name} {task.pair.name}", done, len(tasks))
-    return tasks
+
+
+def _make_pictures(
+    tasks: Sequence[Task], upscalers: dict[str, Upscaler], cache: Cache, precision: Precision, tell: Tell
+) -> None:
+    """Upscale what no earlier run has upscaled; what is done is kept also when the rest is not."""
+    try:
+        for done, task in enumerate(tasks, start=1):
+            upscaler = upscalers[task.model]
+            made_of = f"{upscaler.model.sha256} x{upscaler.model.scale} {precision} of {sha256_of(task.lq)}"
+            if cache.picture_sha256(task.sr, made_of) is None:
+                target = cache.root / task.sr
+                make_folder(target.parent)
+                write_picture(target, upscaler(read_picture(task.lq)))
+                cache.keep_picture(task.sr, made_of)
+            tell(f"{task.model} {task.set.name} {task.pair.name}", done, len(tasks))
+    except BaseException:
+        cache.save()
+        raise
 
 
 def _lq_of(pair: PicturePair, one: BenchmarkSet, cache: Cache) -> Path:
@@ -236,7 +257,7 @@ def _results(
             ModelInfo(
                 name,
                 one.model.architecture,
-                one.scale,
+                one.model.scale,
                 one.model.parameters,
                 one.model.sha256,
                 precision if one.model.net else "integers",

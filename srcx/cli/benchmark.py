@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from srcx.cli.progress import progress
 from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
 from srcx.errors import Interrupted
+
+if TYPE_CHECKING:
+    from srcx.report import Results
 
 EXAMPLES = """
   srcx benchmark -o results/bicubic
@@ -43,9 +46,10 @@ def benchmark(
 ) -> None:
     """Run models over benchmark sets, score them, and write a report."""
     from srcx.benchmark import benchmark as run
+    from srcx.team import team_of_environment
 
     try:
-        with log_to_stderr(logging.WARNING), progress() as tell:
+        with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
             results = run(
                 model or ["bicubic"],
                 data,
@@ -54,11 +58,19 @@ def benchmark(
                 metrics=metrics or ["psnr", "ssim"],
                 precision=precision,
                 tell=tell,
+                team=team,
             )
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped; what was upscaled and scored is kept in {out}, and the same command goes on from there"
         ) from None
+    if team.speaks:
+        _tell(results, out)
+    if results.missing():
+        raise typer.Exit(1)
+
+
+def _tell(results: "Results", out: Path) -> None:
     print_table(
         ["set", "model"],
         [((f"{mean.set} x{mean.scale}", mean.model), mean.metrics) for mean in results.means],
@@ -66,5 +78,3 @@ def benchmark(
     for sentence in results.missing():
         print(f"no {sentence}")
     print(f"report: {out / 'report.html'}")
-    if results.missing():
-        raise typer.Exit(1)

@@ -8,6 +8,7 @@ from srcx.cli.verb import Debug
 
 EXAMPLES = """
   srcx models
+  srcx models bicubic
   srcx models experiments/srresnet_x4/models/net_g_latest.pth
 """
 
@@ -19,7 +20,7 @@ def models(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List the models that come with srcx, or say what a checkpoint is."""
+    """List the models that come with srcx, or say what one of them or a checkpoint is."""
     if name is None:
         _list()
     else:
@@ -27,13 +28,15 @@ def models(
 
 
 def _list() -> None:
-    from srcx.inference.model import bundled_models
+    from srcx.inference.bundled import bundled_models, default_model
 
-    for name, about in bundled_models().items():
-        print(f"{name:<20} x{about['scale']}  {about.get('about', '')}".rstrip())
+    best = default_model()
+    for name, (scale, about) in bundled_models().items():
+        print(f"{name:<20} x{scale}  {about}{' (taken where none is named)' if name == best else ''}")
 
 
 def _describe(name: str) -> None:
+    from srcx.inference.bundled import bundled_models, card_of
     from srcx.inference.model import find_model
 
     model = find_model(name)
@@ -44,3 +47,5 @@ def _describe(name: str) -> None:
     if model.path is not None:
         print(f"file:          {model.path}")
         print(f"sha256:        {model.sha256}")
+    if name in bundled_models():
+        print(f"\n{card_of(name)}", end="")

@@ -14,15 +14,24 @@ EVERY_S = 2.0
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
-    """Give a function to call with what was done, how many that makes, and of how many."""
+def progress(wanted: bool = True) -> Iterator[Tell]:
+    """Give a function to call with what was done, how many that makes, and of how many.
+
+    Args:
+        wanted: Whether it is to say anything.
+    """
+    if not wanted:
+        yield lambda what, done, total: None
+        return
     if not sys.stderr.isatty():
         yield _plain_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    # Names of files are no markup.
+    text = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 

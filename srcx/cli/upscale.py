@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 EXAMPLES = """
   srcx upscale photo.jpg -o large.png
   srcx upscale photos -o large --recursive --format png
+  srcx upscale photo.jpg -o large.jpg --scale 1.5 --tta
   srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
+  torchrun --nproc_per_node 2 -m srcx upscale photos -o large
 """
 
 
@@ -30,8 +32,12 @@ def upscale(
         ),
     ],
     model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A name 'srcx models' lists, or a checkpoint.")
-    ] = "bicubic",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A name 'srcx models' lists, or a checkpoint; the best that comes with srcx without it.",
+        ),
+    ] = None,
     tile: Annotated[
         str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
     ] = "auto",
@@ -39,6 +45,19 @@ def upscale(
         Literal["auto", "fp32", "bf16", "fp16"],
         typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
     ] = "auto",
+    backend: Annotated[
+        Literal["auto", "torch", "onnx", "openvino"],
+        typer.Option(help="What runs the network; auto: the fastest of those installed, measured once."),
+    ] = "auto",
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N", help="Factor of the results, as 2 or 1.5; another than the model's is resampled."
+        ),
+    ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Mean over the picture's 8 turns and mirrorings: 8 times slower.")
+    ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "webp", "tiff"],
@@ -51,21 +70,32 @@ def upscale(
 ) -> None:
     """Enlarge pictures; one that cannot be read does not stop the others."""
     from srcx.inference.folder import plan, run
-    from srcx.inference.upscaler import load_model
+    from srcx.inference.upscaler import device_of, load_model
+    from srcx.team import team_of_environment
 
-    upscaler = load_model(model, tile=_tile(tile), precision=precision)
-    jobs = plan(inputs, out, recursive=recursive, format=format)
     count: Counter[str] = Counter()
     try:
-        with log_to_stderr(logging.WARNING), progress() as tell:
+        with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
+            upscaler = load_model(
+                model,
+                tile=_tile(tile),
+                precision=precision,
+                scale=scale,
+                tta=tta,
+                backend=backend,
+                device=device_of(team.local_rank),
+            )
+            jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:
                     complain(outcome.problem)
                 tell(_line(outcome), done, len(jobs))
+            count = sum(team.gather(count), Counter())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
-    print(_summary(count))
+    if team.speaks:
+        print(_summary(count))
     if count["failed"]:
         raise typer.Exit(1)
 

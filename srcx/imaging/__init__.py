@@ -2,7 +2,15 @@
 
 from srcx.imaging.color import rgb_to_grey, rgb_to_y, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, Picture, decode_picture
-from srcx.imaging.io import PICTURE_SUFFIXES, list_pictures, picture_size, read_picture, write_picture
+from srcx.imaging.extras import Extras
+from srcx.imaging.io import (
+    PICTURE_SUFFIXES,
+    list_pictures,
+    picture_size,
+    read_picture,
+    read_with_extras,
+    write_picture,
+)
 from srcx.imaging.resize import Border, imresize
 from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
 
@@ -10,6 +18,7 @@ __all__ = [
     "MAX_PIXELS",
     "PICTURE_SUFFIXES",
     "Border",
+    "Extras",
     "Picture",
     "check_same_shape",
     "decode_picture",
@@ -17,6 +26,7 @@ __all__ = [
     "list_pictures",
     "picture_size",
     "read_picture",
+    "read_with_extras",
     "rgb_to_grey",
     "rgb_to_y",
     "to_image",

@@ -25,11 +25,13 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from srcx.errors import ImageError
+from srcx.imaging.extras import Extras, cmyk_to_rgb, extras_of
 
 __all__ = [
     "MAX_PIXELS",
     "Picture",
     "PictureHeader",
+    "decode",
     "decode_picture",
     "quiet_opencv",
     "read_header",
@@ -125,7 +127,12 @@ def _looks_whole(picture: ImageFile.ImageFile, file: BinaryIO) -> bool:
 
 
 def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> Picture:
-    """Pixels of a picture file, turned upright as its EXIF data says.
+    """The pixels that `decode` gives."""
+    return decode(data, name, max_pixels=max_pixels)[0]
+
+
+def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Picture, Extras]:
+    """Pixels of a picture file, turned upright as its EXIF data says, and what else it says.
 
     Args:
         data: The whole file: PNG, JPEG, WebP, TIFF or BMP.
@@ -134,7 +141,8 @@ def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> 
             millions, or 256.
 
     Returns:
-        uint8, or uint16 where the file has 16 bits a sample: (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA.
+        uint8, or uint16 where the file has 16 bits a sample: (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA;
+        and the profile and EXIF data to keep with them.
 
     Raises:
         ImageError: the file is damaged, cut off, animated, too large, or of a kind that is not read.
@@ -145,12 +153,20 @@ def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> 
         bits = _bits(picture, name)
         if isinstance(picture, PngImageFile):
             PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
+        extras = extras_of(picture)  # loading closes a TIFF
         picture.load()
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I"):  # grey of 16 bits: whole numbers in Pillow too
-            return np.asarray(upright).astype(np.uint16)
-        pixels = np.asarray(upright.convert(_mode(upright, name)))
-        return _sixteen_bits(data, name, picture, pixels) if bits == 16 else pixels
+        pixels = _pixels(data, name, picture, bits)
+        return pixels, extras.fitting(1 if pixels.ndim == 2 else pixels.shape[2])
+
+
+def _pixels(data: bytes, name: str, picture: ImageFile.ImageFile, bits: int) -> Picture:
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):  # grey of 16 bits: whole numbers in Pillow too
+        return np.asarray(upright).astype(np.uint16)
+    if upright.mode == "CMYK":
+        return np.asarray(cmyk_to_rgb(upright, name))
+    pixels = np.asarray(upright.convert(_mode(upright, name)))
+    return _sixteen_bits(data, name, picture, pixels) if bits == 16 else pixels
 
 
 @contextmanager
@@ -253,7 +269,7 @@ def _mode(picture: Image.Image, name: str) -> str:
         return "RGBA"
     if mode in ("1", "L"):
         return "L"
-    if mode in ("P", "RGB", "RGBX", "CMYK", "YCbCr"):
+    if mode in ("P", "RGB", "RGBX", "YCbCr"):
         return "RGB"
     raise ImageError(
         f"{name}: has pixels of the kind {mode}, which is not read; save it as RGB, grey or RGBA"

@@ -2,21 +2,39 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from srcx.atomic import atomic_path
 from srcx.errors import DataError, ImageError
-from srcx.imaging.decode import Picture, decode_picture, quiet_opencv, read_header, swap_red_and_blue
+from srcx.imaging.decode import Picture, decode, quiet_opencv, read_header, swap_red_and_blue
+from srcx.imaging.extras import NO_EXTRAS, Extras
+from srcx.imaging.png import write_png
 
-__all__ = ["PICTURE_SUFFIXES", "list_pictures", "picture_size", "read_picture", "write_picture"]
+__all__ = [
+    "LONGEST_SIDE",
+    "PICTURE_SUFFIXES",
+    "list_pictures",
+    "picture_size",
+    "read_picture",
+    "read_with_extras",
+    "write_picture",
+]
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
 SUFFIXES_OF_ALPHA = (".png", ".tif", ".tiff", ".webp")
+LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+"""Pixels that a format holds in a row or column, where that is less than a picture may have."""
+LARGE_BYTES = 1 << 28
 LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
 
 
@@ -35,12 +53,17 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
     Raises:
         ImageError: the file is missing, damaged, cut off, animated, too large, or of a kind that is not read.
     """
+    return read_with_extras(path, max_pixels=max_pixels)[0]
+
+
+def read_with_extras(path: Path | str, *, max_pixels: int | None = None) -> tuple[Picture, Extras]:
+    """`read_picture`, and the colour profile and EXIF data to keep with the picture."""
     path = _a_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_picture(data, str(path), max_pixels=max_pixels)
+    return decode(data, str(path), max_pixels=max_pixels)
 
 
 def picture_size(path: Path | str) -> tuple[int, int]:
@@ -62,7 +85,9 @@ def picture_size(path: Path | str) -> tuple[int, int]:
     return header.height, header.width
 
 
-def write_picture(path: Path | str, image: Picture, *, quality: int | None = None) -> None:
+def write_picture(
+    path: Path | str, image: Picture, *, quality: int | None = None, extras: Extras = NO_EXTRAS
+) -> None:
     """Write a picture whole or not at all, in the format that the suffix names.
 
     Args:
@@ -70,6 +95,7 @@ def write_picture(path: Path | str, image: Picture, *, quality: int | None = Non
         image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA. PNG and TIFF hold 16 bits;
             they and WebP hold alpha.
         quality: 1 (small) to 100 (good) for JPEG and WebP. By default 95 for JPEG, while WebP loses nothing.
+        extras: Colour profile and EXIF data; BMP holds neither, and TIFF of 16-bit colours no EXIF data.
 
     Raises:
         ImageError: the format cannot hold this picture.
@@ -78,15 +104,64 @@ def write_picture(path: Path | str, image: Picture, *, quality: int | None = Non
     path = Path(path)
     suffix = path.suffix.lower()
     _check_writable(path, suffix, image, quality)
+    with atomic_path(path) as temporary:
+        if suffix == ".png":
+            write_png(temporary, image, extras)
+        elif suffix != ".bmp" and any(extras):
+            _write_with(extras, temporary, suffix, image, quality)
+        else:
+            temporary.write_bytes(_encoded(path, suffix, image, quality).data)
+
+
+def _encoded(path: Path, suffix: str, image: Picture, quality: int | None) -> NDArray[np.uint8]:
     try:
-        with quiet_opencv():
-            done, encoded = cv2.imencode(suffix, swap_red_and_blue(image), _settings(suffix, quality))
+        with quiet_opencv(), _blue_first(image) as bgr:
+            done, encoded = cv2.imencode(suffix, bgr, _settings(suffix, quality))
     except cv2.error as error:
         raise ImageError(f"{path}: {suffix} cannot hold this picture: {error.err}; choose .png") from error
     if not done:
         raise ImageError(f"{path}: {suffix} cannot hold a picture of shape {image.shape}; choose .png")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+    return np.asarray(encoded, np.uint8)
+
+
+@contextmanager
+def _blue_first(image: Picture) -> Iterator[Picture]:
+    """OpenCV's order of colours; a large picture is turned in its place and back, as a copy may not fit."""
+    if (
+        image.nbytes < LARGE_BYTES
+        or image.ndim == 2
+        or not (image.flags.writeable and image.flags.c_contiguous)
+    ):
+        yield swap_red_and_blue(image)
+        return
+    red, blue = image[..., 0], image[..., 2]
+    try:
+        _exchange(red, blue)
+        yield image
+    finally:
+        _exchange(red, blue)
+
+
+def _exchange(one: Picture, other: Picture) -> None:
+    for row, other_row in zip(one, other, strict=True):
+        row[:], other_row[:] = other_row.copy(), row.copy()
+
+
+def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality: int | None) -> None:
+    """JPEG, WebP and TIFF with what the picture says: by Pillow, which holds no colours of 16 bits."""
+    if image.dtype == np.uint16 and image.ndim == 3:
+        import tifffile  # scikit-image brings it
+
+        alpha = ["unassalpha"] if image.shape[2] == 4 else None
+        tifffile.imwrite(path, image, photometric="rgb", extrasamples=alpha, iccprofile=extras.icc or None)
+        return
+    settings: dict[str, Any] = {
+        ".webp": {"lossless": quality is None, "quality": quality or 80, "exact": True},
+        ".jpg": {"quality": quality or 95, "subsampling": 0},
+    }.get(suffix.replace("jpeg", "jpg"), {})  # TIFF stays uncompressed: libtiff cannot write EXIF data
+    settings |= {"icc_profile": extras.icc} if extras.icc else {}
+    settings |= {"exif": b"Exif\0\0" + extras.exif} if extras.exif else {}
+    Image.fromarray(image).save(path, **settings)
 
 
 def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
@@ -146,6 +221,9 @@ def _check_writable(path: Path, suffix: str, image: Picture, quality: int | None
         )
     if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
         raise ImageError(f"{path}: {suffix} holds no transparency (alpha); choose .png, .tiff or .webp")
+    longest = LONGEST_SIDE.get(suffix, max(image.shape))
+    if max(image.shape) > longest:
+        raise ImageError(f"{path}: {suffix} holds at most {longest} pixels a side; choose .png or .tiff")
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"{path}: quality must be from 1 to 100; got {quality}")
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
 from srcx.errors import CheckpointError
+from srcx.weights.checkpoint import read_metadata
 from srcx.weights.fit import load_into
 
 __all__ = ["Found", "network_of"]
@@ -26,6 +27,17 @@ PROBE_PX = 17
 MISFIT = (RuntimeError, ValueError, AssertionError, IndexError)
 
 
+OWN: Mapping[str, type[nn.Module]] = {"MSRResNet": MSRResNet, "SRResNet": SRResNet}
+"""Generators of srcx that are known by their weights."""
+
+
+class NetworkPart(NamedTuple):
+    """A network as an option file writes it."""
+
+    type: str
+    args: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Found:
     """A network with its weights, and what must be known to call it."""
@@ -36,14 +48,17 @@ class Found:
     channels: int = 3
     multiple_of: int = 1
     dtypes: frozenset[torch.dtype] = ALL_DTYPES
+    part: NetworkPart | None = None
+    """Its type and arguments, where they are known."""
 
 
 def network_of(path: Path, state: Mapping[str, Tensor]) -> Found:
     """Build the network of a checkpoint and fill it.
 
-    Looks, in this order, at NAME.json beside the file ({"network": {"type": ..., "args": {...}}}), at the
-    option file of the run folder it lies in, at the names and shapes of the weights for srcx's own
-    generators, and asks spandrel, which knows the community's.
+    Looks, in this order, at NAME.json beside the file ({"network": {"type": ..., "args": {...}}}), at what
+    a .safetensors file says of itself under "network" (the same type and args), at the option file of the
+    run folder it lies in, at the names and shapes of the weights for srcx's own generators, and asks
+    spandrel, which knows the community's.
 
     Args:
         path: Where the weights came from.
@@ -52,23 +67,27 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> Found:
     Raises:
         CheckpointError: the weights do not fit what the file beside them says, or nobody knows them.
     """
-    net = described(path) or own_generator(state)
-    if net is None:
+    own = own_generator(state)
+    part = described(path) or own
+    if part is None:
         return from_spandrel(path, state)
+    net = OWN[part.type](**part.args) if part == own else build(part, source=path)
     load_into(net, state, source=path)
     net.eval().requires_grad_(False)
     first = next(parameter for parameter in net.parameters() if parameter.ndim == 4)
     channels = 1 if first.shape[1] == 1 else 3
     multiple_of, scale = measured(path, net, channels)
-    return Found(net, type(net).__name__, scale, channels, multiple_of)
+    return Found(net, part.type, scale, channels, multiple_of, part=part)
 
 
-def described(path: Path) -> nn.Module | None:
-    """The network as a file beside the checkpoint describes it, or None where no file does."""
+def described(path: Path) -> NetworkPart | None:
+    """The network as the file, or one beside the checkpoint, describes it; None where none does."""
     beside = path.with_suffix(".json")
     if beside.is_file():
-        kind, args = read_description(beside)
-        return build(kind, args, source=beside)
+        return parse_description(beside.read_text("utf-8", errors="replace"), source=beside)
+    own_words = read_metadata(path).get("network")
+    if own_words:
+        return parse_description(f'{{"network": {own_words}}}', source=path)
     run = path.resolve().parents[1]
     options = (
         [run / f"{run.name}.yml", *sorted(run.glob("*.yml"))]
@@ -76,10 +95,10 @@ def described(path: Path) -> nn.Module | None:
         else []
     )
     file = next((one for one in options if one.is_file()), None)
-    return None if file is None else build(*read_network_g(file), source=file)
+    return None if file is None else read_network_g(file)
 
 
-def read_network_g(path: Path) -> tuple[str, dict[str, Any]]:
+def read_network_g(path: Path) -> NetworkPart:
     """Type and arguments of the generator of an option file; the rest of the file may be anything.
 
     Raises:
@@ -93,53 +112,51 @@ def read_network_g(path: Path) -> tuple[str, dict[str, Any]]:
         raise CheckpointError(
             f"{path}: expected a network_g with a type, to know the network of the run's weights"
         )
-    return part["type"], {name: value for name, value in part.items() if name != "type"}
+    return NetworkPart(part["type"], {name: value for name, value in part.items() if name != "type"})
 
 
-def read_description(path: Path) -> tuple[str, dict[str, Any]]:
-    """Type and arguments of the network that NAME.json describes.
+def parse_description(text: str, *, source: Path) -> NetworkPart:
+    """The network that {"network": {"type": ..., "args": {...}}} describes.
 
     Raises:
-        CheckpointError: it is no such file.
+        CheckpointError: the text is something else.
     """
     try:
-        network = json.loads(path.read_text("utf-8"))["network"]
-        return str(network["type"]), dict(network.get("args", {}))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        network = json.loads(text)["network"]
+        return NetworkPart(str(network["type"]), dict(network.get("args", {})))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f'{path}: expected {{"network": {{"type": "SRResNet", "args": {{...}}}}}}; '
+            f'{source}: expected {{"network": {{"type": "SRResNet", "args": {{...}}}}}}; '
             f"got something else ({type(error).__name__}): mend or remove it"
         ) from error
 
 
-def build(kind: str, args: Mapping[str, Any], *, source: Path) -> nn.Module:
+def build(part: NetworkPart, *, source: Path) -> nn.Module:
     """A network of the catalog or of BasicSR, with fresh weights.
 
     Raises:
         CheckpointError: there is no such network, or it does not take these arguments.
     """
-    from srcx.bridge.parts import AllParts
+    from srcx.bridge.parts import AllParts  # loads every part there is: half a second
 
     parts = AllParts()
-    problems = parts.problems("network", kind, args)
+    problems = parts.problems("network", part.type, part.args)
     if problems:
         raise CheckpointError(f"{source}: {'; '.join(message for _, message in problems)}")
-    return parts.network(kind)(**args)
+    return parts.network(part.type)(**part.args)
 
 
-def own_generator(state: Mapping[str, Tensor]) -> nn.Module | None:
+def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     """SRResNet or MSRResNet with the arguments that give weights of these names and shapes, else None.
 
     Example:
-        >>> net = own_generator(SRResNet(num_feat=8, num_block=2, upscale=3).state_dict())
-        >>> type(net).__name__, len(net.body)
-        ('SRResNet', 4)
+        >>> own_generator(SRResNet(num_feat=8, num_block=2, upscale=3).state_dict()).args["num_block"]
+        2
     """
-    kind: type[SRResNet | MSRResNet]
     if {"head.0.weight", "tail.weight"} <= state.keys():
-        kind, first, last, block, stages = SRResNet, "head.0", "tail", "layers.0.weight", "upsample."
+        kind, first, last, block, stages = "SRResNet", "head.0", "tail", "layers.0.weight", "upsample."
     elif {"conv_first.weight", "conv_hr.weight", "conv_last.weight", "upconv1.weight"} <= state.keys():
-        kind, first, last, block, stages = MSRResNet, "conv_first", "conv_last", "conv1.weight", "upconv"
+        kind, first, last, block, stages = "MSRResNet", "conv_first", "conv_last", "conv1.weight", "upconv"
     else:
         return None
     num_feat, num_in_ch = state[f"{first}.weight"].shape[:2]
@@ -149,13 +166,14 @@ def own_generator(state: Mapping[str, Tensor]) -> nn.Module | None:
     scale = math.prod(math.isqrt(width // num_feat) for width in grown)
     if scale not in get_args(Upscale):
         return None
-    return kind(
-        num_in_ch=num_in_ch,
-        num_out_ch=state[f"{last}.weight"].shape[0],
-        num_feat=num_feat,
-        num_block=sum(name.startswith("body.") and name.endswith(f".{block}") for name in state),
-        upscale=cast(Upscale, scale),
-    )
+    args = {
+        "num_in_ch": num_in_ch,
+        "num_out_ch": state[f"{last}.weight"].shape[0],
+        "num_feat": num_feat,
+        "num_block": sum(name.startswith("body.") and name.endswith(f".{block}") for name in state),
+        "upscale": scale,
+    }
+    return NetworkPart(kind, args)
 
 
 @torch.inference_mode()

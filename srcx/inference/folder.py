@@ -3,14 +3,15 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from srcx.atomic import make_folder
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
-from srcx.imaging import Picture, list_pictures, read_picture, write_picture
+from srcx.imaging import Extras, Picture, list_pictures, read_with_extras, write_picture
 from srcx.imaging.io import PICTURE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA
 from srcx.inference.upscaler import Upscaler
 
@@ -18,6 +19,8 @@ __all__ = ["Format", "Job", "Outcome", "plan", "run"]
 
 Format = Literal["same", "png", "jpg", "webp", "tiff"]
 
+LARGE_BYTES = 1 << 28
+"""While a larger result is written, no other is made: two of them may not fit into the memory."""
 ALIASES = {".jpeg": ".jpg", ".tif": ".tiff"}
 
 
@@ -37,7 +40,15 @@ class Outcome:
     size: tuple[int, int] | None = None
     """Width and height of the result."""
     time_s: float = 0.0
+    """Seconds it was upscaled, without reading and writing."""
     problem: str | None = None
+
+
+class Read(NamedTuple):
+    """A picture and what its file says beside it."""
+
+    picture: Picture
+    extras: Extras
 
 
 def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: Format = "same") -> list[Job]:
@@ -72,6 +83,8 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> Iterator[Outcome]:
     """Upscale picture after picture; what cannot be done is told and the rest goes on.
 
+    While one picture is upscaled, the next is read and the one before is written.
+
     Args:
         jobs: What `plan` gives.
         upscaler: What to do it with.
@@ -80,20 +93,63 @@ def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> 
     Yields:
         What became of each job, in their order.
     """
-    for job in jobs:
-        if job.target.exists() and not overwrite:
-            yield Outcome(job)
-            continue
-        began_s = time.perf_counter()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        reads = (reader.submit(_read, job, overwrite) for job in jobs)
+        upcoming, last = next(reads, None), None
         try:
-            picture = read_picture(job.source)
-            _check_format(picture, job)
-            result = upscaler(picture)
-            write_picture(job.target, result)
-        except SrcxError as error:
-            yield Outcome(job, problem=str(error))
-        else:
-            yield Outcome(job, (result.shape[1], result.shape[0]), time.perf_counter() - began_s)
+            for job in jobs:
+                read, upcoming = upcoming, next(reads, None)
+                assert read is not None
+                this = _begun(job, read, upscaler, writer)
+                if last:
+                    yield last()
+                last = this
+        except KeyboardInterrupt:
+            if last:
+                yield last()
+            raise
+        if last:
+            yield last()
+
+
+def _begun(
+    job: Job, read: Future[Read | None], upscaler: Upscaler, writer: ThreadPoolExecutor
+) -> Callable[[], Outcome]:
+    """Upscale what was read and let it be written; the outcome is there when that is done."""
+    try:
+        found = read.result()
+        if found is None:
+            return lambda: Outcome(job)
+        began_s = time.perf_counter()
+        result = upscaler(found.picture)
+    except Exception as error:  # noqa: BLE001 - whatever one picture meets, the others are still to be done
+        outcome = Outcome(job, problem=_problem(job, error))
+        return lambda: outcome
+    size, time_s = (result.shape[1], result.shape[0]), time.perf_counter() - began_s
+    writing = writer.submit(write_picture, job.target, result, extras=found.extras)
+    if result.nbytes > LARGE_BYTES:
+        wait([writing])
+
+    def finished() -> Outcome:
+        error = writing.exception()
+        return Outcome(job, problem=_problem(job, error)) if error else Outcome(job, size, time_s)
+
+    return finished
+
+
+def _read(job: Job, overwrite: bool) -> Read | None:
+    """The picture, if its result is wanted and can be written."""
+    if job.target.exists() and not overwrite:
+        return None
+    picture, extras = read_with_extras(job.source)
+    _check_format(picture, job)
+    return Read(picture, extras)
+
+
+def _problem(job: Job, error: BaseException) -> str:
+    if isinstance(error, SrcxError):
+        return str(error)
+    return f"{job.source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _check_format(picture: Picture, job: Job) -> None:
@@ -119,9 +175,8 @@ def _only_file(inputs: Sequence[Path], out: Path) -> Path:
 
 
 def _named_file(out: Path, format: Format) -> Path:
-    if format != "same" and _suffix(out, format) != out.suffix.lower().replace("jpeg", "jpg").replace(
-        ".tif", ".tiff"
-    ):
+    suffix = out.suffix.lower()
+    if format != "same" and f".{format}" != ALIASES.get(suffix, suffix):
         raise UsageError(
             f"{out}: has another suffix than the format asked for, {format}; leave out one of them"
         )

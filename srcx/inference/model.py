@@ -2,23 +2,19 @@
 
 import difflib
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from srcx.errors import UsageError
-from srcx.inference.architecture import network_of
+from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
+from srcx.inference.bundled import bundled_models, file_of
 from srcx.weights.checkpoint import load_state
 
-__all__ = ["BUNDLED", "CHECKPOINT_SUFFIXES", "Model", "bundled_models", "find_model"]
-
-BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
-"""Folder of the models that come with srcx: NAME.safetensors with NAME.json beside it."""
+__all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -45,28 +41,15 @@ class Model:
     """Channels `net` takes: 3 or 1."""
     multiple_of: int = 1
     """Height and width `net` takes are multiples of this."""
-    dtypes: frozenset[torch.dtype] = frozenset({torch.float32, torch.bfloat16, torch.float16})
+    dtypes: frozenset[torch.dtype] = ALL_DTYPES
     """Precisions `net` is known to work in."""
+    part: NetworkPart | None = None
+    """Type and arguments of `net`, where they are known."""
 
     @property
     def parameters(self) -> int:
         """Numbers the network has learnt."""
         return sum(parameter.numel() for parameter in self.net.parameters()) if self.net else 0
-
-
-def bundled_models() -> dict[str, dict[str, Any]]:
-    """Names of the models that need no file of the user's, with what is said about each.
-
-    Example:
-        >>> bundled_models()["bicubic"]["scale"]
-        4
-    """
-    bicubic = {
-        "scale": DEFAULT_SCALE,
-        "about": "MATLAB's imresize; bicubic-x2, bicubic-x3 ... for other scales",
-    }
-    files = sorted(BUNDLED.glob("*.json"))
-    return {"bicubic": bicubic} | {file.stem: json.loads(file.read_text("utf-8")) for file in files}
 
 
 def find_model(name_or_path: str | Path) -> Model:
@@ -88,8 +71,9 @@ def find_model(name_or_path: str | Path) -> Model:
     if bicubic:
         scale = int(bicubic.group(1) or DEFAULT_SCALE)
         return Model(text, scale, "MATLAB imresize", hashlib.sha256(b"bicubic").hexdigest())
-    if (BUNDLED / f"{text}.safetensors").is_file():
-        return _from_file(BUNDLED / f"{text}.safetensors", text)
+    bundled = file_of(text)
+    if bundled:
+        return _from_file(bundled, text)
     path = Path(name_or_path)
     if path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         return _from_file(path, _name_of(path))
@@ -111,6 +95,7 @@ def _from_file(path: Path, name: str) -> Model:
         found.channels,
         found.multiple_of,
         found.dtypes,
+        found.part,
     )
 
 

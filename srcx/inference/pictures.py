@@ -28,7 +28,9 @@ def check_picture(picture: Picture) -> None:
         raise ImageError(f"upscale: expected a picture with pixels; got shape {shape}")
 
 
-def enlarge_planes(picture: Picture, enlarge: Callable[[Picture], Picture]) -> Picture:
+def enlarge_planes(
+    picture: Picture, enlarge: Callable[[Picture, Picture], None], size: tuple[int, int]
+) -> Picture:
     """Enlarge the colours and, where there is one, the alpha channel.
 
     Colours that cannot be seen are replaced by the nearest that can before they are enlarged, so that
@@ -36,20 +38,23 @@ def enlarge_planes(picture: Picture, enlarge: Callable[[Picture], Picture]) -> P
 
     Args:
         picture: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
-        enlarge: What enlarges (H, W) and (H, W, 3).
+        enlarge: What enlarges (H, W) and (H, W, 3) into the array it is given.
+        size: Height and width of the result.
 
     Returns:
         The enlarged picture with the same channels.
     """
+    result = np.empty((*size, *picture.shape[2:]), picture.dtype)
     if picture.ndim == 2 or picture.shape[2] == 3:
-        return enlarge(picture)
+        enlarge(picture, result)
+        return result
     colours, alpha = picture[..., :3], picture[..., 3]
-    large = enlarge(filled_under_alpha(colours, alpha))
+    enlarge(filled_under_alpha(colours, alpha), result[..., :3])
     if (alpha == alpha.flat[0]).all():
-        large_alpha = np.full(large.shape[:2], alpha.flat[0], alpha.dtype)
+        result[..., 3] = alpha.flat[0]
     else:
-        large_alpha = enlarge(np.ascontiguousarray(alpha))
-    return np.dstack([large, large_alpha])
+        enlarge(np.ascontiguousarray(alpha), result[..., 3])
+    return result
 
 
 def filled_under_alpha(colours: Picture, alpha: Picture) -> Picture:

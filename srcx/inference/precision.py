@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srcx.errors import UsageError
 
-__all__ = ["LEAST_DB", "NAMES", "Precision", "dtype_of", "likeness_db"]
+__all__ = ["DTYPES", "LEAST_DB", "NAMES", "Precision", "dtype_of", "likeness_db"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 

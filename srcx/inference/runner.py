@@ -1,6 +1,7 @@
 """A network in one number format on one device: runs arrays, and measures what tiling must know of it."""
 
 import copy
+import logging
 import math
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from srcx.errors import ImageError
 from srcx.imaging import Picture, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
+from srcx.inference.backends import Run, Way, opened
+from srcx.inference.model import Model
+from srcx.inference.precision import DTYPES
 from srcx.inference.tiles import Tiling, run_tiled
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "free_bytes"]
 
 BUDGET_BYTES = 1 << 30
 """Most memory one tile may take, however much is free."""
@@ -31,56 +36,85 @@ FADE_PX = 8
 ENDLESS_OVERLAP_PX = 32
 """Overlap for a network that looks at the whole picture: its tiles can only be faded into each other."""
 LEAST_CORE_PX = 32
+TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in ((), (-2,), (-1,), (-2, -1)))
+
+log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs a copy of `net` on uint8 and uint16 pictures.
+    """Runs a copy of a model's network on uint8 and uint16 pictures.
 
     Args:
-        net: RGB or grey in [0, 1], (N, channels, H, W), to (N, ., scale H, scale W).
-        channels: 3 or 1.
-        scale: Its factor.
-        multiple_of: Height and width it takes are multiples of this.
-        dtype: Number format to run in.
-        device: Where to run.
+        model: It has to have a network.
+        way: What runs it, in which number format.
+        device: Where torch runs; the other backends run on the CPU.
+        tta: Whether to give the mean over the picture's eight turns and mirrorings.
+
+    Raises:
+        UsageError: the backend is not installed or does not run in this format.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        channels: int,
-        scale: int,
-        multiple_of: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self.net = copy.deepcopy(net).eval()
-        self.net.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.channels, self.scale, self.multiple_of = channels, scale, multiple_of
-        self.dtype, self.device = dtype, device
+    def __init__(self, model: Model, way: Way, device: torch.device, *, tta: bool = False) -> None:
+        assert model.net is not None
+        self.channels, self.scale, self.multiple_of = model.channels, model.scale, model.multiple_of
+        self.dtype, self.device, self.tta = DTYPES[way.precision], device, tta
+        self.net = copy.deepcopy(model.net).eval()
+        self.run: Run = self.net
+        if way.backend == "torch":
+            self.net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        else:
+            self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
+            self.run = opened(way, self.net, channels=self.channels, multiple_of=self.multiple_of)
+        self._largest_core_px: int | None = None
 
     @torch.inference_mode()
-    def enlarge(self, picture: Picture, *, core_px: int | None) -> Picture:
-        """Enlarge (H, W) or (H, W, 3).
+    def enlarge(self, picture: Picture, result: Picture, *, core_px: int | None) -> None:
+        """Enlarge (H, W) or (H, W, 3); where the memory does not suffice, in smaller tiles from then on.
 
         Args:
             picture: uint8 or uint16.
+            result: Becomes the enlarged picture; same type and channels.
             core_px: Side of a tile in input pixels, 0 for none, None for what the free memory allows.
 
-        Returns:
-            The enlarged picture, same type and channels.
+        Raises:
+            ImageError: not even the smallest tile fits into the memory.
         """
-        tiling = self.tiling(picture.shape[0], picture.shape[1], core_px)
-        return run_tiled(picture, self._enlarge_piece, scale=self.scale, tiling=tiling)
+        side_px = max(picture.shape[:2])
+        while True:
+            try:
+                tiling = self.tiling(picture.shape[0], picture.shape[1], core_px)
+                side_px = min(side_px, tiling.core_px) if tiling else side_px
+                return run_tiled(picture, self._enlarge_piece, result, tiling)
+            except (MemoryError, RuntimeError) as error:
+                if not _is_lack_of_memory(error):
+                    raise
+            # Outside the clause, whose error keeps what the tile took.
+            side_px //= 2
+            if side_px < LEAST_CORE_PX // 2:
+                raise ImageError(
+                    "upscale: the network does not fit into the free memory; close other programs"
+                )
+            self._largest_core_px = side_px
+            log.warning("out of memory: goes on in tiles of %d pixels", side_px)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; gives fp32 on the CPU with the same C."""
+        if not self.tta:
+            return self._once(picture)
+        results = (_turned(self._once(_turned(picture, *turn)), *turn, back=True) for turn in TURNS)
+        total = next(results)
+        for result in results:
+            total += result
+        return total / len(TURNS)
+
+    def _once(self, picture: Tensor) -> Tensor:
         as_pictures = picture.transpose(0, 1) if self.channels == 1 else picture.expand(-1, 3, -1, -1)
         height, width = picture.shape[-2:]
         padding = (0, -width % self.multiple_of, 0, -height % self.multiple_of)
         lq = functional.pad(as_pictures, padding, mode="replicate")
-        sr = self.net(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
+        sr = self.run(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
         sr = sr[..., : height * self.scale, : width * self.scale].float().clamp(0, 1).cpu()
         if self.channels == 1:
             return sr.transpose(0, 1)
@@ -92,6 +126,9 @@ class Runner:
 
     def tiling(self, height: int, width: int, core_px: int | None) -> Tiling | None:
         """How to cut a picture of this size, or None to run it whole."""
+        largest_px = self._largest_core_px
+        if largest_px and (not core_px or core_px > largest_px):
+            core_px = largest_px
         if core_px is None:
             pixels = min(free_bytes(self.device) // 2, BUDGET_BYTES) / self.bytes_per_pixel
             if height * width <= pixels:
@@ -121,7 +158,7 @@ class Runner:
         height, width = (math.ceil(side / self.multiple_of) * self.multiple_of for side in STRIP_PX)
         half = width // 2 // self.multiple_of * self.multiple_of
         noise = torch.rand(1, self.channels, height, width, generator=torch.Generator().manual_seed(0))
-        difference = self(noise)[..., half * self.scale :] - self(noise[..., half:])
+        difference = self._once(noise)[..., half * self.scale :] - self._once(noise[..., half:])
         felt = (difference.abs().amax(dim=(0, 1, 2)) > FELT).nonzero()
         return math.ceil((int(felt[-1]) + 1) / self.scale) if len(felt) else 0
 
@@ -140,7 +177,7 @@ class Runner:
         hooks = [layer.register_forward_hook(note) for layer in layers]
         side = math.ceil(16 / self.multiple_of) * self.multiple_of
         try:
-            self(torch.zeros(1, self.channels, side, side))
+            self.net(torch.zeros(1, self.channels, side, side, device=self.device, dtype=self.dtype))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -148,6 +185,18 @@ class Runner:
 
     def _enlarge_piece(self, piece: Picture) -> Picture:
         return to_image(self(to_tensor(piece)), bits=8 * piece.dtype.itemsize)
+
+
+def _turned(picture: Tensor, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Tensor:
+    """One of the eight turns and mirrorings of (..., H, W), or what undoes it."""
+    if back:
+        picture = picture.flip(flips)
+    picture = picture.transpose(-2, -1) if transposed else picture
+    return picture if back else picture.flip(flips)
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    return isinstance(error, MemoryError) or "memory" in str(error)
 
 
 def free_bytes(device: torch.device) -> int:

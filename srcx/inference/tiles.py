@@ -40,24 +40,22 @@ class Tiling:
 
 
 def run_tiled(
-    picture: Picture, enlarge: Callable[[Picture], Picture], *, scale: int, tiling: Tiling | None
-) -> Picture:
-    """Enlarge a picture tile by tile.
+    picture: Picture, enlarge: Callable[[Picture], Picture], result: Picture, tiling: Tiling | None
+) -> None:
+    """Enlarge a picture tile by tile into `result`.
 
     Args:
         picture: (H, W) or (H, W, C), of any height and width.
-        enlarge: What enlarges a piece of it by `scale`; it is called from the left to the right, row by row.
-        scale: The factor.
+        enlarge: What enlarges a piece of it; it is called from the left to the right, row by row.
+        result: Becomes what `enlarge(picture)` gives, up to rounding, if `tiling.overlap_px` covers how far
+            a pixel is felt; a whole factor larger. The memory beyond the two pictures is that of one tile.
         tiling: How to cut; None not to.
-
-    Returns:
-        What `enlarge(picture)` gives, up to rounding, if `tiling.overlap_px` covers how far a pixel
-        is felt; the memory beyond the two pictures is that of one tile.
     """
     if tiling is None:
-        return enlarge(picture)
+        result[...] = enlarge(picture)
+        return
     height, width = picture.shape[:2]
-    result = np.empty((scale * height, scale * width, *picture.shape[2:]), picture.dtype)
+    scale = result.shape[0] // height
     for rows in tiling.spans(height):
         for columns in tiling.spans(width):
             seen_rows, seen_columns = (
@@ -77,7 +75,6 @@ def run_tiled(
                 scale,
                 tiling.fade_px,
             )
-    return result
 
 
 def _widened(span: Span, by: int, length: int) -> Span:

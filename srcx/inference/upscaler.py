@@ -2,27 +2,33 @@
 
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from srcx.errors import UsageError
+from srcx.errors import ImageError, UsageError
 from srcx.imaging import Picture, imresize, to_tensor
+from srcx.inference.backends import BACKENDS, Backend, Way, module_of
+from srcx.inference.bundled import default_model
+from srcx.inference.choice import fastest, recalled, remember, ways_of
 from srcx.inference.model import Model, find_model
 from srcx.inference.pictures import check_picture, enlarge_planes
-from srcx.inference.precision import LEAST_DB, NAMES, Precision, dtype_of, likeness_db
-from srcx.inference.runner import Runner
+from srcx.inference.precision import Precision, dtype_of
+from srcx.inference.runner import Runner, free_bytes
 from srcx.inference.tiles import Tiling, run_tiled
-from srcx.processor import fast_dtype
 
 __all__ = ["Upscaler", "load_model", "upscale"]
 
 Tile = int | Literal["auto"]
 
 LEAST_TILE_PX = 16
-TRIAL_PX = 64
+MOST_SCALE = 32
+TRIAL_PX = 96
+LEAST_MEASURED_PX = 128
+"""Smaller pictures are done sooner than another backend is opened."""
 BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 log = logging.getLogger(__name__)
@@ -35,16 +41,22 @@ class Upscaler:
         model: What `find_model` gives.
         tile: Side in input pixels of the tiles a picture is cut into; 0 for none, "auto" for what the
             free memory allows.
-        precision: "fp32", "bf16", "fp16", or "auto": the fastest on this machine whose output stays
-            within 50 dB of that of fp32 on a piece of the first picture. 16-bit pictures are run in fp32.
+        precision: "fp32", "bf16", "fp16", or "auto" for the fastest. 16-bit pictures are then run in fp32.
         device: Where the network runs; None takes CUDA if it is there.
+        scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
+            what the model gives, bicubic. None takes the model's.
+        tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
+        backend: "torch", "onnx", "openvino", or "auto" for the fastest.
+
+    Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
+    picture that is not tiny, among those whose output stays within 50 dB of that of torch in fp32.
 
     Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
-    picture `model.scale` times as large, of the same type and channels.
+    picture `scale` times as large, of the same type and channels.
 
     Raises:
-        UsageError: `tile` or `precision` is none of these, or the network does not work in `precision`.
-        ImageError: what it is called with is no picture.
+        UsageError: an argument is none of these, or the network does not work in `precision`.
+        ImageError: what it is called with is no picture, or the result does not fit into the memory.
     """
 
     def __init__(
@@ -54,98 +66,157 @@ class Upscaler:
         tile: Tile = "auto",
         precision: Precision = "auto",
         device: torch.device | str | None = None,
+        scale: float | None = None,
+        tta: bool = False,
+        backend: Backend | Literal["auto"] = "auto",
     ) -> None:
+        if scale is not None and not 1 <= scale <= MOST_SCALE:
+            raise UsageError(f"scale: expected 1 to {MOST_SCALE}; got {scale:g}")
         if tile != "auto" and tile != 0 and tile < LEAST_TILE_PX:
             raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile}")
-        self.model = model
+        self.model, self.tta = model, tta
+        self.scale = model.scale if scale is None else scale
+        if model.net and self.scale != model.scale:
+            log.warning(
+                "%s enlarges by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
+            )
         self.core_px = None if tile == "auto" else tile
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.dtype = dtype_of(precision)
-        if self.dtype and self.dtype not in model.dtypes:
-            raise UsageError(_does_not_work(model, self.dtype))
-        self._runners: dict[torch.dtype, Runner] = {}
-
-    @property
-    def scale(self) -> int:
-        return self.model.scale
+        self.device = torch.device(device or device_of(0))
+        self.precision, self.backend = precision, backend
+        dtype = dtype_of(precision)
+        if dtype and dtype not in model.dtypes:
+            raise UsageError(_does_not_work(model, precision))
+        if backend not in ("auto", *BACKENDS):
+            raise UsageError(f"backend: expected auto, {', '.join(BACKENDS)}; got '{backend}'")
+        if model.net and backend in BACKENDS:
+            module_of(backend)
+            self._ways()
+        self.way: Way | None = None
+        self._runners: dict[Way, Runner] = {}
 
     def __call__(self, picture: Picture) -> Picture:
         check_picture(picture)
-        return enlarge_planes(picture, self._by_network if self.model.net else self._bicubic)
+        native, wanted = ([size_at(side, scale) for side in picture.shape[:2]] for scale in self._scales())
+        _check_fits(picture, max(native, wanted))
+        enlarge = self._by_network if self.model.net else self._bicubic
+        result = enlarge_planes(picture, enlarge, (native[0], native[1]))
+        return result if native == wanted else imresize(result, size=(wanted[0], wanted[1]))
 
-    def _bicubic(self, picture: Picture) -> Picture:
-        return run_tiled(
-            picture, lambda piece: imresize(piece, scale=self.scale), scale=self.scale, tiling=BICUBIC_TILING
-        )
+    def _scales(self) -> tuple[float, float]:
+        """What the model enlarges by, and what the result is to be enlarged by."""
+        return self.model.scale if self.model.net else self.scale, self.scale
 
-    def _by_network(self, picture: Picture) -> Picture:
-        return self._runner_for(picture).enlarge(picture, core_px=self.core_px)
+    def _bicubic(self, picture: Picture, result: Picture) -> None:
+        size = result.shape[:2]
+        if self.scale != int(self.scale):
+            result[...] = imresize(picture, size=(size[0], size[1]))
+            return
+        run_tiled(picture, lambda piece: imresize(piece, scale=self.scale), result, BICUBIC_TILING)
+
+    def _by_network(self, picture: Picture, result: Picture) -> None:
+        self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
 
     def _runner_for(self, picture: Picture) -> Runner:
-        """The network in the format this picture is to be run in."""
-        if self.dtype is None and picture.dtype.itemsize == 2:
-            return self._runner(torch.float32)
-        if self.dtype is None:
-            self.dtype = self._chosen_dtype(picture)
-        elif self.dtype not in self._runners and self._tried(self.dtype, picture) is None:
-            raise UsageError(_does_not_work(self.model, self.dtype))
-        return self._runner(self.dtype)
+        """The network in the way this picture is to be run."""
+        if picture.dtype.itemsize == 2 and self.precision == "auto":
+            return self._runner(self._ways()[0])
+        if self.way is None:
+            self.way = self._chosen(picture)
+        return self._runner(self.way or self._ways()[0])
 
-    def _runner(self, dtype: torch.dtype) -> Runner:
-        if dtype not in self._runners:
-            assert self.model.net is not None
-            self._runners[dtype] = Runner(
-                self.model.net,
-                channels=self.model.channels,
-                scale=self.scale,
-                multiple_of=self.model.multiple_of,
-                dtype=dtype,
-                device=self.device,
-            )
-        return self._runners[dtype]
+    def _ways(self) -> list[Way]:
+        return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
 
-    def _chosen_dtype(self, picture: Picture) -> torch.dtype:
-        """The fastest format, if its output on the middle of `picture` is like that of fp32."""
-        fast = fast_dtype(self.device)
-        if fast == torch.float32 or fast not in self.model.dtypes:
-            return torch.float32
-        quick, exact = (self._tried(dtype, picture) for dtype in (fast, torch.float32))
-        likeness = -math.inf if quick is None or exact is None else likeness_db(quick, exact)
-        chosen = fast if likeness >= LEAST_DB else torch.float32
-        log.info("%s: %s is %.1f dB from fp32; %s is used", self.model.name, fast, likeness, chosen)
-        return chosen
+    def _chosen(self, picture: Picture) -> Way | None:
+        """The fastest way, or None for a picture so small that neither measuring nor opening it pays."""
+        ways = self._ways()
+        if len(ways) == 1:
+            if ways[0].precision != "fp32" and not self._runs(ways[0], picture):
+                raise UsageError(_does_not_work(self.model, ways[0].precision))
+            return ways[0]
+        if min(picture.shape[:2]) < LEAST_MEASURED_PX:
+            return None
+        way = recalled(self.model, ways)
+        if way is None:
+            way = fastest(ways, lambda way: self._tried(way, picture))
+            log.info("%s: %s is used", self.model.name, way)
+            remember(self.model, ways, way)
+        return way
+
+    def _runner(self, way: Way) -> Runner:
+        if way not in self._runners:
+            self._runners[way] = Runner(self.model, way, self.device, tta=self.tta)
+        return self._runners[way]
 
     @torch.inference_mode()
-    def _tried(self, dtype: torch.dtype, picture: Picture) -> Tensor | None:
-        """The output for the middle of `picture`, or None where the network does not run in this format."""
+    def _tried(self, way: Way, picture: Picture) -> Tensor:
+        """The output for the middle of `picture`."""
         top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
+        return self._runner(way)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+
+    def _runs(self, way: Way, picture: Picture) -> bool:
         try:
-            return self._runner(dtype)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+            self._tried(way, picture)
         except RuntimeError as error:
-            if dtype == torch.float32:
-                raise
-            log.info("%s does not run in %s: %s", self.model.name, dtype, error)
-            return None
+            log.info("%s does not run by %s: %s", self.model.name, way, error)
+            return False
+        return True
 
 
-def _does_not_work(model: Model, dtype: torch.dtype) -> str:
-    return f"{model.name}: a {model.architecture} does not work in {NAMES[dtype]}; take fp32"
+def device_of(number: int) -> torch.device:
+    """The GPU of this number, counted round, or the CPU where there is none."""
+    return (
+        torch.device("cuda", number % torch.cuda.device_count())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+
+
+def size_at(side: int, scale: float) -> int:
+    """Length in pixels of a side `scale` times as long, rounded half up, at least 1.
+
+    Example:
+        >>> size_at(5, 1.5), size_at(1, 1.2)
+        (8, 1)
+    """
+    return max(math.floor(side * scale + 0.5), 1)
+
+
+def _check_fits(picture: Picture, size: Sequence[int]) -> None:
+    """Refuse before the work a result that would not fit into the memory."""
+    needed, free = math.prod(size) * picture[0, 0].nbytes, free_bytes(torch.device("cpu"))
+    if needed > free:
+        raise ImageError(
+            f"upscale: the result, {size[1]} x {size[0]} pixels, takes {needed / 1e9:.1f} GB of memory, "
+            f"and {free / 1e9:.1f} GB are free; cut the picture or take a smaller scale"
+        )
+
+
+def _does_not_work(model: Model, precision: str) -> str:
+    return f"{model.name}: a {model.architecture} does not work in {precision}; take fp32"
 
 
 def load_model(
-    name_or_path: str | Path = "bicubic",
+    name_or_path: str | Path | None = None,
     *,
     tile: Tile = "auto",
     precision: Precision = "auto",
     device: torch.device | str | None = None,
+    scale: float | None = None,
+    tta: bool = False,
+    backend: Backend | Literal["auto"] = "auto",
 ) -> Upscaler:
     """Load a model to enlarge pictures with.
 
     Args:
-        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community.
+        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community;
+            None takes the best that comes with srcx.
         tile: As for `Upscaler`.
         precision: As for `Upscaler`.
         device: As for `Upscaler`.
+        scale: As for `Upscaler`.
+        tta: As for `Upscaler`.
+        backend: As for `Upscaler`.
 
     Returns:
         A function from pictures to larger pictures that keeps the loaded network.
@@ -159,10 +230,13 @@ def load_model(
         >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
         (24, 32, 3)
     """
-    return Upscaler(find_model(name_or_path), tile=tile, precision=precision, device=device)
+    model = find_model(name_or_path or default_model())
+    return Upscaler(
+        model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
+    )
 
 
-def upscale(picture: Picture, model: str | Path = "bicubic") -> Picture:
+def upscale(picture: Picture, model: str | Path | None = None) -> Picture:
     """Enlarge one picture; for several, keep what `load_model` returns.
 
     Args:

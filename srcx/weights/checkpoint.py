@@ -1,6 +1,7 @@
 """Weights in files: read without ever running what is in them, written whole or not at all."""
 
 import io
+import json
 import logging
 import pickle
 import re
@@ -19,13 +20,15 @@ from torch import Tensor
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import CheckpointError
 
-__all__ = ["load_state", "save_state"]
+__all__ = ["load_state", "read_metadata", "save_state"]
 
 State = Mapping[str, Tensor]
 Sets = Mapping[str, State]
 
 PICKLED_SUFFIXES = (".pth", ".pt")
 SETS_BY_PREFERENCE = ("params_ema", "params")
+LONGEST_HEAD = 100_000_000
+"""Bytes, safetensors' own limit."""
 
 # What torch.load raises on bytes that are no checkpoint; found by feeding it damaged files.
 DAMAGE = (
@@ -73,13 +76,35 @@ def load_state(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]
     return {_own_name(path, name): _own_tensor(path, name, value) for name, value in chosen.items()}
 
 
-def save_state(path: Path | str, state: State | Sets) -> None:
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Words that a `.safetensors` file says about itself; none for other files.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            # A longer head is none that safetensors would read either.
+            words = json.loads(file.read(min(length, LONGEST_HEAD))).get("__metadata__", {})
+            return {str(key): str(value) for key, value in words.items()}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file; check the path") from error
+    except (OSError, struct.error, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: {_damaged('.safetensors')}") from error
+
+
+def save_state(path: Path | str, state: State | Sets, *, metadata: Mapping[str, str] | None = None) -> None:
     """Write weights to `path`, whole or not at all; the suffix chooses the format.
 
     Args:
         path: `.pth` and `.pt` are written in BasicSR's layout, {"params": ..., "params_ema": ...};
             `.safetensors` is flat: "params_ema" if it is there, else "params".
         state: Names and tensors, or such sets by name. A bare set is "params".
+        metadata: What a `.safetensors` file is to say about itself.
 
     Raises:
         CheckpointError: the suffix names no format, or the set of a flat file is missing.
@@ -90,7 +115,7 @@ def save_state(path: Path | str, state: State | Sets) -> None:
     sets = {
         key: {name: _packed(tensor) for name, tensor in one.items()} for key, one in _as_sets(state).items()
     }
-    content = _safetensors(path, sets) if path.suffix == ".safetensors" else _pickled(sets)
+    content = _safetensors(path, sets, metadata or {}) if path.suffix == ".safetensors" else _pickled(sets)
     make_folder(path.parent)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -211,13 +236,13 @@ def _packed(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _safetensors(path: Path, sets: Sets) -> bytes:
+def _safetensors(path: Path, sets: Sets, metadata: Mapping[str, str]) -> bytes:
     chosen = next((sets[key] for key in SETS_BY_PREFERENCE if key in sets), None)
     if chosen is None:
         raise CheckpointError(
             f"{path}: expected 'params' or 'params_ema', got {', '.join(sets)}; save one of them"
         )
-    return safetensors_bytes(dict(chosen), metadata={"format": "pt"})
+    return safetensors_bytes(dict(chosen), metadata={"format": "pt", **metadata})
 
 
 def _pickled(sets: Sets) -> bytes:

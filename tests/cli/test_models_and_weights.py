@@ -4,6 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from srcx.archs import SRResNet
+from srcx.inference.bundled import card_of
 from srcx.weights import save_state
 
 
@@ -11,6 +12,12 @@ def test_models_lists_what_needs_no_file(srcx):
     said = srcx("models")
     assert said.code == 0
     assert said.out.startswith("bicubic ")
+
+
+def test_models_shows_the_card_of_what_comes_with_srcx(srcx):
+    said = srcx("models", "bicubic")
+    assert said.out.startswith("name:          bicubic\n")
+    assert said.out.endswith(card_of("bicubic"))
 
 
 def test_models_says_what_a_checkpoint_is(srcx, tmp_path):

@@ -3,10 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image, ImageCms
 
 from srcx.archs import MSRResNet
 from srcx.imaging import imresize, read_picture, write_picture
 from srcx.weights import save_state
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def files_in(folder: Path) -> list[str]:
@@ -156,10 +159,11 @@ def test_an_unwritable_folder_is_one_sentence(srcx, photos, tmp_path, monkeypatc
 
 
 def test_a_full_disk_fails_the_picture_and_leaves_no_piece(srcx, photos, tmp_path, monkeypatch):
-    def full(self, data):
+    def full(*_args):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("srcx.imaging.png._chunk", full)
     said = srcx("upscale", photos, "-o", "large")
     assert (said.code, said.out) == (1, "0 upscaled, 3 failed\n")
     assert "free some disk space" in said.err
@@ -169,7 +173,7 @@ def test_a_full_disk_fails_the_picture_and_leaves_no_piece(srcx, photos, tmp_pat
 def test_ctrl_c_says_what_is_done_and_how_to_go_on(srcx, photos, tmp_path, monkeypatch):
     from srcx.inference import folder
 
-    real, calls = folder.read_picture, []
+    real, calls = folder.read_with_extras, []
 
     def second_interrupts(path):
         calls.append(path)
@@ -177,8 +181,61 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(srcx, photos, tmp_path, monke
             raise KeyboardInterrupt
         return real(path)
 
-    monkeypatch.setattr(folder, "read_picture", second_interrupts)
+    monkeypatch.setattr(folder, "read_with_extras", second_interrupts)
     said = srcx("upscale", photos, "-o", "large")
     assert said.code == 130
     assert said.sentences[-1] == "stopped; 1 upscaled; the same command goes on with the rest"
     assert files_in(tmp_path / "large") == ["a.png"]
+
+
+def test_another_scale_than_the_models_is_resampled_and_said_so(srcx, photos, tmp_path):
+    net = MSRResNet(num_feat=4, num_block=1, upscale=2)
+    save_state(tmp_path / "net.pth", net.state_dict())
+    said = srcx("upscale", photos / "a.png", "-o", "large.png", "--model", "net.pth", "--scale", "1.5")
+    assert read_picture(tmp_path / "large.png").shape == (18, 24, 3)
+    assert said.sentences[0] == "net enlarges by 2; its results are resampled to x1.5, bicubic"
+    said = srcx("upscale", photos / "a.png", "-o", "x3.png", "--scale", "3")
+    assert said.err.startswith("1/1 ")
+    expected = imresize(read_picture(photos / "a.png"), scale=3)
+    np.testing.assert_array_equal(read_picture(tmp_path / "x3.png"), expected)
+
+
+def test_the_format_of_a_named_result_may_be_said_too(srcx, photos, tmp_path):
+    for name, format in (("x.tiff", "tiff"), ("x.tif", "tiff"), ("x.JPEG", "jpg"), ("x.png", "png")):
+        assert srcx("upscale", photos / "a.png", "-o", name, "--format", format).code == 0
+
+
+def test_a_surprise_in_one_picture_does_not_stop_the_rest(srcx, photos, tmp_path, monkeypatch):
+    from srcx.inference import folder
+
+    real = folder.read_with_extras
+
+    def surprised(path):
+        if path.name == "b.jpg":
+            raise ZeroDivisionError("no\nsuch")
+        return real(path)
+
+    monkeypatch.setattr(folder, "read_with_extras", surprised)
+    said = srcx("upscale", photos, "-o", "large")
+    assert (said.code, said.out) == (1, "2 upscaled, 1 failed\n")
+    assert f"{photos}/b.jpg: unexpected ZeroDivisionError: no such" in said.sentences
+
+
+def test_names_of_every_kind_are_kept(srcx, photos, tmp_path):
+    names = ["Grüße 日本 🦜.png", "[red]x[b].png", "{0}.png", "a\udcff.png"]
+    for name in names:
+        os.link(photos / "a.png", photos / name)
+    assert srcx("upscale", photos, "-o", "große").out == "7 upscaled\n"
+    assert {path.name for path in (tmp_path / "große").iterdir()} >= set(names)
+
+
+def test_profile_and_exif_of_the_picture_are_kept(srcx, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Orientation] = "Camera", 6
+    Image.new("RGB", (6, 4), "red").save(tmp_path / "a.jpg", exif=exif, icc_profile=SRGB)
+    srcx("upscale", "a.jpg", "-o", "large.png")
+    with Image.open(tmp_path / "large.png") as large:
+        assert large.size == (16, 24)
+        assert large.info["icc_profile"] == SRGB
+        assert large.getexif()[ExifTags.Base.Make] == "Camera"
+        assert large.getexif().get(ExifTags.Base.Orientation, 1) == 1

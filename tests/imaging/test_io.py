@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from srcx.errors import DataError, ImageError, OutputError
+from srcx.imaging import io as io_module
 from srcx.imaging.decode import decode_picture
 from srcx.imaging.io import PICTURE_SUFFIXES, list_pictures, picture_size, read_picture, write_picture
 
@@ -302,8 +303,8 @@ def test_says_what_stands_in_place_of_a_file(tmp_path):
         ("x.png", RGB.astype(float), "got float64"),
         ("x.png", RGB[..., :2], r"got uint8 \(30, 20, 2\)"),
         ("x.png", RGB[:0], r"got uint8 \(0, 20, 3\)"),
-        ("x.webp", np.zeros((2, 20000), np.uint8), r"cannot hold"),
-        ("x.jpg", np.zeros((2, 70000), np.uint8), r"cannot hold"),
+        ("x.webp", np.zeros((2, 20000), np.uint8), "holds at most 16383 pixels a side"),
+        ("x.jpg", np.zeros((2, 70000), np.uint8), "holds at most 65500 pixels a side"),
     ],
 )
 def test_says_what_a_format_cannot_hold_and_writes_nothing(tmp_path, name, picture, message, capfd):
@@ -317,6 +318,17 @@ def test_every_suffix_is_written_and_read(tmp_path):
     for suffix in PICTURE_SUFFIXES:
         write_picture(tmp_path / f"x{suffix.upper()}", RGB)
         assert read_picture(tmp_path / f"x{suffix.upper()}").shape == RGB.shape
+
+
+def test_a_large_picture_is_encoded_without_a_copy_and_given_back_as_it_was(tmp_path, monkeypatch):
+    expected = RGB.copy()
+    write_picture(tmp_path / "small.tif", RGB)
+    monkeypatch.setattr(io_module, "LARGE_BYTES", 0)
+    monkeypatch.setattr(io_module, "swap_red_and_blue", None)
+    mine = RGB.copy()
+    write_picture(tmp_path / "large.tif", mine)
+    assert_array_equal(mine, expected)
+    assert (tmp_path / "large.tif").read_bytes() == (tmp_path / "small.tif").read_bytes()
 
 
 def test_quality_trades_size_for_likeness(tmp_path, rng):

@@ -7,8 +7,7 @@ from torch import nn
 
 from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet
 from srcx.errors import CheckpointError, UsageError
-from srcx.inference import bundled_models, find_model
-from srcx.inference import model as model_module
+from srcx.inference import find_model
 from srcx.weights import save_state
 
 
@@ -109,7 +108,9 @@ def test_a_network_that_does_not_enlarge_by_a_whole_factor_is_refused(tmp_path, 
     from srcx.inference import architecture
 
     net = nn.Conv2d(3, 3, 4)
-    monkeypatch.setattr(architecture, "own_generator", lambda state: nn.Conv2d(3, 3, 4))
+    part = architecture.NetworkPart("Conv2d", {"in_channels": 3, "out_channels": 3, "kernel_size": 4})
+    monkeypatch.setattr(architecture, "own_generator", lambda state: part)
+    monkeypatch.setattr(architecture, "OWN", {"Conv2d": nn.Conv2d})
     save_state(tmp_path / "net.pth", net.state_dict())
     with pytest.raises(CheckpointError, match="whole factors only"):
         find_model(tmp_path / "net.pth")
@@ -129,13 +130,3 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.pth: there is no such file"):
         find_model(tmp_path / "gone.pth")
-
-
-def test_bundled_models_are_found_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_module, "BUNDLED", tmp_path)
-    args = {"num_feat": 4, "num_block": 1, "upscale": 2}
-    save_state(tmp_path / "tiny-x2.safetensors", MSRResNet(**args).state_dict())
-    description = {"network": {"type": "MSRResNet", "args": args}, "scale": 2, "about": "for the test"}
-    (tmp_path / "tiny-x2.json").write_text(json.dumps(description))
-    assert list(bundled_models()) == ["bicubic", "tiny-x2"]
-    assert find_model("tiny-x2").scale == 2

@@ -6,8 +6,8 @@ from srcx.imaging import imresize
 from srcx.inference.pictures import check_picture, enlarge_planes, filled_under_alpha
 
 
-def quadrupled(picture: np.ndarray) -> np.ndarray:
-    return imresize(picture, scale=4)
+def quadrupled(picture: np.ndarray, result: np.ndarray) -> None:
+    result[...] = imresize(picture, scale=4)
 
 
 def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
@@ -23,7 +23,7 @@ def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize(("dtype", "colour"), [(np.uint8, (200, 30, 90)), (np.uint16, (60000, 300, 9000))])
 def test_no_halo_around_what_is_cut_out(dtype, colour):
-    large = enlarge_planes(disc(dtype, colour), quadrupled)
+    large = enlarge_planes(disc(dtype, colour), quadrupled, (160, 160))
     assert large.shape == (160, 160, 4)
     assert large.dtype == dtype
     shows = large[..., 3] > 0
@@ -34,20 +34,20 @@ def test_no_halo_around_what_is_cut_out(dtype, colour):
 
 def test_alpha_is_enlarged_as_a_grey_picture():
     picture = disc(np.uint8, (1, 2, 3))
-    np.testing.assert_array_equal(enlarge_planes(picture, quadrupled)[..., 3], quadrupled(picture[..., 3]))
+    expected = imresize(picture[..., 3], scale=4)
+    np.testing.assert_array_equal(enlarge_planes(picture, quadrupled, (160, 160))[..., 3], expected)
 
 
 def test_an_alpha_without_shape_costs_no_run(rng):
     shapes = []
 
-    def noted(picture: np.ndarray) -> np.ndarray:
-        shapes.append(picture.shape)
-        return quadrupled(picture)
+    def noted(picture: np.ndarray, result: np.ndarray) -> None:
+        shapes.append((picture.shape, result.shape))
 
     picture = rng.integers(0, 256, (8, 9, 4), np.uint8)
     picture[..., 3] = 77
-    assert (enlarge_planes(picture, noted)[..., 3] == 77).all()
-    assert shapes == [(8, 9, 3)]
+    assert (enlarge_planes(picture, noted, (32, 36))[..., 3] == 77).all()
+    assert shapes == [((8, 9, 3), (32, 36, 3))]
 
 
 def test_wholly_transparent_pictures_keep_their_colours(rng):

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from srcx.imaging import imresize
-from srcx.inference.tiles import Tiling, run_tiled
+from srcx.inference import tiles
+from srcx.inference.tiles import Tiling
+
+
+def run_tiled(picture: np.ndarray, enlarge, *, scale: int, tiling: Tiling) -> np.ndarray:
+    """`tiles.run_tiled` with an array made for its result."""
+    result = np.empty((scale * picture.shape[0], scale * picture.shape[1], *picture.shape[2:]), picture.dtype)
+    tiles.run_tiled(picture, enlarge, result, tiling)
+    return result
 
 
 def doubled(picture: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ from torch import nn
 
 from srcx import load_model, upscale
 from srcx.archs import MSRResNet
-from srcx.errors import UsageError
+from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize, read_picture
 from srcx.inference import Model, Upscaler
 from srcx.inference import upscaler as upscaler_module
+from srcx.inference.backends import Way
 
 
 def lively(net: nn.Module) -> nn.Module:
@@ -40,7 +41,7 @@ def photo(rng) -> np.ndarray:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_bicubic_is_imresize(shape, dtype, rng):
     picture = rng.integers(0, np.iinfo(dtype).max, shape, dtype)
-    np.testing.assert_array_equal(upscale(picture), imresize(picture, scale=4))
+    np.testing.assert_array_equal(upscale(picture, "bicubic"), imresize(picture, scale=4))
 
 
 def test_bicubic_in_strips_is_bicubic_in_one(monkeypatch, rng):
@@ -81,6 +82,90 @@ def test_too_little_memory_makes_tiles_and_the_same_picture(net, photo, monkeypa
     assert np.abs(tiled(photo) - whole).max() <= 1
 
 
+class Hungry(nn.Module):
+    """Enlarges by 2 and has memory for few pixels."""
+
+    def __init__(self, most: int, error: type[Exception] = RuntimeError) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.most, self.error, self.sizes = most, error, []
+
+    def __deepcopy__(self, memo: object) -> "Hungry":
+        return self
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(tuple(lq.shape[-2:]))
+        if lq.shape[-1] * lq.shape[-2] > self.most:
+            raise self.error("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
+        return lq.repeat_interleave(2, -1).repeat_interleave(2, -2) * self.gain
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+@pytest.mark.parametrize("tile", ["auto", 0, 112])
+def test_out_of_memory_halves_the_tile_and_goes_on(photo, tile, error, caplog):
+    hungry = Hungry(6000, error)
+    up = Upscaler(model_of(hungry), tile=tile, precision="fp32")
+    np.testing.assert_array_equal(up(photo), photo.repeat(2, axis=0).repeat(2, axis=1))
+    assert "out of memory: goes on in tiles of" in caplog.text
+    hungry.sizes.clear()
+    up(photo)
+    assert max(height * width for height, width in hungry.sizes) <= 6000, "it has learnt"
+
+
+@pytest.mark.parametrize("tile", ["auto", 0])
+def test_no_memory_at_all_is_one_sentence(photo, tile):
+    with pytest.raises(ImageError, match="the network does not fit into the free memory"):
+        Upscaler(model_of(Hungry(10)), tile=tile, precision="fp32")(photo)
+
+
+def test_what_is_no_lack_of_memory_is_not_hidden(photo):
+    broken = model_of(Hungry(6000, ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        Upscaler(broken, tile=0, precision="fp32")(photo)
+
+
+def test_a_result_that_does_not_fit_into_the_memory_is_refused_before_the_work(photo, monkeypatch):
+    monkeypatch.setattr(upscaler_module, "free_bytes", lambda device: 1_000_000)
+    with pytest.raises(ImageError, match=r"544 x 448 pixels, takes 0\.0 GB of memory"):
+        upscale(np.dstack([photo] * 2)[..., :4].astype(np.uint16), "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("scale", "size"), [(2, (22, 30)), (3, (33, 45)), (8, (88, 120)), (1.5, (17, 23)), (1, (11, 15))]
+)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_scale_is_the_models_result_resampled(net, photo, scale, size, channels, caplog):
+    picture = np.dstack([photo, photo[..., 0]])[:11, :15, :channels].squeeze()
+    native = Upscaler(model_of(net), precision="fp32")(picture)
+    result = Upscaler(model_of(net), precision="fp32", scale=scale)(picture)
+    np.testing.assert_array_equal(result, imresize(native, size=size) if scale != 2 else native)
+    assert ("test enlarges by 2; its results are resampled" in caplog.text) == (scale != 2)
+    assert load_model("bicubic", scale=scale)(picture).shape[:2] == size
+
+
+@pytest.mark.parametrize("scale", [0, -1, 0.5, 33, float("nan"), float("inf")])
+def test_a_scale_out_of_range_is_refused(scale):
+    with pytest.raises(UsageError, match="scale: expected 1 to 32"):
+        load_model("bicubic", scale=scale)
+
+
+def test_tta_is_the_mean_over_eight_turns(net, photo):
+    with torch.no_grad():
+        net.conv_last.weight.mul_(300)  # the turns differ
+    picture = photo[:20, :33]
+    result = Upscaler(model_of(net), precision="fp32", tta=True)(picture)
+    lq = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    total = torch.zeros(1, 3, 40, 66)
+    with torch.inference_mode():
+        for turns in range(4):
+            for mirror in ((), (-1,)):
+                turned = net(lq.rot90(turns, (-2, -1)).flip(mirror)).clamp(0, 1)
+                total += turned.flip(mirror).rot90(-turns, (-2, -1))
+    expected = (total / 8)[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(result - expected).max() <= 0.5 + 1e-2
+    assert np.abs(result - Upscaler(model_of(net), precision="fp32")(picture).astype(int)).max() > 1
+
+
 class MeanOfAll(nn.Module):
     """A network that looks at the whole picture."""
 
@@ -95,7 +180,7 @@ class MeanOfAll(nn.Module):
 
 
 def test_a_network_that_looks_at_everything_is_faded_over_its_whole_overlap():
-    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(torch.float32).tiling(200, 200, 64)
+    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(Way()).tiling(200, 200, 64)
     assert tiling is not None
     assert tiling.fade_px == tiling.overlap_px == 32
 
@@ -155,30 +240,6 @@ def test_thin_pictures_are_enlarged(net, shape, rng):
         assert Upscaler(model)(picture).shape == (2 * shape[0], 2 * shape[1], *shape[2:])
 
 
-def test_auto_takes_the_fast_format_where_it_is_like_fp32(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    up = Upscaler(model_of(net))
-    up(photo)
-    assert up.dtype == torch.bfloat16
-
-
-def test_auto_takes_fp32_where_the_fast_format_is_not_like_it(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    monkeypatch.setattr(upscaler_module, "LEAST_DB", 200)
-    up = Upscaler(model_of(net))
-    up(photo)
-    assert up.dtype == torch.float32
-
-
-def test_auto_leaves_alone_what_the_network_does_not_support(net, photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    up = Upscaler(model_of(net, dtypes=frozenset({torch.float32})))
-    up(photo)
-    assert up.dtype == torch.float32
-    with pytest.raises(UsageError, match="does not work in bf16"):
-        Upscaler(model_of(net, dtypes=frozenset({torch.float32})), precision="bf16")
-
-
 class OnlyInFp32(nn.Module):
     """Mixes in a constant of its own, as BasicSR's SwinIR does with its attention mask."""
 
@@ -190,12 +251,11 @@ class OnlyInFp32(nn.Module):
         return torch.einsum("nchw,cd->ndhw", lq.float(), self.mix)
 
 
-def test_a_network_that_does_not_run_in_the_fast_format_runs_in_fp32(photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "fast_dtype", lambda device: torch.bfloat16)
-    model = model_of(OnlyInFp32(), scale=1)
-    np.testing.assert_array_equal(Upscaler(model)(photo), photo)
+def test_a_network_that_does_not_run_in_the_format_asked_for_is_one_sentence(photo):
     with pytest.raises(UsageError, match="test: a test does not work in bf16; take fp32"):
-        Upscaler(model, precision="bf16")(photo)
+        Upscaler(model_of(OnlyInFp32(), scale=1), precision="bf16", backend="torch")(photo)
+    with pytest.raises(UsageError, match="does not work in bf16"):
+        Upscaler(model_of(OnlyInFp32(), dtypes=frozenset({torch.float32})), precision="bf16")
 
 
 def test_a_tile_that_is_too_small_is_refused(net):

@@ -2,6 +2,7 @@ import contextlib
 import os
 import pickle
 import re
+import struct
 import subprocess
 import sys
 from collections import OrderedDict
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from srcx.errors import CheckpointError, OutputError
-from srcx.weights.checkpoint import load_state, save_state
+from srcx.weights.checkpoint import load_state, read_metadata, save_state
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
 
@@ -233,3 +234,22 @@ def test_save_names_what_it_cannot_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         save_state(tmp_path / "file" / "net.pth", weights())
+
+
+def test_a_safetensors_file_says_what_it_was_told(tmp_path: Path) -> None:
+    save_state(tmp_path / "net.safetensors", weights(), metadata={"scale": "4"})
+    assert read_metadata(tmp_path / "net.safetensors") == {"format": "pt", "scale": "4"}
+    save_state(tmp_path / "net.pth", weights())
+    assert read_metadata(tmp_path / "net.pth") == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"short", b"\xff" * 64, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b"{"]
+)
+def test_a_damaged_head_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"net\.safetensors: is damaged") as error:
+        read_metadata(tmp_path / "net.safetensors")
+    one_sentence(error)
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: there is no such file"):
+        read_metadata(tmp_path / "gone.safetensors")

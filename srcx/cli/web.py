@@ -1,0 +1,37 @@
+"""`srcx web`: a page in the browser for upscaling and comparing."""
+
+from typing import Annotated
+
+import typer
+
+from srcx.cli.verb import Debug
+
+EXAMPLES = """
+  srcx web
+  srcx web --model experiments/mine/models/net_g_latest.pth --port 8000
+"""
+
+
+def web(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE ...", help="Checkpoints to offer beside what comes with srcx."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to your network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 7860,
+    debug: Debug = False,
+) -> None:
+    """Serve a page for upscaling pictures and comparing models, until Ctrl-C."""
+    from srcx.inference.model import find_model
+    from srcx.web import serve
+
+    for one in model or []:
+        find_model(one)  # what cannot be loaded is told now
+    serve(
+        host=host,
+        port=port,
+        models=model or [],
+        ready=lambda address: print(f"{address} (Ctrl-C stops it)", flush=True),
+    )

@@ -1,0 +1,114 @@
+"""A model as a file for other programs: written, opened again, and compared with torch before it is kept."""
+
+import json
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srcx.atomic import make_folder
+from srcx.errors import CheckpointError, OutputError, UsageError
+from srcx.imaging import read_picture, to_tensor
+from srcx.inference.backends import Run, module_of, onnx_run, openvino_run, to_onnx
+from srcx.inference.model import Model, find_model
+from srcx.inference.precision import likeness_db
+from srcx.weights.checkpoint import save_state
+
+__all__ = ["SUFFIXES", "ExportFormat", "export", "photograph"]
+
+ExportFormat = Literal["onnx", "openvino", "safetensors"]
+SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
+
+LEAST_LIKENESS_DB = 80.0
+"""fp32 sums taken in another order differ by far less."""
+CHECK_PX = (120, 93)
+"""Another size than the one the network was traced with, and another than a square."""
+
+
+def export(model: Model, format: ExportFormat, out: Path, *, picture: Path | None = None) -> float:
+    """Write a model for other programs, if what is written does the same as torch on a real picture.
+
+    Args:
+        model: It has to have a network.
+        format: "onnx" and "openvino" take "lq", (n, channels, h, w) in [0, 1], to "sr", s times as large, for
+            any n, h and w that the network takes; "safetensors" is a checkpoint that says its network.
+        out: The file, with the suffix of the format; OpenVINO puts the weights in a .bin beside it.
+        picture: What to compare on; by default a photograph that scikit-image brings.
+
+    Returns:
+        How like torch's output that of the file is, in dB; infinite where it is equal.
+
+    Raises:
+        UsageError: the suffix is another, there is no network, or a package is missing.
+        CheckpointError: the network cannot be written, or the file does not do the same.
+        OutputError: the file cannot be written.
+    """
+    if out.suffix != SUFFIXES[format]:
+        raise UsageError(f"{out}: a file of {format} ends with {SUFFIXES[format]}; name it so")
+    if model.net is None:
+        raise UsageError(f"{model.name}: has no network to export")
+    lq = _some_pixels(picture, model)
+    make_folder(out.parent)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+        file = Path(folder) / out.name
+        run = _written(model, format, file)
+        with torch.inference_mode():
+            likeness = likeness_db(run(lq).clamp(0, 1), model.net(lq).clamp(0, 1))
+        if likeness < LEAST_LIKENESS_DB:
+            raise CheckpointError(
+                f"{model.name}: as {format} it is only {likeness:.1f} dB like itself in torch and is not kept"
+            )
+        try:
+            for one in sorted(Path(folder).iterdir()):
+                one.replace(out.parent / one.name)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another place") from error
+    return likeness
+
+
+def _written(model: Model, format: ExportFormat, file: Path) -> Run:
+    """Write the file, and open it again as others would."""
+    assert model.net is not None
+    if format == "safetensors":
+        part = model.part and {"network": json.dumps({"type": model.part.type, "args": model.part.args})}
+        about = {"scale": str(model.scale), "architecture": model.architecture}
+        net = getattr(model.net, "model", model.net)  # spandrel's own, whose names of weights it knows
+        save_state(file, net.state_dict(), metadata=about | (part or {}))
+        again = find_model(file).net
+        assert again is not None
+        return again
+    module = module_of(format)
+    try:
+        content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
+        if format == "onnx":
+            file.write_bytes(content)
+            return onnx_run(module, str(file))
+        module.save_model(module.Core().read_model(content), str(file), compress_to_fp16=False)
+        return openvino_run(module, str(file))
+    except Exception as error:
+        raise CheckpointError(
+            f"{model.name}: a {model.architecture} cannot be written as {format}: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _some_pixels(path: Path | None, model: Model) -> Tensor:
+    """The middle of a picture, of a size the network takes."""
+    pixels = read_picture(path or photograph())
+    top, left = (max(side - px, 0) // 2 for side, px in zip(pixels.shape[:2], CHECK_PX, strict=True))
+    cut = pixels[top : top + CHECK_PX[0], left : left + CHECK_PX[1]]
+    missing = [-side % model.multiple_of for side in cut.shape[:2]]
+    lq = to_tensor(np.pad(cut, [(0, missing[0]), (0, missing[1]), (0, 0)][: cut.ndim], mode="edge"))
+    return lq[:, :1] if model.channels == 1 else lq[:, :3].expand(-1, 3, -1, -1)
+
+
+def photograph() -> Path:
+    """A picture of a cat, 451 x 300, in the public domain; scikit-image brings it."""
+    spec = find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "data" / "chelsea.png"

@@ -1,0 +1,135 @@
+"""The page: what it shows, and the server behind it. Everything of gradio is here."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from srcx.errors import SrcxError, UsageError
+from srcx.inference import bundled_models, default_model
+from srcx.web.work import MOST_MEGAPIXELS, MOST_PICTURES, Shown, enlarge
+
+__all__ = ["serve"]
+
+MOST_WAITING = 8
+MOST_BYTES = 64 << 20
+KEEP_S = 3600
+"""How long files that were uploaded or made are kept."""
+
+INTRODUCTION = f"""# srcx
+Drop pictures, choose a model, and compare. Nothing leaves this machine. At most {MOST_PICTURES} pictures of
+{MOST_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
+"""
+STYLE = """
+.gradio-container { max-width: 1280px !important; margin: auto; }
+#work { min-width: 280px; }
+footer { display: none !important; }
+"""
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    models: Sequence[str] = (),
+    ready: Callable[[str], object] = lambda address: None,
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        host: Address to listen at; the default is reached from this machine alone.
+        port: Port to listen at.
+        models: Checkpoints to offer beside the models that come with srcx.
+        ready: Told the page's address when it can be opened.
+
+    Raises:
+        UsageError: gradio is not installed, or the port is taken.
+    """
+    gradio = _gradio()
+    with tempfile.TemporaryDirectory(prefix="srcx-web-") as folder:
+        page = _page(gradio, [*models, *bundled_models()], Path(folder))
+        try:
+            _, address, _ = page.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=MOST_BYTES,
+                theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                css=STYLE,
+                footer_links=[],
+                quiet=True,
+                prevent_thread_lock=True,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{host}:{port}: cannot listen there; choose another --port or --host"
+            ) from error
+        ready(address)
+        page.block_thread()
+
+
+def _gradio() -> Any:
+    try:
+        import gradio
+    except ImportError as error:
+        raise UsageError(
+            "srcx web: needs gradio, which is not here; pip install 'srcx[web]' brings it"
+        ) from error
+    return gradio
+
+
+def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
+    """The widgets and what they do; results are kept in `folder`."""
+    best = names[0] if names[0] not in bundled_models() else default_model()
+    with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
+        gradio.Markdown(INTRODUCTION)
+        made = gradio.State([])
+        with gradio.Row():
+            with gradio.Column(scale=1, elem_id="work"):
+                pictures = gradio.File(
+                    label="Pictures",
+                    file_count="multiple",
+                    file_types=["image"],
+                    height=170,
+                    elem_id="pictures",
+                )
+                model = gradio.Dropdown(list(names), value=best, label="Model (right)", elem_id="model")
+                other = gradio.Dropdown(
+                    list(names), value="bicubic", label="Compare with (left)", elem_id="other"
+                )
+                start = gradio.Button("Upscale", variant="primary", elem_id="start")
+                files = gradio.File(label="Results", interactive=False, elem_id="results")
+            with gradio.Column(scale=3):
+                slider = gradio.ImageSlider(
+                    label="Before and after",
+                    format="png",
+                    max_height=640,
+                    interactive=False,
+                    elem_id="slider",
+                )
+                which = gradio.Radio([], label="Picture", visible=False, elem_id="which")
+                about = gradio.Markdown(elem_id="about")
+
+        def work(paths: list[str] | None, model: str, other: str, progress: Any = gradio.Progress()) -> Any:  # noqa: B008
+            try:
+                shown = enlarge(
+                    [Path(path) for path in paths or []],
+                    model,
+                    other,
+                    folder,
+                    lambda done, total, what: progress((done, total), desc=what, unit="steps"),
+                )
+            except SrcxError as error:
+                raise gradio.Error(str(error)) from error
+            labels = [f"{number}. {one.name}" for number, one in enumerate(shown, start=1)]
+            choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
+            return shown, [str(one.file) for one in shown], choice, *look(labels[0], shown)
+
+        def look(label: str, shown: list[Shown]) -> tuple[Any, str]:
+            one = shown[int(label.partition(".")[0]) - 1]
+            return (one.before, one.after), f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels."
+
+        start.click(
+            work, [pictures, model, other], [made, files, which, slider, about], show_progress_on=slider
+        )
+        which.input(look, [which, made], [slider, about])
+    return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)

@@ -1,0 +1,114 @@
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srcx import load_model
+from srcx.archs import MSRResNet
+from srcx.errors import CheckpointError
+from srcx.imaging import write_picture
+from srcx.inference import bundled, bundled_models, default_model, find_model
+from srcx.inference.bundled import card_of
+from srcx.weights import load_state, save_state
+from srcx.weights.checkpoint import read_metadata
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "ship_model.py"
+NAME = "srresnet-x4"
+CARD = f"# {NAME}: tiny, for tests\n\nMade of nothing.\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The folder of the models that come with srcx, empty."""
+    folder = tmp_path / "bundled"
+    folder.mkdir()
+    monkeypatch.setattr(bundled, "BUNDLED", folder)
+    return folder
+
+
+@pytest.fixture
+def ship(tmp_path, folder, rng):
+    """`scripts/ship_model.py` on a checkpoint of these weights."""
+    write_picture(tmp_path / "lq.png", rng.integers(0, 256, (20, 24, 3), np.uint8))
+    (tmp_path / "card.md").write_text(CARD)
+    script = runpy.run_path(str(SCRIPT))
+
+    def run(state, pictures=(tmp_path / "lq.png",)) -> int:
+        save_state(tmp_path / "net.pth", {"params": {}, "params_ema": state})
+        return script["ship"](
+            NAME, tmp_path / "net.pth", tmp_path / "card.md", pictures, folder, "Apache-2.0"
+        )
+
+    return run
+
+
+def tiny() -> MSRResNet:
+    return MSRResNet(num_feat=4, num_block=1, upscale=2)
+
+
+def test_without_a_bundled_model_bicubic_is_taken(folder):
+    assert list(bundled_models()) == ["bicubic"]
+    assert default_model() == "bicubic"
+    assert load_model().model.name == "bicubic"
+
+
+def test_what_is_shipped_is_half_as_large_and_says_what_it_is(folder, ship):
+    assert ship(tiny().state_dict()) <= 1
+    file = folder / f"{NAME}.safetensors"
+    assert {weight.dtype for weight in load_state(file).values()} == {torch.float16}
+    words = read_metadata(file)
+    assert (words["scale"], words["licence"]) == ("2", "Apache-2.0")
+    assert '"type": "MSRResNet"' in words["network"]
+
+
+def test_what_is_shipped_is_listed_found_and_taken(folder, ship):
+    ship(tiny().state_dict())
+    assert bundled_models()[NAME] == (2, "tiny, for tests")
+    assert card_of(NAME) == CARD
+    assert default_model() == NAME
+    model = load_model().model
+    assert (model.name, model.scale, model.architecture) == (NAME, 2, "MSRResNet")
+    assert model.net is not None
+    assert next(model.net.parameters()).dtype == torch.float32
+
+
+def test_a_file_is_of_the_network_it_says(tmp_path):
+    network = '{"type": "MSRResNet", "args": {"num_feat": 6, "num_block": 1, "upscale": 2}}'
+    save_state(tmp_path / "net.safetensors", tiny().state_dict(), metadata={"network": network})
+    with pytest.raises(CheckpointError, match="these weights do not fit MSRResNet"):
+        find_model(tmp_path / "net.safetensors")
+    save_state(tmp_path / "net.safetensors", tiny().state_dict(), metadata={"network": "{"})
+    with pytest.raises(CheckpointError, match=r"net\.safetensors: expected \{"):
+        find_model(tmp_path / "net.safetensors")
+
+
+def test_weights_that_do_not_bear_half_precision_are_refused_and_nothing_is_left(folder, ship):
+    net = tiny()
+    with torch.no_grad():  # 1000.3 - 4 * 2.5 * 100.03 is 0, but not in half precision
+        net.conv_hr.weight.zero_()
+        net.conv_hr.bias.fill_(100.03)
+        net.conv_last.weight.zero_()
+        net.conv_last.weight[:, :, 1, 1] = -2.5
+        net.conv_last.bias.fill_(1000.3)
+    with pytest.raises(CheckpointError, match=r"half precision changes a value by \d+ of 255"):
+        ship(net.state_dict())
+    assert list(folder.iterdir()) == []
+
+
+def test_nothing_is_shipped_without_pictures_or_with_another_card(folder, ship, tmp_path):
+    with pytest.raises(CheckpointError, match="no pictures to compare on"):
+        ship(tiny().state_dict(), pictures=())
+    (tmp_path / "card.md").write_text("# another: card")
+    with pytest.raises(CheckpointError, match=f"the first line has to be '# {NAME}: "):
+        ship(tiny().state_dict())
+    assert list(folder.iterdir()) == []
+
+
+def test_every_model_that_comes_with_srcx_is_whole():
+    for name, (scale, about) in bundled_models().items():
+        model = find_model(name)
+        assert model.scale == scale
+        assert about
+        assert name in (model.name, bundled.BEST_FIRST[-1])

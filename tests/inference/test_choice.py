@@ -1,0 +1,140 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srcx import load_model
+from srcx.archs import MSRResNet
+from srcx.errors import UsageError
+from srcx.inference import Model, Upscaler, choice
+from srcx.inference import backends as backends_module
+from srcx.inference.backends import Way
+from srcx.inference.choice import EXACT, fastest, recalled, remember, ways_of
+from srcx.weights import save_state
+
+CPU = torch.device("cpu")
+BF16 = Way("torch", "bf16")
+ALL = [EXACT, BF16]
+
+
+def model_of(net: nn.Module, sha256: str = "0") -> Model:
+    return Model("test", 2, "test", sha256, net=net)
+
+
+@pytest.fixture
+def net() -> nn.Module:
+    return MSRResNet(num_feat=4, num_block=1, upscale=2).eval()
+
+
+@pytest.fixture
+def only_torch(monkeypatch):
+    monkeypatch.setattr(choice, "installed", lambda backend: False)
+
+
+@pytest.fixture
+def fast_bf16(monkeypatch):
+    monkeypatch.setattr(choice, "fast_dtype", lambda device: torch.bfloat16)
+
+
+def runs(**seconds_and_values: tuple[float, float]):
+    """What gives this value after these seconds, by the precision's name."""
+
+    def run(way: Way) -> torch.Tensor:
+        seconds, value = seconds_and_values[way.precision]
+        time.sleep(seconds)
+        return torch.full((4,), value)
+
+    return run
+
+
+def test_the_fastest_is_taken():
+    assert fastest(ALL, runs(fp32=(0.02, 0.5), bf16=(0, 0.5))) == BF16
+    assert fastest(ALL, runs(fp32=(0, 0.5), bf16=(0.02, 0.5))) == EXACT
+
+
+def test_what_is_not_like_fp32_is_not_taken_however_fast():
+    assert fastest(ALL, runs(fp32=(0.02, 0.5), bf16=(0, 0.5 + 1 / 255))) == EXACT  # 48.1 dB
+    assert fastest(ALL, runs(fp32=(0.02, 0.5), bf16=(0, 0.5 + 0.7 / 255))) == BF16  # 51.2 dB
+
+
+def test_what_does_not_run_is_not_taken():
+    def run(way: Way) -> torch.Tensor:
+        if way == BF16:
+            raise KeyError("no such kernel")
+        return torch.zeros(4)
+
+    assert fastest(ALL, run) == EXACT
+    assert fastest([BF16], run) == EXACT
+
+
+def test_a_processor_without_bf16_does_not_try_it(net, only_torch, monkeypatch):
+    monkeypatch.setattr(choice, "fast_dtype", lambda device: torch.float32)
+    assert ways_of(model_of(net), CPU, backend="auto", precision="auto") == [EXACT]
+
+
+def test_what_is_tried_is_what_is_installed_and_the_network_is_known_to_bear(net, monkeypatch, fast_bf16):
+    monkeypatch.setattr(choice, "installed", lambda backend: backend != "onnx")
+    expected = [EXACT, BF16, Way("openvino", "fp32"), Way("openvino", "bf16")]
+    assert ways_of(model_of(net), CPU, backend="auto", precision="auto") == expected
+    only_fp32 = Model("test", 2, "test", "0", net=net, dtypes=frozenset({torch.float32}))
+    assert ways_of(only_fp32, CPU, backend="auto", precision="auto") == [EXACT, Way("openvino", "fp32")]
+    assert ways_of(model_of(net), CPU, backend="onnx", precision="auto") == [Way("onnx", "fp32")]
+    assert ways_of(model_of(net), torch.device("cuda"), backend="auto", precision="fp32") == [EXACT]
+    with pytest.raises(UsageError, match="onnx: does not run test in bf16; take fp32"):
+        ways_of(model_of(net), CPU, backend="onnx", precision="bf16")
+
+
+def test_what_was_measured_is_remembered_for_this_model_and_this_choice(net, tmp_path):
+    remember(model_of(net), ALL, BF16)
+    assert recalled(model_of(net), ALL) == BF16
+    assert recalled(model_of(net, "another"), ALL) is None
+    assert recalled(model_of(net), [EXACT]) is None
+    (tmp_path / "cache/srcx/fastest.json").write_text("[")
+    assert recalled(model_of(net), ALL) is None
+    remember(model_of(net), ALL, EXACT)
+    assert recalled(model_of(net), ALL) == EXACT
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(net, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    remember(model_of(net), ALL, BF16)
+    assert recalled(model_of(net), ALL) is None
+
+
+def test_it_is_measured_once_and_not_for_a_tiny_picture(net, rng, only_torch, fast_bf16, monkeypatch):
+    measured = []
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: measured.append(ways) or BF16)
+    tiny, large = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (20, 128))
+    up = Upscaler(model_of(net))
+    up(tiny)
+    assert (up.way, measured) == (None, [])
+    up(large)
+    assert (up.way, len(measured)) == (BF16, 1)
+    again = Upscaler(model_of(net))
+    again(large)
+    assert (again.way, len(measured)) == (BF16, 1)
+
+
+def test_the_real_measure_takes_one_of_them(net, rng, only_torch, fast_bf16):
+    up = Upscaler(model_of(net))
+    up(rng.integers(0, 256, (128, 130, 3), np.uint8))
+    assert up.way in ALL
+
+
+def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, fast_bf16, monkeypatch):
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    up = Upscaler(model_of(net))
+    up(rng.integers(0, 256, (128, 128, 3), np.uint8))
+    up(rng.integers(0, 65536, (9, 9), np.uint16))
+    assert set(up._runners) == {BF16, EXACT}
+
+
+def test_a_backend_that_is_missing_says_what_brings_it(net, tmp_path, monkeypatch):
+    save_state(tmp_path / "net.pth", net.state_dict())
+    monkeypatch.setitem(backends_module.MODULES, "onnx", "no_such_module")
+    with pytest.raises(UsageError, match=r"onnx: needs no_such_module.*pip install 'srcx\[export\]'"):
+        load_model(tmp_path / "net.pth", backend="onnx")
+    with pytest.raises(UsageError, match="backend: expected auto, torch, onnx, openvino; got 'tpu'"):
+        load_model(tmp_path / "net.pth", backend="tpu")  # type: ignore[arg-type]

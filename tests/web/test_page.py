@@ -1,0 +1,105 @@
+"""The page in a real browser, where gradio, playwright and Debian's chromium are installed; else skipped."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from srcx.archs import MSRResNet
+from srcx.cli import main
+from srcx.imaging import imresize, read_picture, write_picture
+from srcx.inference import load_model
+from srcx.weights import save_state
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
+MISSING += [] if CHROMIUM else ["chromium"]
+ALONE = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+in_a_browser = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def address(tmp_path) -> Iterator[str]:
+    """The page, served by `srcx web` in a process of its own, with one more model: net.pth."""
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "srcx", "web", "--port", str(port), "--model", str(tmp_path / "net.pth")]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().split()[0]
+        server.terminate()
+
+
+@contextlib.contextmanager
+def browser(address: str) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE.split())
+        page = chromium.new_page(viewport={"width": 1280, "height": 860})
+        page.set_default_timeout(60_000)
+        strangers = []
+        page.on(
+            "request", lambda request: strangers.append(request.url) if address not in request.url else None
+        )
+        page.goto(address)
+        yield page
+        chromium.close()
+    assert [url for url in strangers if url.startswith("http")] == [], "nothing leaves this machine"
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_a_picture_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path, rng):
+    picture = imresize(rng.integers(0, 256, (6, 8, 3), np.uint8), size=(60, 80))
+    write_picture(tmp_path / "Grüße.png", picture)
+    with browser(address) as page:
+        page.set_input_files("#pictures input[type=file]", tmp_path / "Grüße.png")
+        page.wait_for_selector("#pictures .file-preview")
+        page.click("#start")
+        with page.expect_download() as download:
+            page.click("#results a[download]")
+        download.value.save_as(tmp_path / "result.png")
+        np.testing.assert_array_equal(
+            read_picture(tmp_path / "result.png"), load_model(tmp_path / "net.pth")(picture)
+        )
+        page.wait_for_function("document.querySelectorAll('#slider img').length == 2")
+        sizes = "[...document.querySelectorAll('#slider img')].map(image => image.naturalWidth)"
+        page.wait_for_function(f"{sizes}.every(width => width == 160)")
+        assert "is now 160 x 120 pixels" in page.inner_text("#about")
+        looked_at = page.locator("#slider").screenshot(path=tmp_path / "slider.png")
+        assert looked_at
+        colours = read_picture(tmp_path / "slider.png").reshape(-1, 3)
+        assert len(np.unique(colours, axis=0)) > 1000, "a picture is to be seen"
+
+        (tmp_path / "bad.png").write_bytes(b"nothing")
+        page.click("#pictures button[aria-label='Clear']")
+        page.set_input_files("#pictures input[type=file]", tmp_path / "bad.png")
+        page.wait_for_selector("#pictures .file-preview")
+        page.click("#start")
+        page.wait_for_selector("text=is not a picture, by its content")
+
+
+def test_without_gradio_it_says_what_brings_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["web"]) == 2
+    assert capsys.readouterr().err == (
+        "srcx web: needs gradio, which is not here; pip install 'srcx[web]' brings it\n"
+    )

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from srcx.archs import MSRResNet
+from srcx.errors import UsageError
+from srcx.imaging import imresize, read_picture, write_picture
+from srcx.inference import load_model
+from srcx.web import work
+from srcx.web.work import enlarge
+from srcx.weights import save_state
+
+
+@pytest.fixture
+def photo(tmp_path, rng):
+    write_picture(tmp_path / "a.png", rng.integers(0, 256, (12, 10, 3), np.uint8))
+    return tmp_path / "a.png"
+
+
+@pytest.fixture
+def net(tmp_path):
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=3).state_dict())
+    return str(tmp_path / "net.pth")
+
+
+def test_a_picture_is_shown_by_both_models_at_one_size_and_kept_whole(photo, net, tmp_path):
+    told = []
+    (shown,) = enlarge([photo], net, "bicubic", tmp_path, lambda *step: told.append(step))
+    picture = read_picture(photo)
+    np.testing.assert_array_equal(read_picture(shown.file), load_model(net)(picture))
+    np.testing.assert_array_equal(shown.after, load_model(net)(picture))
+    np.testing.assert_array_equal(shown.before, imresize(picture, scale=3))
+    assert (shown.name, shown.size, shown.file.name) == ("a.png", (30, 36), "a-net.png")
+    assert told == [(0, 2, "a.png: bicubic"), (1, 2, "a.png: net")]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_sixteen_bits_and_alpha_are_kept_in_the_file_and_shown_in_eight_on_white(tmp_path, rng, channels):
+    picture = rng.integers(0, 65536, (9, 8, channels), np.uint16).squeeze()
+    picture[:3] = 0
+    write_picture(tmp_path / "x.png", picture)
+    (shown,) = enlarge([tmp_path / "x.png"], "bicubic-x2", "bicubic-x2", tmp_path)
+    assert read_picture(shown.file).dtype == np.uint16
+    assert (shown.after.dtype, shown.after.shape) == (np.uint8, (18, 16, 3))
+    assert (shown.after[0] == (0 if channels == 1 else 255)).all()
+
+
+def test_what_is_shown_is_not_larger_than_a_screen(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "PREVIEW_PX", 24)
+    (shown,) = enlarge([photo], "bicubic", "bicubic", tmp_path)
+    assert shown.after.shape == (24, 20, 3)
+    assert read_picture(shown.file).shape == (48, 40, 3)
+
+
+def test_two_pictures_of_one_name_do_not_meet(photo, tmp_path):
+    first, second = enlarge([photo, photo], "bicubic", "bicubic", tmp_path)
+    assert first.file != second.file
+
+
+def test_limits_are_one_sentence(photo, tmp_path, monkeypatch):
+    for paths, got in (([], 0), ([photo] * 11, 11)):
+        with pytest.raises(UsageError, match=f"from 1 to 10 pictures at a time; got {got}"):
+            enlarge(paths, "bicubic", "bicubic", tmp_path)
+    monkeypatch.setattr(work, "MOST_MEGAPIXELS", 0)
+    with pytest.raises(UsageError, match=r"^a\.png: has 10 x 12 pixels, and this page takes 0 megapixels"):
+        enlarge([photo], "bicubic", "bicubic", tmp_path)
+
+
+def test_what_cannot_be_read_is_called_by_its_name_alone(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match=r"^bad\.png: is not a picture"):
+        enlarge([tmp_path / "bad.png"], "bicubic", "bicubic", tmp_path)
+    Image.new("RGB", (3, 3)).save(tmp_path / "moving.gif")
+    with pytest.raises(UsageError, match=r"^moving\.gif: is a GIF"):
+        enlarge([tmp_path / "moving.gif"], "bicubic", "bicubic", tmp_path)
