@@ -10,8 +10,8 @@ HOUSE = Path(__file__).resolve().parents[1] / "srcx"
 
 FLOORS = [  # ground first; a file may import from lower floors and from its own folder
     {"errors", "__version__"},
-    {"atomic", "host_memory", "pace", "random_state", "stopping"},
-    {"imaging", "config", "weights"},
+    {"atomic", "host_memory", "pace", "random_state", "ranks", "stopping"},
+    {"imaging", "config", "run_log", "weights"},
     {"archs", "features"},
     {"losses", "metrics", "data"},
     {"models", "validation"},

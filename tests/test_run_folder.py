@@ -34,6 +34,13 @@ def opened(root, **options):
     return RunFolder(root, goes_on=True, **options).__enter__()
 
 
+def gone_on(root, path=None):
+    """A run that resumed, entered only then, as `train` does."""
+    run = RunFolder(root, goes_on=True)
+    progress = run.resume(Counter(), path)
+    return run.__enter__(), progress
+
+
 def trained(run, steps, model=None, progress=None):
     model, progress = model or Counter(), progress or Progress()
     for _ in range(steps):
@@ -128,10 +135,10 @@ def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_pat
         run.log_losses(progress, 0.1, pace)
         progress.add({"pixel": 2.0})
         assert run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
-    with run.metrics_file.open("a") as file:
+    with run.log.metrics_file.open("a") as file:
         file.write("3,train,pi")  # killed in the middle of a line
-    run.resume(Counter())
-    rows = list(csv.reader(run.metrics_file.read_text().splitlines()))
+    gone_on(run.root)
+    rows = list(csv.reader(run.log.metrics_file.read_text().splitlines()))
     assert rows[0] == ["iter", "set", "metric", "value"]
     assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
 
@@ -159,11 +166,50 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path):
     assert (aside / "models/net_g_1.pth").exists()
 
 
+def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    for iterations in (1, 2):
+        with RunFolder(tmp_path / "run") as run:
+            trained(run, iterations)
+    with RunFolder(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.glob("run_archived_*/models/net_g_*.pth")) == [
+        "net_g_1.pth", "net_g_2.pth",
+    ]  # fmt: skip
+
+
+def test_states_beyond_the_one_gone_on_from_are_set_aside_and_prune_nothing(tmp_path):
+    """Damaged ones, or those of a way not taken: they are neither resumed from nor count as the newest."""
+    run = opened(tmp_path / "run")
+    model, progress = Counter(), Progress()
+    for _ in range(4):
+        trained(run, 1, model, progress)
+    run, progress = gone_on(run.root, run.states / "1.state")
+    run.keep_last = 1
+    trained(run, 1, Counter(), progress)
+    assert sorted(path.name for path in run.states.iterdir()) == [
+        "2.state", "2.state.aside", "3.state.aside", "4.state.aside",
+    ]  # fmt: skip
+
+
+def test_what_killed_processes_left_half_written_is_removed_at_the_next_start(tmp_path):
+    run = opened(tmp_path / "run")
+    trained(run, 1)
+    whole = sorted(run.root.rglob("*"))
+    for folder in (run.root, run.models, run.states, run.root / "visualization/Set5"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".1.77-a1b2c3.part.state").write_bytes(b"half")
+    gone_on(run.root)
+    assert [path for path in sorted(run.root.rglob("*")) if path.is_file()] == [
+        path for path in whole if path.is_file()
+    ]
+
+
 def test_what_is_logged_inside_the_block_is_kept_in_log(tmp_path):
     with RunFolder(tmp_path / "run") as run:
         logging.getLogger("srcx.train").warning("a word")
     logging.getLogger("srcx.train").warning("too late")
-    (log,) = run.logs.glob("*.log")
+    (log,) = run.log.folder.glob("*.log")
     assert "a word" in log.read_text()
     assert "too late" not in log.read_text()
 
