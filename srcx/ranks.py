@@ -9,7 +9,7 @@ from torch import distributed
 
 from srcx.errors import TrainingError
 
-__all__ = ["agree_on_start", "missing_ranks_named"]
+__all__ = ["agree_on_start", "working_together"]
 
 ROLL_CALL = timedelta(seconds=5)
 
@@ -33,8 +33,8 @@ def agree_on_start(iteration: int) -> None:
 
 
 @contextmanager
-def missing_ranks_named(kept: Callable[[], str]) -> Iterator[None]:
-    """Around work done together: when a process of the run dies, the others say which, and how to go on.
+def working_together(kept: Callable[[], str]) -> Iterator[None]:
+    """Around all that the processes of a run do together; when one dies, the others say which.
 
     Args:
         kept: Says what was kept and how to go on from it.
@@ -46,17 +46,26 @@ def missing_ranks_named(kept: Callable[[], str]) -> Iterator[None]:
         yield
         return
     store = distributed.distributed_c10d._get_default_store()
-    rank, world = distributed.get_rank(), distributed.get_world_size()
-    store.set(f"srcx/host/{rank}", socket.gethostname())
+    store.set(f"srcx/host/{distributed.get_rank()}", socket.gethostname())
     try:
         yield
     except RuntimeError as error:
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
-        store.set(f"srcx/survives/{rank}", "")
-        missing = [other for other in range(world) if not _answers(store, other)]
-        names = ", ".join(f"rank {other} on {store.get(f'srcx/host/{other}').decode()}" for other in missing)
-        raise TrainingError(f"{names or 'a connection between ranks'} was lost; {kept()}") from error
+        raise TrainingError(f"{_missing(store)} was lost; {kept()}") from error
+    finally:
+        distributed.destroy_process_group()
+
+
+def _missing(store: distributed.distributed_c10d.Store) -> str:
+    """Call the roll: names the ranks that do not answer."""
+    try:
+        store.set(f"srcx/survives/{distributed.get_rank()}", "")
+        missing = [rank for rank in range(distributed.get_world_size()) if not _answers(store, rank)]
+        names = [f"rank {rank} on {store.get(f'srcx/host/{rank}').decode()}" for rank in missing]
+    except distributed.DistNetworkError:
+        return "rank 0, which keeps the roll,"
+    return ", ".join(names) or "the connection to another rank"
 
 
 def _answers(store: distributed.distributed_c10d.Store, rank: int) -> bool:

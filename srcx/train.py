@@ -11,7 +11,7 @@ from srcx.errors import Interrupted
 from srcx.host_memory import keep_freed_memory
 from srcx.models.sr import SRModel
 from srcx.pace import Pace
-from srcx.ranks import agree_on_start, missing_ranks_named
+from srcx.ranks import agree_on_start, working_together
 from srcx.run_folder import Progress, RunFolder
 from srcx.stopping import listen_for_stop
 from srcx.validation import ValidationSet, validate
@@ -49,7 +49,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
 
     with (
         listen_for_stop() as stop,
-        missing_ranks_named(run.kept),
+        working_together(run.kept),
         run,
         Pace(progress.iteration, total) as pace,
     ):
