@@ -1,14 +1,18 @@
 """Files that are either whole or not there: write beside, flush to disk, rename."""
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from srcx.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder"]
+__all__ = ["atomic_path", "make_folder", "remove_leftovers", "writing"]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -31,16 +35,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
     # The suffix stays last: writers of pictures choose the format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(3)}.part{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {_mend(error)}") from error
+        with writing(path):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one sentence why `path` cannot be written, and what to do.
+
+    Raises:
+        OutputError: the block met an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror or error}; {_mend(path, error)}"
+        ) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed processes left in `folder` and below."""
+    for leftover in folder.rglob(".*.part*"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def make_folder(path: Path) -> Path:
@@ -53,7 +78,7 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot make this folder: {error.strerror or error}; {_mend(error)}"
+            f"{path}: cannot make this folder: {error.strerror or error}; {_mend(path, error)}"
         ) from error
     return path
 
@@ -68,9 +93,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _mend(error: OSError) -> str:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some disk space and run it again"
-    return "choose another place or mend its permissions"
+def _mend(path: Path, error: OSError) -> str:
+    if error.errno not in DISK_FULL:
+        return "choose another place or mend its permissions"
+    there = next((folder for folder in path.absolute().parents if folder.is_dir()), path)
+    free_mib = shutil.disk_usage(there).free / 2**20
+    return f"{free_mib:.0f} MiB are free there: free some disk space and run it again"

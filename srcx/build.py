@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 from torch.nn import Parameter
 
@@ -49,6 +51,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 PARTS = AllParts()
+
+RANKS_WAIT = timedelta(hours=2)
+"""How long the other processes wait while the first one validates and saves."""
 
 
 def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
@@ -100,7 +105,14 @@ def accelerator(options: Options) -> Accelerator:
         precision = _fast_precision(torch.device("cpu" if on_cpu else "cuda"))
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
-    made = Accelerator(cpu=gpus == 0, mixed_precision="no" if precision == "fp32" else precision)
+    made = Accelerator(
+        cpu=gpus == 0,
+        mixed_precision="no" if precision == "fp32" else precision,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),
+            InitProcessGroupKwargs(timeout=RANKS_WAIT),
+        ],
+    )
     if gpus != "auto" and 1 < gpus <= there and made.num_processes < gpus:
         raise UsageError(
             f"num_gpu is {gpus}, but one process was started; start one for each GPU: "

@@ -4,12 +4,11 @@ experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
 ├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
-├── training_states/   ITER.state: everything the next iteration depends on
+├── training_states/   ITER.state: all the next iteration depends on; ITER.state.aside: not to go on from
 ├── log/               what the terminal showed; tensorboard's event files
 └── visualization/     validation pictures
 """
 
-import csv
 import logging
 import time
 from collections.abc import Mapping
@@ -21,9 +20,10 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from srcx import random_state
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import atomic_path, make_folder, remove_leftovers
 from srcx.errors import CheckpointError, OutputError
 from srcx.pace import Pace
+from srcx.run_log import RunLog
 from srcx.weights.checkpoint import save_state
 from srcx.weights.training_state import load_training_state, save_training_state
 
@@ -31,7 +31,7 @@ __all__ = ["Progress", "RunFolder"]
 
 logger = logging.getLogger(__name__)
 
-METRICS_HEADER = ["iter", "set", "metric", "value"]
+MIB = 2**20
 
 
 class Trainable(Protocol):
@@ -100,32 +100,24 @@ class RunFolder:
         writes: bool = True,
     ) -> None:
         self.root, self.keep_last, self.writes = root, keep_last, writes
-        self.models, self.states, self.logs = root / "models", root / "training_states", root / "log"
-        self.metrics_file = root / "metrics.csv"
-        self.options_text, self.goes_on, self.tensorboard = options_text, goes_on, tensorboard
-        self._tensorboard: Any = None
+        self.models, self.states = root / "models", root / "training_states"
+        self.options_text, self.goes_on = options_text, goes_on
+        self.log = RunLog(root, tensorboard=tensorboard)
+        self._resumed_at = 0
 
     def __enter__(self) -> "RunFolder":
-        """Make the folder, and begin to keep in log/ what is logged."""
+        """Make the folder or tidy it, and begin to keep in log/ what is logged."""
         if not self.writes:
             return self
         if not self.goes_on and (aside := self.set_aside(self.root)):
             logger.warning("%s held an earlier run, which is now %s", self.root, aside)
-        for folder in (self.models, self.states, self.logs):
+        for folder in (self.models, self.states, self.log.folder):
             make_folder(folder)
+        remove_leftovers(self.root)
+        self._set_aside_states_after(self._resumed_at)
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")
-        if self.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(self.logs))
-        name = f"train_{self.root.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
-        self._handler = logging.FileHandler(self.logs / name, encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        of_srcx = logging.getLogger("srcx")
-        of_srcx.addHandler(self._handler)
-        self._level_before = of_srcx.level
-        of_srcx.setLevel(logging.INFO)
+        self.log.open(after=self._resumed_at)
         return self
 
     def __exit__(
@@ -133,12 +125,21 @@ class RunFolder:
     ) -> None:
         if not self.writes:
             return
-        of_srcx = logging.getLogger("srcx")
-        of_srcx.removeHandler(self._handler)
-        of_srcx.setLevel(self._level_before)
-        self._handler.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self.log.close()
+        if isinstance(error, OutputError):
+            raise OutputError(f"{error}; {self.kept()}") from error
+
+    def kept(self) -> str:
+        """What the folder holds and how to go on from it, for the end of a message."""
+        states = self.saved_states(self.root)
+        if not states:
+            return f"{self.root} holds no checkpoint yet"
+        size = sum(path.stat().st_size for path in (*states, *self.models.glob("*.pth")))
+        return (
+            f"{self.root} holds {len(states)} checkpoints of {size / MIB:.0f} MiB together "
+            f"(logger.keep_last keeps fewer), and the same command with --auto_resume goes on from "
+            f"{states[-1].name}"
+        )
 
     @staticmethod
     def set_aside(root: Path) -> Path | None:
@@ -150,6 +151,8 @@ class RunFolder:
         if not root.is_dir() or not any(root.iterdir()):
             return None
         aside = root.with_name(f"{root.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}_")
         try:
             root.rename(aside)
         except OSError as error:
@@ -165,12 +168,16 @@ class RunFolder:
         return sorted(states, key=lambda path: int(path.stem))
 
     def save(self, model: Trainable, progress: Progress) -> None:
-        """Write a checkpoint: weights for readers, then the state to resume from; prune old ones."""
+        """Write a checkpoint: weights for readers, then the state to resume from; prune old ones.
+
+        Of several processes all call this together, as each has random generators of its own.
+        """
+        random = random_state.take()
         if not self.writes:
             return
         for name, weights in model.weights().items():
             save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
-        state = {"model": model.state(), "progress": vars(progress), "random": random_state.take()}
+        state = {"model": model.state(), "progress": vars(progress), "random": random}
         save_training_state(self.states / f"{progress.iteration}.state", state)
         if self.keep_last is not None:
             self._prune(self.keep_last)
@@ -208,7 +215,9 @@ class RunFolder:
     def log_losses(self, progress: Progress, learning_rate: float, pace: Pace) -> None:
         """Note the mean of each loss term since the last such line."""
         means = progress.take_means()
-        self._log(progress.iteration, "train", {"lr": learning_rate, **means})
+        if not self.writes:
+            return
+        self.log.add(progress.iteration, "train", {"lr": learning_rate, **means})
         logger.info("%s, lr %.3g, %s", pace.lap(), learning_rate, _line(means))
 
     def log_results(
@@ -219,7 +228,7 @@ class RunFolder:
         higher_is_better: Mapping[str, bool],
     ) -> bool:
         """Note validation results; tells whether the set's first metric is the best so far."""
-        self._log(progress.iteration, set_name, results)
+        self.log.add(progress.iteration, set_name, results)
         best = [
             progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
             for name, value in results.items()
@@ -230,24 +239,6 @@ class RunFolder:
     def picture_path(self, progress: Progress, set_name: str, name: str) -> Path:
         """Where a validation picture goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
         return self.root / "visualization" / set_name / f"{name}_{progress.iteration}.png"
-
-    def _log(self, iteration: int, set_name: str, values: Mapping[str, float]) -> None:
-        """Append to metrics.csv and to tensorboard."""
-        if not self.writes:
-            return
-        rows: list[list[object]] = [
-            [iteration, set_name, name, repr(value)] for name, value in values.items()
-        ]
-        if not self.metrics_file.exists():
-            rows.insert(0, list(METRICS_HEADER))
-        try:
-            with self.metrics_file.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
-        except OSError as error:
-            raise OutputError(f"{self.metrics_file}: cannot be written: {error.strerror or error}") from error
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(f"{set_name}/{name}", value, iteration)
 
     def _go_on(self, model: Trainable, state: dict[str, Any], path: Path) -> Progress:
         try:
@@ -260,30 +251,22 @@ class RunFolder:
                 f"{path}: this state does not fit the option file's networks and optimizers ({reason}); "
                 "resume with the option file the run was started with"
             ) from error
-        if self.writes:
-            self._forget_after(progress.iteration)
+        self._resumed_at = progress.iteration
         logger.info("%s: going on after iteration %d", path, progress.iteration)
         return progress
 
-    def _forget_after(self, iteration: int) -> None:
-        """Drop logged values after `iteration`, which will be logged again, and a line cut off in writing."""
-        if not self.metrics_file.exists():
-            return
-        with self.metrics_file.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)]
-        kept = [row for row in rows[1:] if int(row[0]) <= iteration]
-        with (
-            atomic_path(self.metrics_file) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows([METRICS_HEADER, *kept])
+    def _set_aside_states_after(self, iteration: int) -> None:
+        """Rename states beyond the one this run begins with: they are damaged, or of a way not taken."""
+        for state in self.saved_states(self.root):
+            if int(state.stem) > iteration:
+                state.replace(state.with_name(f"{state.name}.aside"))
 
     def _prune(self, keep: int) -> None:
         """Delete all but the newest checkpoints; best and latest have names of their own and stay."""
         for state in self.saved_states(self.root)[:-keep]:
-            state.unlink()
             for weights in self.models.glob(f"net_?_{state.stem}.pth"):
                 weights.unlink()
+            state.unlink()
 
 
 def _line(values: Mapping[str, float]) -> str:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from srcx import build
+from srcx import build, random_state
 from srcx.config import Options
 from srcx.errors import Interrupted
 from srcx.host_memory import keep_freed_memory
 from srcx.models.sr import SRModel
 from srcx.pace import Pace
+from srcx.ranks import agree_on_start, working_together
 from srcx.run_folder import Progress, RunFolder
 from srcx.stopping import listen_for_stop
 from srcx.validation import ValidationSet, validate
@@ -31,33 +30,45 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         resume_from: The state to go on from; None takes the newest of `run`.
 
     Raises:
-        TrainingError: a loss is not finite; the last checkpoint is kept.
+        TrainingError: a loss is not finite, or another process of the run died; the last checkpoint is kept.
         Interrupted: the user stopped the run, which was saved; says how to go on.
     """
     assert options.train is not None
     total, every = options.train.total_iter, options.logger
     keep_freed_memory()
-    torch.manual_seed(options.manual_seed)
     accelerator = build.accelerator(options)
+    run.writes = accelerator.is_main_process
+    if not run.writes:
+        logging.getLogger("srcx").setLevel(logging.WARNING)  # one rank tells how it goes
+    random_state.seed(options.manual_seed + accelerator.process_index)
     model = build.model(options, accelerator)
     training_set, validation_sets = build.training_set(options), build.validation_sets(options)
     progress = run.resume(model, resume_from) or Progress()
+    agree_on_start(progress.iteration)
     batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
-    run.writes = accelerator.is_main_process
 
-    with listen_for_stop() as stop, run, Pace(progress.iteration, total) as pace:
+    with (
+        listen_for_stop() as stop,
+        working_together(run.kept),
+        run,
+        Pace(progress.iteration, total) as pace,
+    ):
         logger.info(
             "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
         )
-        while progress.iteration < total and not stop.asked:
+        stopping = False
+        while progress.iteration < total and not stopping:
             progress.add(model.step(next(batches)))  # forward, losses, backward, optimizer, averaged weights
             pace.tick()
+            if stop.asked:
+                accelerator.set_trigger()
+            stopping = accelerator.check_trigger()  # all ranks stop if one is asked to
             done = progress.iteration == total
             if progress.iteration % every.print_freq == 0 or done:
                 run.log_losses(progress, model.learning_rate, pace)
             if progress.iteration % options.val.val_freq == 0 or done:
                 _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
-            if progress.iteration % every.save_checkpoint_freq == 0 or done or stop.asked:
+            if progress.iteration % every.save_checkpoint_freq == 0 or done or stopping:
                 run.save(model, progress)
         if progress.iteration < total:
             raise Interrupted(

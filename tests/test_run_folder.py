@@ -1,5 +1,8 @@
 import csv
+import errno
 import logging
+import os
+import re
 
 import pytest
 import torch
@@ -8,6 +11,7 @@ from srcx.errors import CheckpointError, OutputError
 from srcx.pace import Pace
 from srcx.run_folder import Progress, RunFolder
 from srcx.weights.checkpoint import load_state
+from srcx.weights.training_state import load_training_state
 
 
 class Counter:
@@ -32,6 +36,13 @@ class Counter:
 def opened(root, **options):
     """A run that goes on from what is there, already entered."""
     return RunFolder(root, goes_on=True, **options).__enter__()
+
+
+def gone_on(root, path=None):
+    """A run that resumed, entered only then, as `train` does."""
+    run = RunFolder(root, goes_on=True)
+    progress = run.resume(Counter(), path)
+    return run.__enter__(), progress
 
 
 def trained(run, steps, model=None, progress=None):
@@ -128,10 +139,10 @@ def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_pat
         run.log_losses(progress, 0.1, pace)
         progress.add({"pixel": 2.0})
         assert run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
-    with run.metrics_file.open("a") as file:
+    with run.log.metrics_file.open("a") as file:
         file.write("3,train,pi")  # killed in the middle of a line
-    run.resume(Counter())
-    rows = list(csv.reader(run.metrics_file.read_text().splitlines()))
+    gone_on(run.root)
+    rows = list(csv.reader(run.log.metrics_file.read_text().splitlines()))
     assert rows[0] == ["iter", "set", "metric", "value"]
     assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
 
@@ -140,7 +151,7 @@ def test_the_log_file_and_the_terminal_show_the_same_pace(tmp_path, caplog):
     with RunFolder(tmp_path / "run") as run, Pace(0, 3) as pace:
         pace.tick()
         run.log_losses(Progress(), 0.1, pace)
-        kept = next(run.logs.glob("*.log")).read_text()
+        kept = next(run.log.folder.glob("*.log")).read_text()
     assert f"INFO {caplog.messages[-1]}\n" in kept
 
 
@@ -167,24 +178,77 @@ def test_an_earlier_run_is_set_aside_whole(tmp_path):
     assert (aside / "models/net_g_1.pth").exists()
 
 
-def test_what_is_logged_inside_the_block_is_kept_in_log(tmp_path):
+def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    for iterations in (1, 2):
+        with RunFolder(tmp_path / "run") as run:
+            trained(run, iterations)
+    with RunFolder(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.glob("run_archived_*/models/net_g_*.pth")) == [
+        "net_g_1.pth", "net_g_2.pth",
+    ]  # fmt: skip
+
+
+def test_states_beyond_the_one_gone_on_from_are_set_aside_and_prune_nothing(tmp_path):
+    """Damaged ones, or those of a way not taken: they are neither resumed from nor count as the newest."""
+    run = opened(tmp_path / "run")
+    model, progress = Counter(), Progress()
+    for _ in range(4):
+        trained(run, 1, model, progress)
+    run, progress = gone_on(run.root, run.states / "1.state")
+    run.keep_last = 1
+    trained(run, 1, Counter(), progress)
+    assert sorted(path.name for path in run.states.iterdir()) == [
+        "2.state", "2.state.aside", "3.state.aside", "4.state.aside",
+    ]  # fmt: skip
+
+
+def test_what_killed_processes_left_half_written_is_removed_at_the_next_start(tmp_path):
+    run = opened(tmp_path / "run")
+    trained(run, 1)
+    for folder in (run.root, run.models, run.states, run.root / "visualization/Set5"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".1.77-a1b2c3.part.state").write_bytes(b"half")
+    _, progress = gone_on(run.root)
+    assert progress.iteration == 1
+    assert not list(run.root.rglob(".*"))
+
+
+@pytest.mark.parametrize("file", ["net_g_1.pth", "metrics.csv", "train_run"])
+def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(tmp_path, monkeypatch, file):
     with RunFolder(tmp_path / "run") as run:
-        logging.getLogger("srcx.train").warning("a word")
-    logging.getLogger("srcx.train").warning("too late")
-    (log,) = run.logs.glob("*.log")
-    assert "a word" in log.read_text()
-    assert "too late" not in log.read_text()
+        trained(run, 1)
+    run = RunFolder(tmp_path / "run", goes_on=True)
+    progress = run.resume(Counter())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def meet_it():
+        with run, Pace(1, 3) as pace:
+            if file == "train_run":
+                logging.getLogger("srcx").handlers[-1].stream.write = full
+            else:
+                monkeypatch.setattr("os.fsync", full)
+            if file == "net_g_1.pth":
+                run.save(Counter(), progress)
+            run.log_losses(progress, 0.1, pace)
+
+    with pytest.raises(OutputError, match=f"{file}.*No space left") as error:
+        meet_it()
+    *_, mend, kept = str(error.value).split("; ")
+    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run it again", mend)
+    assert kept.endswith("with --auto_resume goes on from 1.state")
+    assert load_training_state(run.states / "1.state")
+    assert not list(run.root.rglob(".*.part*"))
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
-    (tmp_path / "run").write_text("a file")
-    with pytest.raises(OutputError, match="cannot make this folder"):
-        opened(tmp_path / "run")
-
-
-def test_before_it_is_entered_nothing_is_touched(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "kept").write_text("")
-    RunFolder(tmp_path / "run", goes_on=False)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["kept"]
-    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+def test_a_log_file_goes_on_in_a_new_one_when_it_is_large(tmp_path, monkeypatch):
+    monkeypatch.setattr("srcx.run_log.LOG_BYTES", 1000)
+    with RunFolder(tmp_path / "run") as run:
+        for _ in range(100):
+            logging.getLogger("srcx.train").info("a line of a run that is very long")
+    logs = list(run.log.folder.iterdir())
+    assert len(logs) == 4
+    assert sum(path.stat().st_size for path in logs) <= 4000

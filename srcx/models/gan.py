@@ -51,7 +51,7 @@ class SRGANModel(SRModel):
         self.net_d_iters, self.net_d_init_iters = net_d_iters, net_d_init_iters
 
     def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        means = Means(len(parts))
+        means = Means(len(parts), self.accelerator)
         if self.iteration % self.net_d_iters == 0 and self.iteration > self.net_d_init_iters:
             outputs = [self._teach_generator(lq, gt, len(parts), means) for lq, gt in parts]
             self._update("net_g")
@@ -67,7 +67,8 @@ class SRGANModel(SRModel):
         """Add this part's gradient to the generator; returns its output, detached."""
         sr = self.learners["net_g"].net(lq)
         total, terms = self.judge(sr, gt)
-        with _frozen(self.bare_nets["net_d"]):
+        net_d = self.learners["net_d"].net
+        with _frozen(self.bare_nets["net_d"]), self.accelerator.no_sync(net_d):
             terms["gan"] = self.gan_weight * self.generator_gan(sr, gt)
             means.add(terms)
             self._backward((total + terms["gan"]) / parts, terms)

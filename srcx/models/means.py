@@ -1,18 +1,19 @@
-"""Means of named values over the parts of a batch."""
+"""Means of named values over the parts of a batch, on all ranks."""
 
 from collections.abc import Mapping
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 __all__ = ["Means"]
 
 
 class Means:
-    """Means of named values over the parts of a batch, read from the device once."""
+    """Means of named values over the parts of a batch and over ranks, read from the device once."""
 
-    def __init__(self, parts: int) -> None:
-        self.parts = parts
+    def __init__(self, parts: int, accelerator: Accelerator) -> None:
+        self.parts, self.accelerator = parts, accelerator
         self.sums: dict[str, Tensor] = {}
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
@@ -22,5 +23,5 @@ class Means:
     def values(self) -> dict[str, float]:
         if not self.sums:
             return {}
-        means = (torch.stack([value.float() for value in self.sums.values()]) / self.parts).tolist()
-        return dict(zip(self.sums, means, strict=True))
+        means = torch.stack([value.float() for value in self.sums.values()]) / self.parts
+        return dict(zip(self.sums, self.accelerator.reduce(means, "mean").tolist(), strict=True))

@@ -123,7 +123,7 @@ class SRModel:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        means = Means(len(parts))
+        means = Means(len(parts), self.accelerator)
         for lq, gt in parts:
             sr = self.learners["net_g"].net(lq)
             total, terms = self.judge(sr, gt)

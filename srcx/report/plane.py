@@ -85,14 +85,21 @@ def plane_svg(plane: Plane) -> str:
             )
         for point in points:
             axes.annotate(
-                point.name, (point.x, point.y), (5, 4), textcoords="offset points", fontsize=8, color=colour
+                point.name,
+                (point.x, point.y),
+                (5, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color=colour,
+                parse_math=False,
             )
     axes.margins(0.2)
     if plane.x_metric == "rmse":
         _draw_regions(axes)
     else:
         axes.invert_xaxis()
-    axes.set(title=plane.title, xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
+    axes.set_title(plane.title, parse_math=False)  # names are names: $ begins no formula
+    axes.set(xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
     buffer = io.StringIO()

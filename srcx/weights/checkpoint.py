@@ -42,7 +42,10 @@ DAMAGE = (
     MemoryError,
     OverflowError,
     struct.error,
+    zipfile.BadZipFile,
 )
+
+MIB = 2**20
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +156,7 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_pickled(path: Path) -> object:
     try:
+        _check_unpacked_size(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old layouts make torch warn about its own internals
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -163,6 +167,19 @@ def _read_pickled(path: Path) -> object:
         raise CheckpointError(
             f"{path}: {_refused('a TorchScript program') if refused else _damaged('.pth')}"
         ) from error
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Torch packs without compression; a file that unpacks to more than it holds is made to fill memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise CheckpointError(
+            f"{path}: unpacks to more than the file holds ({unpacked / MIB:.0f} MiB) and is refused; "
+            "if you trust it, load and save it again with torch"
+        )
 
 
 def _why_refused(path: Path, error: pickle.UnpicklingError) -> str:

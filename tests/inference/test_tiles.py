@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from srcx.imaging import imresize
 from srcx.inference import tiles
@@ -24,6 +26,27 @@ def test_tiles_of_a_pixelwise_function_are_its_result(size, fade_px, dtype, rng)
     picture = rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
     tiling = Tiling(core_px=20, overlap_px=4, fade_px=fade_px)
     np.testing.assert_array_equal(run_tiled(picture, doubled, scale=2, tiling=tiling), doubled(picture))
+
+
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    scale=st.integers(1, 3),
+    core_px=st.integers(1, 40),
+    overlap_px=st.integers(2, 6),
+    fade_px=st.sampled_from([0, 2, 4]),
+    align_px=st.sampled_from([1, 4, 8]),
+)
+@settings(max_examples=60)
+def test_any_cut_of_any_picture_gives_every_pixel_once(
+    height, width, scale, core_px, overlap_px, fade_px, align_px
+):
+    def enlarged(piece: np.ndarray) -> np.ndarray:
+        return piece.repeat(scale, axis=0).repeat(scale, axis=1)
+
+    picture = np.arange(height * width, dtype=np.uint16).reshape(height, width)
+    tiling = Tiling(core_px, overlap_px, fade_px, align_px)
+    np.testing.assert_array_equal(run_tiled(picture, enlarged, scale=scale, tiling=tiling), enlarged(picture))
 
 
 def test_tiles_of_a_filter_are_its_result_when_the_overlap_covers_its_reach(rng):

@@ -1,6 +1,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from srcx.imaging import imresize, write_picture
 from srcx.report import MeanResult, ModelInfo, PictureResult, Results, SetInfo, write_html
 from srcx.report.page import tables
+from srcx.report.plane import Plane, Point, plane_svg
 
 EVIL = '<script>alert("x")</script>'
 
@@ -89,6 +91,47 @@ def test_names_from_outside_stay_text(page):
     assert "&lt;script&gt;alert" in page
     assert "no &lt;b&gt;blocks" in page
     assert page.count("<script>") == 1
+
+
+HOSTILE = '"><img src=x onerror=alert(1)><svg onload=alert(2)>'
+"""As a file's name; Linux forbids only the slash in one."""
+
+
+def test_file_names_and_set_names_stay_text_too(results, tmp_path):
+    """In tables, attributes, crops and the drawn planes."""
+    hostile = replace(
+        results,
+        models=[replace(one, name=HOSTILE) for one in results.models],
+        sets=[replace(one, name=HOSTILE, lq=HOSTILE) for one in results.sets],
+        means=[replace(one, set=HOSTILE, model=HOSTILE) for one in results.means],
+        pictures=[replace(one, set=HOSTILE, picture=HOSTILE, model=HOSTILE) for one in results.pictures],
+    )
+    write_html(tmp_path / "report.html", hostile)
+    seen = Attributes()
+    seen.feed((tmp_path / "report.html").read_text("utf-8"))
+    assert seen.handlers == set()
+    assert "x" not in seen.sources
+
+
+class Attributes(HTMLParser):
+    """Event handlers and sources of every tag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handlers: set[str] = set()
+        self.sources: set[str | None] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handlers |= {name for name, value in attrs if name.startswith("on") and "alert" in str(value)}
+        self.sources |= {value for name, value in attrs if name == "src"}
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "a$b$c", "100 $", r"\$x_1^2$"])
+def test_a_name_is_not_read_as_a_formula(name):
+    """A formula that is none would stop the page at the very end of a benchmark."""
+    svg = plane_svg(Plane(f"{name} x4", "psnr", "niqe", (Point(name, 26.0, 5.0),)))
+    assert svg.count(f">{name}<") == 1
+    assert svg.count(f">{name} x4<") == 1
 
 
 def test_the_table_marks_the_best_and_what_others_published(results):

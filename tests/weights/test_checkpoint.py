@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -166,6 +167,21 @@ def test_damaged_files_are_named_and_never_half_read(tmp_path: Path, suffix: str
         with pytest.raises(CheckpointError, match=r"is damaged, cut short or no ") as error:
             load_state(path)
         one_sentence(error)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_the_file_is_refused(tmp_path: Path) -> None:
+    """torch unpacks compressed members into memory: a stranger's kilobytes could ask for gigabytes."""
+    save_state(tmp_path / "net.pth", {"w": torch.zeros(4_000_000)})
+    with (
+        zipfile.ZipFile(tmp_path / "net.pth") as whole,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for member in whole.infolist():
+            bomb.writestr(member.filename, whole.read(member))
+    assert (tmp_path / "bomb.pth").stat().st_size < 100_000
+    with pytest.raises(CheckpointError, match="unpacks to more than the file holds") as error:
+        load_state(tmp_path / "bomb.pth")
+    one_sentence(error)
 
 
 def test_noise_is_never_anything_but_a_checkpoint_error(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -2,6 +2,8 @@ import os
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from srcx.errors import CheckpointError
 from srcx.weights.training_state import load_training_state, save_training_state
@@ -22,6 +24,47 @@ def test_damage_shows(tmp_path, damage):
     path = tmp_path / "1.state"
     save_training_state(path, {"w": torch.rand(100)})
     path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_training_state(path)
+
+
+TREES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.lists(st.floats(width=32, allow_nan=False), max_size=6).map(torch.tensor),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(state=st.dictionaries(st.text(max_size=8), TREES, max_size=3))
+@settings(max_examples=40)
+def test_any_tree_of_tensors_and_plain_values_comes_back(tmp_path_factory, state):
+    path = tmp_path_factory.getbasetemp() / "any.state"
+    save_training_state(path, state)
+    assert same(load_training_state(path), state)
+
+
+def same(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60)
+def test_any_flipped_bit_shows(tmp_path_factory, place, bit):
+    path = tmp_path_factory.getbasetemp() / "bit.state"
+    torch.manual_seed(0)
+    save_training_state(path, {"w": torch.rand(50), "iteration": 3})
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         load_training_state(path)
 

@@ -1,0 +1,88 @@
+"""Training processes are killed again and again; what they leave goes on to an undisturbed run's bits."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+OF_A_GAN = [
+    "model_type=SRGANModel",
+    "network_d={type: SRGANDiscriminator, num_feat: 4, input_size: 16}",
+    "train:optim_d={type: Adam, lr: 1e-3}",
+    "train:gan_opt={type: GANLoss, gan_type: vanilla, loss_weight: 1e-2}",
+]
+OPTIONS = {"SRModel": ["train:total_iter=40"], "SRGANModel": OF_A_GAN}
+
+
+def kill(processes, when: Callable[[], bool]) -> bool:
+    """SIGKILL all processes at that moment; tells whether one died of it, or before."""
+    while not when() and any(process.is_alive() for process in processes):
+        time.sleep(0.001)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    return any(process.exitcode < 0 for process in processes)
+
+
+def newest_in(metrics: Path) -> int:
+    """The iteration of the newest whole line of figures."""
+    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
+    return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
+
+
+def random_moment(rng: np.random.Generator, metrics: Path) -> Callable[[], bool]:
+    """A random time after some more figures were written, or after the process has begun."""
+    iteration = newest_in(metrics) + 2 * int(rng.integers(0, 3))
+    wait_s, since = rng.uniform(0, 0.2), []
+
+    def come() -> bool:
+        if not since and newest_in(metrics) >= iteration:
+            since.append(time.monotonic())
+        return bool(since) and time.monotonic() - since[0] > wait_s
+
+    return come
+
+
+def kept(work: Path) -> dict[str, bytes]:
+    """Every file of a run but its logs, whose lines have times."""
+    run = work / "experiments/run"
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.suffix != ".log"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "workers", "ranks", "kills"),
+    [("SRGANModel", 2, 1, 20), ("SRModel", 0, 1, 20), ("SRGANModel", 0, 2, 3), ("SRModel", 2, 2, 3)],
+)
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    start, finish, tmp_path, model, workers, ranks, kills
+):
+    """States, weights, metrics.csv and pictures; every third death is in the middle of writing a file."""
+    options = [*OPTIONS[model], f"datasets:train:num_worker_per_gpu={workers}"]
+    finish("whole", options, ranks=ranks)
+    expected = kept(tmp_path / "whole")
+    assert {"metrics.csv", "training_states/40.state", "models/net_g_latest.pth"} < expected.keys()
+
+    rng = np.random.default_rng()
+    killed = number = 0
+    while killed < kills:
+        work = tmp_path / f"broken{number}"
+        if killed % 3 == 2:
+            processes = start(work.name, options, ranks=ranks, die_at_write=int(rng.integers(2, 9)))
+            died = kill(processes, lambda ranks=processes: not all(rank.is_alive() for rank in ranks))
+        else:
+            processes = start(work.name, options, ranks=ranks)
+            died = kill(processes, random_moment(rng, work / "experiments/run/metrics.csv"))
+        killed += died
+        if not died:  # it was quicker: its end is compared, and another run suffers
+            assert kept(work) == expected
+            number += 1
+    finish(work.name, options, ranks=ranks)
+    assert kept(work) == expected

@@ -1,0 +1,38 @@
+import errno
+import os
+
+import pytest
+
+from srcx.atomic import atomic_path, remove_leftovers
+from srcx.errors import OutputError
+
+
+def write(path, text, error):
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+        raise error
+
+
+def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(RuntimeError):
+        write(path, "half", RuntimeError())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "before")]
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [(errno.ENOSPC, "MiB are free there: free some disk space"), (errno.EACCES, "permiss")],
+)
+def test_what_the_system_refuses_is_one_sentence_with_the_mend(tmp_path, number, mend):
+    with pytest.raises(OutputError, match=rf"a\.txt: cannot be written: .*; .*{mend}"):
+        write(tmp_path / "a.txt", "half", OSError(number, os.strerror(number)))
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for name in (".a.1-abcdef.part.txt", "deep/.b.22-012345.part.state", "a.part.txt", ".hidden"):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "a.part.txt", "deep"]
