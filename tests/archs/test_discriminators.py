@@ -82,7 +82,11 @@ def test_vgg_style_discriminator_names_both_sizes_when_they_differ():
 
 @pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)
 def test_values_do_not_depend_on_the_memory_format(network, size):
-    net, pictures = network(3, num_feat=2).eval(), torch.rand(2, 3, size, size)
+    net, pictures = network(3, num_feat=2), torch.rand(2, 3, size, size)
+    with torch.no_grad():
+        for _ in range(20):
+            net(pictures)  # spectral norms settle: divided by their first guess, round-off may grow without bound
+    net.eval()
     before = net(pictures)
     net = net.to(memory_format=torch.channels_last)
     assert_close(net(pictures.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-6)
