@@ -84,8 +84,9 @@ def test_vgg_style_discriminator_names_both_sizes_when_they_differ():
 def test_values_do_not_depend_on_the_memory_format(network, size):
     net, pictures = network(3, num_feat=2), torch.rand(2, 3, size, size)
     with torch.no_grad():
+        # Spectral norms settle: divided by their first guess, round-off may grow without bound.
         for _ in range(20):
-            net(pictures)  # spectral norms settle: divided by their first guess, round-off may grow without bound
+            net(pictures)
     net.eval()
     before = net(pictures)
     net = net.to(memory_format=torch.channels_last)
