@@ -20,7 +20,8 @@ class WeightedSum(nn.Module):
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
         jitter_px: The fixed networks see both pictures from the same random one of their first so many rows
             and columns on. The strides of such a network make a lattice on which its gradient is uneven, and
-            a generator that builds its output from subpixels may learn it as a grid; moving it is meant against that.
+            a generator that builds its output from subpixels may learn it
+            as a grid; moving it is meant against that.
             Fit is the network's stride at the layer; 1 moves nothing.
 
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns the total and the weighted terms by name.
