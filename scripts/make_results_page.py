@@ -24,6 +24,7 @@ from srcx.report import Results
 from srcx.report.page import Table, tables
 from srcx.report.plane import plane_svg, planes
 
+SETS = ("Set5", "Set14", "BSD100")
 METRICS = ("psnr", "ssim", "lpips", "niqe", "perceptual_index", "rmse")
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
 SCALE = 4
@@ -84,7 +85,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
     Raises:
         SrcxError: as `benchmark`.
     """
-    results = benchmark(models, data_root, Path("results/page"), metrics=METRICS, tell=_tell)
+    results = benchmark(models, data_root, Path("results/page"), sets=SETS, metrics=METRICS, tell=_tell)
     figures = make_folder(out / "results")
     (bsd100,) = (
         one for one in planes(results.means) if one.x_metric == "psnr" and one.title.startswith("BSD100")

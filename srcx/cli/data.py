@@ -13,9 +13,6 @@ from srcx.cli.verb import Debug, Verb, complain, log_to_stderr
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from srcx.datasets.manifest import KnownSet
 
 app = typer.Typer(help="Benchmark sets and DIV2K: what is at hand, and is it right.", rich_markup_mode=None)

@@ -22,7 +22,7 @@ class Tiling:
     overlap_px: int
     """Surroundings each tile sees beyond its square: the network's reach, and half of `fade_px`."""
     fade_px: int = 8
-    """Width of the strip where a tile fades into its neighbour; at most twice the overlap."""
+    """Width of the strip where a tile fades into its neighbour; even, at most twice the overlap."""
     align_px: int = 1
     """Squares begin at multiples of this: the windows of a network that has windows stay where they are,
     if the overlap is a multiple too."""
