@@ -86,42 +86,33 @@ inline Vec load(const float* pixel, int64_t channel) {
   return pixel ? _mm256_loadu_ps(pixel + channel) : _mm256_setzero_ps();
 }
 
-// Input tiles -> [C / 64][36][count][64].
-void input_tiles(const float* data, const Maps& maps, int64_t first, int count, float* out) {
+// Tiles of kSide x kSide pixels, which begin `border` pixels before their place -> [C / 64][36][count][64].
+template <int kSide, void (*kTransform)(const Vec*, int, Vec*, int)>
+void transform_tiles(const float* data, const Maps& maps, int64_t first, int count, int border, float* out) {
   for (int t = 0; t < count; t++) {
     int64_t image, y, x;
     maps.place(first + t, image, y, x);
-    const float* pixels[36];
-    for (int i = 0; i < 6; i++)
-      for (int j = 0; j < 6; j++) pixels[i * 6 + j] = maps.pixel(data, image, y - 1 + i, x - 1 + j);
+    const float* pixels[kSide * kSide];
+    for (int i = 0; i < kSide; i++)
+      for (int j = 0; j < kSide; j++)
+        pixels[i * kSide + j] = maps.pixel(data, image, y - border + i, x - border + j);
     for (int64_t c = 0; c < maps.channels; c += 8) {
-      Vec d[36], half[36], whole[36];
-      for (int k = 0; k < 36; k++) d[k] = load(pixels[k], c);
-      for (int j = 0; j < 6; j++) transform_input(d + j, 6, half + j, 6);
-      for (int i = 0; i < 6; i++) transform_input(half + i * 6, 1, whole + i * 6, 1);
+      Vec d[kSide * kSide], half[6 * kSide], whole[36];
+      for (int k = 0; k < kSide * kSide; k++) d[k] = load(pixels[k], c);
+      for (int j = 0; j < kSide; j++) kTransform(d + j, kSide, half + j, kSide);
+      for (int i = 0; i < 6; i++) kTransform(half + i * kSide, 1, whole + i * 6, 1);
       float* to = out + ((c / kChannels) * kPlaces * count + t) * kChannels + c % kChannels;
       for (int k = 0; k < 36; k++) _mm256_store_ps(to + int64_t(k) * count * kChannels, whole[k]);
     }
   }
 }
 
-// Gradient tiles of the output -> [K / 64][36][count][64].
+void input_tiles(const float* data, const Maps& maps, int64_t first, int count, float* out) {
+  transform_tiles<6, transform_input>(data, maps, first, count, 1, out);
+}
+
 void gradient_tiles(const float* data, const Maps& maps, int64_t first, int count, float* out) {
-  for (int t = 0; t < count; t++) {
-    int64_t image, y, x;
-    maps.place(first + t, image, y, x);
-    const float* pixels[16];
-    for (int i = 0; i < 4; i++)
-      for (int j = 0; j < 4; j++) pixels[i * 4 + j] = maps.pixel(data, image, y + i, x + j);
-    for (int64_t c = 0; c < maps.channels; c += 8) {
-      Vec d[16], half[24], whole[36];
-      for (int k = 0; k < 16; k++) d[k] = load(pixels[k], c);
-      for (int j = 0; j < 4; j++) transform_gradient(d + j, 4, half + j, 4);
-      for (int i = 0; i < 6; i++) transform_gradient(half + i * 4, 1, whole + i * 6, 1);
-      float* to = out + ((c / kChannels) * kPlaces * count + t) * kChannels + c % kChannels;
-      for (int k = 0; k < 36; k++) _mm256_store_ps(to + int64_t(k) * count * kChannels, whole[k]);
-    }
-  }
+  transform_tiles<4, transform_gradient>(data, maps, first, count, 0, out);
 }
 
 // [36][count][64] -> 64 channels of the output, from `channel` on.
