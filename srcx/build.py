@@ -153,7 +153,7 @@ def losses(options: Options) -> WeightedSum:
             terms[name] = PARTS.part("loss", term.type)(**args), weight
         if style_weight:
             terms[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
-    return WeightedSum(terms, jitter_px=options.train.feature_jitter)
+    return WeightedSum(terms, jitter_px=options.train.jitter)
 
 
 def model(options: Options, accelerator: Accelerator) -> SRModel:

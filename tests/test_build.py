@@ -100,4 +100,4 @@ def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monk
 
 
 def test_the_objective_is_jittered_as_the_file_says():
-    assert build.losses(build.load_training(SMOKE, ["train:feature_jitter=4"])).jitter_px == 4
+    assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4

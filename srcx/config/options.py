@@ -258,8 +258,8 @@ class TrainOptions(Section):
     """Learning rate over the run: MultiStepLR or CosineAnnealingRestartLR."""
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
-    feature_jitter: Count = 1
-    """srcx: pixels over which fixed networks (VGG) see both pictures shifted at random; 1: not shifted."""
+    jitter: Natural = 0
+    """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones."""
     net_d_iters: Count = 1
     """The generator learns at every so-many-th step."""
     net_d_init_iters: Natural = 0

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.jitter import jittered
 
 __all__ = ["WeightedSum"]
 
@@ -18,11 +19,7 @@ class WeightedSum(nn.Module):
 
     Args:
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
-        jitter_px: The fixed networks see both pictures from the same random one of their first so many rows
-            and columns on. The strides of such a network make a lattice on which its gradient is uneven, and
-            a generator that builds its output from subpixels may learn it
-            as a grid; moving it is meant against that.
-            Fit is the network's stride at the layer; 1 moves nothing.
+        jitter_px: What `jittered` takes, for the pictures that fixed networks see; 0 moves nothing.
 
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns the total and the weighted terms by name.
 
@@ -33,7 +30,7 @@ class WeightedSum(nn.Module):
         (tensor(2.), {'pixel': tensor(2.)})
     """
 
-    def __init__(self, terms: Mapping[str, tuple[nn.Module, float]], *, jitter_px: int = 1) -> None:
+    def __init__(self, terms: Mapping[str, tuple[nn.Module, float]], *, jitter_px: int = 0) -> None:
         super().__init__()
         self.jitter_px = jitter_px
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
@@ -58,21 +55,14 @@ class WeightedSum(nn.Module):
         for loss in self.losses.values():
             if isinstance(loss, FeatureLoss) and loss.extractor is not None:
                 wanted.setdefault(id(loss.extractor), (loss.extractor, set()))[1].update(loss.layers)
-        if wanted and self.jitter_px > 1:
-            top, left = torch.randint(self.jitter_px, (2,)).tolist()
-            sr, gt = (_from(picture, top, left, self.jitter_px - 1) for picture in (sr, gt))
+        if wanted:
+            sr, gt = jittered(sr, gt, self.jitter_px)
         features = {}
         for key, (extractor, layers) in wanted.items():
             with torch.no_grad():
                 of_gt = _in_full(extractor(gt, sorted(layers)))
             features[key] = _in_full(extractor(sr, sorted(layers))), of_gt
         return features
-
-
-def _from(picture: Tensor, top: int, left: int, less: int) -> Tensor:
-    """The picture from a row and column on, its height and width `less` than they were."""
-    height, width = (side - less for side in picture.shape[-2:])
-    return picture[..., top : top + height, left : left + width]
 
 
 def _in_full(features: dict[str, Tensor]) -> dict[str, Tensor]:

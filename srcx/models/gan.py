@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.losses.gan import GANLoss
+from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.means import Means
 from srcx.models.sr import Learner, SRModel
@@ -21,7 +22,7 @@ class SRGANModel(SRModel):
     Args:
         generator: The generator with its optimizer and schedule.
         discriminator: The discriminator with its own; gives logits of any shape.
-        losses: The other terms of the objective.
+        losses: The other terms of the objective; its jitter is the discriminator's too.
         gan_loss: The adversarial loss.
         gan_weight: Its weight for the generator; for the discriminator it is always 1.
         net_d_iters: The generator learns every so many iterations.
@@ -48,6 +49,7 @@ class SRGANModel(SRModel):
         super().__init__(generator, losses, **common)
         self._adopt("net_d", discriminator)
         self.gan_loss, self.gan_weight = gan_loss, gan_weight
+        self.jitter_px = losses.jitter_px
         self.net_d_iters, self.net_d_init_iters = net_d_iters, net_d_init_iters
 
     def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
@@ -69,14 +71,14 @@ class SRGANModel(SRModel):
         total, terms = self.judge(sr, gt)
         net_d = self.learners["net_d"].net
         with _frozen(self.bare_nets["net_d"]), self.accelerator.no_sync(net_d):
-            terms["gan"] = self.gan_weight * self.generator_gan(sr, gt)
+            terms["gan"] = self.gan_weight * self.generator_gan(*jittered(sr, gt, self.jitter_px))
             means.add(terms)
             self._backward((total + terms["gan"]) / parts, terms)
         return sr.detach()
 
     def _teach_discriminator(self, sr: Tensor, gt: Tensor, parts: int, means: Means) -> None:
         """Add this part's gradient to the discriminator, real pictures first."""
-        for side, logits, cost in self.discriminator_gan(sr, gt):
+        for side, logits, cost in self.discriminator_gan(*jittered(sr, gt, self.jitter_px)):
             terms = {f"d_{side}": cost, f"out_d_{side}": logits.detach().mean()}
             means.add(terms)
             self._backward(cost / parts, terms)

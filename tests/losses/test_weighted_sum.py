@@ -86,14 +86,14 @@ def test_jitter_shows_a_network_both_pictures_from_one_random_pixel_on_and_other
         extractor.pictures.clear()
         _, values = objective(sr, gt)
         of_gt, of_sr = extractor.pictures
-        assert of_sr.shape == of_gt.shape == (1, 3, 13, 13)
+        assert of_sr.shape == of_gt.shape == (1, 3, 12, 12)
         (start,) = [
             (top, left)
             for top in range(4)
             for left in range(4)
-            if torch.equal(of_sr, sr[..., top : top + 13, left : left + 13])
+            if torch.equal(of_sr, sr[..., top : top + 12, left : left + 12])
         ]
-        assert torch.equal(of_gt, gt[..., start[0] : start[0] + 13, start[1] : start[1] + 13])
+        assert torch.equal(of_gt, gt[..., start[0] : start[0] + 12, start[1] : start[1] + 12])
         assert_close(values["pixel"], (sr - gt).abs().mean())
         starts.add(start)
     assert len(starts) > 12

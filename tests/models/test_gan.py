@@ -17,14 +17,15 @@ def learner(net, lr):
     return Learner(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
 
 
-def gan_model(kind=SRGANModel, *, lr=0.1, **options):
+def gan_model(kind=SRGANModel, *, lr=0.1, net_d=None, jitter_px=0, **options):
     AcceleratorState._reset_state()
     net_g = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
-    net_d = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(4 * 36, 1))
+    if net_d is None:
+        net_d = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(4 * 36, 1))
     return kind(
         learner(net_g, lr),
         learner(net_d, lr),
-        WeightedSum({"pixel": (L1Loss(), 1.0)}),
+        WeightedSum({"pixel": (L1Loss(), 1.0)}, jitter_px=jitter_px),
         GANLoss("vanilla"),
         gan_weight=0.5,
         accelerator=Accelerator(cpu=True),
@@ -72,6 +73,37 @@ def test_relativistic_terms_are_those_of_the_definition():
     terms = model.step(data)
     assert terms["gan"] == pytest.approx(0.5 * gan.item() / 2, abs=1e-6)
     assert terms["d_real"] == pytest.approx(d_real.item(), abs=1e-6)
+
+
+class Seen(nn.Module):
+    """Keeps the pictures it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.pictures = nn.Parameter(torch.ones(())), []
+
+    def forward(self, x):
+        self.pictures.append(x.detach())
+        return self.weight * x.mean((1, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_the_discriminator_sees_moved_crops(kind):
+    judge = Seen()
+    model, data = gan_model(kind, net_d=judge, jitter_px=4), batch()
+    with torch.no_grad():
+        whole = {"gt": data["gt"], "sr": model.bare_nets["net_g"](data["lq"])}
+    model.step(data)
+    places = {
+        (name, top, left)
+        for seen in judge.pictures
+        for name, picture in whole.items()
+        for top in range(4)
+        for left in range(4)
+        if torch.equal(seen, picture[..., top : top + 4, left : left + 4])
+    }
+    assert {seen.shape for seen in judge.pictures} == {(4, 3, 4, 4)}
+    assert {name for name, *_ in places} == {"gt", "sr"}
 
 
 def test_the_generators_step_does_not_move_the_discriminator_and_back():
