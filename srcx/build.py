@@ -167,7 +167,9 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     train = options.train
     kind = catalog.MODELS[options.model_type]
     objective = losses(options)
-    generator = _learner(network(options.network_g), train.optim_g, options)
+    net_g = network(options.network_g)
+    freeze(net_g, train.freeze_g)
+    generator = _learner(net_g, train.optim_g, options)
     common: dict[str, Any] = {
         "accelerator": accelerator,
         "ema_decay": train.ema_decay,
@@ -264,6 +266,19 @@ def check_data(options: Options) -> dict[str, str]:
     parts: list[DatasetOptions] = [sets.train] if sets.train else []
     parts += [*sets.val.values(), *sets.test.values()]
     return {part.name: dataset(part, options.scale).describe() for part in parts}
+
+
+def freeze(net: nn.Module, parts: Sequence[str]) -> None:
+    """Let no training change the weights of these parts of `net`.
+
+    Raises:
+        OptionsError: `net` has no such part.
+    """
+    known = dict(net.named_children())
+    for name in parts:
+        if name not in known:
+            raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}, only {', '.join(known)}")
+        known[name].requires_grad_(False)
 
 
 def _learner(net: nn.Module, part: Part, options: Options) -> Learner:

@@ -260,6 +260,8 @@ class TrainOptions(Section):
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
     jitter: Natural = 0
     """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones."""
+    freeze_g: list[str] = Field(default_factory=list)
+    """srcx: parts of the generator, such as upconv1, whose weights stay as they are."""
     net_d_iters: Count = 1
     """The generator learns at every so-many-th step."""
     net_d_init_iters: Natural = 0
