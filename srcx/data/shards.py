@@ -1,9 +1,9 @@
 """Pictures in shards: tar archives after WebDataset's conventions, read in place and in any order.
 
-The library `webdataset` reads shards as streams: it shuffles within a buffer, cannot go to a place, unpickles
-some members and runs `pipe:` addresses as commands. So its conventions are kept and its reader is not: the
-members' places are looked up once, with Python's tarfile, and pictures are then read like files of a folder;
-order, shuffling, workers and exact resume are those of every other data set.
+The library `webdataset` reads shards as streams: it shuffles within a buffer, cannot go to a place, has
+decoders that unpickle, and runs `pipe:` addresses as commands. So its conventions are kept and its reader is
+not: the members' places are looked up once, with Python's tarfile, and pictures are then read like files of a
+folder; order, shuffling, workers and exact resume are those of every other data set.
 """
 
 import io
@@ -79,7 +79,7 @@ def _shards(root: Path | str) -> list[Path]:
             "'pipe:' is run: put the shards into a folder first"
         )
     if Path(root).is_dir():
-        shards = sorted(Path(root).glob("*.tar"))
+        shards = sorted(path for path in Path(root).glob("*.tar") if not path.name.startswith("."))
         if not shards:
             raise DataError(f"{root}: there are no shards (.tar) in this folder; check the path")
         return shards

@@ -237,6 +237,7 @@ def test_damage_of_any_kind_gives_members_inside_the_shard_or_one_sentence(small
 def test_two_pictures_of_one_key_are_told_with_their_shards(tmp_path):
     write_shard(tmp_path / "0.tar", {"0.png": b""})
     write_shard(tmp_path / "1.tar", {"0.gt.png": b""})
+    (tmp_path / ".0.1234.part.tar").write_bytes(b"half a file")
     with pytest.raises(DataError, match=r"1\.tar: holds a second gt picture of the key '0', .*0\.tar; a key"):
         find_members(tmp_path, "gt")
     assert [member.key for member in find_members(tmp_path, "lq")] == ["0"]
