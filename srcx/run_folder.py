@@ -7,6 +7,8 @@ experiments/NAME/
 ├── training_states/   ITER.state: all the next iteration depends on; ITER.state.aside: not to go on from
 ├── log/               what the terminal showed; tensorboard's event files
 └── visualization/     validation pictures
+
+Beside it, .NAME.lock says who trains it (`srcx.run_lock`).
 """
 
 import logging

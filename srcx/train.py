@@ -13,7 +13,9 @@ from srcx.models.sr import SRModel
 from srcx.pace import Pace
 from srcx.ranks import agree_on_start, working_together
 from srcx.run_folder import Progress, RunFolder
+from srcx.run_lock import only_training
 from srcx.stopping import listen_for_stop
+from srcx.team import Team
 from srcx.validation import ValidationSet, validate
 
 __all__ = ["run_file", "train"]
@@ -31,6 +33,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
 
     Raises:
         TrainingError: a loss is not finite, or another process of the run died; the last checkpoint is kept.
+            Or the run is being trained already.
         Interrupted: the user stopped the run, which was saved; says how to go on.
     """
     assert options.train is not None
@@ -43,39 +46,37 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     random_state.seed(options.manual_seed + accelerator.process_index)
     model = build.model(options, accelerator)
     training_set, validation_sets = build.training_set(options), build.validation_sets(options)
-    progress = run.resume(model, resume_from) or Progress()
-    agree_on_start(progress.iteration)
-    batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
+    team = Team(accelerator.process_index, accelerator.num_processes)
 
-    with (
-        listen_for_stop() as stop,
-        working_together(run.kept),
-        run,
-        Pace(progress.iteration, total) as pace,
-    ):
-        logger.info(
-            "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
-        )
-        stopping = False
-        while progress.iteration < total and not stopping:
-            progress.add(model.step(next(batches)))  # forward, losses, backward, optimizer, averaged weights
-            pace.tick()
-            if stop.asked:
-                accelerator.set_trigger()
-            stopping = accelerator.check_trigger()  # all ranks stop if one is asked to
-            done = progress.iteration == total
-            if progress.iteration % every.print_freq == 0 or done:
-                run.log_losses(progress, model.learning_rate, pace)
-            if progress.iteration % options.val.val_freq == 0 or done:
-                _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
-            if progress.iteration % every.save_checkpoint_freq == 0 or done or stopping:
-                run.save(model, progress)
-        if progress.iteration < total:
-            raise Interrupted(
-                f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
-                "the same command with --auto_resume goes on from there"
+    with listen_for_stop() as stop, working_together(run.kept), only_training(run.root, team):
+        progress = run.resume(model, resume_from) or Progress()
+        agree_on_start(progress.iteration)
+        batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
+        with run, Pace(progress.iteration, total) as pace:
+            logger.info(
+                "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
             )
-        run.save_weights(model, "latest")
+            stopping = False
+            while progress.iteration < total and not stopping:
+                losses = model.step(next(batches))  # forward, losses, backward, optimizer, averaged weights
+                progress.add(losses)
+                pace.tick()
+                if stop.asked:
+                    accelerator.set_trigger()
+                stopping = accelerator.check_trigger()  # all ranks stop if one is asked to
+                done = progress.iteration == total
+                if progress.iteration % every.print_freq == 0 or done:
+                    run.log_losses(progress, model.learning_rate, pace)
+                if progress.iteration % options.val.val_freq == 0 or done:
+                    _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
+                if progress.iteration % every.save_checkpoint_freq == 0 or done or stopping:
+                    run.save(model, progress)
+            if progress.iteration < total:
+                raise Interrupted(
+                    f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
+                    "the same command with --auto_resume goes on from there"
+                )
+            run.save_weights(model, "latest")
 
 
 def _validate(

@@ -81,10 +81,10 @@ def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
         (["train:precision=fp16"], UsageError, "on the CPU take bf16"),
     ],
 )
-def test_a_run_that_cannot_start_says_why_and_leaves_no_trace(workplace, overrides, error, named):
+def test_a_run_that_cannot_start_says_why_and_leaves_no_run_folder(workplace, overrides, error, named):
     with pytest.raises(error, match=named):
         run_file(SMOKE, overrides=overrides)
-    assert not Path("experiments").exists()
+    assert not Path("experiments/smoke_x4").exists()
 
 
 def test_a_test_file_is_not_for_training(workplace):

@@ -1,4 +1,4 @@
-"""`srcx data prepare lr|sub-images|lmdb`: pictures made ready for training and for tables."""
+"""`srcx data prepare lr|sub-images|lmdb|shards`: pictures made ready for training and for tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +12,7 @@ from srcx.errors import Interrupted, UsageError
 if TYPE_CHECKING:
     from srcx.datasets.prepare import Outcome
 
-app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB.", rich_markup_mode=None)
+app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB, shards.", rich_markup_mode=None)
 
 Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")]
 
@@ -29,6 +29,11 @@ SUB_IMAGES = """
 """
 LMDB = """
   srcx data prepare lmdb datasets/DIV2K/DIV2K_train_HR_sub -o datasets/DIV2K/DIV2K_train_HR_sub.lmdb
+"""
+SHARDS = """
+  srcx data prepare shards photos -o shards
+  srcx data prepare shards datasets/DIV2K/DIV2K_train_HR_sub -o shards \\
+      --lq datasets/DIV2K/DIV2K_train_LR_bicubic/X4_sub
 """
 
 
@@ -104,6 +109,30 @@ def lmdb(
     try:
         with progress() as tell:
             outcome = make_lmdb(source, out, tell)
+    except KeyboardInterrupt:
+        raise Interrupted(GOES_ON) from None
+    _report(outcome, out)
+
+
+@app.command("shards", cls=Verb, epilog=SHARDS)
+def shards(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="shard-000000.tar ... are made in it.")
+    ],
+    lq: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Low resolution of these pictures, to be in the shards too."),
+    ] = None,
+    per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures or pairs to a shard.")] = 1000,
+    debug: Debug = False,
+) -> None:
+    """Put a folder of pictures, or two of pairs, into WebDataset's tar shards; files stay as they are."""
+    from srcx.datasets.shards import make_shards
+
+    try:
+        with progress() as tell:
+            outcome = make_shards(source, out, low=lq, per_shard=per_shard, tell=tell)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
     _report(outcome, out)

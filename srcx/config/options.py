@@ -132,8 +132,8 @@ class Metric(Part):
 class IoBackend(Section):
     """Where a data set's pictures are kept."""
 
-    type: Literal["disk", "lmdb"] = "disk"
-    """disk: picture files; lmdb: BasicSR's LMDB folders, whose names end in .lmdb."""
+    type: Literal["disk", "lmdb", "webdataset"] = "disk"
+    """disk: picture files; lmdb: BasicSR's folders, named *.lmdb; srcx: webdataset: tar shards on a disk."""
 
 
 class DatasetOptions(Section):

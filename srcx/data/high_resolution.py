@@ -21,7 +21,8 @@ class HighResolutionDataset(PairDataset):
     A picture is first cut at the right and bottom to a multiple of `scale`, as published training sets are.
 
     Args:
-        dataroot_gt: Folder or folders of pictures, read with their sub-folders; or LMDB folders.
+        dataroot_gt: Folder or folders of pictures, read with their sub-folders; or LMDB folders; or shards,
+            see `find_members`.
         scale: The low-resolution side is this much smaller.
         gt_size: Side of training crops in ground-truth pixels; None gives whole pictures. Smaller pictures
             are left out with a warning.

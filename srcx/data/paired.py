@@ -18,8 +18,8 @@ class PairedImageDataset(PairDataset):
     """Stored pairs, with the options of BasicSR's data set of this name.
 
     Args:
-        dataroot_gt: Folder of ground truth; for LMDB its name ends in `.lmdb`.
-        dataroot_lq: Folder of low-resolution pictures.
+        dataroot_gt: Folder of ground truth; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
+        dataroot_lq: Folder of low-resolution pictures; shards may be those of `dataroot_gt`.
         scale: Ground truth is this much larger.
         gt_size: Side of training crops in ground-truth pixels; None gives whole pictures.
         io_backend: How the pictures are kept.

@@ -33,9 +33,9 @@ def find_pairs(
     """Pairs as BasicSR makes them: by name.
 
     Args:
-        dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`).
-        dataroot_lq: Folder of low-resolution pictures (or LMDB).
-        io_backend: How the pictures are kept; in LMDB the two have equal keys.
+        dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`; or shards).
+        dataroot_lq: Folder of low-resolution pictures (or LMDB; or shards, which may be the same).
+        io_backend: How the pictures are kept; in LMDB and shards the two have equal keys.
         meta_info_file: A list of ground-truth names, to take these alone.
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
         problems: Takes note of missing folders and of pictures without a partner.
@@ -49,7 +49,7 @@ def find_pairs(
     with problems.noted():
         gts = list_stored(dataroot_gt, io_backend=io_backend, meta_info_file=meta_info_file)
     with problems.noted():
-        lqs = list_stored(dataroot_lq, io_backend=io_backend)
+        lqs = list_stored(dataroot_lq, io_backend=io_backend, side="lq")
     if not gts or not lqs:
         return []
     by_file_name = {_file_name(lq): lq for lq in lqs}

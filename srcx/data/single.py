@@ -16,7 +16,7 @@ class SingleImageDataset:
     """Whole pictures for a test, with the options of BasicSR's data set of this name; `gt` is always None.
 
     Args:
-        dataroot_lq: Folder of pictures; for LMDB its name ends in `.lmdb`.
+        dataroot_lq: Folder of pictures; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
         io_backend: How the pictures are kept.
         meta_info_file: A list of names, to take these alone.
         color: "y" gives the luma channel alone.
@@ -38,7 +38,9 @@ class SingleImageDataset:
         std: Sequence[float] | None = None,
     ) -> None:
         self.levels = Levels(color, mean, std)
-        self.pictures = list_stored(dataroot_lq, io_backend=io_backend, meta_info_file=meta_info_file)
+        self.pictures = list_stored(
+            dataroot_lq, io_backend=io_backend, side="lq", meta_info_file=meta_info_file
+        )
         self._sizes = []
         problems = Problems()
         for picture in self.pictures:

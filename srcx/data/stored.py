@@ -1,22 +1,25 @@
-"""Where pictures of a data set are kept: files in a folder, or records of BasicSR's LMDB folders."""
+"""Where pictures of a data set are kept: files in a folder, records of BasicSR's LMDB folders, shards."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from srcx.data.shards import Member, Side, find_members, open_member
 from srcx.errors import DataError, ImageError
 from srcx.imaging.decode import Picture, decode_picture, read_header
 from srcx.imaging.io import list_pictures, picture_size, read_picture
 
-__all__ = ["IoBackend", "Stored", "StoredFile", "StoredRecord", "list_stored"]
+__all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "list_stored"]
 
-IoBackend = Literal["disk", "lmdb"]
+IoBackend = Literal["disk", "lmdb", "webdataset"]
 META_INFO = "meta_info.txt"
 
 
@@ -83,29 +86,67 @@ class StoredRecord:
         return bytes(data)
 
 
+@dataclass(frozen=True)
+class StoredMember:
+    """A picture file inside a shard."""
+
+    member: Member
+
+    def __str__(self) -> str:
+        return f"{self.member.shard}/{self.member.key}"
+
+    @property
+    def name(self) -> str:
+        return self.member.key
+
+    def size(self) -> tuple[int, int]:
+        with self._opened() as file:
+            header = read_header(file, str(self))
+        if not header.looks_whole:
+            self.read()
+        return header.height, header.width
+
+    def read(self) -> NDArray[np.uint8]:
+        with self._opened() as file:
+            return _rgb(decode_picture(file.read(), str(self)))
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        try:
+            with open_member(self.member) as file:
+                yield file
+        except OSError as error:
+            raise ImageError(f"{self}: cannot be read: {error.strerror}") from error
+
+
 def list_stored(
     root: Path | str,
     *,
     io_backend: IoBackend = "disk",
+    side: Side = "gt",
     meta_info_file: Path | str | None = None,
     recursive: bool = False,
 ) -> list[Stored]:
     """Pictures of a data root.
 
     Args:
-        root: A folder; for LMDB one whose name ends in `.lmdb`.
+        root: A folder; for LMDB one whose name ends in `.lmdb`; for shards their folder or pattern.
         io_backend: How the pictures are kept.
-        meta_info_file: A text file with one file name a line, relative to `root`, and anything after a space.
+        side: Which pictures of a shard that holds both of a pair.
+        meta_info_file: A text file with one file name a line, relative to `root`, and anything after a space;
+            not for shards.
         recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
 
     Returns:
-        Files in natural order or that of `meta_info_file`, LMDB records sorted.
+        Files in natural order or that of `meta_info_file`, LMDB records sorted, shards as they are.
 
     Raises:
         DataError: the folder or file is missing, empty, or not what it should be.
     """
-    root = Path(root)
     stored: list[Stored]
+    if io_backend == "webdataset":
+        return _members(root, side, meta_info_file)
+    root = Path(root)
     if io_backend == "lmdb":
         stored = list(_records(root))
     elif meta_info_file is not None:
@@ -132,6 +173,15 @@ def names_in(meta_info_file: Path) -> list[str]:
             f"{meta_info_file}: this list of pictures cannot be read: {reason}; check the path"
         ) from error
     return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def _members(root: Path | str, side: Side, meta_info_file: Path | str | None) -> list[Stored]:
+    if meta_info_file is not None:
+        raise DataError(f"{meta_info_file}: names files of a folder, and shards are read whole; remove it")
+    stored: list[Stored] = [StoredMember(member) for member in find_members(root, side)]
+    if not stored:
+        raise DataError(f"{root}: these shards hold no pictures called KEY.png or KEY.{side}.png (jpg, ...)")
+    return stored
 
 
 def _records(root: Path) -> list[StoredRecord]:

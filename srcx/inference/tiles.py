@@ -22,10 +22,17 @@ class Tiling:
     overlap_px: int
     """Surroundings each tile sees beyond its square: the network's reach, and half of `fade_px`."""
     fade_px: int = 8
-    """Width of the strip where a tile fades into its neighbour; even, at most twice the overlap."""
+    """Width of the strip where a tile fades into its neighbour; at most twice the overlap."""
     align_px: int = 1
     """Squares begin at multiples of this: the windows of a network that has windows stay where they are,
     if the overlap is a multiple too."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fade_px <= 2 * self.overlap_px:
+            raise ValueError(
+                f"Tiling: fade_px must be from 0 to twice the overlap of {self.overlap_px}, "
+                f"which is all that two tiles both see; got {self.fade_px}"
+            )
 
     def spans(self, length: int) -> list[Span]:
         """Cut one side of a picture into about equal parts of at most `core_px` (if that is aligned).
@@ -56,15 +63,16 @@ def run_tiled(
         return
     height, width = picture.shape[:2]
     scale = result.shape[0] // height
+    overlap_px, before_px, after_px = tiling.overlap_px, (tiling.fade_px + 1) // 2, tiling.fade_px // 2
     for rows in tiling.spans(height):
         for columns in tiling.spans(width):
             seen_rows, seen_columns = (
-                _widened(span, tiling.overlap_px, length)
+                _widened(span, overlap_px, overlap_px, length)
                 for span, length in ((rows, height), (columns, width))
             )
             tile = enlarge(picture[slice(*seen_rows), slice(*seen_columns)])
             kept_rows, kept_columns = (
-                _widened(span, tiling.fade_px // 2, length)
+                _widened(span, before_px, after_px, length)  # neighbours then share fade_px, odd or even
                 for span, length in ((rows, height), (columns, width))
             )
             _place(
@@ -77,8 +85,8 @@ def run_tiled(
             )
 
 
-def _widened(span: Span, by: int, length: int) -> Span:
-    return max(span[0] - by, 0), min(span[1] + by, length)
+def _widened(span: Span, before: int, after: int, length: int) -> Span:
+    return max(span[0] - before, 0), min(span[1] + after, length)
 
 
 def _place(

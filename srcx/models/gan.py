@@ -55,13 +55,17 @@ class SRGANModel(SRModel):
     def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
         means = Means(len(parts), self.accelerator)
         if self.iteration % self.net_d_iters == 0 and self.iteration > self.net_d_init_iters:
-            outputs = [self._teach_generator(lq, gt, len(parts), means) for lq, gt in parts]
+            outputs = []
+            for part, (lq, gt) in enumerate(parts, start=1):
+                with self.accumulating("net_g", is_last=part == len(parts)):
+                    outputs.append(self._teach_generator(lq, gt, len(parts), means))
             self._update("net_g")
         else:
             with torch.no_grad():
                 outputs = [self.learners["net_g"].net(lq) for lq, _ in parts]
-        for sr, (_, gt) in zip(outputs, parts, strict=True):
-            self._teach_discriminator(sr, gt, len(parts), means)
+        for part, (sr, (_, gt)) in enumerate(zip(outputs, parts, strict=True), start=1):
+            with self.accumulating("net_d", is_last=part == len(parts)):
+                self._teach_discriminator(sr, gt, len(parts), means)
         self._update("net_d")
         return means.values()
 

@@ -1,6 +1,7 @@
 """One training step of a generator alone."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,13 +125,18 @@ class SRModel:
 
     def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
         means = Means(len(parts), self.accelerator)
-        for lq, gt in parts:
-            sr = self.learners["net_g"].net(lq)
-            total, terms = self.judge(sr, gt)
-            means.add(terms)
-            self._backward(total / len(parts), terms)
+        for part, (lq, gt) in enumerate(parts, start=1):
+            with self.accumulating("net_g", is_last=part == len(parts)):
+                sr = self.learners["net_g"].net(lq)
+                total, terms = self.judge(sr, gt)
+                means.add(terms)
+                self._backward(total / len(parts), terms)
         self._update("net_g")
         return means.values()
+
+    def accumulating(self, name: str, *, is_last: bool) -> AbstractContextManager[Any]:
+        """Around a part's forward and backward pass: ranks average gradients once, in the last part."""
+        return nullcontext() if is_last else self.accelerator.no_sync(self.learners[name].net)
 
     def judge(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective, its fixed networks in the run's precision."""

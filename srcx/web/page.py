@@ -7,12 +7,14 @@ from typing import Any
 
 from srcx.errors import SrcxError, UsageError
 from srcx.inference import bundled_models, default_model
-from srcx.web.work import MOST_MEGAPIXELS, MOST_PICTURES, Shown, enlarge
+from srcx.web.work import MOST_MEGAPIXELS, MOST_PICTURES, Shown, enlarge, forget_older
 
 __all__ = ["serve"]
 
 MOST_WAITING = 8
+"""Visitors in the queue beside the one whose pictures are upscaled; more are told that it is full."""
 MOST_BYTES = 64 << 20
+"""Of a file that is uploaded."""
 KEEP_S = 3600
 """How long files that were uploaded or made are kept."""
 
@@ -110,6 +112,7 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
                 about = gradio.Markdown(elem_id="about")
 
         def work(paths: list[str] | None, model: str, other: str, progress: Any = gradio.Progress()) -> Any:  # noqa: B008
+            forget_older(folder, KEEP_S)
             try:
                 shown = enlarge(
                     [Path(path) for path in paths or []],
@@ -124,9 +127,12 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
             choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
             return shown, [str(one.file) for one in shown], choice, *look(labels[0], shown)
 
-        def look(label: str, shown: list[Shown]) -> tuple[Any, str]:
+        def look(label: str, shown: list[Shown]) -> tuple[tuple[str, str], str]:
             one = shown[int(label.partition(".")[0]) - 1]
-            return (one.before, one.after), f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels."
+            if not one.after.exists():
+                raise gradio.Error(f"{one.name}: was removed after {KEEP_S // 60} minutes; upscale it again")
+            now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels."
+            return (str(one.before), str(one.after)), now
 
         start.click(
             work, [pictures, model, other], [made, files, which, slider, about], show_progress_on=slider

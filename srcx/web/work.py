@@ -1,6 +1,8 @@
 """What the page does with the pictures it is given; knows nothing of browsers."""
 
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import count
@@ -13,11 +15,13 @@ from srcx.errors import SrcxError, UsageError
 from srcx.imaging import Picture, imresize, picture_size, read_with_extras, write_picture
 from srcx.inference import Upscaler, load_model
 
-__all__ = ["MOST_MEGAPIXELS", "MOST_PICTURES", "Shown", "enlarge"]
+__all__ = ["MOST_MEGAPIXELS", "MOST_PICTURES", "Shown", "enlarge", "forget_older"]
 
 MOST_PICTURES = 10
 MOST_MEGAPIXELS = 8
 """Of a picture that is uploaded: on a processor one such takes minutes."""
+MOST_S = 1800
+"""For all pictures of one visitor, who keeps the others waiting; looked at before each is upscaled."""
 PREVIEW_PX = 1600
 
 Tell = Callable[[int, int, str], None]
@@ -25,12 +29,12 @@ Tell = Callable[[int, int, str], None]
 
 
 class Shown(NamedTuple):
-    """A picture upscaled twice."""
+    """A picture upscaled twice; the page keeps one for each visitor, so that all pixels are in files."""
 
     name: str
-    before: Picture
-    """By the other model: uint8 RGB, at most `PREVIEW_PX` a side."""
-    after: Picture
+    before: Path
+    """By the other model: a PNG, 8 bits, RGB, at most `PREVIEW_PX` a side."""
+    after: Path
     """By the model, likewise."""
     file: Path
     """The whole result of the model."""
@@ -54,7 +58,7 @@ def enlarge(
         One for each picture.
 
     Raises:
-        UsageError: there are too many pictures, or none, or one is too large.
+        UsageError: there are too many pictures, or none, or one is too large, or they take too long.
         SrcxError: one cannot be read or upscaled; files are called by their names alone.
     """
     if not 0 < len(paths) <= MOST_PICTURES:
@@ -64,12 +68,20 @@ def enlarge(
             _check_size(path)
         ours = _upscaler(model)
         theirs = _upscaler(other, ours.scale)
-        steps, shown = count(), []
+        steps, end_s = count(), time.monotonic() + MOST_S
+        shown: list[Shown] = []
+
+        def begin(what: str) -> None:
+            if time.monotonic() > end_s:
+                raise UsageError(
+                    f"{len(shown)} of {len(paths)} pictures were done in {MOST_S / 60:g} minutes, and this "
+                    "page gives no more; take fewer or smaller ones, or 'srcx upscale'"
+                )
+            tell(next(steps), 2 * len(paths), what)
+
         for path in paths:
             file = Path(tempfile.mkdtemp(dir=folder)) / f"{path.stem}-{ours.model.name}.png"
-            shown.append(
-                _shown(path, file, ours, theirs, lambda what: tell(next(steps), 2 * len(paths), what))
-            )
+            shown.append(_shown(path, file, ours, theirs, begin))
         return shown
     except SrcxError as error:
         text = str(error)
@@ -78,14 +90,23 @@ def enlarge(
         raise UsageError(text) from error
 
 
-def _shown(path: Path, file: Path, ours: Upscaler, theirs: Upscaler, tell: Callable[[str], None]) -> Shown:
+def _shown(path: Path, file: Path, ours: Upscaler, theirs: Upscaler, begin: Callable[[str], None]) -> Shown:
     picture, extras = read_with_extras(path)
-    tell(f"{path.name}: {theirs.model.name}")
-    before = theirs(picture)
-    tell(f"{path.name}: {ours.model.name}")
-    after = ours(picture)
-    write_picture(file, after, extras=extras)
-    return Shown(path.name, _preview(before), _preview(after), file, (after.shape[1], after.shape[0]))
+    previews = file.with_name("before.png"), file.with_name("after.png")
+    begin(f"{path.name}: {theirs.model.name}")
+    write_picture(previews[0], _preview(theirs(picture)))
+    begin(f"{path.name}: {ours.model.name}")
+    result = ours(picture)
+    write_picture(previews[1], _preview(result))
+    write_picture(file, result, extras=extras)
+    return Shown(path.name, *previews, file, (result.shape[1], result.shape[0]))
+
+
+def forget_older(folder: Path, than_s: float) -> None:
+    """Remove results that `enlarge` put into `folder` more than so many seconds ago."""
+    for results in folder.iterdir():
+        if time.time() - results.stat().st_mtime > than_s:
+            shutil.rmtree(results)
 
 
 @lru_cache(maxsize=8)

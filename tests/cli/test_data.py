@@ -128,8 +128,14 @@ def test_prepare_makes_an_lmdb(srcx, photos):
     assert (said.code, said.out) == (0, "photos.lmdb: 3 pictures done\n")
 
 
+def test_prepare_makes_shards(srcx, photos):
+    for said in ("3 pictures done", "0 pictures done, 3 were done already"):
+        shards = srcx("data", "prepare", "shards", photos, "-o", "shards", "--per-shard", 2)
+        assert (shards.code, shards.out) == (0, f"shards: {said}\n")
+
+
 @pytest.mark.parametrize(
-    "verb", ["list", "fetch", "verify", "prepare lr", "prepare sub-images", "prepare lmdb"]
+    "verb", ["list", "fetch", "verify", "prepare lr", "prepare sub-images", "prepare lmdb", "prepare shards"]
 )
 def test_every_verb_has_help_with_an_example(srcx, verb):
     said = srcx("data", *verb.split(), "--help")

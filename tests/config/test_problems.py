@@ -131,7 +131,11 @@ Complaints = Callable[..., list[str]]
             "x.yml:2: model_type: expected one of 'SRModel', 'SRGANModel', 'ESRGANModel' or",
         ),
         ("SRModel", "SRGANModl", "got 'SRGANModl'; did you mean 'SRGANModel'?"),
-        ("32", "32\n    io_backend: {type: memcached}", "expected one of 'disk' or 'lmdb', got 'memcached'"),
+        (
+            "32",
+            "32\n    io_backend: {type: memcached}",
+            "expected one of 'disk', 'lmdb' or 'webdataset', got",
+        ),
         (
             "32",
             "32\n    prefetch_mode: gpu",

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -134,6 +136,30 @@ def test_the_discriminators_gradients_do_not_leak_between_steps():
     model.step(batch())
     assert all(p.grad is None for net in model.bare_nets.values() for p in net.parameters())
     assert all(p.requires_grad for p in model.bare_nets["net_d"].parameters())
+
+
+def test_ranks_average_gradients_in_the_last_part_alone(monkeypatch):
+    """DistributedDataParallel decides it at the forward pass; net_d's are not averaged for the generator."""
+    model, seen, local = gan_model(accumulate=2), [], set()
+
+    @contextmanager
+    def no_sync(net):
+        local.add(net)
+        yield
+        local.discard(net)
+
+    monkeypatch.setattr(model.accelerator, "no_sync", no_sync)
+    for name, learner_of in model.learners.items():
+        learner_of.net.register_forward_pre_hook(
+            lambda net, _, name=name: seen.append(f"{name} {'local' if net in local else 'averaged'}")
+        )
+    model.step(batch())
+    assert seen == [
+        "net_g local", "net_d local",  # the generator's first part
+        "net_g averaged", "net_d local",
+        "net_d local", "net_d local",  # the discriminator's first part, real and fake
+        "net_d averaged", "net_d averaged",
+    ]  # fmt: skip
 
 
 def test_weights_have_both_networks_in_basicsrs_layout():

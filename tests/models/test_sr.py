@@ -1,5 +1,6 @@
 import copy
 import math
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -61,6 +62,21 @@ def test_accumulating_parts_gives_the_step_of_the_whole_batch(accelerator):
     assert whole.step(data)["pixel"] == pytest.approx(parts.step(data)["pixel"], rel=1e-5)
     for one, other in zip(whole.eval_net.parameters(), parts.eval_net.parameters(), strict=True):
         assert_close(one, other)
+
+
+def test_ranks_average_gradients_in_the_last_part_alone(accelerator, monkeypatch):
+    model, seen, local = sr_model(accelerator, accumulate=3), [], []
+
+    @contextmanager
+    def no_sync(net):
+        local.append(net)
+        yield
+        local.remove(net)
+
+    monkeypatch.setattr(accelerator, "no_sync", no_sync)
+    model.learners["net_g"].net.register_forward_pre_hook(lambda net, _: seen.append(net in local))
+    model.step(batch(6))
+    assert seen == [True, True, False]
 
 
 def test_averaged_weights_start_at_the_first_and_follow_with_their_decay(accelerator):

@@ -3,6 +3,7 @@
 import multiprocessing
 import runpy
 import socket
+import tarfile
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -50,7 +51,7 @@ def server():
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a folder, if it is not there, with an option file and two pictures."""
+    """Makes a folder, if it is not there, with an option file and two pictures, also as two shards."""
 
     def make(name: str) -> Path:
         work = tmp_path / name
@@ -59,6 +60,8 @@ def workplace(tmp_path: Path) -> Callable[[str], Path]:
             for number in range(2):
                 coarse = np.random.default_rng(number).integers(0, 256, (8, 9, 3), np.uint8)
                 write_picture(work / "pictures" / f"{number}.png", imresize(coarse, size=(32, 36)))
+                with tarfile.open(work / f"shard-{number}.tar", "w") as shard:
+                    shard.add(work / "pictures" / f"{number}.png", f"{number}.png")
             (work / "run.yml").write_text(OPTIONS)
         return work
 

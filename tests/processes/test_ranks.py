@@ -25,19 +25,24 @@ GAN_WITHOUT_BATCH_STATISTICS = [
 SAME = ["train:total_iter=50", "train:optim_g={type: Adam, lr: 1e-4}", "val:val_freq=50"]
 
 
+ONE_CROP = "datasets:train:batch_size_per_gpu=1"
+RANKS = {"two ranks": (2, []), "four ranks": (4, [ONE_CROP])}
+PARTS = {"two parts": (1, ["train:accumulate=2"]), "ranks of parts": (2, [ONE_CROP, "train:accumulate=2"])}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "others"),
-    [([], {"ranks": [], "parts": ["train:accumulate=2"]}), (GAN_WITHOUT_BATCH_STATISTICS, {"ranks": []})],
+    [([], RANKS | PARTS), (GAN_WITHOUT_BATCH_STATISTICS, RANKS)],
     ids=["SRModel", "SRGANModel"],
 )
-def test_two_ranks_or_two_parts_end_where_one_whole_batch_ends(finish, tmp_path, more, others):
+def test_ranks_or_parts_end_where_one_whole_batch_ends(finish, tmp_path, more, others):
     """Weights and logged losses after 50 iterations, in fp32 within 1e-5."""
     finish("whole", [*SAME, *more, "datasets:train:batch_size_per_gpu=4"])
-    for other, option in others.items():
-        finish(other, [*SAME, *more, *option], ranks=2 if other == "ranks" else 1)
-        assert farthest(weights(tmp_path / "whole"), weights(tmp_path / other)) < 1e-5
-        assert farthest(losses(tmp_path / "whole"), losses(tmp_path / other)) < 1e-5
+    for other, (ranks, options) in others.items():
+        finish(other, [*SAME, *more, *options], ranks=ranks)
+        assert farthest(weights(tmp_path / "whole"), weights(tmp_path / other)) < 1e-5, other
+        assert farthest(losses(tmp_path / "whole"), losses(tmp_path / other)) < 1e-5, other
 
 
 def weights(work: Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,12 @@ OF_A_GAN = [
     "train:optim_d={type: Adam, lr: 1e-3}",
     "train:gan_opt={type: GANLoss, gan_type: vanilla, loss_weight: 1e-2}",
 ]
-OPTIONS = {"SRModel": ["train:total_iter=40"], "SRGANModel": OF_A_GAN}
+OF_SHARDS = [
+    "datasets:train:dataroot_gt=shard-{0..1}.tar",
+    "datasets:train:io_backend={type: webdataset}",
+    "datasets:train:cache_mib=0",  # so that every crop is read from its shard
+]
+OPTIONS = {"SRModel": ["train:total_iter=40"], "SRGANModel": OF_A_GAN, "SRModel of shards": OF_SHARDS}
 
 
 def kill(processes, when: Callable[[], bool]) -> bool:
@@ -59,7 +64,14 @@ def kept(work: Path) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "workers", "ranks", "kills"),
-    [("SRGANModel", 2, 1, 20), ("SRModel", 0, 1, 20), ("SRGANModel", 0, 2, 3), ("SRModel", 2, 2, 3)],
+    [
+        ("SRGANModel", 2, 1, 20),
+        ("SRModel", 0, 1, 20),
+        ("SRGANModel", 0, 2, 3),
+        ("SRModel", 2, 2, 3),
+        ("SRModel of shards", 0, 1, 3),
+        ("SRModel of shards", 2, 1, 3),
+    ],
 )
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     start, finish, tmp_path, model, workers, ranks, kills
@@ -86,3 +98,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
             number += 1
     finish(work.name, options, ranks=ranks)
     assert kept(work) == expected
+
+
+@pytest.mark.slow
+def test_shards_train_as_the_folder_of_their_pictures_does(finish, tmp_path):
+    for name, options in (("folder", []), ("shards", OF_SHARDS)):
+        finish(name, options)
+    folder, shards = (kept(tmp_path / name) for name in ("folder", "shards"))
+    assert folder.pop("run.yml") != shards.pop("run.yml")
+    assert folder == shards

@@ -2,23 +2,17 @@
 
 import contextlib
 import importlib.util
-import os
 import shutil
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from srcx.archs import MSRResNet
 from srcx.cli import main
 from srcx.imaging import imresize, read_picture, write_picture
 from srcx.inference import load_model
-from srcx.weights import save_state
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
@@ -28,23 +22,6 @@ ALONE = (
     "--disable-component-update --disable-sync"
 )
 in_a_browser = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def address(tmp_path) -> Iterator[str]:
-    """The page, served by `srcx web` in a process of its own, with one more model: net.pth."""
-    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "srcx", "web", "--port", str(port), "--model", str(tmp_path / "net.pth")]
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().split()[0]
-        server.terminate()
 
 
 @contextlib.contextmanager

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from srcx.errors import UsageError
 from srcx.imaging import imresize, read_picture, write_picture
 from srcx.inference import load_model
 from srcx.web import work
-from srcx.web.work import enlarge
+from srcx.web.work import enlarge, forget_older
 from srcx.weights import save_state
 
 
@@ -28,8 +30,8 @@ def test_a_picture_is_shown_by_both_models_at_one_size_and_kept_whole(photo, net
     (shown,) = enlarge([photo], net, "bicubic", tmp_path, lambda *step: told.append(step))
     picture = read_picture(photo)
     np.testing.assert_array_equal(read_picture(shown.file), load_model(net)(picture))
-    np.testing.assert_array_equal(shown.after, load_model(net)(picture))
-    np.testing.assert_array_equal(shown.before, imresize(picture, scale=3))
+    np.testing.assert_array_equal(read_picture(shown.after), load_model(net)(picture))
+    np.testing.assert_array_equal(read_picture(shown.before), imresize(picture, scale=3))
     assert (shown.name, shown.size, shown.file.name) == ("a.png", (30, 36), "a-net.png")
     assert told == [(0, 2, "a.png: bicubic"), (1, 2, "a.png: net")]
 
@@ -41,14 +43,15 @@ def test_sixteen_bits_and_alpha_are_kept_in_the_file_and_shown_in_eight_on_white
     write_picture(tmp_path / "x.png", picture)
     (shown,) = enlarge([tmp_path / "x.png"], "bicubic-x2", "bicubic-x2", tmp_path)
     assert read_picture(shown.file).dtype == np.uint16
-    assert (shown.after.dtype, shown.after.shape) == (np.uint8, (18, 16, 3))
-    assert (shown.after[0] == (0 if channels == 1 else 255)).all()
+    after = read_picture(shown.after)
+    assert (after.dtype, after.shape) == (np.uint8, (18, 16, 3))
+    assert (after[0] == (0 if channels == 1 else 255)).all()
 
 
 def test_what_is_shown_is_not_larger_than_a_screen(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "PREVIEW_PX", 24)
     (shown,) = enlarge([photo], "bicubic", "bicubic", tmp_path)
-    assert shown.after.shape == (24, 20, 3)
+    assert read_picture(shown.after).shape == (24, 20, 3)
     assert read_picture(shown.file).shape == (48, 40, 3)
 
 
@@ -64,6 +67,25 @@ def test_limits_are_one_sentence(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "MOST_MEGAPIXELS", 0)
     with pytest.raises(UsageError, match=r"^a\.png: has 10 x 12 pixels, and this page takes 0 megapixels"):
         enlarge([photo], "bicubic", "bicubic", tmp_path)
+
+
+def test_pictures_that_take_too_long_are_given_up(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "MOST_S", 60)
+    times = iter([0, 10, 20, 70])
+    monkeypatch.setattr(work.time, "monotonic", lambda: next(times))
+    with pytest.raises(
+        UsageError, match=r"^1 of 3 pictures were done in 1 minutes, and this page gives no more"
+    ):
+        enlarge([photo] * 3, "bicubic", "bicubic", tmp_path)
+
+
+def test_old_results_are_removed_and_new_ones_kept(photo, tmp_path):
+    (tmp_path / "results").mkdir()
+    old, new = enlarge([photo, photo], "bicubic", "bicubic", tmp_path / "results")
+    os.utime(old.file.parent, (0, 0))
+    forget_older(tmp_path / "results", 3600)
+    assert not old.file.parent.exists()
+    assert {path.name for path in new.file.parent.iterdir()} == {"before.png", "after.png", new.file.name}
 
 
 def test_what_cannot_be_read_is_called_by_its_name_alone(tmp_path):

@@ -1,0 +1,143 @@
+"""The server behind the page, spoken to as by browsers and worse; skipped where gradio is not installed."""
+
+import importlib.util
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srcx.imaging import imresize, read_picture, write_picture
+from srcx.inference import load_model
+from srcx.web.page import MOST_BYTES, MOST_WAITING
+from srcx.web.work import MOST_PICTURES
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs gradio")
+
+AT_ONCE = 50
+PATIENCE_S = 300
+
+
+class Visitor:
+    """What the page's script sends and gets."""
+
+    def __init__(self, calls, server) -> None:
+        self.calls = calls
+        self.model = str(server.folder / "net.pth")
+
+    def upload(self, *files: tuple[str, bytes]):
+        return self.calls.post("upload", files=[("files", file) for file in files])
+
+    def ask(self, paths: list[str], model: str | None = None):
+        """Ask for pictures to be upscaled; the answer may be that the queue is full."""
+        pictures = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+        return self.calls.post("call/work", json={"data": [pictures, model or self.model, "bicubic"]})
+
+    def answer(self, asked) -> tuple[str, list | dict]:
+        """The kind of event that ends the work, and its data."""
+        said = self.calls.get(f"call/work/{asked.json()['event_id']}").text.strip().split("\n\n")[-1]
+        event, data = (line.split(": ", 1)[1] for line in said.splitlines())
+        return event, json.loads(data)
+
+    def result(self, answer: list) -> bytes:
+        return self.calls.get(f"file={answer[1][0]['path']}").content
+
+
+@contextmanager
+def visitor_of(server) -> Iterator[Visitor]:
+    import httpx  # comes with gradio
+
+    address = f"{server.address.rstrip('/')}/gradio_api/"
+    with httpx.Client(base_url=address, timeout=PATIENCE_S) as calls:
+        yield Visitor(calls, server)
+
+
+@pytest.fixture
+def visitor(server) -> Iterator[Visitor]:
+    with visitor_of(server) as visitor:
+        yield visitor
+
+
+def photo(number: int, folder: Path) -> Path:
+    path = folder / f"{number}.png"
+    if not path.exists():
+        coarse = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        write_picture(path, imresize(coarse, size=(800, 800)))
+    return path
+
+
+def peak_mib(server) -> float:
+    """The most memory the server's process has had so far, as Linux counts it."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+
+@pytest.mark.slow
+def test_of_fifty_at_once_some_are_answered_right_and_all_others_told_that_the_queue_is_full(server):
+    """In the memory of about one of them, about half a GiB here, and the server serves on."""
+    upscale = load_model(server.folder / "net.pth")
+    together = threading.Barrier(AT_ONCE)
+
+    def visit(number: int, wait: Callable[[], object] = together.wait) -> str:
+        path, result = photo(number, server.folder), server.folder / f"result-{number}.png"
+        with visitor_of(server) as visitor:
+            (uploaded,) = visitor.upload((path.name, path.read_bytes())).json()
+            wait()
+            asked = visitor.ask([uploaded])
+            if asked.status_code == 503:
+                return asked.json()["detail"]
+            event, answer = visitor.answer(asked)
+            assert event == "complete", answer
+            result.write_bytes(visitor.result(answer))
+        np.testing.assert_array_equal(read_picture(result), upscale(read_picture(path)))
+        return "right"
+
+    assert visit(AT_ONCE, wait=lambda: None) == "right"
+    alone_mib = peak_mib(server)
+    with ThreadPoolExecutor(AT_ONCE) as visitors:
+        said = list(visitors.map(visit, range(AT_ONCE)))
+    assert set(said) == {"right", f"Queue is full. Max size is {MOST_WAITING} and size is {MOST_WAITING}."}
+    assert MOST_WAITING <= said.count("right") < AT_ONCE / 2
+    assert peak_mib(server) < alone_mib + 1024
+    assert visit(AT_ONCE, wait=lambda: None) == "right"
+
+
+@pytest.mark.slow
+def test_what_is_too_large_too_many_or_elsewhere_is_refused_and_the_server_serves_on(server, visitor):
+    large = visitor.upload(("large.png", bytes(MOST_BYTES + 1)))
+    assert (large.status_code, "maximum allowed size" in large.text) == (413, True)
+
+    path = photo(0, server.folder)
+    paths = visitor.upload(*[(f"{n}.png", path.read_bytes()) for n in range(MOST_PICTURES + 1)]).json()
+    event, said = visitor.answer(visitor.ask(paths))
+    assert (event, said["error"]) == ("error", f"from 1 to {MOST_PICTURES} pictures at a time; got 11")
+
+    secret = server.folder / "secret.png"
+    secret.write_bytes(path.read_bytes())
+    for outside in (
+        str(secret),
+        "secret.png",
+        f"{server.folder}/gradio/../secret.png",
+        f"{Path(paths[0]).parent}/../../secret.png",
+        str(server.folder / "net.pth"),
+        "/etc/passwd",
+        "/proc/self/environ",
+        f"{server.address}config",
+    ):
+        fetched = visitor.calls.get(f"file={outside}")
+        assert fetched.status_code in (403, 404), outside
+        event, said = visitor.answer(visitor.ask([outside]))
+        assert event == "error", outside
+    event, said = visitor.answer(visitor.ask(paths[:1], model=str(secret)))
+    assert (event, "is not in the list of choices" in said["error"]) == ("error", True)
+
+    (climbing,) = visitor.upload(("../../../climbing.png", path.read_bytes())).json()
+    assert Path(climbing).is_relative_to(server.folder / "gradio")
+    event, answer = visitor.answer(visitor.ask(paths[:1]))
+    assert event == "complete"
+    assert visitor.result(answer)
