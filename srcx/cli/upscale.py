@@ -42,8 +42,10 @@ def upscale(
         str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
     ] = "auto",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        typer.Option(
+            help="auto: the fastest whose result stays that of fp32 (50 dB); int8: 'srcx export' makes it."
+        ),
     ] = "auto",
     backend: Annotated[
         Literal["auto", "torch", "onnx", "openvino"],

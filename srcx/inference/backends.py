@@ -11,18 +11,28 @@ import torch
 from torch import Tensor, nn
 
 from srcx.errors import UsageError
+from srcx.inference.model import Model
 
-__all__ = ["BACKENDS", "Backend", "Run", "Way", "installed", "opened", "to_onnx"]
+__all__ = ["BACKENDS", "FORMATS", "Backend", "Run", "Way", "installed", "opened", "to_onnx"]
 
 Backend = Literal["torch", "onnx", "openvino"]
 BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino")
 MODULES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+FORMATS: dict[Backend, tuple[str, ...]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "onnx": ("fp32",),
+    "openvino": ("fp32", "bf16", "int8"),
+}
+"""Number formats that a backend runs in."""
 
 Run = Callable[[Tensor], Tensor]
 """(N, C, H, W) to (N, C, sH, sW)."""
 
 OPSET = 17
-OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16"}
+OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""In int8 this is the format of what is not in 8 bits."""
+MADE_OF = ["srcx", "sha256"]
+"""Where an OpenVINO file says which checkpoint it was made of."""
 
 
 class Way(NamedTuple):
@@ -54,25 +64,40 @@ def module_of(backend: Backend) -> Any:
         ) from error
 
 
-def opened(way: Way, net: nn.Module, *, channels: int, multiple_of: int) -> Run:
-    """A network made ready to run on the CPU by another backend than torch.
+def opened(way: Way, model: Model) -> Run:
+    """A model's network made ready to run on the CPU by another backend than torch.
 
     Args:
-        way: "onnx" in fp32, or "openvino" in fp32 or bf16.
-        net: In fp32, on the CPU.
-        channels: 3 or 1.
-        multiple_of: Height and width it takes are multiples of this.
+        way: A backend, in one of its `FORMATS`.
+        model: Its network is in fp32 and on the CPU; in int8 its 8-bit file is run.
 
     Raises:
-        UsageError: the backend is not installed or does not run in this format.
+        UsageError: the backend is not installed or does not run in this format, or the 8-bit file is missing
+            or was made of other weights.
     """
+    assert model.net is not None
     module = module_of(way.backend)
-    if way.precision not in (("fp32",) if way.backend == "onnx" else OPENVINO_NAMES):
+    if way.precision not in FORMATS[way.backend]:
         raise UsageError(f"{way.backend}: does not run in {way.precision}; take fp32")
-    content = to_onnx(net, channels=channels, multiple_of=multiple_of)
+    if way.precision == "int8":
+        return openvino_run(module, _int8_file(module, model), way.precision)
+    content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
     return (
         onnx_run(module, content) if way.backend == "onnx" else openvino_run(module, content, way.precision)
     )
+
+
+def _int8_file(openvino: Any, model: Model) -> str:
+    """The file of a model's network in 8 bits, if it is of these very weights."""
+    if model.int8 is None:
+        raise UsageError(
+            f"{model.name}: has no 8-bit file beside its checkpoint; "
+            "'srcx export --format openvino --int8 PICTURES' makes one"
+        )
+    file = openvino.Core().read_model(str(model.int8))
+    if not file.has_rt_info(MADE_OF) or file.get_rt_info(MADE_OF).astype(str) != model.sha256:
+        raise UsageError(f"{model.int8}: was made of other weights than {model.name}; export it again")
+    return str(model.int8)
 
 
 def onnx_run(onnxruntime: Any, content: bytes | str) -> Run:

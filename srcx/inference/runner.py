@@ -51,20 +51,21 @@ class Runner:
         tta: Whether to give the mean over the picture's eight turns and mirrorings.
 
     Raises:
-        UsageError: the backend is not installed or does not run in this format.
+        UsageError: as `opened` has it.
     """
 
     def __init__(self, model: Model, way: Way, device: torch.device, *, tta: bool = False) -> None:
         assert model.net is not None
         self.channels, self.scale, self.multiple_of = model.channels, model.scale, model.multiple_of
-        self.dtype, self.device, self.tta = DTYPES[way.precision], device, tta
+        self.tta = tta
         self.net = copy.deepcopy(model.net).eval()
         self.run: Run = self.net
         if way.backend == "torch":
+            self.dtype, self.device = DTYPES[way.precision], device
             self.net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         else:
             self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
-            self.run = opened(way, self.net, channels=self.channels, multiple_of=self.multiple_of)
+            self.run = opened(way, model)
         self._largest_core_px: int | None = None
 
     @torch.inference_mode()

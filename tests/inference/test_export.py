@@ -95,7 +95,7 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_wrong_words_are_one_sentence(model, tmp_path):
-    with pytest.raises(UsageError, match=r"net\.pth: a file of onnx ends with \.onnx; name it so"):
+    with pytest.raises(UsageError, match=r"net\.pth: this file has to end with \.onnx; name it so"):
         export(model, "onnx", tmp_path / "net.pth")
     with pytest.raises(UsageError, match="bicubic: has no network to export"):
         export(find_model("bicubic"), "onnx", tmp_path / "net.onnx")
