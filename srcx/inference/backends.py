@@ -1,27 +1,44 @@
-"""What runs a network: torch itself, or ONNX Runtime or OpenVINO on the same network in ONNX's form."""
+"""What runs a network: torch itself, or ONNX Runtime, OpenVINO or ncnn on the same network in ONNX's form."""
 
 import importlib
 import io
+import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from srcx.errors import UsageError
 from srcx.inference.model import Model
+from srcx.inference.precision import likeness_db
 
-__all__ = ["BACKENDS", "FORMATS", "Backend", "Run", "Way", "installed", "opened", "to_onnx"]
+__all__ = [
+    "BACKENDS",
+    "FORMATS",
+    "LEAST_LIKENESS_DB",
+    "Backend",
+    "Run",
+    "Way",
+    "installed",
+    "opened",
+    "to_onnx",
+]
 
-Backend = Literal["torch", "onnx", "openvino"]
-BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino")
-MODULES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+Backend = Literal["torch", "onnx", "openvino", "ncnn"]
+BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino", "ncnn")
+MODULES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino",), "ncnn": ("ncnn", "pnnx")}
+"""What each needs; the first runs networks."""
 FORMATS: dict[Backend, tuple[str, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
     "onnx": ("fp32",),
     "openvino": ("fp32", "bf16", "int8"),
+    "ncnn": ("fp32",),
 }
 """Number formats that a backend runs in."""
 
@@ -29,6 +46,9 @@ Run = Callable[[Tensor], Tensor]
 """(N, C, H, W) to (N, C, sH, sW)."""
 
 OPSET = 17
+NCNN_OUT_OF_MEMORY = -100
+LEAST_LIKENESS_DB = 80.0
+"""fp32 sums taken in another order differ by far less."""
 OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 """In int8 this is the format of what is not in 8 bits."""
 MADE_OF = ["srcx", "sha256"]
@@ -47,7 +67,7 @@ class Way(NamedTuple):
 
 def installed(backend: Backend) -> bool:
     """Whether a backend can be had here."""
-    return find_spec(MODULES[backend]) is not None
+    return all(find_spec(name) for name in MODULES[backend])
 
 
 def module_of(backend: Backend) -> Any:
@@ -57,11 +77,13 @@ def module_of(backend: Backend) -> Any:
         UsageError: it is not installed.
     """
     try:
-        return importlib.import_module(MODULES[backend])
+        first, *_ = [importlib.import_module(name) for name in MODULES[backend]]
     except ImportError as error:
+        extra = "ncnn" if backend == "ncnn" else "export"
         raise UsageError(
-            f"{backend}: needs {MODULES[backend]}, which is not here; pip install 'srcx[export]' brings it"
+            f"{backend}: needs {error.name}, which is not here; pip install 'srcx[{extra}]' brings it"
         ) from error
+    return first
 
 
 def opened(way: Way, model: Model) -> Run:
@@ -72,8 +94,8 @@ def opened(way: Way, model: Model) -> Run:
         model: Its network is in fp32 and on the CPU; in int8 its 8-bit file is run.
 
     Raises:
-        UsageError: the backend is not installed or does not run in this format, or the 8-bit file is missing
-            or was made of other weights.
+        UsageError: the backend is not installed, does not run in this format or not this network, or the
+            8-bit file is missing or was made of other weights.
     """
     assert model.net is not None
     module = module_of(way.backend)
@@ -82,9 +104,11 @@ def opened(way: Way, model: Model) -> Run:
     if way.precision == "int8":
         return openvino_run(module, _int8_file(module, model), way.precision)
     content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
-    return (
-        onnx_run(module, content) if way.backend == "onnx" else openvino_run(module, content, way.precision)
-    )
+    if way.backend == "onnx":
+        return onnx_run(module, content)
+    if way.backend == "openvino":
+        return openvino_run(module, content, way.precision)
+    return ncnn_run(module, content, model)
 
 
 def _int8_file(openvino: Any, model: Model) -> str:
@@ -119,6 +143,69 @@ def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -
     compiled = core.compile_model(core.read_model(content), "CPU", settings)
     # A copy, since the next run writes into the same memory.
     return lambda lq: torch.from_numpy(compiled(lq.contiguous().numpy())[0].copy())
+
+
+def ncnn_run(ncnn: Any, content: bytes, model: Model) -> Run:
+    """Tencent's ncnn on the content of an .onnx file, which pnnx brings to its form.
+
+    Raises:
+        UsageError: ncnn has no such layer, or what it makes is not what torch makes.
+    """
+    net = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    with tempfile.TemporaryDirectory() as folder:
+        _to_ncnn(content, model, Path(folder))
+        if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
+            raise UsageError(f"ncnn: has no layer for a part of {model.name}; take another backend")
+    (source,), (result,) = net.input_names(), net.output_names()
+
+    def one(lq: Tensor) -> Tensor:
+        extractor, pixels = net.create_extractor(), lq.contiguous().numpy()
+        extractor.input(source, ncnn.Mat(pixels))  # which looks at `pixels` and does not keep them
+        code, sr = extractor.extract(result)
+        if code:
+            raise (MemoryError if code == NCNN_OUT_OF_MEMORY else RuntimeError)(f"ncnn: stopped with {code}")
+        return torch.from_numpy(np.array(sr))
+
+    def run(lq: Tensor) -> Tensor:
+        return torch.stack([one(picture) for picture in lq])
+
+    _check_like_torch(run, model)
+    return run
+
+
+def _to_ncnn(content: bytes, model: Model, folder: Path) -> None:
+    """Write net.ncnn.param and net.ncnn.bin."""
+    import pnnx
+
+    (folder / "net.onnx").write_bytes(content)
+    # Two sizes, of which it learns that height and width are free.
+    sizes = [
+        f"[1,{model.channels},{height},{width}]f32" for height, width in (_sides(model, 0), _sides(model, 1))
+    ]
+    words = ["net.onnx", f"inputshape={sizes[0]}", f"inputshape2={sizes[1]}", "fp16=0"]
+    done = subprocess.run(
+        [pnnx.EXEC_PATH, *words], cwd=folder, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode or not (folder / "net.ncnn.bin").exists():
+        raise UsageError(f"ncnn: pnnx cannot convert {model.name} ({done.returncode}); take another backend")
+
+
+def _check_like_torch(run: Run, model: Model) -> None:
+    """Not every network comes out of the converter as it went in."""
+    assert model.net is not None
+    noise = torch.rand(1, model.channels, *_sides(model, 2), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        sr, exact = run(noise).clamp(0, 1), model.net(noise).clamp(0, 1)
+    if sr.shape != exact.shape or likeness_db(sr, exact) < LEAST_LIKENESS_DB:
+        raise UsageError(f"ncnn: does not make of {model.name} what torch does; take another backend")
+
+
+def _sides(model: Model, which: int) -> tuple[int, int]:
+    """Height and width that the network takes; others for each `which`."""
+    least = -(-16 // model.multiple_of)
+    return (least + which) * model.multiple_of, (least + 3 * which + 1) * model.multiple_of
 
 
 def to_onnx(net: nn.Module, *, channels: int, multiple_of: int) -> bytes:

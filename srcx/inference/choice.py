@@ -119,7 +119,7 @@ def _read() -> dict[str, str]:
 
 def _key(model: Model, ways: Sequence[Way]) -> str:
     """What the fastest way depends on: the network, the machine, and what there is to choose from."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino", "ncnn"))
     threads = torch.get_num_threads()
     return f"{model.sha256}; {_processor()}, {threads} threads; {versions}; {', '.join(map(str, ways))}"
 

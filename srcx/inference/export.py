@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.imaging import read_picture, to_tensor
-from srcx.inference.backends import Run, module_of, onnx_run, openvino_run, to_onnx
+from srcx.inference.backends import LEAST_LIKENESS_DB, Run, module_of, onnx_run, openvino_run, to_onnx
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import likeness_db
 from srcx.weights.checkpoint import save_state
@@ -25,8 +25,6 @@ __all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "moved_to",
 ExportFormat = Literal["onnx", "openvino", "safetensors"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
 
-LEAST_LIKENESS_DB = 80.0
-"""fp32 sums taken in another order differ by far less."""
 CHECK_PX = (120, 93)
 """Another size than the one the network was traced with, and another than a square."""
 
