@@ -62,7 +62,7 @@ def upscale(
     ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
-        Literal["same", "png", "jpg", "webp", "tiff"],
+        Literal["same", "png", "jpg", "webp", "avif", "tiff"],
         typer.Option(help="Format of the results; same: each picture's own."),
     ] = "same",
     overwrite: Annotated[
