@@ -23,7 +23,10 @@ openvino = pytest.importorskip("openvino")
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
     torch.manual_seed(0)
-    save_state(tmp_path / "net.pth", MSRResNet(num_feat=8, num_block=2, upscale=2).state_dict())
+    net = MSRResNet(num_feat=8, num_block=2, upscale=2)
+    with torch.no_grad():
+        net.conv_last.weight.mul_(100)  # what the convolutions make is seen
+    save_state(tmp_path / "net.pth", net.state_dict())
     return tmp_path / "net.pth"
 
 
@@ -118,3 +121,12 @@ def test_wrong_words_are_one_sentence(checkpoint, photos, tmp_path, monkeypatch)
     monkeypatch.setitem(__import__("sys").modules, "nncf", None)
     with pytest.raises(UsageError, match=r"int8: needs nncf, which is not here; pip install 'srcx\[int8\]'"):
         export_int8(find_model(checkpoint), tmp_path / "net.xml", photos)
+
+
+def test_sums_of_branches_and_the_convolutions_on_pixels_stay_in_fp32(checkpoint):
+    net = find_model(checkpoint).net
+    assert net is not None
+    names = int8._left_in_fp32(openvino.Core().read_model(to_onnx(net, channels=3, multiple_of=1)))
+    convolutions = [name for name in names if "Conv" in name]
+    assert [name.split("/")[1] for name in convolutions] == ["conv_first", "conv_last"]
+    assert sorted(set(names) - set(convolutions)) == ["/body/body.0/Add", "/body/body.1/Add", "sr"]
