@@ -1,8 +1,9 @@
 r"""Peak memory of `srcx.upscale` and of writing its result, beyond the input and output arrays.
 
-The peak is the process's (VmHWM), counted from just before the picture is upscaled, when the model is loaded
-and has run once; the output array is taken off, the input array was there before. A x4 network makes 320
-megapixels of a 20-megapixel picture and takes an hour for it, so there are three cases:
+The peak is the process's (VmHWM), less what it had (VmRSS) when the model and the picture were loaded and
+nothing had run, less the output array. Opening backends counts, and where none was measured on this machine
+before, so does that. srresnet-x4 would work for half an hour and more on the 320 megapixels it makes of
+20, so there are three cases:
 
     output    20 megapixels made of 1.25 by the model named (srresnet-x4): the real network, whole
     input     20 megapixels by a small network of the same kind at x2: 80 megapixels made, tiles as they come
@@ -56,7 +57,6 @@ def measure(case: str, name: str, backend: str, threads: int) -> None:
     torch.set_num_threads(threads)
     picture = imresize(read_picture(photograph())[..., :3], size=SIZES[case])
     up = Upscaler(model_of(case, name), backend=backend)  # type: ignore[arg-type] # it says what there is
-    up(picture[:160, :160])  # finds the fastest way
     forget_peak()
     before, began_s = resident("VmRSS"), time.perf_counter()
     result = up(picture)

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from torch import Tensor
 from srcx.archs import MSRResNet
 from srcx.errors import SrcxError
 from srcx.imaging import imresize, list_pictures, read_picture, to_image, to_tensor, write_picture
-from srcx.inference import Model, find_model
+from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.backends import BACKENDS, Run, installed
 from srcx.inference.choice import ways_of
 from srcx.inference.export import photograph
@@ -50,22 +51,26 @@ def main() -> None:
     parser.add_argument("--model", help="NAME or FILE; fresh weights of MSRResNet 64 x 16 without it")
     parser.add_argument("--calibration", type=Path, help="folder of pictures to make int8 with")
     parser.add_argument("--set", type=Path, help="folder with HR and LR_bicubic/X4 to take PSNR-Y on")
+    parser.add_argument("--tiles", type=int, nargs="*", default=[], help="sides of tiles to try too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model = (
         find_model(args.model) if args.model else Model("fresh", 4, "MSRResNet", "0", net=MSRResNet().eval())
     )
-    if model.net is None:
+    net = model.net
+    if net is None:
         sys.exit(f"{args.model}: has no network")
     lq = picture_of(args.picture or photograph())
     with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XDG_CACHE_HOME"] = temporary  # the fastest way is measured now
         if args.calibration:
             file = Path(temporary) / "int8.xml"
             export_int8(model, file, list_pictures(args.calibration, recursive=True))
             model = replace(model, int8=file)
-        found = ways(model, model.net)
+        found = ways(model, net)
         print(f"{args.threads} threads, {args.runs} turns, load before {os.getloadavg()[0]:.2f}")
         compare(found, lq, args.runs)
+        compare(tiled(model, lq, [0, "auto", *args.tiles]), lq, args.runs)
         if args.set:
             losses(found, args.set)
     start_to_file(args.model, args.runs, args.threads)
@@ -87,6 +92,18 @@ def ways(model: Model, net: Run) -> dict[str, Run]:
     return found
 
 
+def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[str, Run]:
+    """The way the product chooses, in tiles as it cuts them and of these sides; 0 is no tiles."""
+
+    def run_of(side: int | Literal["auto"]) -> Run:
+        up = Upscaler(model, tile=side)
+        return lambda lq: to_tensor(up(to_image(lq)))
+
+    chosen = Upscaler(model)
+    chosen(to_image(lq))
+    return {f"auto: {chosen.way}, tile {side}": run_of(side) for side in sides}
+
+
 @torch.inference_mode()
 def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
     """Print a line for each way."""
@@ -100,7 +117,7 @@ def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
         median = statistics.median(times[name])
         ratio = statistics.median(times[plain]) / median
         print(
-            f"{name:20} {median:6.3f} s  {ratio:5.2f} x  {likeness_db(outputs[name], outputs[plain]):6.1f} dB"
+            f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {likeness_db(outputs[name], outputs[plain]):6.1f} dB"
         )
 
 
@@ -116,7 +133,7 @@ def losses(found: dict[str, Run], folder: Path) -> None:
     for name, run in found.items():
         means[name] = statistics.mean(psnr(to_image(run(lq)), gt) for lq, gt in pairs)
         lost = next(iter(means.values())) - means[name]
-        print(f"{name:20} {folder.name} {means[name]:.3f} dB, {lost:.4f} lost")
+        print(f"{name:32} {folder.name} {means[name]:.3f} dB, {lost:.4f} lost")
 
 
 def start_to_file(model: str | None, runs: int, threads: int) -> None:
@@ -132,7 +149,7 @@ def start_to_file(model: str | None, runs: int, threads: int) -> None:
             for _ in range(runs)
         ]
     name, median = "start to file, 64 x 48", statistics.median(times)
-    print(f"{name:20} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
+    print(f"{name:32} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -158,11 +158,13 @@ def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality
         return
     if suffix == ".avif":
         extras = extras.fitting(3)  # grey becomes RGB
-    settings: dict[str, Any] = {
+    by_suffix: dict[str, dict[str, Any]] = {
         ".avif": {"quality": quality or 90, "subsampling": "4:4:4"},
         ".webp": {"lossless": quality is None, "quality": quality or 80, "exact": True},
         ".jpg": {"quality": quality or 95, "subsampling": 0},
-    }.get(suffix.replace("jpeg", "jpg"), {})  # TIFF stays uncompressed: libtiff cannot write EXIF data
+    }
+    # TIFF stays uncompressed: libtiff cannot write EXIF data.
+    settings = by_suffix.get(suffix.replace("jpeg", "jpg"), {})
     settings |= {"icc_profile": extras.icc} if extras.icc else {}
     settings |= {"exif": b"Exif\0\0" + extras.exif} if extras.exif else {}
     Image.fromarray(image).save(path, **settings)
