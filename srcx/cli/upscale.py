@@ -48,7 +48,7 @@ def upscale(
         ),
     ] = "auto",
     backend: Annotated[
-        Literal["auto", "torch", "onnx", "openvino", "ncnn"],
+        Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
         typer.Option(help="What runs the network; auto: the fastest of those installed, measured once."),
     ] = "auto",
     scale: Annotated[

@@ -1,11 +1,13 @@
-"""What runs a network: torch itself, or ONNX Runtime, OpenVINO or ncnn on the same network in ONNX's form."""
+"""What runs a network: torch, with or without NNPACK, or ONNX Runtime, OpenVINO or ncnn on its ONNX form."""
 
+import copy
 import importlib
 import io
 import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -30,12 +32,19 @@ __all__ = [
     "to_onnx",
 ]
 
-Backend = Literal["torch", "onnx", "openvino", "ncnn"]
-BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino", "ncnn")
-MODULES = {"torch": ("torch",), "onnx": ("onnxruntime",), "openvino": ("openvino",), "ncnn": ("ncnn", "pnnx")}
+Backend = Literal["torch", "nnpack", "onnx", "openvino", "ncnn"]
+BACKENDS: tuple[Backend, ...] = ("torch", "nnpack", "onnx", "openvino", "ncnn")
+MODULES = {
+    "torch": ("torch",),
+    "nnpack": ("torch",),
+    "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "ncnn": ("ncnn", "pnnx"),
+}
 """What each needs; the first runs networks."""
 FORMATS: dict[Backend, tuple[str, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
+    "nnpack": ("fp32",),
     "onnx": ("fp32",),
     "openvino": ("fp32", "bf16", "int8"),
     "ncnn": ("fp32",),
@@ -46,6 +55,8 @@ Run = Callable[[Tensor], Tensor]
 """(N, C, H, W) to (N, C, sH, sW)."""
 
 OPSET = 17
+LEAST_CHANNELS = 16
+"""Below, Winograd's transforms cost more than the products they save."""
 NCNN_OUT_OF_MEMORY = -100
 LEAST_LIKENESS_DB = 80.0
 """fp32 sums taken in another order differ by far less."""
@@ -67,6 +78,8 @@ class Way(NamedTuple):
 
 def installed(backend: Backend) -> bool:
     """Whether a backend can be had here."""
+    if backend == "nnpack":
+        return torch.backends.nnpack.is_available()
     return all(find_spec(name) for name in MODULES[backend])
 
 
@@ -83,6 +96,8 @@ def module_of(backend: Backend) -> Any:
         raise UsageError(
             f"{backend}: needs {error.name}, which is not here; pip install 'srcx[{extra}]' brings it"
         ) from error
+    if not installed(backend):
+        raise UsageError(f"{backend}: this torch has none for this processor; take another backend")
     return first
 
 
@@ -101,6 +116,8 @@ def opened(way: Way, model: Model) -> Run:
     module = module_of(way.backend)
     if way.precision not in FORMATS[way.backend]:
         raise UsageError(f"{way.backend}: does not run in {way.precision}; take fp32")
+    if way.backend == "nnpack":
+        return nnpack_run(model.net)
     if way.precision == "int8":
         return openvino_run(module, _int8_file(module, model), way.precision)
     content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
@@ -122,6 +139,28 @@ def _int8_file(openvino: Any, model: Model) -> str:
     if not file.has_rt_info(MADE_OF) or file.get_rt_info(MADE_OF).astype(str) != model.sha256:
         raise UsageError(f"{model.int8}: was made of other weights than {model.name}; export it again")
     return str(model.int8)
+
+
+def nnpack_run(net: nn.Module) -> Run:
+    """Torch, where its NNPACK multiplies 3 x 3 convolutions by Winograd's F(6, 3).
+
+    torch itself takes NNPACK for 16 pictures at once and more.
+    """
+    net = copy.deepcopy(net)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d) and _is_for_winograd(layer):
+            layer._conv_forward = partial(_by_nnpack, layer.padding)  # type: ignore[method-assign]
+    return lambda lq: net(lq.contiguous())
+
+
+def _is_for_winograd(layer: nn.Conv2d) -> bool:
+    geometry = (layer.kernel_size, layer.stride, layer.dilation, layer.groups, layer.padding_mode)
+    fits = geometry == ((3, 3), (1, 1), (1, 1), 1, "zeros") and layer.padding in ((0, 0), (1, 1))
+    return fits and min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
+
+
+def _by_nnpack(padding: Any, lq: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch._nnpack_spatial_convolution(lq.contiguous(), weight, bias, padding)
 
 
 def onnx_run(onnxruntime: Any, content: bytes | str) -> Run:

@@ -47,7 +47,7 @@ class Upscaler:
         scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
             what the model gives, bicubic. None takes the model's.
         tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
-        backend: "torch", "onnx", "openvino", "ncnn", or "auto" for the fastest.
+        backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest.
 
     Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
     picture that is not tiny, among those whose output stays within 50 dB of that of torch in fp32.

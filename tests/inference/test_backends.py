@@ -7,7 +7,7 @@ from srcx.errors import UsageError
 from srcx.inference import Model, backends
 from srcx.inference.backends import Way, opened
 
-NCNN = Way("ncnn")
+NCNN, NNPACK = Way("ncnn"), Way("nnpack")
 
 
 def model_of(net: nn.Module, **about: int) -> Model:
@@ -73,3 +73,56 @@ def test_lack_of_memory_is_told_as_such(net, monkeypatch):
     monkeypatch.setattr(ncnn.Extractor, "extract", lambda self, name: (-1, None))
     with pytest.raises(RuntimeError, match="ncnn: stopped with -1"):
         run(torch.rand(1, 3, 9, 9))
+
+
+class Mixed(nn.Module):
+    """Convolutions that NNPACK is for, and such that it is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = nn.ModuleList(
+            [
+                nn.Conv2d(16, 24, 3, padding=1),
+                nn.Conv2d(24, 16, 3),
+                nn.Conv2d(16, 16, 3, padding=1, bias=False),
+            ]
+        )
+        self.others = nn.ModuleList(
+            [
+                nn.Conv2d(16, 16, 5, padding=2),
+                nn.Conv2d(16, 16, 3, padding=2, dilation=2),
+                nn.Conv2d(16, 16, 3, padding=1, groups=2),
+                nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect"),
+                nn.Conv2d(16, 8, 3, stride=2),
+                nn.Conv2d(8, 16, 3, padding="same"),
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in (*self.wanted, *self.others):
+            x = layer(x)
+        return x
+
+
+@pytest.mark.skipif(not backends.installed("nnpack"), reason="this torch has no NNPACK for this processor")
+@torch.inference_mode()
+def test_nnpack_runs_the_convolutions_it_is_for_and_no_others(monkeypatch):
+    calls = []
+    real = torch._nnpack_spatial_convolution
+    monkeypatch.setattr(
+        torch, "_nnpack_spatial_convolution", lambda *args: calls.append(args[1].shape) or real(*args)
+    )
+    net = Mixed().eval()
+    lq = torch.rand(2, 16, 21, 34).to(memory_format=torch.channels_last)
+    sr = opened(NNPACK, model_of(net))(lq)
+    assert calls == [layer.weight.shape for layer in net.wanted]
+    torch.testing.assert_close(sr, net(lq), atol=1e-4, rtol=1e-4)
+    assert len(calls) == 3, "the model's own network stays as it was"
+
+
+def test_without_nnpack_it_is_said(monkeypatch):
+    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
+    with pytest.raises(
+        UsageError, match="nnpack: this torch has none for this processor; take another backend"
+    ):
+        opened(NNPACK, model_of(Mixed()))

@@ -136,5 +136,7 @@ def test_a_backend_that_is_missing_says_what_brings_it(net, tmp_path, monkeypatc
     monkeypatch.setitem(backends_module.MODULES, "onnx", ("no_such_module",))
     with pytest.raises(UsageError, match=r"onnx: needs no_such_module.*pip install 'srcx\[export\]'"):
         load_model(tmp_path / "net.pth", backend="onnx")
-    with pytest.raises(UsageError, match="backend: expected auto, torch, onnx, openvino, ncnn; got 'tpu'"):
+    with pytest.raises(
+        UsageError, match="backend: expected auto, torch, nnpack, onnx, openvino, ncnn; got 'tpu'"
+    ):
         load_model(tmp_path / "net.pth", backend="tpu")  # type: ignore[arg-type]

@@ -12,7 +12,13 @@ from srcx.inference import export as export_module
 from srcx.inference.export import SUFFIXES, export
 from srcx.weights import save_state
 
-NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors", "ncnn": "ncnn"}
+NEEDS = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "safetensors": "safetensors",
+    "ncnn": "ncnn",
+    "nnpack": "torch",
+}
 FORMATS = pytest.mark.parametrize("format", list(SUFFIXES))
 
 
@@ -45,7 +51,7 @@ def test_what_is_exported_does_the_same_at_another_size(model, tmp_path, format)
     )
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino", "ncnn"])
+@pytest.mark.parametrize("backend", ["nnpack", "onnx", "openvino", "ncnn"])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_backends_give_what_torch_gives(backend, channels, rng):
     pytest.importorskip(NEEDS[backend])
