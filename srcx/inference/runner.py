@@ -24,7 +24,7 @@ __all__ = ["Runner", "free_bytes"]
 BUDGET_BYTES = 1 << 30
 """Most memory one tile may take, however much is free."""
 UNKNOWN_FREE_BYTES = 2 << 30
-LIVE_COPIES = {"torch": 1.5, "nnpack": 2.5, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
+LIVE_COPIES = {"torch": 1.5, "nnpack": 3.0, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
 """Activations alive at once, in inputs plus outputs of the largest layer, as measured; ncnn pads what a layer
 is given, and holds it transformed too, 36 values for 16."""
 
