@@ -1,11 +1,13 @@
-"""Time the ways of running MSRResNet 64 x 16 on a 320 x 180 picture, and a small picture from start to file.
+r"""Time the ways of running MSRResNet 64 x 16 on a 320 x 180 picture, and a small picture from start to file.
 
 The ways take their turns, so that whatever else the machine does meets all of them; each is given with the
-middle of its times, its ratio to eager fp32 and its PSNR against it. int8 is OpenVINO's, calibrated with NNCF
-on the pictures of --calibration. Ways whose package is not installed are left out, and so is bf16 where the
-processor does not multiply it. Run it on an idle machine.
+middle of its times, its ratio to eager fp32 and its PSNR against it. int8 is what `srcx export --int8` makes
+of the pictures of --calibration; --set prints what of PSNR-Y each way loses on a benchmark set. Ways whose
+package is not installed are left out, and so is bf16 where the processor does not multiply it. Run it on an
+idle machine.
 
-    python scripts/bench_upscale.py --threads 2 --runs 7 --picture photo.png
+    python scripts/bench_upscale.py --model srresnet-x4 --threads 2 --runs 7 \
+        --calibration datasets/train --set datasets/benchmark/Set5
 """
 
 import argparse
@@ -16,24 +18,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srcx.archs import MSRResNet
 from srcx.errors import SrcxError
-from srcx.imaging import imresize, list_pictures, read_picture, to_tensor, write_picture
-from srcx.inference import Model, find_model
-from srcx.inference.backends import Run, Way, installed, openvino_run, to_onnx
+from srcx.imaging import imresize, list_pictures, read_picture, to_image, to_tensor, write_picture
+from srcx.inference import Model, Upscaler, find_model
+from srcx.inference.backends import BACKENDS, Run, installed
+from srcx.inference.choice import ways_of
 from srcx.inference.export import photograph
+from srcx.inference.int8 import export_int8
 from srcx.inference.precision import likeness_db
 from srcx.inference.runner import Runner
-from srcx.processor import fast_dtype
+from srcx.metrics import psnr
 
 HEIGHT, WIDTH = 180, 320
-CALIBRATION_PX, CALIBRATION_PICTURES = 96, 100
 
 
 def main() -> None:
@@ -45,15 +49,30 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7, help="turns timed (7)")
     parser.add_argument("--picture", type=Path, help="a photograph; one of scikit-image's without it")
     parser.add_argument("--model", help="NAME or FILE; fresh weights of MSRResNet 64 x 16 without it")
-    parser.add_argument("--calibration", type=Path, help="folder of pictures to calibrate int8 on")
+    parser.add_argument("--calibration", type=Path, help="folder of pictures to make int8 with")
+    parser.add_argument("--set", type=Path, help="folder with HR and LR_bicubic/X4 to take PSNR-Y on")
+    parser.add_argument("--tiles", type=int, nargs="*", default=[], help="sides of tiles to try too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    net = find_model(args.model).net if args.model else MSRResNet().eval()
+    model = (
+        find_model(args.model) if args.model else Model("fresh", 4, "MSRResNet", "0", net=MSRResNet().eval())
+    )
+    net = model.net
     if net is None:
         sys.exit(f"{args.model}: has no network")
     lq = picture_of(args.picture or photograph())
-    print(f"{args.threads} threads, {args.runs} turns, load before {os.getloadavg()[0]:.2f}")
-    compare(ways(net, lq, args.calibration), lq, args.runs)
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["XDG_CACHE_HOME"] = temporary  # the fastest way is measured now
+        if args.calibration:
+            file = Path(temporary) / "int8.xml"
+            export_int8(model, file, list_pictures(args.calibration, recursive=True))
+            model = replace(model, int8=file)
+        found = ways(model, net)
+        print(f"{args.threads} threads, {args.runs} turns, load before {os.getloadavg()[0]:.2f}")
+        compare(found, lq, args.runs)
+        compare(tiled(model, lq, [0, "auto", *args.tiles]), lq, args.runs)
+        if args.set:
+            losses(found, args.set)
     start_to_file(args.model, args.runs, args.threads)
 
 
@@ -62,34 +81,27 @@ def picture_of(path: Path) -> Tensor:
     return to_tensor(imresize(read_picture(path)[..., :3], size=(HEIGHT, WIDTH)))
 
 
-def ways(net: nn.Module, lq: Tensor, calibration: Path | None) -> dict[str, Run]:
+def ways(model: Model, net: Run) -> dict[str, Run]:
     """What is compared, by its name; the first is what the others are measured against."""
-    model = Model("bench", 4, "MSRResNet", "0", net=net)
-    found: dict[str, Run] = {"torch fp32, NCHW": net}
+    found = {"torch fp32, NCHW": net}
     cpu = torch.device("cpu")
-    for way in (Way(), Way("torch", "bf16"), Way("onnx"), Way("openvino"), Way("openvino", "bf16")):
-        if installed(way.backend) and (way.precision == "fp32" or fast_dtype(cpu) == torch.bfloat16):
-            found[f"srcx {way}"] = Runner(model, way, cpu)
-    if calibration and installed("openvino"):
-        found["OpenVINO int8"] = int8(net, calibration)
+    for backend in BACKENDS:
+        if installed(backend):
+            for way in ways_of(model, cpu, backend=backend, precision="auto"):
+                found[f"srcx {way}"] = Runner(model, way, cpu)
     return found
 
 
-def int8(net: nn.Module, folder: Path) -> Run:
-    """OpenVINO on weights and activations of 8 bits, with scales found on pieces of pictures."""
-    import nncf
-    import openvino
+def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[str, Run]:
+    """The way the product chooses, in tiles as it cuts them and of these sides; 0 is no tiles."""
 
-    pieces = [
-        to_tensor(read_picture(path)[:CALIBRATION_PX, :CALIBRATION_PX, :3]).numpy()
-        for path in list_pictures(folder, recursive=True)[:CALIBRATION_PICTURES]
-    ]
-    exact = openvino.Core().read_model(to_onnx(net, channels=3, multiple_of=1))
-    small: Any = nncf.quantize(exact, nncf.Dataset(pieces), subset_size=len(pieces))
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary) / "int8.xml"
-        openvino.save_model(small, str(file))
-        return openvino_run(openvino, str(file))
+    def run_of(side: int | Literal["auto"]) -> Run:
+        up = Upscaler(model, tile=side)
+        return lambda lq: to_tensor(up(to_image(lq)))
+
+    chosen = Upscaler(model)
+    chosen(to_image(lq))
+    return {f"auto: {chosen.way}, tile {side}": run_of(side) for side in sides}
 
 
 @torch.inference_mode()
@@ -105,8 +117,23 @@ def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
         median = statistics.median(times[name])
         ratio = statistics.median(times[plain]) / median
         print(
-            f"{name:20} {median:6.3f} s  {ratio:5.2f} x  {likeness_db(outputs[name], outputs[plain]):6.1f} dB"
+            f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {likeness_db(outputs[name], outputs[plain]):6.1f} dB"
         )
+
+
+@torch.inference_mode()
+def losses(found: dict[str, Run], folder: Path) -> None:
+    """Print PSNR-Y of each way on a set, and what it loses against the first."""
+    low = list_pictures(folder / "LR_bicubic/X4")
+    pairs = [
+        (to_tensor(read_picture(lq)), read_picture(gt))
+        for lq, gt in zip(low, list_pictures(folder / "HR"), strict=True)
+    ]
+    means = {}
+    for name, run in found.items():
+        means[name] = statistics.mean(psnr(to_image(run(lq)), gt) for lq, gt in pairs)
+        lost = next(iter(means.values())) - means[name]
+        print(f"{name:32} {folder.name} {means[name]:.3f} dB, {lost:.4f} lost")
 
 
 def start_to_file(model: str | None, runs: int, threads: int) -> None:
@@ -122,7 +149,7 @@ def start_to_file(model: str | None, runs: int, threads: int) -> None:
             for _ in range(runs)
         ]
     name, median = "start to file, 64 x 48", statistics.median(times)
-    print(f"{name:20} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
+    print(f"{name:32} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""`srcx export`: a model as a file for other programs."""
+"""`srcx export`: a model as a file for other programs, or in 8 bits for srcx itself."""
 
 import math
 from pathlib import Path
@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from srcx.cli.verb import Debug
+from srcx.errors import UsageError
 
 EXAMPLES = """
   srcx export --model srresnet-x4 --format onnx -o srresnet-x4.onnx
   srcx export --model experiments/mine/models/net_g_latest.pth --format safetensors -o mine.safetensors
+  srcx export --model srresnet-x4 --format openvino --int8 datasets/train
 """
 
 
@@ -23,16 +25,50 @@ def export(
         typer.Option(help="onnx and openvino: any height and width; safetensors: fp32, says its network."),
     ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FILE", help="Ends with .onnx, .xml or .safetensors.")
-    ],
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Ends with .onnx, .xml or .safetensors; with --int8, without it: beside the checkpoint, "
+            "where 'srcx upscale' finds it.",
+        ),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What to compare on; a photograph without it.")
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="openvino in 8 bits: scales are found on these high-resolution pictures, and the rest of "
+            "them judge it.",
+        ),
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a model for other programs; the file is kept if it does the same as torch on a real picture."""
+    """Write a model for other programs; the file is kept if it does the same as torch on real pictures."""
     from srcx.inference.export import export as run
     from srcx.inference.model import find_model
 
+    if int8:
+        if format != "openvino" or picture:
+            raise UsageError("--int8: is for --format openvino, and compares on pictures of its own folder")
+        return _in_8_bits(model, out, int8)
+    if out is None:
+        raise UsageError("-o: name the file to write")
     likeness = run(find_model(model), format, out, picture=picture)
     print(f"{out}: {'equal to torch' if math.isinf(likeness) else f'{likeness:.0f} dB from torch'}")
+
+
+def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
+    from srcx.imaging import list_pictures
+    from srcx.inference.int8 import export_int8
+    from srcx.inference.model import find_model, int8_of
+
+    model = find_model(name)
+    if model.path is None:
+        raise UsageError(f"{name}: has no network to export")
+    out = out or int8_of(model.path)
+    kept = export_int8(model, out, list_pictures(folder, recursive=True))
+    print(f"{out}: {kept.likeness_db:.1f} dB from torch in fp32, {kept.lost_db:.3f} dB of PSNR-Y lost")

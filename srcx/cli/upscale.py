@@ -42,11 +42,13 @@ def upscale(
         str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
     ] = "auto",
     precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        typer.Option(help="auto: the fastest whose result stays that of fp32 (50 dB)."),
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        typer.Option(
+            help="auto: the fastest whose result stays that of fp32 (50 dB); int8: 'srcx export' makes it."
+        ),
     ] = "auto",
     backend: Annotated[
-        Literal["auto", "torch", "onnx", "openvino"],
+        Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
         typer.Option(help="What runs the network; auto: the fastest of those installed, measured once."),
     ] = "auto",
     scale: Annotated[
@@ -60,7 +62,7 @@ def upscale(
     ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
-        Literal["same", "png", "jpg", "webp", "tiff"],
+        Literal["same", "png", "jpg", "webp", "avif", "tiff"],
         typer.Option(help="Format of the results; same: each picture's own."),
     ] = "same",
     overwrite: Annotated[

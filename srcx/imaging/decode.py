@@ -17,7 +17,8 @@ from typing import BinaryIO, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps, features
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -43,12 +44,14 @@ Picture = NDArray[np.uint8 | np.uint16]
 MAX_PIXELS = 256_000_000
 LIMIT_VARIABLE = "SRCX_MAX_MEGAPIXELS"
 
-READABLE = "srcx reads PNG, JPEG, WebP, TIFF and BMP"
+READABLE = "srcx reads PNG, JPEG, WebP, AVIF, TIFF and BMP"
 # The first bytes of what is read, and of what people try; the name of a file counts for nothing.
 READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", PngImageFile),
     (0, b"\xff\xd8\xff", JpegImageFile),
     (8, b"WEBP", WebPImageFile),
+    (4, b"ftypavif", AvifImageFile),
+    (4, b"ftypavis", AvifImageFile),
     (0, b"II*\0", TiffImageFile),
     (0, b"MM\0*", TiffImageFile),
     (0, b"II+\0", TiffImageFile),
@@ -57,7 +60,6 @@ READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...
 )
 STRANGERS = (
     (0, b"GIF8", "GIF"),
-    (4, b"ftypavif", "AVIF"),
     (4, b"ftyphei", "HEIC"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"),
@@ -76,8 +78,18 @@ STRANGE_SAMPLES = (
 TAIL_BYTES = 64
 PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
 
-# What Pillow raises on damaged files, from many places.
-DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
+# What Pillow raises on damaged files, from many places; RuntimeError is its AVIF decoder's.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = (
     258,
@@ -123,6 +135,8 @@ def _looks_whole(picture: ImageFile.ImageFile, file: BinaryIO) -> bool:
     tail = file.read()
     if isinstance(picture, (PngImageFile, JpegImageFile)):
         return (PNG_END if isinstance(picture, PngImageFile) else JPEG_END) in tail
+    if isinstance(picture, AvifImageFile):
+        return False  # its parts lie in any order: only decoding tells
     return all(tile[2] < length for tile in picture.tile)
 
 
@@ -135,7 +149,7 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Pi
     """Pixels of a picture file, turned upright as its EXIF data says, and what else it says.
 
     Args:
-        data: The whole file: PNG, JPEG, WebP, TIFF or BMP.
+        data: The whole file: PNG, JPEG, WebP, AVIF, TIFF or BMP.
         name: What messages call it.
         max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
@@ -212,6 +226,8 @@ def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         raise ImageError(f"{name}: is empty (0 bytes); get a whole copy of the file")
     for offset, magic, reader in READERS:
         if start[offset:].startswith(magic):
+            if reader is AvifImageFile and not features.check("avif"):
+                raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
             return reader(file)
     for offset, magic, kind in STRANGERS:
         if start[offset:].startswith(magic):

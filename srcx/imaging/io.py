@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from srcx.atomic import atomic_path
 from srcx.errors import DataError, ImageError
@@ -28,11 +28,11 @@ __all__ = [
     "write_picture",
 ]
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
-SUFFIXES_OF_ALPHA = (".png", ".tif", ".tiff", ".webp")
-LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+SUFFIXES_OF_ALPHA = (".avif", ".png", ".tif", ".tiff", ".webp")
+LONGEST_SIDE = {".avif": 32_768, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 """Pixels that a format holds in a row or column, where that is less than a picture may have."""
 LARGE_BYTES = 1 << 28
 LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
@@ -42,7 +42,7 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
     """Read a picture, turned upright as its EXIF data says; the content decides, not the suffix.
 
     Args:
-        path: A PNG, JPEG, WebP, TIFF or BMP file.
+        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file. AVIF is read in 8 bits a sample and in RGB.
         max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
 
@@ -93,8 +93,9 @@ def write_picture(
     Args:
         path: With one of `PICTURE_SUFFIXES`.
         image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA. PNG and TIFF hold 16 bits;
-            they and WebP hold alpha.
-        quality: 1 (small) to 100 (good) for JPEG and WebP. By default 95 for JPEG, while WebP loses nothing.
+            they, WebP and AVIF hold alpha. AVIF holds grey as RGB.
+        quality: 1 (small) to 100 (good) for JPEG, WebP and AVIF. By default 95 for JPEG and 90 for AVIF,
+            while WebP loses nothing.
         extras: Colour profile and EXIF data; BMP holds neither, and TIFF of 16-bit colours no EXIF data.
 
     Raises:
@@ -107,7 +108,7 @@ def write_picture(
     with atomic_path(path) as temporary:
         if suffix == ".png":
             write_png(temporary, image, extras)
-        elif suffix != ".bmp" and any(extras):
+        elif suffix == ".avif" or (suffix != ".bmp" and any(extras)):
             _write_with(extras, temporary, suffix, image, quality)
         else:
             temporary.write_bytes(_encoded(path, suffix, image, quality).data)
@@ -148,17 +149,22 @@ def _exchange(one: Picture, other: Picture) -> None:
 
 
 def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality: int | None) -> None:
-    """JPEG, WebP and TIFF with what the picture says: by Pillow, which holds no colours of 16 bits."""
+    """AVIF, and JPEG, WebP and TIFF with what the picture says: by Pillow, which holds no 16-bit colours."""
     if image.dtype == np.uint16 and image.ndim == 3:
         import tifffile  # scikit-image brings it
 
         alpha = ["unassalpha"] if image.shape[2] == 4 else None
         tifffile.imwrite(path, image, photometric="rgb", extrasamples=alpha, iccprofile=extras.icc or None)
         return
-    settings: dict[str, Any] = {
+    if suffix == ".avif":
+        extras = extras.fitting(3)  # grey becomes RGB
+    by_suffix: dict[str, dict[str, Any]] = {
+        ".avif": {"quality": quality or 90, "subsampling": "4:4:4"},
         ".webp": {"lossless": quality is None, "quality": quality or 80, "exact": True},
         ".jpg": {"quality": quality or 95, "subsampling": 0},
-    }.get(suffix.replace("jpeg", "jpg"), {})  # TIFF stays uncompressed: libtiff cannot write EXIF data
+    }
+    # TIFF stays uncompressed: libtiff cannot write EXIF data.
+    settings = by_suffix.get(suffix.replace("jpeg", "jpg"), {})
     settings |= {"icc_profile": extras.icc} if extras.icc else {}
     settings |= {"exif": b"Exif\0\0" + extras.exif} if extras.exif else {}
     Image.fromarray(image).save(path, **settings)
@@ -220,7 +226,11 @@ def _check_writable(path: Path, suffix: str, image: Picture, quality: int | None
             f"{path}: {suffix} holds 8 bits a sample and the picture has 16; choose .png or .tiff"
         )
     if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
-        raise ImageError(f"{path}: {suffix} holds no transparency (alpha); choose .png, .tiff or .webp")
+        raise ImageError(
+            f"{path}: {suffix} holds no transparency (alpha); choose .png, .tiff, .avif or .webp"
+        )
+    if suffix == ".avif" and not features.check("avif"):
+        raise ImageError(f"{path}: this Pillow was built without AVIF; choose .png or .webp")
     longest = LONGEST_SIDE.get(suffix, max(image.shape))
     if max(image.shape) > longest:
         raise ImageError(f"{path}: {suffix} holds at most {longest} pixels a side; choose .png or .tiff")

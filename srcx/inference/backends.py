@@ -1,28 +1,69 @@
-"""What runs a network: torch itself, or ONNX Runtime or OpenVINO on the same network in ONNX's form."""
+"""What runs a network: torch, with or without NNPACK, or ONNX Runtime, OpenVINO or ncnn on its ONNX form."""
 
+import copy
 import importlib
 import io
+import subprocess
+import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from srcx.errors import UsageError
+from srcx.inference.model import Model
+from srcx.inference.precision import likeness_db
 
-__all__ = ["BACKENDS", "Backend", "Run", "Way", "installed", "opened", "to_onnx"]
+__all__ = [
+    "BACKENDS",
+    "FORMATS",
+    "LEAST_LIKENESS_DB",
+    "Backend",
+    "Run",
+    "Way",
+    "installed",
+    "opened",
+    "to_onnx",
+]
 
-Backend = Literal["torch", "onnx", "openvino"]
-BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "openvino")
-MODULES = {"torch": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+Backend = Literal["torch", "nnpack", "onnx", "openvino", "ncnn"]
+BACKENDS: tuple[Backend, ...] = ("torch", "nnpack", "onnx", "openvino", "ncnn")
+MODULES = {
+    "torch": ("torch",),
+    "nnpack": ("torch",),
+    "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "ncnn": ("ncnn", "pnnx"),
+}
+"""What each needs; the first runs networks."""
+FORMATS: dict[Backend, tuple[str, ...]] = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "nnpack": ("fp32",),
+    "onnx": ("fp32",),
+    "openvino": ("fp32", "bf16", "int8"),
+    "ncnn": ("fp32",),
+}
+"""Number formats that a backend runs in."""
 
 Run = Callable[[Tensor], Tensor]
 """(N, C, H, W) to (N, C, sH, sW)."""
 
 OPSET = 17
-OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16"}
+LEAST_CHANNELS = 16
+"""Below, Winograd's transforms cost more than the products they save."""
+NCNN_OUT_OF_MEMORY = -100
+LEAST_LIKENESS_DB = 80.0
+"""fp32 sums taken in another order differ by far less."""
+OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""In int8 this is the format of what is not in 8 bits."""
+MADE_OF = ["srcx", "sha256"]
+"""Where an OpenVINO file says which checkpoint it was made of."""
 
 
 class Way(NamedTuple):
@@ -37,7 +78,9 @@ class Way(NamedTuple):
 
 def installed(backend: Backend) -> bool:
     """Whether a backend can be had here."""
-    return find_spec(MODULES[backend]) is not None
+    if backend == "nnpack":
+        return torch.backends.nnpack.is_available()
+    return all(find_spec(name) for name in MODULES[backend])
 
 
 def module_of(backend: Backend) -> Any:
@@ -47,32 +90,77 @@ def module_of(backend: Backend) -> Any:
         UsageError: it is not installed.
     """
     try:
-        return importlib.import_module(MODULES[backend])
+        first, *_ = [importlib.import_module(name) for name in MODULES[backend]]
     except ImportError as error:
+        extra = "ncnn" if backend == "ncnn" else "export"
         raise UsageError(
-            f"{backend}: needs {MODULES[backend]}, which is not here; pip install 'srcx[export]' brings it"
+            f"{backend}: needs {error.name}, which is not here; pip install 'srcx[{extra}]' brings it"
         ) from error
+    if not installed(backend):
+        raise UsageError(f"{backend}: this torch has none for this processor; take another backend")
+    return first
 
 
-def opened(way: Way, net: nn.Module, *, channels: int, multiple_of: int) -> Run:
-    """A network made ready to run on the CPU by another backend than torch.
+def opened(way: Way, model: Model) -> Run:
+    """A model's network made ready to run on the CPU by another backend than torch.
 
     Args:
-        way: "onnx" in fp32, or "openvino" in fp32 or bf16.
-        net: In fp32, on the CPU.
-        channels: 3 or 1.
-        multiple_of: Height and width it takes are multiples of this.
+        way: A backend, in one of its `FORMATS`.
+        model: Its network is in fp32 and on the CPU; in int8 its 8-bit file is run.
 
     Raises:
-        UsageError: the backend is not installed or does not run in this format.
+        UsageError: the backend is not installed, does not run in this format or not this network, or the
+            8-bit file is missing or was made of other weights.
     """
+    assert model.net is not None
     module = module_of(way.backend)
-    if way.precision not in (("fp32",) if way.backend == "onnx" else OPENVINO_NAMES):
+    if way.precision not in FORMATS[way.backend]:
         raise UsageError(f"{way.backend}: does not run in {way.precision}; take fp32")
-    content = to_onnx(net, channels=channels, multiple_of=multiple_of)
-    return (
-        onnx_run(module, content) if way.backend == "onnx" else openvino_run(module, content, way.precision)
-    )
+    if way.backend == "nnpack":
+        return nnpack_run(model.net)
+    if way.precision == "int8":
+        return openvino_run(module, _int8_file(module, model), way.precision)
+    content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
+    if way.backend == "onnx":
+        return onnx_run(module, content)
+    if way.backend == "openvino":
+        return openvino_run(module, content, way.precision)
+    return ncnn_run(module, content, model)
+
+
+def _int8_file(openvino: Any, model: Model) -> str:
+    """The file of a model's network in 8 bits, if it is of these very weights."""
+    if model.int8 is None:
+        raise UsageError(
+            f"{model.name}: has no 8-bit file beside its checkpoint; "
+            "'srcx export --format openvino --int8 PICTURES' makes one"
+        )
+    file = openvino.Core().read_model(str(model.int8))
+    if not file.has_rt_info(MADE_OF) or file.get_rt_info(MADE_OF).astype(str) != model.sha256:
+        raise UsageError(f"{model.int8}: was made of other weights than {model.name}; export it again")
+    return str(model.int8)
+
+
+def nnpack_run(net: nn.Module) -> Run:
+    """Torch, where its NNPACK multiplies 3 x 3 convolutions by Winograd's F(6, 3).
+
+    torch itself takes NNPACK for 16 pictures at once and more.
+    """
+    net = copy.deepcopy(net)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d) and _is_for_winograd(layer):
+            layer._conv_forward = partial(_by_nnpack, layer.padding)  # type: ignore[method-assign]
+    return lambda lq: net(lq.contiguous())
+
+
+def _is_for_winograd(layer: nn.Conv2d) -> bool:
+    geometry = (layer.kernel_size, layer.stride, layer.dilation, layer.groups, layer.padding_mode)
+    fits = geometry == ((3, 3), (1, 1), (1, 1), 1, "zeros") and layer.padding in ((0, 0), (1, 1))
+    return fits and min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
+
+
+def _by_nnpack(padding: Any, lq: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch._nnpack_spatial_convolution(lq.contiguous(), weight, bias, padding)
 
 
 def onnx_run(onnxruntime: Any, content: bytes | str) -> Run:
@@ -94,6 +182,77 @@ def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -
     compiled = core.compile_model(core.read_model(content), "CPU", settings)
     # A copy, since the next run writes into the same memory.
     return lambda lq: torch.from_numpy(compiled(lq.contiguous().numpy())[0].copy())
+
+
+def ncnn_run(ncnn: Any, content: bytes, model: Model) -> Run:
+    """Tencent's ncnn on the content of an .onnx file, which pnnx brings to its form.
+
+    Raises:
+        UsageError: ncnn has no such layer, or what it makes is not what torch makes.
+    """
+    net = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    # Its memory is kept from run to run, which is a third faster, but not that of other sizes.
+    pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+    net.opt.blob_allocator, net.opt.workspace_allocator = pools
+    size: tuple[int, ...] = ()
+    with tempfile.TemporaryDirectory() as folder:
+        _to_ncnn(content, model, Path(folder))
+        if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
+            raise UsageError(f"ncnn: has no layer for a part of {model.name}; take another backend")
+    (source,), (result,) = net.input_names(), net.output_names()
+
+    def one(lq: Tensor) -> Tensor:
+        nonlocal size
+        if size != (size := tuple(lq.shape)):
+            for pool in pools:
+                pool.clear()
+        extractor, pixels = net.create_extractor(), lq.contiguous().numpy()
+        extractor.input(source, ncnn.Mat(pixels))  # which looks at `pixels` and does not keep them
+        code, sr = extractor.extract(result)
+        if code:
+            raise (MemoryError if code == NCNN_OUT_OF_MEMORY else RuntimeError)(f"ncnn: stopped with {code}")
+        return torch.from_numpy(np.array(sr))
+
+    def run(lq: Tensor) -> Tensor:
+        return torch.stack([one(picture) for picture in lq])
+
+    _check_like_torch(run, model)
+    return run
+
+
+def _to_ncnn(content: bytes, model: Model, folder: Path) -> None:
+    """Write net.ncnn.param and net.ncnn.bin."""
+    import pnnx
+
+    (folder / "net.onnx").write_bytes(content)
+    # Two sizes, of which it learns that height and width are free.
+    sizes = [
+        f"[1,{model.channels},{height},{width}]f32" for height, width in (_sides(model, 0), _sides(model, 1))
+    ]
+    words = ["net.onnx", f"inputshape={sizes[0]}", f"inputshape2={sizes[1]}", "fp16=0"]
+    done = subprocess.run(
+        [pnnx.EXEC_PATH, *words], cwd=folder, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode or not (folder / "net.ncnn.bin").exists():
+        raise UsageError(f"ncnn: pnnx cannot convert {model.name} ({done.returncode}); take another backend")
+
+
+def _check_like_torch(run: Run, model: Model) -> None:
+    """Not every network comes out of the converter as it went in."""
+    assert model.net is not None
+    noise = torch.rand(1, model.channels, *_sides(model, 2), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        sr, exact = run(noise).clamp(0, 1), model.net(noise).clamp(0, 1)
+    if sr.shape != exact.shape or likeness_db(sr, exact) < LEAST_LIKENESS_DB:
+        raise UsageError(f"ncnn: does not make of {model.name} what torch does; take another backend")
+
+
+def _sides(model: Model, which: int) -> tuple[int, int]:
+    """Height and width that the network takes; others for each `which`."""
+    least = -(-16 // model.multiple_of)
+    return (least + which) * model.multiple_of, (least + 3 * which + 1) * model.multiple_of
 
 
 def to_onnx(net: nn.Module, *, channels: int, multiple_of: int) -> bytes:

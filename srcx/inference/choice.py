@@ -13,7 +13,7 @@ from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import OutputError, UsageError
-from srcx.inference.backends import BACKENDS, Backend, Way, installed
+from srcx.inference.backends import BACKENDS, FORMATS, Backend, Way, installed
 from srcx.inference.model import Model
 from srcx.inference.precision import DTYPES, LEAST_DB, NAMES, likeness_db
 from srcx.processor import fast_dtype
@@ -36,7 +36,8 @@ def ways_of(model: Model, device: torch.device, *, backend: str, precision: str)
         model: It has to have a network.
         device: Where torch would run.
         backend: A backend, or "auto" for those that are installed.
-        precision: A precision, or "auto" for fp32 and the format this device multiplies fastest.
+        precision: A precision, or "auto" for fp32, the format this device multiplies fastest, and int8 where
+            the model has an 8-bit file.
 
     Raises:
         UsageError: the backend does not run in this precision.
@@ -48,13 +49,11 @@ def ways_of(model: Model, device: torch.device, *, backend: str, precision: str)
         if backend == one or (backend == "auto" and (one == "torch" or (on_cpu and installed(one))))
     ]
     fast = fast_dtype(device)
-    precisions = [precision] if precision != "auto" else ["fp32", *({NAMES[fast]} & {"bf16", "fp16"})]
+    known = {name for name, dtype in DTYPES.items() if dtype in model.dtypes} | {"int8"}
+    worth_it = ["fp32", *({NAMES[fast]} & {"bf16", "fp16"}), *(["int8"] if model.int8 else [])]
+    precisions = worth_it if precision == "auto" else [precision]
     ways = [
-        Way(one, each)
-        for one in backends
-        for each in precisions
-        if DTYPES[each] in model.dtypes
-        and each in {"torch": DTYPES, "onnx": ("fp32",), "openvino": ("fp32", "bf16")}[one]
+        Way(one, each) for one in backends for each in precisions if each in known and each in FORMATS[one]
     ]
     if not ways:
         raise UsageError(f"{backend}: does not run {model.name} in {precision}; take fp32")
@@ -120,7 +119,7 @@ def _read() -> dict[str, str]:
 
 def _key(model: Model, ways: Sequence[Way]) -> str:
     """What the fastest way depends on: the network, the machine, and what there is to choose from."""
-    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino"))
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino", "ncnn"))
     threads = torch.get_num_threads()
     return f"{model.sha256}; {_processor()}, {threads} threads; {versions}; {', '.join(map(str, ways))}"
 

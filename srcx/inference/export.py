@@ -2,29 +2,29 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.imaging import read_picture, to_tensor
-from srcx.inference.backends import Run, module_of, onnx_run, openvino_run, to_onnx
+from srcx.inference.backends import LEAST_LIKENESS_DB, Run, module_of, onnx_run, openvino_run, to_onnx
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import likeness_db
 from srcx.weights.checkpoint import save_state
 
-__all__ = ["SUFFIXES", "ExportFormat", "export", "photograph"]
+__all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "moved_to", "photograph"]
 
 ExportFormat = Literal["onnx", "openvino", "safetensors"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
 
-LEAST_LIKENESS_DB = 80.0
-"""fp32 sums taken in another order differ by far less."""
 CHECK_PX = (120, 93)
 """Another size than the one the network was traced with, and another than a square."""
 
@@ -47,27 +47,47 @@ def export(model: Model, format: ExportFormat, out: Path, *, picture: Path | Non
         CheckpointError: the network cannot be written, or the file does not do the same.
         OutputError: the file cannot be written.
     """
-    if out.suffix != SUFFIXES[format]:
-        raise UsageError(f"{out}: a file of {format} ends with {SUFFIXES[format]}; name it so")
-    if model.net is None:
-        raise UsageError(f"{model.name}: has no network to export")
+    net = check_exportable(model, out, SUFFIXES[format])
     lq = _some_pixels(picture, model)
-    make_folder(out.parent)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
-        file = Path(folder) / out.name
+    with moved_to(out) as file:
         run = _written(model, format, file)
         with torch.inference_mode():
-            likeness = likeness_db(run(lq).clamp(0, 1), model.net(lq).clamp(0, 1))
+            likeness = likeness_db(run(lq).clamp(0, 1), net(lq).clamp(0, 1))
         if likeness < LEAST_LIKENESS_DB:
             raise CheckpointError(
                 f"{model.name}: as {format} it is only {likeness:.1f} dB like itself in torch and is not kept"
             )
+    return likeness
+
+
+def check_exportable(model: Model, out: Path, suffix: str) -> nn.Module:
+    """The network of a model, if it has one and the file is called as it should be.
+
+    Raises:
+        UsageError: it has none, or the file's suffix is another.
+    """
+    if out.suffix != suffix:
+        raise UsageError(f"{out}: this file has to end with {suffix}; name it so")
+    if model.net is None:
+        raise UsageError(f"{model.name}: has no network to export")
+    return model.net
+
+
+@contextmanager
+def moved_to(out: Path) -> Iterator[Path]:
+    """Where to write `out`, and what belongs beside it; all of it is moved there if the block ends well.
+
+    Raises:
+        OutputError: the folder cannot be made, or the file not be written.
+    """
+    make_folder(out.parent)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+        yield Path(folder) / out.name
         try:
             for one in sorted(Path(folder).iterdir()):
                 one.replace(out.parent / one.name)
         except OSError as error:
             raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another place") from error
-    return likeness
 
 
 def _written(model: Model, format: ExportFormat, file: Path) -> Run:

@@ -17,7 +17,7 @@ from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Format", "Job", "Outcome", "plan", "run"]
 
-Format = Literal["same", "png", "jpg", "webp", "tiff"]
+Format = Literal["same", "png", "jpg", "webp", "avif", "tiff"]
 
 LARGE_BYTES = 1 << 28
 """While a larger result is written, no other is made: two of them may not fit into the memory."""

@@ -14,7 +14,7 @@ from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
 from srcx.inference.bundled import bundled_models, file_of
 from srcx.weights.checkpoint import load_state
 
-__all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model"]
+__all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model", "int8_of"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -45,6 +45,8 @@ class Model:
     """Precisions `net` is known to work in."""
     part: NetworkPart | None = None
     """Type and arguments of `net`, where they are known."""
+    int8: Path | None = None
+    """`net` in 8 bits for OpenVINO, as `export_int8` writes it; beside the checkpoint."""
 
     @property
     def parameters(self) -> int:
@@ -96,7 +98,18 @@ def _from_file(path: Path, name: str) -> Model:
         found.multiple_of,
         found.dtypes,
         found.part,
+        int8 if (int8 := int8_of(path)).is_file() else None,
     )
+
+
+def int8_of(checkpoint: Path) -> Path:
+    """Where the 8-bit file of a checkpoint lies, if there is one.
+
+    Example:
+        >>> int8_of(Path("net_g_latest.pth")).name
+        'net_g_latest.int8.xml'
+    """
+    return checkpoint.with_suffix(".int8.xml")
 
 
 def _name_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from srcx.errors import UsageError
 
 __all__ = ["DTYPES", "LEAST_DB", "NAMES", "Precision", "dtype_of", "likeness_db"]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -19,7 +19,7 @@ LEAST_DB = 50.0
 
 
 def dtype_of(precision: Precision) -> torch.dtype | None:
-    """The torch type of a precision; None for "auto".
+    """The torch type of a precision; None for "auto", and for "int8", which torch does not run.
 
     Raises:
         UsageError: there is no such precision.

@@ -24,8 +24,9 @@ __all__ = ["Runner", "free_bytes"]
 BUDGET_BYTES = 1 << 30
 """Most memory one tile may take, however much is free."""
 UNKNOWN_FREE_BYTES = 2 << 30
-LIVE_COPIES = 1.5
-"""Activations alive at once, in inputs plus outputs of the largest layer."""
+LIVE_COPIES = {"torch": 1.5, "nnpack": 3.0, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
+"""Activations alive at once, in inputs plus outputs of the largest layer, as measured; ncnn pads what a layer
+is given, and holds it transformed too, 36 values for 16."""
 
 STRIP_PX = (24, 160)
 FELT = 0.25 / 255
@@ -51,20 +52,21 @@ class Runner:
         tta: Whether to give the mean over the picture's eight turns and mirrorings.
 
     Raises:
-        UsageError: the backend is not installed or does not run in this format.
+        UsageError: as `opened` has it.
     """
 
     def __init__(self, model: Model, way: Way, device: torch.device, *, tta: bool = False) -> None:
         assert model.net is not None
         self.channels, self.scale, self.multiple_of = model.channels, model.scale, model.multiple_of
-        self.dtype, self.device, self.tta = DTYPES[way.precision], device, tta
+        self.tta, self.live_copies = tta, LIVE_COPIES[way.backend]
         self.net = copy.deepcopy(model.net).eval()
         self.run: Run = self.net
         if way.backend == "torch":
+            self.dtype, self.device = DTYPES[way.precision], device
             self.net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         else:
             self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
-            self.run = opened(way, self.net, channels=self.channels, multiple_of=self.multiple_of)
+            self.run = opened(way, model)
         self._largest_core_px: int | None = None
 
     @torch.inference_mode()
@@ -181,7 +183,7 @@ class Runner:
         finally:
             for hook in hooks:
                 hook.remove()
-        return LIVE_COPIES * largest / side**2
+        return self.live_copies * largest / side**2
 
     def _enlarge_piece(self, piece: Picture) -> Picture:
         return to_image(self(to_tensor(piece)), bits=8 * piece.dtype.itemsize)

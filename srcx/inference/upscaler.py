@@ -41,12 +41,13 @@ class Upscaler:
         model: What `find_model` gives.
         tile: Side in input pixels of the tiles a picture is cut into; 0 for none, "auto" for what the
             free memory allows.
-        precision: "fp32", "bf16", "fp16", or "auto" for the fastest. 16-bit pictures are then run in fp32.
+        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. 16-bit pictures are then run in
+            fp32. For "int8" the model needs its 8-bit file, and OpenVINO runs it.
         device: Where the network runs; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
             what the model gives, bicubic. None takes the model's.
         tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
-        backend: "torch", "onnx", "openvino", or "auto" for the fastest.
+        backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest.
 
     Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
     picture that is not tiny, among those whose output stays within 50 dB of that of torch in fp32.
@@ -93,6 +94,8 @@ class Upscaler:
             self._ways()
         self.way: Way | None = None
         self._runners: dict[Way, Runner] = {}
+        if model.net and precision == "int8":
+            self._runner(Way("openvino", "int8"))  # what is missing is told before any picture
 
     def __call__(self, picture: Picture) -> Picture:
         check_picture(picture)

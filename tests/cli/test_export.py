@@ -15,3 +15,13 @@ def test_a_checkpoint_becomes_a_file_that_says_its_network(srcx, tmp_path):
 def test_a_model_without_a_network_is_one_sentence(srcx):
     said = srcx("export", "--model", "bicubic", "--format", "onnx", "-o", "x.onnx")
     assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])
+
+
+def test_words_that_do_not_go_together_are_one_sentence(srcx, tmp_path):
+    said = srcx("export", "--model", "x.pth", "--format", "onnx", "--int8", ".", "-o", "x.onnx")
+    assert said.code == 2
+    assert said.sentences == ["--int8: is for --format openvino, and compares on pictures of its own folder"]
+    said = srcx("export", "--model", "x.pth", "--format", "onnx")
+    assert (said.code, said.sentences) == (2, ["-o: name the file to write"])
+    said = srcx("export", "--model", "bicubic", "--format", "openvino", "--int8", ".")
+    assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])

@@ -21,8 +21,8 @@ def camera_exif() -> Image.Exif:
     return exif
 
 
-@pytest.mark.parametrize("source", ["jpg", "png", "webp", "tiff"])
-@pytest.mark.parametrize("target", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("source", ["jpg", "png", "webp", "avif", "tiff"])
+@pytest.mark.parametrize("target", ["jpg", "png", "webp", "avif", "tiff"])
 def test_profile_and_exif_are_kept_from_every_format_into_every_format(tmp_path, source, target):
     Image.fromarray(RGB).save(tmp_path / f"in.{source}", icc_profile=SRGB, exif=camera_exif())
     pixels, extras = read_with_extras(tmp_path / f"in.{source}")

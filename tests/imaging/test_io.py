@@ -90,6 +90,7 @@ KINDS = {
     "rgb.bmp": (encoded(RGB, "BMP"), RGB),
     "rgb.webp": (encoded(RGB, "WEBP", lossless=True), RGB),
     "rgba.webp": (encoded(RGBA, "WEBP", lossless=True, exact=True), RGBA),
+    "rgb.avif": (encoded(RGB, "AVIF", quality=100), None),
     "grey.jpg": (encoded(RAMP, "JPEG", quality=100), None),
     "rgb.jpg": (encoded(RGB, "JPEG", quality=100), None),
     "cmyk.jpg": (encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=100), None),
@@ -172,7 +173,7 @@ def test_exif_orientation_is_applied_exactly_once_whatever_the_format(orientatio
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation):
-    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+    for kind in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
         (tmp_path / kind).write_bytes(encoded(RGB, kind, exif=exif(orientation)))
         assert picture_size(tmp_path / kind) == read_picture(tmp_path / kind).shape[:2]
 
@@ -193,7 +194,7 @@ def test_a_cut_off_file_is_an_error_that_names_it(name, kept, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
 def test_a_cut_off_end_is_noticed_when_the_size_is_asked_for(tmp_path, kind):
     path = tmp_path / "x"
     path.write_bytes(encoded(RGB, kind)[:-9])
@@ -230,6 +231,7 @@ MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer file"),
         (encoded(Image.fromarray(RGB), "PNG", **MOVES), "2 frames of an animation"),
         (encoded(Image.fromarray(RGB), "WEBP", **MOVES), "2 frames of an animation"),
+        (encoded(Image.fromarray(RGB), "AVIF", **MOVES), "2 frames of an animation"),
         (encoded(Image.fromarray(RGB), "TIFF", **MOVES), "2 pages"),
         (tiff(RAMP.astype(np.float32)), "floating"),
         (tiff(np.full((4, 4, 3), np.nan, np.float32), photometric="rgb"), "floating"),
@@ -295,6 +297,8 @@ def test_says_what_stands_in_place_of_a_file(tmp_path):
     [
         ("x.jpg", wide(RGB), "8 bits a sample and the picture has 16"),
         ("x.webp", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.avif", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.avif", np.zeros((2, 40000), np.uint8), "holds at most 32768 pixels a side"),
         ("x.bmp", wide(RGB), "8 bits a sample and the picture has 16"),
         ("x.jpg", RGBA, "no transparency"),
         ("x.bmp", RGBA, "no transparency"),
@@ -320,6 +324,31 @@ def test_every_suffix_is_written_and_read(tmp_path):
         assert read_picture(tmp_path / f"x{suffix.upper()}").shape == RGB.shape
 
 
+def test_avif_keeps_what_is_seen_and_its_alpha(tmp_path):
+    write_picture(tmp_path / "x.avif", RGBA)
+    picture = read_picture(tmp_path / "x.avif")
+    assert picture.shape == RGBA.shape
+    assert np.abs(picture.astype(int) - RGBA).mean() < 2
+    write_picture(tmp_path / "grey.avif", RAMP)
+    assert np.abs(read_picture(tmp_path / "grey.avif").astype(int) - RAMP[..., None]).mean() < 2
+
+
+def test_avif_pixels_that_cannot_be_decoded_are_one_sentence():
+    data = KINDS["rgb.avif"][0]
+    at = data.index(b"mdat") + 4
+    with pytest.raises(ImageError, match=r"^x\.avif: is damaged or cut off"):
+        decode_picture(data[:at] + b"\xff" * (len(data) - at), "x.avif")
+
+
+def test_without_avif_in_pillow_both_ways_are_one_sentence(tmp_path, monkeypatch):
+    write_picture(tmp_path / "x.avif", RGB)
+    monkeypatch.setattr("PIL.features.check", lambda name: False)
+    with pytest.raises(ImageError, match=r"x\.avif: is an AVIF file, which this Pillow was built without"):
+        read_picture(tmp_path / "x.avif")
+    with pytest.raises(ImageError, match=r"y\.avif.*: this Pillow was built without AVIF; choose"):
+        write_picture(tmp_path / "y.avif", RGB)
+
+
 def test_a_large_picture_is_encoded_without_a_copy_and_given_back_as_it_was(tmp_path, monkeypatch):
     expected = RGB.copy()
     write_picture(tmp_path / "small.tif", RGB)
@@ -333,7 +362,7 @@ def test_a_large_picture_is_encoded_without_a_copy_and_given_back_as_it_was(tmp_
 
 def test_quality_trades_size_for_likeness(tmp_path, rng):
     noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
-    for suffix in (".jpg", ".webp"):
+    for suffix in (".jpg", ".webp", ".avif"):
         sizes, errors = [], []
         for quality in (10, 95):
             write_picture(tmp_path / f"x{suffix}", noise, quality=quality)

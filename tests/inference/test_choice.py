@@ -75,7 +75,7 @@ def test_a_processor_without_bf16_does_not_try_it(net, only_torch, monkeypatch):
 
 
 def test_what_is_tried_is_what_is_installed_and_the_network_is_known_to_bear(net, monkeypatch, fast_bf16):
-    monkeypatch.setattr(choice, "installed", lambda backend: backend != "onnx")
+    monkeypatch.setattr(choice, "installed", lambda backend: backend == "openvino")
     expected = [EXACT, BF16, Way("openvino", "fp32"), Way("openvino", "bf16")]
     assert ways_of(model_of(net), CPU, backend="auto", precision="auto") == expected
     only_fp32 = Model("test", 2, "test", "0", net=net, dtypes=frozenset({torch.float32}))
@@ -133,8 +133,10 @@ def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, f
 
 def test_a_backend_that_is_missing_says_what_brings_it(net, tmp_path, monkeypatch):
     save_state(tmp_path / "net.pth", net.state_dict())
-    monkeypatch.setitem(backends_module.MODULES, "onnx", "no_such_module")
+    monkeypatch.setitem(backends_module.MODULES, "onnx", ("no_such_module",))
     with pytest.raises(UsageError, match=r"onnx: needs no_such_module.*pip install 'srcx\[export\]'"):
         load_model(tmp_path / "net.pth", backend="onnx")
-    with pytest.raises(UsageError, match="backend: expected auto, torch, onnx, openvino; got 'tpu'"):
+    with pytest.raises(
+        UsageError, match="backend: expected auto, torch, nnpack, onnx, openvino, ncnn; got 'tpu'"
+    ):
         load_model(tmp_path / "net.pth", backend="tpu")  # type: ignore[arg-type]

@@ -12,8 +12,14 @@ from srcx.inference import export as export_module
 from srcx.inference.export import SUFFIXES, export
 from srcx.weights import save_state
 
-NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "safetensors": "safetensors"}
-FORMATS = pytest.mark.parametrize("format", list(NEEDS))
+NEEDS = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "safetensors": "safetensors",
+    "ncnn": "ncnn",
+    "nnpack": "torch",
+}
+FORMATS = pytest.mark.parametrize("format", list(SUFFIXES))
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def test_what_is_exported_does_the_same_at_another_size(model, tmp_path, format)
     )
 
 
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize("backend", ["nnpack", "onnx", "openvino", "ncnn"])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_backends_give_what_torch_gives(backend, channels, rng):
     pytest.importorskip(NEEDS[backend])
@@ -95,7 +101,7 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_wrong_words_are_one_sentence(model, tmp_path):
-    with pytest.raises(UsageError, match=r"net\.pth: a file of onnx ends with \.onnx; name it so"):
+    with pytest.raises(UsageError, match=r"net\.pth: this file has to end with \.onnx; name it so"):
         export(model, "onnx", tmp_path / "net.pth")
     with pytest.raises(UsageError, match="bicubic: has no network to export"):
         export(find_model("bicubic"), "onnx", tmp_path / "net.onnx")

@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srcx.archs import MSRResNet
+from srcx.errors import CheckpointError, DataError, UsageError
+from srcx.imaging import imresize, list_pictures, write_picture
+from srcx.inference import Model, Upscaler, find_model, int8
+from srcx.inference.backends import MADE_OF, Way, to_onnx
+from srcx.inference.choice import EXACT, ways_of
+from srcx.inference.int8 import export_int8
+from srcx.inference.model import int8_of
+from srcx.weights import save_state
+
+CPU = torch.device("cpu")
+INT8 = Way("openvino", "int8")
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    torch.manual_seed(0)
+    net = MSRResNet(num_feat=8, num_block=2, upscale=2)
+    with torch.no_grad():
+        net.conv_last.weight.mul_(100)  # what the convolutions make is seen
+    save_state(tmp_path / "net.pth", net.state_dict())
+    return tmp_path / "net.pth"
+
+
+@pytest.fixture
+def photos(tmp_path, rng) -> list[Path]:
+    """Noise of several coarsenesses, one of them too small, one grey and one of 16 bits."""
+    (tmp_path / "photos").mkdir()
+    for place in range(14):
+        coarse = rng.integers(0, 256, (16, 16 + place, 3), np.uint8)
+        picture = imresize(coarse, size=(130, 140) if place else (60, 60))
+        picture = picture[..., 0] if place == 1 else picture
+        picture = picture.astype(np.uint16) * 257 if place == 2 else picture
+        write_picture(tmp_path / f"photos/{place}.png", picture)
+    return list_pictures(tmp_path / "photos")
+
+
+def beside(checkpoint: Path, sha256: str) -> Model:
+    """The model, with its own network in fp32 as its 8-bit file: what finds and runs it is tried."""
+    model = find_model(checkpoint)
+    assert model.net is not None
+    file = openvino.Core().read_model(to_onnx(model.net, channels=3, multiple_of=1))
+    file.set_rt_info(sha256, MADE_OF)
+    openvino.save_model(file, str(int8_of(checkpoint)), compress_to_fp16=False)
+    return find_model(checkpoint)
+
+
+def test_the_file_beside_the_checkpoint_is_run(checkpoint, rng):
+    model = beside(checkpoint, find_model(checkpoint).sha256)
+    assert model.int8 == checkpoint.with_name("net.int8.xml")
+    picture = rng.integers(0, 256, (30, 41, 3), np.uint8)
+    up = Upscaler(model, precision="int8")
+    result = up(picture)
+    assert up.way == INT8
+    assert np.abs(result - Upscaler(model, precision="fp32", backend="torch")(picture).astype(int)).max() <= 1
+
+
+def test_it_is_tried_where_it_is_there_and_torch_never_runs_it(checkpoint):
+    without = find_model(checkpoint)
+    assert INT8 not in ways_of(without, CPU, backend="auto", precision="auto")
+    model = beside(checkpoint, without.sha256)
+    assert INT8 in ways_of(model, CPU, backend="auto", precision="auto")
+    assert ways_of(model, CPU, backend="torch", precision="auto")[0] == EXACT
+    with pytest.raises(UsageError, match="torch: does not run net in int8; take fp32"):
+        Upscaler(model, backend="torch", precision="int8")
+
+
+def test_a_file_of_other_weights_is_not_run(checkpoint):
+    model = beside(checkpoint, "another")
+    with pytest.raises(UsageError, match=r"net\.int8\.xml: was made of other weights than net; export it"):
+        Upscaler(model, precision="int8")
+
+
+def test_without_the_file_it_is_said_what_makes_it(checkpoint):
+    with pytest.raises(UsageError, match=r"net: has no 8-bit file .*'srcx export --format openvino --int8"):
+        Upscaler(find_model(checkpoint), precision="int8")
+
+
+def test_eight_bits_are_kept_and_near_fp32(checkpoint, photos, tmp_path, rng):
+    pytest.importorskip("nncf")
+    kept = export_int8(find_model(checkpoint), int8_of(checkpoint), photos)
+    assert 35 < kept.likeness_db < 90, "another network than that in fp32, and like it"
+    assert abs(kept.lost_db) <= 0.05
+    model = find_model(checkpoint)
+    content = int8_of(checkpoint).read_text()
+    assert content.count('type="FakeQuantize"') >= 4
+    picture = rng.integers(0, 256, (30, 41, 3), np.uint8)
+    result = Upscaler(model, precision="int8")(picture).astype(float)
+    exact = Upscaler(model, precision="fp32", backend="torch")(picture)
+    assert 0 < np.square(result - exact).mean() < 255**2 / 10**3.5
+    assert not list(tmp_path.glob(".export-*"))
+
+
+def test_what_is_sharper_than_most_it_was_made_with_is_not_clipped(checkpoint, tmp_path):
+    """One piece of noise among flat ones: the mean of the largest values is a tenth of what it needs."""
+    pytest.importorskip("nncf")
+    rng = np.random.default_rng(0)
+    for place in range(12):
+        picture = np.full((128, 128, 3), 100 + place, np.uint8)
+        picture = rng.integers(0, 256, picture.shape, np.uint8) if place == 5 else picture
+        write_picture(tmp_path / f"{place}.png", picture)
+    export_int8(find_model(checkpoint), int8_of(checkpoint), list_pictures(tmp_path))
+    noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    results = [Upscaler(find_model(checkpoint), precision=one)(noise) for one in ("int8", "fp32")]
+    assert np.square(np.subtract(*results, dtype=float)).mean() < 255**2 / 10**3.5
+
+
+def test_what_loses_too_much_is_not_kept(checkpoint, photos, tmp_path, monkeypatch):
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(int8, "MOST_LOST_DB", -1.0)
+    with pytest.raises(
+        CheckpointError, match=r"net: in 8 bits it loses -?0\.\d+ dB, more than -1, and is not"
+    ):
+        export_int8(find_model(checkpoint), tmp_path / "out/net.xml", photos)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_too_few_pictures_are_refused(checkpoint, photos, tmp_path):
+    pytest.importorskip("nncf")
+    with pytest.raises(DataError, match="at least 6 pictures of 128 x 128 pixels or more; got 4"):
+        export_int8(find_model(checkpoint), tmp_path / "net.xml", photos[:5])
+
+
+def test_wrong_words_are_one_sentence(checkpoint, photos, tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match=r"net\.bin: this file has to end with \.xml"):
+        export_int8(find_model(checkpoint), tmp_path / "net.bin", photos)
+    monkeypatch.setitem(__import__("sys").modules, "nncf", None)
+    with pytest.raises(UsageError, match=r"int8: needs nncf, which is not here; pip install 'srcx\[int8\]'"):
+        export_int8(find_model(checkpoint), tmp_path / "net.xml", photos)
+
+
+def test_sums_of_branches_and_the_convolutions_on_pixels_stay_in_fp32(checkpoint):
+    net = find_model(checkpoint).net
+    assert net is not None
+    names = int8._left_in_fp32(openvino.Core().read_model(to_onnx(net, channels=3, multiple_of=1)))
+    convolutions = [name for name in names if "Conv" in name]
+    assert [name.split("/")[1] for name in convolutions] == ["conv_first", "conv_last"]
+    assert sorted(set(names) - set(convolutions)) == ["/body/body.0/Add", "/body/body.1/Add", "sr"]
