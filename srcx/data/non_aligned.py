@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,16 @@ from srcx.data.stored import Stored, list_stored
 __all__ = ["NonAlignedPairDataset", "Targets"]
 
 Targets = Literal["paired", "several", "unpaired"]
-Item = tuple[Stored | None, Stored]
-"""What lq is read from, None where it is made of the target, and the target."""
+
+
+class Item(NamedTuple):
+    """What lq is read from, None where it is made of the target, and the target."""
+
+    lq: Stored | None
+    gt: Stored
+
+    def __str__(self) -> str:
+        return str(self.gt)
 
 
 class NonAlignedPairDataset(PairDataset):
@@ -79,7 +87,7 @@ class NonAlignedPairDataset(PairDataset):
         problems = Problems()
         sizes: Mapping[Item, Size]
         if dataroot_lq is None:
-            sizes = {(None, gt): size for gt, size in _sizes(dataroot_gt, problems, scale).items()}
+            sizes = {Item(None, gt): size for gt, size in _sizes(dataroot_gt, problems, scale).items()}
         elif targets == "unpaired":
             lqs, gts = _sizes(dataroot_lq, problems), _sizes(dataroot_gt, problems)
             problems.stop_if_any(str(dataroot_gt))
@@ -91,7 +99,7 @@ class NonAlignedPairDataset(PairDataset):
             find = find_several if targets == "several" else find_pairs
             pairs = find(dataroot_gt, dataroot_lq, filename_tmpl=filename_tmpl, problems=problems)
             checked = check_pairs(pairs, scale=scale, for_training=True, problems=problems)
-            sizes = dict[Item, Size](checked.items())
+            sizes = {Item(*pair): size for pair, size in checked.items()}
         problems.stop_if_any(str(dataroot_gt))
         fitting = large_enough(sizes, crops, str(dataroot_gt))
         super().__init__(
@@ -134,4 +142,4 @@ def _side_by_side(lqs: Mapping[Stored, Size], gts: Mapping[Stored, Size]) -> dic
     """Every picture of the longer side once, those of the other as often as it takes."""
     count = max(len(lqs), len(gts))
     together = zip(range(count), cycle(lqs), cycle(gts.items()), strict=False)
-    return {(lq, gt): size for _, lq, (gt, size) in together}
+    return {Item(lq, gt): size for _, lq, (gt, size) in together}

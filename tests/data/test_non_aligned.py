@@ -72,13 +72,17 @@ def test_every_offset_up_to_the_largest_is_drawn_and_none_beyond(scene):
     assert set(offsets(dataset)) == set(itertools.product(range(-3, 4), repeat=2))
 
 
-def test_offsets_have_room_at_every_place(tmp_path, rng):
+def test_offsets_have_room_at_every_place(tmp_path, rng, caplog):
     # The smallest picture there can be: a crop of 16 and 2 lq pixels about it for offsets up to 5.
     write_picture_in(tmp_path, "a.png", rng.integers(0, 256, (32, 32, 3), np.uint8))
     dataset = NonAlignedPairDataset(dataroot_gt=tmp_path, scale=4, gt_size=16, max_offset=5, **STILL)
     drawn = offsets(dataset, 200)
     assert {down for down, _ in drawn} == {right for _, right in drawn} == set(range(-5, 6))
-    with pytest.raises(DataError, match="none of 1 pictures holds a crop of gt_size 16 and max_offset 9"):
+    write_picture_in(tmp_path, "small.png", np.zeros((30, 40, 3), np.uint8))
+    with caplog.at_level("WARNING"):
+        NonAlignedPairDataset(dataroot_gt=tmp_path, scale=4, gt_size=16, max_offset=5)
+    assert caplog.text.endswith(f"(gt_size 16 and max_offset 5) and left out ({tmp_path}/small.png)\n")
+    with pytest.raises(DataError, match="none of 2 pictures holds a crop of gt_size 16 and max_offset 9"):
         NonAlignedPairDataset(dataroot_gt=tmp_path, scale=4, gt_size=16, max_offset=9)
 
 
