@@ -9,7 +9,7 @@ from srcx import __version__
 from srcx.cli.verb import spread
 
 HOUSE = Path(__file__).resolve().parents[2]
-VERBS = ["train", "test", "upscale", "benchmark", "score", "models"]
+VERBS = ["train", "test", "upscale", "benchmark", "score", "models", "transfer"]
 
 
 def test_without_words_the_help_is_shown_and_the_exit_code_is_2(srcx):
