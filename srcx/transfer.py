@@ -25,6 +25,8 @@ By = Literal["contextual", "gram", "patches"]
 LEARNING_RATE = 0.02
 """Of Adam, in pixel values."""
 LEAST_SIDE_PX = 32
+MOST_POSITIONS = 65 * 65
+"""Of the contextual loss in conv2_2, the authors' limit."""
 PATCH = 3
 """Side of a patch of features, as in the paper of `PatchLoss`."""
 
@@ -78,14 +80,15 @@ class PatchLoss(FeatureLoss):
 
 
 def _contextual() -> Objective:
-    style = ContextualLoss({"conv3_2": 1.0, "conv4_2": 1.0}, "vgg16", bandwidth=0.2)
+    layers = {"conv2_2": 1.0, "conv3_2": 1.0, "conv4_2": 1.0}
+    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, max_positions=MOST_POSITIONS)
     return Objective(style, 1.0, ContextualLoss({"conv4_2": 1.0}, "vgg16", bandwidth=0.1), 1.0)
 
 
 def _gram() -> Objective:
     layers = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
     style = GramLoss(layers, "vgg16", criterion="l2")
-    return Objective(style, 1e3, PerceptualLoss({"conv4_2": 1.0}, "vgg16", criterion="l2"), 1e-2)
+    return Objective(style, 1e4, PerceptualLoss({"conv4_2": 1.0}, "vgg16", criterion="l2"), 1e-2)
 
 
 def _patches() -> Objective:
@@ -101,13 +104,13 @@ OBJECTIVES: Mapping[By, Callable[[], Objective]] = {
 
 
 def steps(
-    content: Picture, style: Picture, *, by: By = "contextual", iterations: int = 150
+    content: Picture, style: Picture, *, by: By = "contextual", iterations: int = 120
 ) -> Iterator[Step]:
     """Style transfer: change the content picture until its features are the style's, and still its own.
 
     All three ways look through VGG16, start from the content picture and change its pixels by Adam:
 
-        contextual  CX to the style in conv3_2 and conv4_2, and CX to the content in conv4_2
+        contextual  CX to the style in conv2_2, conv3_2 and conv4_2, and CX to the content in conv4_2
         gram        squared distance of Gram matrices in relu1_1 ... relu4_1, and of conv4_2 to the content's
         patches     `PatchLoss` in relu3_1 and relu4_1, and squared distance of conv4_2 to the content's
 

@@ -29,15 +29,17 @@ def transfer(
     size: Annotated[
         int, typer.Option(metavar="N", min=32, help="Both are brought to this longer side first, in pixels.")
     ] = 256,
-    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")] = 150,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")] = 120,
     debug: Debug = False,
 ) -> None:
     """Put the style of one picture on the content of another: an application of the contextual loss."""
+    from srcx import random_state
     from srcx.imaging import PICTURE_SUFFIXES, to_image, write_picture
     from srcx.transfer import Step, read_at, steps
 
     if out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; name one of these")
+    random_state.seed(0)  # the contextual loss draws positions
     last: Step | None = None
     try:
         with progress() as tell:

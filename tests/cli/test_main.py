@@ -32,7 +32,7 @@ def test_the_version_can_be_asked_for(srcx):
 
 
 WRONG = [
-    ("trian", "srcx: No such command 'trian'. Did you mean 'train'?; 'srcx --help' tells more"),
+    ("trian", "srcx: No such command 'trian'. Did you mean 'train', 'transfer'?; 'srcx --help' tells more"),
     ("train", "srcx train: Missing option '-opt'; 'srcx train --help' tells more"),
     ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
     ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),
