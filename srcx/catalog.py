@@ -9,7 +9,13 @@ from typing import Any, Protocol
 from torch import nn, optim
 
 from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
-from srcx.data import HighResolutionDataset, PairDataset, PairedImageDataset, SingleImageDataset
+from srcx.data import (
+    HighResolutionDataset,
+    NonAlignedPairDataset,
+    PairDataset,
+    PairedImageDataset,
+    SingleImageDataset,
+)
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.contextual_bilateral import ContextualBilateralLoss
 from srcx.losses.gan import GANLoss
@@ -40,6 +46,7 @@ class Metric(Protocol):
 
 DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
     "HighResolutionDataset": HighResolutionDataset,
+    "NonAlignedPairDataset": NonAlignedPairDataset,
     "PairedImageDataset": PairedImageDataset,
     "SingleImageDataset": SingleImageDataset,
 }

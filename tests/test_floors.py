@@ -15,7 +15,7 @@ FLOORS = [  # ground first; a file may import from lower floors and from its own
     {"imaging", "config", "run_log", "weights"},
     {"archs", "features"},
     {"losses", "metrics", "data", "datasets"},
-    {"models", "validation"},
+    {"models", "transfer", "validation"},
     {"catalog", "run_folder"},
     {"bridge"},
     {"build"},

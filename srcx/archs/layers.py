@@ -10,18 +10,18 @@ from srcx.errors import ImageError, OptionsError
 
 __all__ = ["Upscale", "check_picture_size", "scale_kaiming_normal", "shuffle_factors"]
 
-Upscale = Literal[2, 3, 4, 8]
+Upscale = Literal[1, 2, 3, 4, 8]
 
 
 def shuffle_factors(network: str, upscale: int) -> list[int]:
-    """The pixel-shuffle stages that make up a scale: one of 3, or one, two or three of 2.
+    """The pixel-shuffle stages that make up a scale: one of 3, or one, two or three of 2; none for 1.
 
     Args:
         network: Name for the message of the error.
         upscale: Scale factor.
 
     Raises:
-        OptionsError: the scale is none of 2, 3, 4, 8.
+        OptionsError: the scale is none of 1, 2, 3, 4, 8.
 
     Example:
         >>> shuffle_factors("SRResNet", 8)

@@ -17,19 +17,19 @@ class MSRResNet(nn.Module):
         num_out_ch: Channels of sr: as many as lq has, or lq has one for all of them.
         num_feat: Channels inside.
         num_block: Residual blocks.
-        upscale: Scale factor s: 2, 3, 4 or 8.
+        upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is none of 2, 3, 4, 8.
+        OptionsError: the scale is none of 1, 2, 3, 4, 8.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
         Adversarial Network", CVPR 2017, arXiv:1609.04802, in the variant of BasicSR 1.4.2
         (Apache-2.0): same constructor, keys, outputs and random weights.
         Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
-        bilinear skip from input to output. Differs from BasicSR: scale 8 as well, and under
+        bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, and under
         autocast the skip keeps the precision of lq.
 
     Example:
@@ -58,7 +58,8 @@ class MSRResNet(nn.Module):
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         # BasicSR's order of drawing: the same seed gives the same weights.
-        scale_kaiming_normal([self.conv_first, upconvs[0], self.conv_hr, self.conv_last, *upconvs[1:]], 0.1)
+        first, others = upconvs[:1], upconvs[1:]
+        scale_kaiming_normal([self.conv_first, *first, self.conv_hr, self.conv_last, *others], 0.1)
 
     def forward(self, lq: Tensor) -> Tensor:
         features = self.body(leaky(self.conv_first(lq)))

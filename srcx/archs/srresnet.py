@@ -18,12 +18,12 @@ class SRResNet(nn.Module):
         num_out_ch: Channels of sr.
         num_feat: Channels inside.
         num_block: Residual blocks.
-        upscale: Scale factor s: 2, 3, 4 or 8.
+        upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is none of 2, 3, 4, 8.
+        OptionsError: the scale is none of 1, 2, 3, 4, 8.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from srcx import __version__
-from srcx.cli import benchmark, data, export, models, score, test, train, upscale, web, weights
+from srcx.cli import benchmark, data, export, models, score, test, train, transfer, upscale, web, weights
 from srcx.cli.verb import Verb, complain
 from srcx.errors import SrcxError
 
@@ -32,6 +32,7 @@ app.command("test", cls=Verb, epilog=test.EXAMPLES)(test.run_test)
 app.command("upscale", cls=Verb, epilog=upscale.EXAMPLES)(upscale.upscale)
 app.command("benchmark", cls=Verb, epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.command("score", cls=Verb, epilog=score.EXAMPLES)(score.score)
+app.command("transfer", cls=Verb, epilog=transfer.EXAMPLES)(transfer.transfer)
 app.command("export", cls=Verb, epilog=export.EXAMPLES)(export.export)
 app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
 app.command("web", cls=Verb, epilog=web.EXAMPLES)(web.web)

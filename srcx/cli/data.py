@@ -1,4 +1,4 @@
-"""`srcx data list|fetch|verify|prepare`: benchmark sets and DIV2K."""
+"""`srcx data list|fetch|verify|prepare|align`: benchmark sets, DIV2K, and pairs of one's own."""
 
 import logging
 from collections.abc import Sequence
@@ -9,13 +9,17 @@ import typer
 
 from srcx.cli import prepare
 from srcx.cli.progress import progress
+from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, Verb, complain, log_to_stderr
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
+    from srcx.datasets.align import Aligned
     from srcx.datasets.manifest import KnownSet
 
-app = typer.Typer(help="Benchmark sets and DIV2K: what is at hand, and is it right.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Benchmark sets, DIV2K and your own pairs: what is at hand, and is it right.", rich_markup_mode=None
+)
 app.add_typer(prepare.app, name="prepare")
 
 Data = Annotated[
@@ -28,6 +32,13 @@ VERIFY = """
   srcx data verify Set5 ~/sets/Urban100
   srcx data verify --data ~/sets
 """
+ALIGN = """
+  srcx data align wide/ tele/ --scale 2
+  srcx data align wide/ tele/ --scale 2 --write datasets/mine
+  srcx data align wide.jpg tele.jpg --scale 2
+"""
+COARSE = 0.75
+"""Ground truth of less than this share of the pixels asked for is named: it is enlarged, so it is blurred."""
 
 
 @app.command("list", cls=Verb, epilog="\n  srcx data list\n")
@@ -149,3 +160,60 @@ def _verified(places: Sequence[Path]) -> bool:
             complain(str(error))
             right = False
     return right
+
+
+@app.command("align", cls=Verb, epilog=ALIGN)
+def align_pairs(
+    lq: Annotated[Path, typer.Argument(metavar="LQ", help="Folder of low-resolution pictures, or one.")],
+    gt: Annotated[
+        Path, typer.Argument(metavar="GT", help="Folder of ground truth by the same names, or one picture.")
+    ],
+    scale: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="The factor to train for.")] = 4,
+    write: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write the pairs, laid upon each other, as OUT/lq and OUT/gt."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Lay pairs by two lenses or zooms upon each other, and say what shift is left, in pixels of GT."""
+    from srcx.datasets.align import Aligned, align_folders
+
+    found: dict[str, Aligned] = {}
+    failed = 0
+    try:
+        with progress() as tell:
+            for name, outcome in align_folders(lq, gt, scale=scale, out=write, tell=tell):
+                if isinstance(outcome, Aligned):
+                    found[name] = outcome
+                else:
+                    failed += 1
+                    complain(f"{name}: {outcome}")
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the pairs written so far are whole") from None
+    if found:
+        _print_shifts(found)
+    for name, aligned in found.items():
+        if aligned.zoom < COARSE * scale:
+            complain(
+                f"{name}: ground truth has {aligned.zoom:.2f} pixels to one of lq, fewer than the scale "
+                f"{scale}, so it is enlarged and blurred; take a smaller --scale"
+            )
+    if write and found:
+        print(f"{write}: {len(found)} pairs in lq and gt, fit for NonAlignedPairDataset with scale: {scale}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_shifts(found: dict[str, "Aligned"]) -> None:
+    """A table: of each pair its zoom, its shift as it came, and what is left; then of all blocks together."""
+    from srcx.datasets.align import together
+
+    came = [aligned.before for aligned in found.values() if aligned.before]
+    rows: list[tuple[list[str], dict[str, float | None]]] = []
+    for name, aligned in found.items():
+        before = aligned.before.figures()["median"] if aligned.before else None
+        rows.append(([name], {"zoom": aligned.zoom, "median as it came": before, **aligned.after.figures()}))
+    before = together(came).figures()["median"] if came else None
+    after = together([aligned.after for aligned in found.values()])
+    rows.append((["all"], {"zoom": None, "median as it came": before, **after.figures()}))
+    print_table(["pair"], rows)

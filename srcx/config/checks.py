@@ -10,6 +10,7 @@ from srcx.config.problems import Problem
 __all__ = ["cross_problems"]
 
 GAN_MODELS = ("SRGANModel", "ESRGANModel")
+FOR_TRAINING = "NonAlignedPairDataset"
 
 
 def cross_problems(options: Options) -> Iterator[Problem]:
@@ -42,10 +43,14 @@ def _datasets(options: Options) -> Iterator[Problem]:
             yield Problem(
                 ("datasets", key, "name"), f"{names[dataset.name]} sets are called '{dataset.name}'"
             )
+        if dataset.type == FOR_TRAINING:
+            said = f"{FOR_TRAINING} is to train on; judge on a PairedImageDataset or SingleImageDataset"
+            yield Problem(("datasets", key, "type"), said)
         yield from _dataset(("datasets", key), dataset)
     if options.datasets.train is not None:
         yield from _dataset(("datasets", "train"), options.datasets.train)
         yield from _crop(options.datasets.train, options.scale)
+        yield from _targets(options.datasets.train)
 
 
 def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
@@ -53,10 +58,13 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
         "PairedImageDataset": ("dataroot_gt", "dataroot_lq"),
         "SingleImageDataset": ("dataroot_lq",),
         "HighResolutionDataset": ("dataroot_gt",),
+        FOR_TRAINING: ("dataroot_gt",),
     }.get(dataset.type)
     if needs is None:
         return
     for key in ("dataroot_gt", "dataroot_lq"):
+        if dataset.type == FOR_TRAINING and key == "dataroot_lq":
+            continue  # it may have this folder or do without
         if (getattr(dataset, key) is not None) != (key in needs):
             said = "needs this folder" if key in needs else "does not use this folder"
             yield Problem((*path, key), f"{dataset.type} {said}")
@@ -79,6 +87,25 @@ def _crop(dataset: TrainDataset, scale: int) -> Iterator[Problem]:
         near = max(dataset.gt_size // scale, 1) * scale
         said = f"{dataset.gt_size} is no multiple of the scale {scale}; write {near}"
         yield Problem(("datasets", "train", "gt_size"), said)
+
+
+def _targets(dataset: TrainDataset) -> Iterator[Problem]:
+    """What only a data set of pairs that are not aligned has, and what it has not."""
+    path: KeyPath = ("datasets", "train")
+    if dataset.type != FOR_TRAINING:
+        for key, given in (("targets", dataset.targets != "paired"), ("max_offset", dataset.max_offset > 0)):
+            if given:
+                yield Problem((*path, key), f"{dataset.type} has no such option, {FOR_TRAINING} has it")
+        return
+    if dataset.targets == "several" and dataset.dataroot_lq is None:
+        yield Problem((*path, "dataroot_lq"), "several targets for each lq picture need the folder of these")
+    if dataset.targets == "unpaired" and dataset.max_offset:
+        yield Problem((*path, "max_offset"), "unpaired targets are cut at any place anyway; remove this")
+    files = f"{FOR_TRAINING} reads all picture files of a folder; remove this"
+    if dataset.io_backend.type == "lmdb":
+        yield Problem((*path, "io_backend"), files)
+    if dataset.meta_info_file is not None:
+        yield Problem((*path, "meta_info_file"), files)
 
 
 def _optimizers(train: TrainOptions) -> Iterator[Problem]:

@@ -142,7 +142,7 @@ class DatasetOptions(Section):
     name: str
     """Name in logs, tables and result folders; one name for one set."""
     type: str
-    """PairedImageDataset, SingleImageDataset (lq alone), or srcx: HighResolutionDataset (gt alone)."""
+    """PairedImageDataset, SingleImageDataset, srcx: HighResolutionDataset (gt), NonAlignedPairDataset."""
     dataroot_gt: Folders | None = None
     """Folder of ground truth, relative to the current folder; HighResolutionDataset also takes a list."""
     dataroot_lq: FilePath | None = None
@@ -176,6 +176,10 @@ class TrainDataset(DatasetOptions):
     """Flip crops left to right at random."""
     use_rot: bool = True
     """Flip crops upside down and transpose them at random."""
+    targets: Literal["paired", "several", "unpaired"] = "paired"
+    """srcx: NonAlignedPairDataset: the gt of lq's name, those in the folder of its name, or any gt of all."""
+    max_offset: Natural = 0
+    """srcx: NonAlignedPairDataset: whole gt pixels by which the gt's crop is moved at most, at random."""
     batch_size_per_gpu: Count = 16
     """Crops in one batch on each device."""
     num_worker_per_gpu: Natural = 2

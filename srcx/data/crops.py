@@ -1,4 +1,4 @@
-"""Random crops of a pair that show the same place, flipped and turned alike."""
+"""Random crops of a pair that show the same place, or one near it; flipped and turned alike."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,24 +30,61 @@ class Crops:
     """Flip left to right in half of the cases."""
     use_rot: bool = True
     """Flip upside down, and transpose, each in half of the cases."""
+    max_offset: int = 0
+    """Whole ground-truth pixels by which the ground-truth crop is moved at most, down and right alike."""
+
+    def __str__(self) -> str:
+        return f"gt_size {self.gt_size}" + (f" and max_offset {self.max_offset}" if self.max_offset else "")
+
+    @property
+    def room_px(self) -> int:
+        """Side of the smallest ground truth that holds a crop and every offset of it."""
+        return self.gt_size + 2 * self._margin * self.scale
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Pair:
         """Cut one crop; views of the pictures, no copies."""
-        lq_size = self.gt_size // self.scale
-        top, left = (int(rng.integers(side - lq_size + 1)) for side in pair.lq.shape[:2])
-        mirror, overturn, transpose = rng.random(3) < 0.5
-        steps = (
-            -1 if overturn and self.use_rot else 1,
-            -1 if mirror and self.use_hflip else 1,
-        )
-        transpose = transpose and self.use_rot
-        lq = _cut(pair.lq, top, left, lq_size, steps, transpose)
-        gt = _cut(pair.gt, top * self.scale, left * self.scale, self.gt_size, steps, transpose)
-        return Pair(lq, gt)
+        place = self._draw(pair.lq.shape[0], pair.lq.shape[1], rng)
+        return Pair(self._lq(pair.lq, place), self._gt(pair.gt, place))
+
+    def apart(self, pair: Pair, rng: np.random.Generator) -> Pair:
+        """Cut the two at places, and turned in ways, that have nothing to do with each other."""
+        of_lq = self._draw(pair.lq.shape[0], pair.lq.shape[1], rng)
+        of_gt = self._draw(pair.gt.shape[0] // self.scale, pair.gt.shape[1] // self.scale, rng)
+        return Pair(self._lq(pair.lq, of_lq), self._gt(pair.gt, of_gt))
+
+    @property
+    def _margin(self) -> int:
+        """Low-resolution pixels that a crop keeps from the border, so that every offset has room."""
+        return -(-self.max_offset // self.scale)
+
+    def _draw(self, height: int, width: int, rng: np.random.Generator) -> "_Place":
+        margin = self._margin
+        spare = (side - self.gt_size // self.scale - 2 * margin for side in (height, width))
+        top, left = (margin + int(rng.integers(places + 1)) for places in spare)
+        mirror, overturn, transpose = (rng.random(3) < 0.5).tolist()
+        # The last to be drawn: without offsets the crops are those of every other data set.
+        down, right = rng.integers(-self.max_offset, self.max_offset + 1, 2).tolist()
+        steps = (-1 if overturn and self.use_rot else 1, -1 if mirror and self.use_hflip else 1)
+        return _Place(top, left, down, right, steps, transpose and self.use_rot)
+
+    def _lq(self, lq: NDArray[np.uint8], place: "_Place") -> NDArray[np.uint8]:
+        return place.cut(lq, place.top, place.left, self.gt_size // self.scale)
+
+    def _gt(self, gt: NDArray[np.uint8], place: "_Place") -> NDArray[np.uint8]:
+        top, left = place.top * self.scale + place.down, place.left * self.scale + place.right
+        return place.cut(gt, top, left, self.gt_size)
 
 
-def _cut(
-    picture: NDArray[np.uint8], top: int, left: int, size: int, steps: tuple[int, int], transpose: bool
-) -> NDArray[np.uint8]:
-    crop = picture[top : top + size, left : left + size][:: steps[0], :: steps[1]]
-    return crop.swapaxes(0, 1) if transpose else crop
+class _Place(NamedTuple):
+    """Where a crop is in lq, how far the ground truth's is moved, and how both are turned."""
+
+    top: int
+    left: int
+    down: int
+    right: int
+    steps: tuple[int, int]
+    transpose: bool
+
+    def cut(self, picture: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray[np.uint8]:
+        crop = picture[top : top + size, left : left + size][:: self.steps[0], :: self.steps[1]]
+        return crop.swapaxes(0, 1) if self.transpose else crop

@@ -89,17 +89,21 @@ class PairDataset(ABC):
         return Pair(*self._cache.get(index, lambda: self.read(index)))
 
 
-def crops_of(gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool) -> Crops | None:
+def crops_of(
+    gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool, max_offset: int = 0
+) -> Crops | None:
     """The way to cut crops; None for whole pictures.
 
     Raises:
-        DataError: `gt_size` is no multiple of `scale`.
+        DataError: `gt_size` is no multiple of `scale`, or `max_offset` is negative.
     """
     if gt_size is None:
         return None
     if gt_size < 1 or gt_size % scale:
         raise DataError(f"gt_size must be a multiple of scale {scale}; got {gt_size}")
-    return Crops(gt_size, scale, use_hflip, use_rot)
+    if max_offset < 0:
+        raise DataError(f"max_offset must be at least 0; got {max_offset}")
+    return Crops(gt_size, scale, use_hflip, use_rot, max_offset)
 
 
 def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
@@ -108,16 +112,15 @@ def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) ->
     Raises:
         DataError: no picture is large enough.
     """
-    smallest = crops.gt_size if crops else 1
+    smallest = crops.room_px if crops else 1
+    crop = str(crops) if crops else "gt_size 1"
     fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
     small = [item for item in sizes if item not in fitting]
     if not fitting:
-        raise DataError(
-            f"{where}: none of {len(sizes)} pictures holds a crop of gt_size {smallest}; lower it"
-        )
+        raise DataError(f"{where}: none of {len(sizes)} pictures holds a crop of {crop}; lower it")
     if small:
         logger.warning(
-            "%s: %d of %d pictures are smaller than a crop (gt_size %d) and left out (%s%s)",
-            where, len(small), len(sizes), smallest, small[0], "" if len(small) == 1 else " ...",
+            "%s: %d of %d pictures are smaller than a crop (%s) and left out (%s%s)",
+            where, len(small), len(sizes), crop, small[0], "" if len(small) == 1 else " ...",
         )  # fmt: skip
     return fitting

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from srcx.data.crops import Pair
 from srcx.data.dataset import PairDataset, crops_of, large_enough
 from srcx.data.levels import Levels
@@ -12,7 +15,7 @@ from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, list_stored
 from srcx.imaging.resize import imresize
 
-__all__ = ["HighResolutionDataset"]
+__all__ = ["HighResolutionDataset", "cut_sizes", "with_bicubic"]
 
 
 class HighResolutionDataset(PairDataset):
@@ -63,7 +66,7 @@ class HighResolutionDataset(PairDataset):
                 stored = list_stored(
                     root, io_backend=io_backend, meta_info_file=meta_info_file, recursive=True
                 )
-                sizes |= _cut_sizes(stored, scale, problems)
+                sizes |= cut_sizes(stored, scale, problems)
         where = ", ".join(str(root) for root in roots)
         problems.stop_if_any(where)
         fitting = large_enough(sizes, crops, where)
@@ -80,13 +83,17 @@ class HighResolutionDataset(PairDataset):
         return self.pictures[index].name
 
     def read(self, index: int) -> Pair:
-        whole = self.pictures[index].read()
-        height, width = (side // self.scale for side in whole.shape[:2])
-        gt = whole[: height * self.scale, : width * self.scale]
-        return Pair(imresize(gt, size=(height, width)), gt)
+        return with_bicubic(self.pictures[index].read(), self.scale)
 
 
-def _cut_sizes(pictures: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
+def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
+    """A picture (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
+    height, width = (side // scale for side in whole.shape[:2])
+    gt = whole[: height * scale, : width * scale]
+    return Pair(imresize(gt, size=(height, width)), gt)
+
+
+def cut_sizes(pictures: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
     """Sizes cut to a multiple of `scale`."""
     sizes = {}
     for picture in pictures:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, StoredFile, list_stored
 
-__all__ = ["Size", "StoredPair", "check_pairs", "find_pairs"]
+__all__ = ["Size", "StoredPair", "check_pairs", "find_pairs", "find_several"]
 
 Size = tuple[int, int]  # height, width
 
@@ -69,6 +69,37 @@ def find_pairs(
                 problems.add(
                     f"{lq}: has no partner in {dataroot_gt} whose name gives it by {filename_tmpl!r}"
                 )
+    return pairs
+
+
+def find_several(
+    dataroot_gt: Path | str, dataroot_lq: Path | str, *, filename_tmpl: str = "{}", problems: Problems
+) -> list[StoredPair]:
+    """Pairs of each low-resolution picture with each of its targets, which have a folder of its name.
+
+    Args:
+        dataroot_gt: Folder of folders of targets.
+        dataroot_lq: Folder of low-resolution pictures.
+        filename_tmpl: Name of the lq file without suffix; `{}` is the folder's.
+        problems: Takes note of what is missing or empty, and of folders and pictures without a partner.
+    """
+    lqs: dict[str, Stored] = {}
+    with problems.noted():
+        lqs = {lq.name: lq for lq in list_stored(dataroot_lq)}
+    folders = {filename_tmpl.format(path.name): path for path in sorted(Path(dataroot_gt).glob("*/"))}
+    if not folders:
+        problems.add(
+            f"{dataroot_gt}: expected a folder of targets for each picture; there is no folder in it"
+        )
+        return []
+    for name in sorted(lqs.keys() - folders.keys()):
+        problems.add(f"{lqs[name]}: has no folder in {dataroot_gt} whose name gives it by {filename_tmpl!r}")
+    for name in sorted(folders.keys() - lqs.keys()):
+        problems.add(f"{folders[name]}: has no partner named {name} in {dataroot_lq}")
+    pairs = []
+    for name in (name for name in folders if name in lqs):
+        with problems.noted():
+            pairs += [StoredPair(lqs[name], gt) for gt in list_stored(folders[name])]
     return pairs
 
 

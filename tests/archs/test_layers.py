@@ -7,12 +7,12 @@ from srcx.errors import OptionsError
 
 
 def test_factors_multiply_to_the_scale():
-    assert [shuffle_factors("N", scale) for scale in (2, 3, 4, 8)] == [[2], [3], [2, 2], [2, 2, 2]]
+    assert [shuffle_factors("N", scale) for scale in (1, 2, 3, 4, 8)] == [[], [2], [3], [2, 2], [2, 2, 2]]
 
 
-@pytest.mark.parametrize("upscale", [0, 1, 5, 6, "4"])
+@pytest.mark.parametrize("upscale", [0, 5, 6, "4"])
 def test_says_which_scales_there_are(upscale):
-    with pytest.raises(OptionsError, match=r"MyNet: upscale must be one of 2, 3, 4, 8; got"):
+    with pytest.raises(OptionsError, match=r"MyNet: upscale must be one of 1, 2, 3, 4, 8; got"):
         shuffle_factors("MyNet", upscale)
 
 

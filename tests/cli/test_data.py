@@ -1,8 +1,10 @@
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from srcx.imaging import imresize, read_picture, write_picture
 
@@ -141,3 +143,29 @@ def test_every_verb_has_help_with_an_example(srcx, verb):
     said = srcx("data", *verb.split(), "--help")
     assert said.code == 0
     assert f"Examples:\n\n  srcx data {verb}" in said.out
+
+
+def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):
+    photo = data.astronaut()
+    for kind, picture in {"lq": imresize(photo, scale=0.5), "gt": photo}.items():
+        (tmp_path / kind).mkdir()
+        write_picture(tmp_path / kind / "a.png", picture)
+    said = srcx("data", "align", "lq", "gt", "--scale", "2", "--write", "out")
+    assert said.code == 0
+    assert re.search(r"pair +┃ +zoom ┃ median as it came ┃ +median ┃ +90 % ┃ +max ┃ measured", said.out)
+    assert re.search(r"│ a +│ 2.00\d\d │ +0.0\d+ │", said.out)
+    assert re.search(r"│ all +│ +- │ +0.0\d+ │", said.out)
+    assert said.out.endswith("out: 1 pairs in lq and gt, fit for NonAlignedPairDataset with scale: 2\n")
+    assert (tmp_path / "out/gt/a.png").exists()
+
+
+def test_align_names_ground_truth_that_is_too_coarse_and_pairs_that_do_not_match(srcx, tmp_path):
+    photo = data.astronaut()
+    write_picture(tmp_path / "a.png", photo[:, :400])
+    write_picture(tmp_path / "b.png", data.coffee())
+    said = srcx("data", "align", "a.png", "a.png")
+    assert said.code == 0
+    assert "a: ground truth has 1.00 pixels to one of lq, fewer than the scale 4" in said.err
+    said = srcx("data", "align", "a.png", "b.png")
+    assert said.code == 1
+    assert "b: the pictures do not match: " in said.err

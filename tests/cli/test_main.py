@@ -9,7 +9,7 @@ from srcx import __version__
 from srcx.cli.verb import spread
 
 HOUSE = Path(__file__).resolve().parents[2]
-VERBS = ["train", "test", "upscale", "benchmark", "score", "models"]
+VERBS = ["train", "test", "upscale", "benchmark", "score", "models", "transfer"]
 
 
 def test_without_words_the_help_is_shown_and_the_exit_code_is_2(srcx):
@@ -32,7 +32,7 @@ def test_the_version_can_be_asked_for(srcx):
 
 
 WRONG = [
-    ("trian", "srcx: No such command 'trian'. Did you mean 'train'?; 'srcx --help' tells more"),
+    ("trian", "srcx: No such command 'trian'. Did you mean 'train', 'transfer'?; 'srcx --help' tells more"),
     ("train", "srcx train: Missing option '-opt'; 'srcx train --help' tells more"),
     ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
     ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),

@@ -70,11 +70,62 @@ ADVERSARY = {
             "32\n    io_backend: {type: lmdb}",
             "x.yml:8: datasets.train.dataroot_gt: with io_backend lmdb the folder's name ends in .lmdb; got",
         ),
+        (
+            "32",
+            "32\n    max_offset: 4",
+            "x.yml:11: datasets.train.max_offset: PairedImageDataset has no such option, Non",
+        ),
+        (
+            "PairedImageDataset",
+            "SingleImageDataset\n    targets: several",
+            "x.yml:8: datasets.train.targets: Sing",
+        ),
     ],
 )
 def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new: str, complaint: str) -> None:
     lines = complaints({old: new})
     assert any(line.startswith(complaint) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("dataroot_lq: lq\n    targets: unpaired", None),
+        ("max_offset: 4", None),
+        (
+            "targets: several",
+            "datasets.train.dataroot_lq: several targets for each lq picture need the folder",
+        ),
+        (
+            "targets: unpaired\n    max_offset: 1",
+            "datasets.train.max_offset: unpaired targets are cut at any place anyway; remove this",
+        ),
+        (
+            "meta_info_file: a.txt",
+            "datasets.train.meta_info_file: NonAlignedPairDataset reads all picture files",
+        ),
+        (
+            "io_backend: {type: lmdb}",
+            "datasets.train.io_backend: NonAlignedPairDataset reads all picture files",
+        ),
+    ],
+)
+def test_pairs_that_are_not_aligned_have_options_of_their_own(
+    load: Load, complaints: Complaints, lines: str, complaint: str | None
+) -> None:
+    changes = {"    dataroot_lq: lq\n": f"    {lines}\n", "PairedImageDataset": "NonAlignedPairDataset"}
+    if complaint is None:
+        load(changes)
+    else:
+        assert any(complaint in line for line in complaints(changes))
+
+
+def test_nothing_is_judged_on_pairs_that_are_not_aligned(complaints: Complaints) -> None:
+    val = "  val: {name: V, type: NonAlignedPairDataset, dataroot_gt: a}\nnetwork_g"
+    (line,) = complaints({"network_g": val})
+    assert line.startswith(
+        "x.yml:11: datasets.val.type: NonAlignedPairDataset is to train on; judge on a Paired"
+    )
 
 
 def test_a_gan_with_all_its_pieces_loads(load: Load) -> None:

@@ -1,0 +1,102 @@
+"""Transfer styles by the contextual loss, Gram matrices and patch matching, and write the page of them.
+
+The pictures are scikit-image's. The seconds are of this machine, so run it on an idle one.
+
+    OMP_NUM_THREADS=2 python scripts/make_transfer_page.py
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage import data
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.errors import SrcxError
+from srcx.imaging import Picture, imresize, to_image, write_picture
+from srcx.transfer import OBJECTIVES, By, steps
+
+PAIRS = (("astronaut", "chelsea"), ("coffee", "immunohistochemistry"))
+"""Content and style: two faces, and two pictures that share nothing."""
+GAP_PX = 4
+
+
+def picture_of(name: str, size: int) -> Picture:
+    """A picture of scikit-image, its longer side `size`."""
+    whole = getattr(data, name)()
+    factor = size / max(whole.shape[:2])
+    return imresize(whole, size=(round(whole.shape[0] * factor), round(whole.shape[1] * factor)))
+
+
+def strip(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
+    """Pictures side by side on white."""
+    height = max(picture.shape[0] for picture in pictures)
+    pieces = []
+    for picture in pictures:
+        column = np.full((height, picture.shape[1], 3), 255, np.uint8)
+        column[: picture.shape[0]] = picture
+        pieces += [column, np.full((height, GAP_PX, 3), 255, np.uint8)]
+    return np.hstack(pieces[:-1])
+
+
+def result(content: Picture, style: Picture, by: By, iterations: int) -> tuple[Picture, float]:
+    """The last picture and the seconds it took, the loading of VGG16 among them."""
+    start_s = time.perf_counter()
+    for step in steps(content, style, by=by, iterations=iterations):
+        if step.iteration % 10 == 0:
+            print(f"{by}: step {step.iteration}, loss {step.loss:.4f}", file=sys.stderr, flush=True)
+    return to_image(step.picture), time.perf_counter() - start_s
+
+
+def write_page(size: int, iterations: int, out: Path, command: str) -> None:
+    """Write OUT/transfer.md and its pictures in OUT/transfer/.
+
+    Raises:
+        SrcxError: as `steps`.
+    """
+    folder = make_folder(out / "transfer")
+    parts = [
+        "# Style transfer",
+        "",
+        "An application of the losses, by `srcx transfer`: the pixels of the content are changed until its "
+        "features in VGG16 are the style's. Made by the command below, which computes every number here.",
+        "",
+        f"    {command}",
+        "",
+        f"{iterations} steps, {size} pixels the longer side, {torch.get_num_threads()} threads. From left to "
+        f"right: content, style, {', '.join(OBJECTIVES)}.",
+        "",
+    ]
+    for content_name, style_name in PAIRS:
+        content, style = picture_of(content_name, size), picture_of(style_name, size)
+        results = {by: result(content, style, by, iterations) for by in OBJECTIVES}
+        file = f"{content_name}_{style_name}.webp"
+        write_picture(folder / file, strip([content, style, *(picture for picture, _ in results.values())]))
+        seconds = ", ".join(f"{by} {time_s:.0f} s" for by, (_, time_s) in results.items())
+        parts += [f"![{content_name} in the style of {style_name}](transfer/{file})", "", f"{seconds}.", ""]
+    with atomic_path(out / "transfer.md") as temporary:
+        temporary.write_text("\n".join(parts).rstrip() + "\n", "utf-8")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    try:
+        write_page(args.size, args.iterations, args.out, " ".join(["python", *sys.argv]))
+    except SrcxError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and write the page of the outcome.
+
+Two experiments: x4 super-resolution, lq of a crop and gt of a moved one (options/nonaligned/sr_*.yml, judged
+on Set14), and Figure 6 of the contextual loss's paper, one noisy picture and clean crops moved at random
+(options/nonaligned/denoise_*.yml, judged on that picture). All runs of an experiment start from the same
+weights and take as many steps. What is done is kept in experiments/nonaligned and not done again, and a run
+that was stopped goes on: the same command finishes the job. Pictures on the page are scikit-image's.
+
+    python scripts/nonaligned_experiment.py
+    python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.cli import main as srcx
+from srcx.datasets.shifts import register, smooth
+from srcx.errors import SrcxError
+from srcx.imaging import Picture, imresize, list_pictures, read_picture, rgb_to_grey, write_picture
+from srcx.imaging.color import rgb_to_y
+from srcx.inference.upscaler import load_model
+from srcx.metrics import lpips, niqe, psnr
+
+LOSSES = ("l1", "l2", "perceptual", "cx", "cobi")
+OFFSETS = (0, 2, 4, 8)
+SET14 = Path("datasets/benchmark/Set14")
+NOISY = Path("datasets/nonaligned")
+NOISE_SIGMA = 25.0
+"""Of 255."""
+BORDER_PX = 12
+"""Not looked at for the PSNR after alignment, as a moved picture has nothing there."""
+CROP_PX = 128
+CROPS = {"sr": (96, 248), "denoise": (64, 176)}
+"""Top and left in scikit-image's coffee (shrunk and upscaled) and astronaut (noisy)."""
+GAP_PX = 4
+TITLES = {"sr": "Super-resolution x4", "denoise": "Denoising, Figure 6 of arXiv:1803.02077"}
+FIGURES = ("lpips", "niqe", "gradient energy", "psnr aligned")
+
+SHOWN = {"sr": "coffee", "denoise": "astronaut"}
+"""Pictures of scikit-image whose crops are on the page."""
+
+Figures = dict[str, float | None]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: an experiment by one loss with offsets up to so many pixels."""
+
+    experiment: str
+    loss: str
+    offset: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}_{self.loss}_offset{self.offset}"
+
+    @property
+    def options(self) -> Path:
+        return Path(f"options/nonaligned/{self.experiment}_{self.loss}.yml")
+
+
+def train(case: Case, root: Path, iters: int | None) -> Path:
+    """The case's model; it is trained if it is not there yet, from where an earlier call was stopped."""
+    model = root / case.name / "models/net_g_latest.pth"
+    if not model.exists():
+        changes = [
+            f"name={case.name}",
+            f"datasets:train:max_offset={case.offset}",
+            f"path:experiments_root={root}",
+        ]
+        if iters is not None:
+            changes += [f"train:total_iter={iters}", f"val:val_freq={iters}"]
+        if code := srcx(["train", "-opt", str(case.options), "--auto_resume", "--force_yml", *changes]):
+            sys.exit(code)
+    return model
+
+
+def judge(case: Case, model: Path) -> Figures:
+    """Mean figures of the case's pictures, kept beside the model."""
+    kept = model.parent.parent / "figures.json"
+    if not kept.exists():
+        net = load_model(model, precision="fp32")
+        judged = [figures(_bytes(net(lq)), gt) for lq, gt in pictures(case.experiment)]
+        with atomic_path(kept) as temporary:
+            means = {name: _mean([one[name] for one in judged]) for name in FIGURES}
+            temporary.write_text(json.dumps(means, indent=1), "utf-8")
+    found: Figures = json.loads(kept.read_text("utf-8"))
+    return found
+
+
+def pictures(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
+    """What is judged: lq and ground truth."""
+    if experiment == "denoise":
+        name = f"{SHOWN['denoise']}.png"
+        yield _read(NOISY / "noisy" / name), _read(NOISY / "clean" / name)
+        return
+    for path in list_pictures(SET14 / "HR"):
+        yield _read(SET14 / f"LR_bicubic/X4/{path.stem}x4.png"), _read(path)
+
+
+def figures(sr: Bytes, gt: Bytes) -> Figures:
+    """LPIPS, NIQE, the energy of the gradients in parts of gt's, and the PSNR once sr lies on gt."""
+    return {
+        "lpips": float(lpips(sr, gt)),
+        "niqe": float(niqe(sr)),
+        "gradient energy": gradient_energy(sr) / gradient_energy(gt),
+        "psnr aligned": float(psnr(aligned(sr, gt), gt, crop_px=BORDER_PX)),
+    }
+
+
+def gradient_energy(picture: Bytes) -> float:
+    """Mean squared difference of neighbours in Y."""
+    y = rgb_to_y(picture).astype(np.float64)
+    return float((np.diff(y, axis=0) ** 2).mean() + (np.diff(y, axis=1) ** 2).mean())
+
+
+def aligned(sr: Bytes, gt: Bytes) -> Bytes:
+    """The picture sr moved, by a fraction of a pixel too, to where it lies on gt best."""
+    still, moved = (smooth(rgb_to_grey(one).astype(np.float32)) for one in (gt, sr))
+    _, warp = register(still, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    lying = cv2.warpAffine(sr, warp, sr.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(lying, np.uint8)
+
+
+def _read(path: Path) -> Bytes:
+    return _bytes(read_picture(path))
+
+
+def _bytes(picture: Picture) -> Bytes:
+    assert picture.dtype == np.uint8
+    return picture.astype(np.uint8, copy=False)
+
+
+def make_noisy() -> None:
+    """The clean picture and the noisy one, once."""
+    clean = getattr(data, SHOWN["denoise"])()
+    noise = np.random.default_rng(0).normal(0, NOISE_SIGMA, clean.shape)
+    noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
+    for kind, picture in {"clean": clean, "noisy": noisy}.items():
+        path = make_folder(NOISY / kind) / f"{SHOWN['denoise']}.png"
+        if not path.exists():
+            write_picture(path, picture)
+
+
+def strip(experiment: str, models: Sequence[Path]) -> Bytes:
+    """A square of lq (as large as gt), of gt, and of what each model makes of it, side by side."""
+    if experiment == "denoise":
+        lq, gt = next(pictures(experiment))
+        shown = lq
+    else:
+        gt = getattr(data, SHOWN["sr"])()
+        lq = imresize(gt, scale=0.25)
+        shown = imresize(lq, scale=4.0)
+    top, left = CROPS[experiment]
+    square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
+    crops = [
+        one[square]
+        for one in (shown, gt, *(_bytes(load_model(model, precision="fp32")(lq)) for model in models))
+    ]
+    gap = np.full((CROP_PX, GAP_PX, 3), 255, np.uint8)
+    return np.hstack([piece for crop in crops for piece in (gap, crop)][1:])
+
+
+def page(results: dict[Case, Figures], strips: dict[tuple[str, int], str], command: str) -> str:
+    """The whole page in Markdown."""
+    parts = [
+        "# Learning from pairs that are not aligned",
+        "",
+        "Made by the command below, which trains every model and computes every figure of this page; nothing "
+        "is written by hand.",
+        "",
+        f"    {command}",
+        "",
+        "The target's crop is moved by whole pixels, each offset up to the one given being as likely as any "
+        "other, down and right alike. LPIPS is AlexNet's; gradient energy is that of the result's Y in parts "
+        f"of ground truth's; PSNR is taken once the result lies on ground truth best, {BORDER_PX} pixels off "
+        "the border. "
+        "Bold is the best of an offset.",
+        "",
+    ]
+    for experiment in dict.fromkeys(case.experiment for case in results):
+        parts += [f"## {TITLES[experiment]}", "", *_table(experiment, results), ""]
+        parts += [*_verdicts(experiment, results), ""]
+        names = [case.loss for case in results if case.experiment == experiment]
+        shown = ", ".join(("lq", "ground truth", *dict.fromkeys(names)))
+        for (of, offset), file in strips.items():
+            if of == experiment:
+                parts += [f"Offsets up to {offset}; {shown}:", "", f"![offset {offset}]({file})", ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _table(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
+    yield f"| offset | loss | {' | '.join(FIGURES)} |"
+    yield "|---" * (2 + len(FIGURES)) + "|"
+    for case, row in results.items():
+        if case.experiment == experiment:
+            beside = [
+                other
+                for it, other in results.items()
+                if (it.experiment, it.offset) == (experiment, case.offset)
+            ]
+            cells = (_cell(name, row[name], [other[name] for other in beside]) for name in FIGURES)
+            yield f"| {case.offset} | {case.loss} | {' | '.join(cells)} |"
+
+
+def _cell(name: str, value: float | None, all_values: Sequence[float | None]) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.2f}" if name in ("niqe", "psnr aligned") else f"{value:.3f}"
+    known = [one for one in all_values if one is not None]
+    best = {"lpips": min(known), "niqe": min(known), "psnr aligned": max(known)}.get(name)
+    return f"**{text}**" if value == best else text
+
+
+def _verdicts(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
+    """LPIPS of the contextual losses against L1's with the same offsets, and against their own without."""
+    for case, row in results.items():
+        if case.experiment == experiment and case.loss in ("cx", "cobi") and case.offset:
+            l1, without = Case(experiment, "l1", case.offset), Case(experiment, case.loss, 0)
+            said = [
+                f"{_change(row['lpips'], results[other]['lpips'])} against {words}"
+                for other, words in ((l1, "L1 with the same offsets"), (without, "its own without offsets"))
+                if other in results
+            ]
+            if said:
+                yield f"- {case.loss}, offsets up to {case.offset}: LPIPS {' and '.join(said)}."
+
+
+def _change(value: float | None, of: float | None) -> str:
+    return f"{100 * (value / of - 1):+.1f} %" if value and of else "unknown"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return fmean(known) if known else None
+
+
+def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command: str) -> None:
+    """Train, judge and write the page OUT/nonaligned.md with its pictures in OUT/nonaligned/.
+
+    Raises:
+        SrcxError: of the kind that fits.
+    """
+    if any(case.experiment == "denoise" for case in cases):
+        make_noisy()
+    models, results = {}, {}
+    for number, case in enumerate(cases, start=1):
+        print(f"{number} of {len(cases)}: {case.name}", file=sys.stderr, flush=True)
+        models[case] = train(case, root, iters)
+        results[case] = judge(case, models[case])
+    strips = {}
+    folder = make_folder(out / "nonaligned")
+    for experiment, offset in dict.fromkeys((case.experiment, case.offset) for case in cases):
+        beside = [models[case] for case in cases if (case.experiment, case.offset) == (experiment, offset)]
+        file = f"{experiment}_offset{offset}.webp"
+        write_picture(folder / file, strip(experiment, beside))
+        strips[experiment, offset] = f"nonaligned/{file}"
+    with atomic_path(out / "nonaligned.md") as temporary:
+        temporary.write_text(page(results, strips, command), "utf-8")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--experiment", nargs="+", choices=tuple(TITLES), default=list(TITLES))
+    parser.add_argument("--loss", nargs="+", choices=LOSSES, default=LOSSES)
+    parser.add_argument(
+        "--offset", nargs="+", type=int, default=OFFSETS, help="largest offsets, in gt pixels"
+    )
+    parser.add_argument("--iters", type=int, help="steps of each run instead of its option file's")
+    parser.add_argument(
+        "--root", type=Path, default=Path("experiments/nonaligned"), help="where runs are kept"
+    )
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    cases = [
+        Case(experiment, loss, offset)
+        for experiment in args.experiment
+        for offset in args.offset
+        for loss in args.loss
+    ]
+    try:
+        run(cases, args.root, args.iters, args.out, " ".join(["python", *sys.argv]))
+    except SrcxError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`srcx transfer`: the style of one picture on the content of another."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from srcx.cli.progress import progress
+from srcx.cli.verb import Debug
+from srcx.errors import Interrupted, UsageError
+
+EXAMPLES = """
+  srcx transfer portrait.jpg painting.jpg -o painted.png
+  srcx transfer portrait.jpg painting.jpg -o painted.png --by gram --size 512 --iterations 300
+"""
+
+
+def transfer(
+    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture to change.")],
+    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The picture it is to look like.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The result.")],
+    by: Annotated[
+        Literal["contextual", "gram", "patches"],
+        typer.Option(
+            help="contextual: like features wherever they are; gram: features that occur together (Gatys); "
+            "patches: patches of features (CNNMRF)."
+        ),
+    ] = "contextual",
+    size: Annotated[
+        int, typer.Option(metavar="N", min=32, help="Both are brought to this longer side first, in pixels.")
+    ] = 256,
+    iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")] = 120,
+    debug: Debug = False,
+) -> None:
+    """Put the style of one picture on the content of another: an application of the contextual loss."""
+    from srcx import random_state
+    from srcx.imaging import PICTURE_SUFFIXES, to_image, write_picture
+    from srcx.transfer import Step, read_at, steps
+
+    if out.suffix.lower() not in PICTURE_SUFFIXES:
+        raise UsageError(f"{out}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; name one of these")
+    random_state.seed(0)  # the contextual loss draws positions
+    last: Step | None = None
+    try:
+        with progress() as tell:
+            for last in steps(read_at(content, size), read_at(style, size), by=by, iterations=iterations):
+                tell(f"loss {last.loss:.4f}", last.iteration, iterations)
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        write_picture(out, to_image(last.picture))
+        raise Interrupted(
+            f"stopped after step {last.iteration} of {iterations}; {out} is what came of it"
+        ) from None
+    assert last is not None
+    write_picture(out, to_image(last.picture))
+    print(f"{out}: {last.picture.shape[3]} x {last.picture.shape[2]} pixels after {iterations} steps")

@@ -1,0 +1,183 @@
+"""The style of one picture on the content of another, by optimising pixels: an application of the losses."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from srcx.errors import ImageError, UsageError
+from srcx.features.extractor import FeatureExtractor, extractor
+from srcx.imaging import Picture, imresize, read_picture
+from srcx.imaging.tensors import to_tensor
+from srcx.losses.contextual import ContextualLoss
+from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.gram import GramLoss
+from srcx.losses.perceptual import PerceptualLoss
+
+__all__ = ["OBJECTIVES", "By", "Objective", "PatchLoss", "Step", "read_at", "steps"]
+
+By = Literal["contextual", "gram", "patches"]
+
+LEARNING_RATE = 0.02
+"""Of Adam, in pixel values."""
+LEAST_SIDE_PX = 32
+MOST_POSITIONS = 65 * 65
+"""Of the contextual loss in conv2_2, the authors' limit."""
+PATCH = 3
+"""Side of a patch of features, as in the paper of `PatchLoss`."""
+
+
+class Objective(NamedTuple):
+    """A loss against the style's features and one against the content's, each with its weight."""
+
+    style: FeatureLoss
+    style_weight: float
+    content: FeatureLoss
+    content_weight: float
+
+
+class Step(NamedTuple):
+    """Where the optimisation stands."""
+
+    iteration: int
+    loss: float
+    picture: Tensor
+    """RGB in [0, 1], (1, 3, H, W)."""
+
+
+class PatchLoss(FeatureLoss):
+    """Mean squared distance of each 3 x 3 patch of features to the patch of the target it resembles most.
+
+    Args:
+        network: The fixed network.
+        layers: Names of the layers.
+
+    Called with sr and gt, RGB in [0, 1], (1, 3, H, W) of any two sizes, it returns a scalar.
+
+    References:
+        Li and Wand, "Combining Markov Random Fields and Convolutional Neural Networks for Image Synthesis",
+        CVPR 2016, arXiv:1601.04589: the nearest patch by normalised cross-correlation.
+        Differs from the paper: the target is not turned and resized for more patches; the mean, not the sum.
+    """
+
+    def compare(self, sr_features: dict[str, Tensor], gt_features: dict[str, Tensor]) -> Tensor:
+        return torch.stack(
+            [self._nearest(sr_features[name], gt_features[name]) for name in self.layers]
+        ).sum()
+
+    def _nearest(self, sr: Tensor, gt: Tensor) -> Tensor:
+        patches, targets = (
+            functional.unfold(features, PATCH)[0].T for features in (sr, gt)
+        )  # (P, 9 C), (Q, 9 C)
+        with torch.no_grad():
+            # The length of the patch itself does not change which target is the nearest.
+            nearest = (patches @ functional.normalize(targets, dim=1).T).argmax(dim=1)
+        return functional.mse_loss(patches, targets[nearest])
+
+
+def _contextual() -> Objective:
+    layers = {"conv2_2": 1.0, "conv3_2": 1.0, "conv4_2": 1.0}
+    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, max_positions=MOST_POSITIONS)
+    return Objective(style, 1.0, ContextualLoss({"conv4_2": 1.0}, "vgg16", bandwidth=0.1), 1.0)
+
+
+def _gram() -> Objective:
+    layers = {"relu1_1": 1.0, "relu2_1": 1.0, "relu3_1": 1.0, "relu4_1": 1.0}
+    style = GramLoss(layers, "vgg16", criterion="l2")
+    return Objective(style, 1e4, PerceptualLoss({"conv4_2": 1.0}, "vgg16", criterion="l2"), 1e-2)
+
+
+def _patches() -> Objective:
+    style = PatchLoss(extractor("vgg16"), ("relu3_1", "relu4_1"))
+    return Objective(style, 1.0, PerceptualLoss({"conv4_2": 1.0}, "vgg16", criterion="l2"), 0.2)
+
+
+OBJECTIVES: Mapping[By, Callable[[], Objective]] = {
+    "contextual": _contextual,
+    "gram": _gram,
+    "patches": _patches,
+}
+
+
+def steps(
+    content: Picture, style: Picture, *, by: By = "contextual", iterations: int = 120
+) -> Iterator[Step]:
+    """Style transfer: change the content picture until its features are the style's, and still its own.
+
+    All three ways look through VGG16, start from the content picture and change its pixels by Adam:
+
+        contextual  CX to the style in conv2_2, conv3_2 and conv4_2, and CX to the content in conv4_2
+        gram        squared distance of Gram matrices in relu1_1 ... relu4_1, and of conv4_2 to the content's
+        patches     `PatchLoss` in relu3_1 and relu4_1, and squared distance of conv4_2 to the content's
+
+    Args:
+        content: uint8 or uint16 RGB, (H, W, 3).
+        style: The same, of any size.
+        by: The way.
+        iterations: Steps.
+
+    Yields:
+        Each step; its picture is a view of what the next step changes.
+
+    Raises:
+        UsageError: there is no such way.
+        ImageError: a picture is no RGB picture, or too small.
+        WeightsError: VGG16's weights are not at hand; the text says what mends it.
+
+    References:
+        Mechrez et al., ECCV 2018, arXiv:1803.02077, section 4; Gatys et al., arXiv:1508.06576; Li and Wand,
+        CVPR 2016, arXiv:1601.04589.
+        Differs from the papers: VGG16 for VGG19, Adam for L-BFGS, weights and bandwidths of our choice.
+    """
+    if by not in OBJECTIVES:
+        raise UsageError(
+            f"transfer: expected one of {', '.join(OBJECTIVES)} as way, got {by!r}; name one of them"
+        )
+    for name, picture in {"content": content, "style": style}.items():
+        if picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < LEAST_SIDE_PX:
+            raise ImageError(
+                f"transfer: expected a {name} picture in RGB of at least {LEAST_SIDE_PX} pixels a side, got "
+                f"shape {picture.shape}; enlarge it"
+            )
+    return _optimised(to_tensor(content), to_tensor(style), OBJECTIVES[by](), iterations)
+
+
+def read_at(path: Path, size: int) -> Picture:
+    """A picture as RGB, uint8, brought to `size` pixels of its longer side by MATLAB's bicubic.
+
+    Raises:
+        ImageError: the file is no picture.
+    """
+    picture = read_picture(path)
+    pixels = (picture >> 8).astype(np.uint8) if picture.dtype == np.uint16 else picture
+    rgb = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
+    factor = size / max(rgb.shape[:2])
+    return imresize(rgb, size=(max(round(rgb.shape[0] * factor), 1), max(round(rgb.shape[1] * factor), 1)))
+
+
+def _optimised(content: Tensor, style: Tensor, objective: Objective, iterations: int) -> Iterator[Step]:
+    network = objective.content.extractor
+    assert network is not None
+    layers = tuple({*objective.style.layers, *objective.content.layers})
+    of_style, of_content = _features(network, style, layers), _features(network, content, layers)
+    picture = content.clone().requires_grad_()
+    optimizer = torch.optim.Adam([picture], lr=LEARNING_RATE)
+    for iteration in range(1, iterations + 1):
+        optimizer.zero_grad()
+        seen = network(picture, layers)
+        loss = objective.style_weight * objective.style.compare(seen, of_style)
+        loss = loss + objective.content_weight * objective.content.compare(seen, of_content)
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            picture.clamp_(0, 1)
+        yield Step(iteration, loss.item(), picture.detach())
+
+
+@torch.no_grad()
+def _features(network: FeatureExtractor, picture: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+    return network(picture, layers)
