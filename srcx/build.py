@@ -277,7 +277,8 @@ def freeze(net: nn.Module, parts: Sequence[str]) -> None:
     known = dict(net.named_children())
     for name in parts:
         if name not in known:
-            raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}, only {', '.join(known)}")
+            parts_of_it = ", ".join(known)
+            raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}; it has {parts_of_it}")
         known[name].requires_grad_(False)
 
 

@@ -101,3 +101,24 @@ def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monk
 
 def test_the_objective_is_jittered_as_the_file_says():
     assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
+
+
+def test_frozen_parts_keep_their_weights_and_the_others_learn():
+    options = build.load_training(SMOKE, ["num_gpu=0", "train:freeze_g=[conv_last]"])
+    model = build.model(options, build.accelerator(options))
+    before = {name: weight.clone() for name, weight in model.bare_nets["net_g"].state_dict().items()}
+    model.step({"lq": torch.rand(2, 3, 12, 12), "gt": torch.rand(2, 3, 48, 48)})
+    moved = {
+        name.split(".")[0]
+        for name, weight in model.bare_nets["net_g"].state_dict().items()
+        if not torch.equal(weight, before[name])
+    }
+    assert "conv_last" not in moved
+    assert "conv_first" in moved
+
+
+def test_a_part_to_freeze_that_is_not_there_is_named():
+    with pytest.raises(
+        OptionsError, match=r"freeze_g: \w+ has no part 'conv_lst'; it has conv_first, .*conv_last"
+    ):
+        build.freeze(build.network(build.load_training(SMOKE, []).network_g), ["conv_lst"])

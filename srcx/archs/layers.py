@@ -57,5 +57,5 @@ def check_picture_size(network: str, pictures: Tensor, size: int) -> None:
     if pictures.shape[-2:] != (size, size):
         raise ImageError(
             f"{network}: made for pictures of {size} x {size} pixels, got shape {tuple(pictures.shape)}; "
-            "set input_size of network_d to gt_size of the training set"
+            "set input_size of network_d to gt_size of the training set less train.jitter"
         )
