@@ -1,12 +1,13 @@
 r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and write the page of the outcome.
 
-By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved one (options/nonaligned/
-sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy picture and clean crops
-moved at random (options/nonaligned/denoise_*.yml, judged on that picture). With --experiment
-real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged on those held out). All runs of
-an experiment start from the same weights and take as many steps. What is done is kept in
-experiments/nonaligned and not done again, and a run that was stopped goes on: the same command finishes the
-job. Pictures on the page are scikit-image's; of real pairs, which may not be handed on, it has none.
+By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved one
+(options/nonaligned/sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy
+picture and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that picture). With
+--experiment real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged
+on those held out). All runs of an experiment start from the same weights and take as many steps. What is
+done is kept in experiments/nonaligned and not done again, and a run that was stopped goes on: the same
+command finishes the job. Pictures on the page are scikit-image's; of real pairs, which may not be handed
+on, it has none.
 
     python scripts/nonaligned_experiment.py
     python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
