@@ -1,10 +1,13 @@
 r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and write the page of the outcome.
 
-Two experiments: x4 super-resolution, lq of a crop and gt of a moved one (options/nonaligned/sr_*.yml, judged
-on Set14), and Figure 6 of the contextual loss's paper, one noisy picture and clean crops moved at random
-(options/nonaligned/denoise_*.yml, judged on that picture). All runs of an experiment start from the same
-weights and take as many steps. What is done is kept in experiments/nonaligned and not done again, and a run
-that was stopped goes on: the same command finishes the job. Pictures on the page are scikit-image's.
+By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved one
+(options/nonaligned/sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy
+picture and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that picture). With
+--experiment real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged
+on those held out). All runs of an experiment start from the same weights and take as many steps. What is
+done is kept in experiments/nonaligned and not done again, and a run that was stopped goes on: the same
+command finishes the job. Pictures on the page are scikit-image's; of real pairs, which may not be handed
+on, it has none.
 
     python scripts/nonaligned_experiment.py
     python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
@@ -45,7 +48,13 @@ CROP_PX = 128
 CROPS = {"sr": (96, 248), "denoise": (64, 176)}
 """Top and left in scikit-image's coffee (shrunk and upscaled) and astronaut (noisy)."""
 GAP_PX = 4
-TITLES = {"sr": "Super-resolution x4", "denoise": "Denoising, Figure 6 of arXiv:1803.02077"}
+TITLES = {
+    "sr": "Super-resolution x4",
+    "denoise": "Denoising, Figure 6 of arXiv:1803.02077",
+    "real": "Real pairs, as they came out of `srcx data align`",
+}
+SYNTHETIC = ("sr", "denoise")
+HELD_OUT = Path("datasets/nonaligned/real_held_out")
 FIGURES = ("lpips", "niqe", "gradient energy", "psnr aligned")
 
 SHOWN = {"sr": "coffee", "denoise": "astronaut"}
@@ -106,6 +115,10 @@ def pictures(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
     if experiment == "denoise":
         name = f"{SHOWN['denoise']}.png"
         yield _read(NOISY / "noisy" / name), _read(NOISY / "clean" / name)
+        return
+    if experiment == "real":
+        for path in list_pictures(HELD_OUT / "gt"):
+            yield _read(HELD_OUT / "lq" / path.name), _read(path)
         return
     for path in list_pictures(SET14 / "HR"):
         yield _read(SET14 / f"LR_bicubic/X4/{path.stem}x4.png"), _read(path)
@@ -264,7 +277,8 @@ def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command
         results[case] = judge(case, models[case])
     strips = {}
     folder = make_folder(out / "nonaligned")
-    for experiment, offset in dict.fromkeys((case.experiment, case.offset) for case in cases):
+    shown = dict.fromkeys((case.experiment, case.offset) for case in cases if case.experiment in SYNTHETIC)
+    for experiment, offset in shown:
         beside = [models[case] for case in cases if (case.experiment, case.offset) == (experiment, offset)]
         file = f"{experiment}_offset{offset}.webp"
         write_picture(folder / file, strip(experiment, beside))
@@ -278,7 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiment", nargs="+", choices=tuple(TITLES), default=list(TITLES))
+    parser.add_argument("--experiment", nargs="+", choices=tuple(TITLES), default=SYNTHETIC)
     parser.add_argument("--loss", nargs="+", choices=LOSSES, default=LOSSES)
     parser.add_argument(
         "--offset", nargs="+", type=int, default=OFFSETS, help="largest offsets, in gt pixels"
@@ -292,7 +306,7 @@ def main() -> None:
     cases = [
         Case(experiment, loss, offset)
         for experiment in args.experiment
-        for offset in args.offset
+        for offset in (args.offset if experiment in SYNTHETIC else (0,))
         for loss in args.loss
     ]
     try:

@@ -99,7 +99,7 @@ def test_what_stands_beside_the_shipped_model_differs_from_it_in_its_terms_alone
     )
 
 
-@pytest.mark.parametrize("experiment", ["sr", "denoise"])
+@pytest.mark.parametrize("experiment", ["sr", "denoise", "real"])
 def test_what_learns_from_pairs_that_are_not_aligned_differs_in_its_loss_alone(experiment: str) -> None:
     files = sorted((ROOT / "nonaligned").glob(f"{experiment}_*.yml"))
     assert [path.stem.partition("_")[2] for path in files] == ["cobi", "cx", "l1", "l2", "perceptual"]
