@@ -40,7 +40,7 @@ def test_stopped_it_keeps_what_there_is(srcx, photos):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ("photos/a.png photos/b.jpg -o out", 2, "out: pictures are written as .bmp, "),
+        ("photos/a.png photos/b.jpg -o out", 2, "out: pictures are written as ."),
         ("photos/a.png gone.png -o out.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png photos/b.jpg -o out.png --by magic", 2, "srcx transfer: Invalid value for '--by'"),
     ],
