@@ -24,7 +24,6 @@ from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
-from srcx.losses.spectrum import SpectrumLoss
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
@@ -72,7 +71,6 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "MSELoss": MSELoss,
     "PerceptualLoss": PerceptualLoss,
     "SSIMLoss": SSIMLoss,
-    "SpectrumLoss": SpectrumLoss,
     "TotalVariationLoss": TotalVariationLoss,
 }
 

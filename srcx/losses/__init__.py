@@ -9,7 +9,6 @@ from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
-from srcx.losses.spectrum import SpectrumLoss, power_spectrum
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss, total_variation
 from srcx.losses.weighted_sum import WeightedSum
@@ -27,7 +26,6 @@ __all__ = [
     "MSELoss",
     "PerceptualLoss",
     "SSIMLoss",
-    "SpectrumLoss",
     "TotalVariationLoss",
     "WeightedSum",
     "charbonnier",
@@ -35,6 +33,5 @@ __all__ = [
     "contextual_loss",
     "gaussian_blur",
     "gram_matrix",
-    "power_spectrum",
     "total_variation",
 ]
