@@ -11,7 +11,7 @@ def jittered(sr: Tensor, gt: Tensor, jitter_px: int) -> tuple[Tensor, Tensor]:
 
     The strides of a network make a lattice on which its gradient is uneven: that of SRGAN's discriminator
     differs by a factor of two between the pixels of a 4 x 4 cell. A generator that builds its output
-    from subpixels learns that as a grid; on a lattice that moves it is even.
+    from subpixels may learn that as a grid; on a lattice that moves it is even.
 
     Args:
         sr: Pictures, (N, C, H, W).
