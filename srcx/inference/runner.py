@@ -22,7 +22,7 @@ from srcx.inference.tiles import Tiling, run_tiled
 __all__ = ["Runner", "free_bytes"]
 
 BUDGET_BYTES = 3 << 28
-"""Most memory one tile may take, however much is free; with what a backend holds besides, it stays under 1 GB."""
+"""Most memory one tile may take, however much is free: with what a backend holds besides, less than 1 GB."""
 UNKNOWN_FREE_BYTES = 2 << 30
 LIVE_COPIES = {"torch": 1.5, "nnpack": 3.0, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
 """Activations alive at once, in inputs plus outputs of the largest layer, as measured; ncnn pads what a layer
