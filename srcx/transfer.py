@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from srcx.errors import ImageError, UsageError
 from srcx.features.extractor import FeatureExtractor, extractor
-from srcx.imaging import Picture, imresize, read_picture
+from srcx.imaging import Picture, imresize, read_picture, to_rgb
 from srcx.imaging.tensors import to_tensor
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.feature_loss import FeatureLoss
@@ -152,9 +151,7 @@ def read_at(path: Path, size: int) -> Picture:
     Raises:
         ImageError: the file is no picture.
     """
-    picture = read_picture(path)
-    pixels = (picture >> 8).astype(np.uint8) if picture.dtype == np.uint16 else picture
-    rgb = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
+    rgb = to_rgb(read_picture(path))
     factor = size / max(rgb.shape[:2])
     return imresize(rgb, size=(max(round(rgb.shape[0] * factor), 1), max(round(rgb.shape[1] * factor), 1)))
 

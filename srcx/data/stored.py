@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from srcx.data.shards import Member, Side, find_members, open_member
 from srcx.errors import DataError, ImageError
-from srcx.imaging.decode import Picture, decode_picture, read_header
+from srcx.imaging.color import to_rgb
+from srcx.imaging.decode import decode_picture, read_header
 from srcx.imaging.io import list_pictures, picture_size, read_picture
 
 __all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "list_stored"]
@@ -54,7 +55,7 @@ class StoredFile:
         return picture_size(self.path)
 
     def read(self) -> NDArray[np.uint8]:
-        return _rgb(read_picture(self.path))
+        return to_rgb(read_picture(self.path))
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class StoredRecord:
         return header.height, header.width
 
     def read(self) -> NDArray[np.uint8]:
-        return _rgb(decode_picture(self._bytes(), str(self)))
+        return to_rgb(decode_picture(self._bytes(), str(self)))
 
     def _bytes(self) -> bytes:
         with _environment(self.folder).begin() as transaction:
@@ -108,7 +109,7 @@ class StoredMember:
 
     def read(self) -> NDArray[np.uint8]:
         with self._opened() as file:
-            return _rgb(decode_picture(file.read(), str(self)))
+            return to_rgb(decode_picture(file.read(), str(self)))
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -201,15 +202,3 @@ def _environment(folder: Path) -> lmdb.Environment:
         return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise DataError(f"{folder}: this LMDB folder cannot be opened: {error}; make it anew") from error
-
-
-def _rgb(picture: Picture) -> NDArray[np.uint8]:
-    """8-bit RGB as BasicSR reads every picture: the high byte of 16 bits, grey in all channels, no alpha."""
-    pixels = (
-        (picture >> 8).astype(np.uint8)
-        if picture.dtype == np.uint16
-        else picture.astype(np.uint8, copy=False)
-    )
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
-    return np.ascontiguousarray(pixels[..., :3])

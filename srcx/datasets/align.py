@@ -13,7 +13,7 @@ from srcx.atomic import make_folder
 from srcx.datasets.recipe import shared_name, sources
 from srcx.datasets.shifts import Floats, block_shifts, register, smooth
 from srcx.errors import DataError, ImageError, SrcxError
-from srcx.imaging.color import rgb_to_grey
+from srcx.imaging.color import rgb_to_grey, to_rgb
 from srcx.imaging.io import read_picture, write_picture
 from srcx.imaging.resize import imresize
 
@@ -151,7 +151,7 @@ def align_folders(
     folders = [make_folder(out / kind) for kind in ("lq", "gt")] if out else []
     for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
         try:
-            aligned = align(_rgb(lq_path), _rgb(gt_path), scale=scale)
+            aligned = align(to_rgb(read_picture(lq_path)), to_rgb(read_picture(gt_path)), scale=scale)
         except ImageError as error:
             yield name, error
         else:
@@ -307,16 +307,3 @@ def _handy(picture: Floats) -> tuple[Floats, Matrix]:
 
 def _grey(picture: Picture) -> Floats:
     return rgb_to_grey(picture).astype(np.float32)
-
-
-def _rgb(path: Path) -> Picture:
-    """8-bit RGB, whatever the file holds."""
-    picture = read_picture(path)
-    pixels = (
-        (picture >> 8).astype(np.uint8)
-        if picture.dtype == np.uint16
-        else picture.astype(np.uint8, copy=False)
-    )
-    return (
-        np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., :3])
-    )

@@ -1,6 +1,6 @@
 """Pictures: files, colours, sizes, and the way to tensors and back."""
 
-from srcx.imaging.color import rgb_to_grey, rgb_to_y, y_of_tensor
+from srcx.imaging.color import rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, Picture, decode_picture
 from srcx.imaging.extras import Extras
 from srcx.imaging.io import (
@@ -30,6 +30,7 @@ __all__ = [
     "rgb_to_grey",
     "rgb_to_y",
     "to_image",
+    "to_rgb",
     "to_tensor",
     "write_picture",
     "y_of_tensor",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from srcx.errors import ImageError
 
-__all__ = ["rgb_to_grey", "rgb_to_y", "y_of_tensor"]
+__all__ = ["rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
 
 # ITU-R BT.601 as in MATLAB's rgb2ycbcr, for R, G, B in [0, 255]. The products with 1/255 are made first:
 # dividing by 255 instead moves exact ties (194 of the 2**24 colours are such).
@@ -14,6 +14,25 @@ Y_WEIGHTS = (65.481, 128.553, 24.966)
 Y_OFFSET = 16.0
 # First row of the inverse of the YIQ matrix, to the digits MATLAB's rgb2gray works with.
 GREY_WEIGHTS = (0.298936021293776, 0.587043074451121, 0.114020904255103)
+
+
+def to_rgb(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:
+    """8-bit RGB as BasicSR reads every picture: the high byte of 16 bits, grey in all channels, no alpha.
+
+    Args:
+        image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Returns:
+        (H, W, 3), contiguous.
+
+    Example:
+        >>> to_rgb(np.full((2, 2), 0x1234, np.uint16))[0, 0].tolist()
+        [18, 18, 18]
+    """
+    pixels = (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image.astype(np.uint8, copy=False)
+    if pixels.ndim == 2:
+        return np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3])
 
 
 def rgb_to_y(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from srcx.errors import CheckpointError, DataError, UsageError
-from srcx.imaging import Picture, imresize, read_picture, to_image, to_tensor
+from srcx.imaging import Picture, imresize, read_picture, to_image, to_rgb, to_tensor
 from srcx.inference.backends import MADE_OF, Run, module_of, openvino_run, to_onnx
 from srcx.inference.export import check_exportable, moved_to
 from srcx.inference.model import Model
@@ -141,10 +140,8 @@ def _piece(model: Model, path: Path) -> Piece | None:
     top, left = ((length - side) // 2 for length in picture.shape[:2])
     if min(top, left) < 0:
         return None
-    cut = picture[top : top + side, left : left + side]
-    gt = (cut if cut.ndim == 3 else np.dstack([cut] * 3))[..., :3]
-    gt = gt if gt.dtype == np.uint8 else (gt >> 8).astype(np.uint8)
-    lq = to_tensor(imresize(np.ascontiguousarray(gt), scale=1 / model.scale))
+    gt = to_rgb(picture[top : top + side, left : left + side])
+    lq = to_tensor(imresize(gt, scale=1 / model.scale))
     return Piece(lq[:, : model.channels], gt)
 
 
