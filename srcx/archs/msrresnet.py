@@ -1,12 +1,17 @@
 """SRResNet without batch normalisation, interchangeable with BasicSR's network of the same name."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.archs.layers import Upscale, scale_kaiming_normal, shuffle_factors
+from srcx.archs.resize_conv import ResizeConv
 from srcx.archs.subpixel_conv import SubPixelConv
 
 __all__ = ["MSRResNet"]
+
+Upsampling = Literal["subpixel", "nearest"]
 
 
 class MSRResNet(nn.Module):
@@ -18,6 +23,8 @@ class MSRResNet(nn.Module):
         num_feat: Channels inside.
         num_block: Residual blocks.
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
+        upsampling: How feature maps grow: convolution and pixel shuffle, or nearest neighbour and
+            convolution, which keeps adversarial training from making a grid.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
@@ -29,8 +36,9 @@ class MSRResNet(nn.Module):
         Adversarial Network", CVPR 2017, arXiv:1609.04802, in the variant of BasicSR 1.4.2
         (Apache-2.0): same constructor, keys, outputs and random weights.
         Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
-        bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, and under
-        autocast the skip keeps the precision of lq.
+        bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, upsampling by
+        nearest neighbour as in ESRGAN (arXiv:1809.00219), and under autocast the skip keeps the
+        precision of lq.
 
     Example:
         >>> import torch
@@ -45,13 +53,15 @@ class MSRResNet(nn.Module):
         num_feat: int = 64,
         num_block: int = 16,
         upscale: Upscale = 4,
+        upsampling: Upsampling = "subpixel",
     ) -> None:
         super().__init__()
         self.upscale = upscale
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
-        upconvs = [SubPixelConv(num_feat, num_feat, factor) for factor in factors]
+        enlarge = {"subpixel": SubPixelConv, "nearest": ResizeConv}[upsampling]
+        upconvs = [enlarge(num_feat, num_feat, factor) for factor in factors]
         self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
         for name, conv in zip(self.upconvs, upconvs, strict=True):
             self.add_module(name, conv)

@@ -164,6 +164,9 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         tensor.shape[0] for name, tensor in state.items() if name.startswith(stages) and tensor.ndim == 4
     ]
     scale = math.prod(math.isqrt(width // num_feat) for width in grown)
+    upsampling: dict[str, Any] = {}
+    if grown and scale == 1:  # nearest neighbour: one stage may stand for 2 or 3
+        scale, upsampling = (2 ** len(grown) if len(grown) > 1 else 0), {"upsampling": "nearest"}
     if scale not in get_args(Upscale):
         return None
     args = {
@@ -172,6 +175,7 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         "num_feat": num_feat,
         "num_block": sum(name.startswith("body.") and name.endswith(f".{block}") for name in state),
         "upscale": scale,
+        **upsampling,
     }
     return NetworkPart(kind, args)
 

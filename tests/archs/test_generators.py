@@ -85,6 +85,22 @@ def test_msrresnet_keeps_fp32_in_the_skip_under_autocast():
         assert MSRResNet(num_feat=4, num_block=1)(torch.rand(1, 3, 4, 4)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("upscale", [1, 2, 3, 4, 8])
+def test_msrresnet_upsamples_by_nearest_neighbour_to_the_same_sizes(upscale):
+    net = MSRResNet(num_feat=4, num_block=1, upscale=upscale, upsampling="nearest")
+    assert net(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * upscale, 7 * upscale)
+
+
+@pytest.mark.parametrize(("upsampling", "is_even"), [("nearest", True), ("subpixel", False)])
+def test_an_even_picture_has_a_grid_from_subpixels_only(upsampling, is_even):
+    net = MSRResNet(num_feat=8, num_block=1, upsampling=upsampling)
+    for conv in (net.upconv1, net.upconv2, net.conv_hr, net.conv_last):
+        nn.init.normal_(conv.weight)
+    inner = net(torch.full((1, 3, 16, 16), 0.5))[..., 24:40, 24:40]
+    spread = (inner - inner[..., :1, :1]).abs().max() / inner.abs().max()
+    assert (spread < 1e-5) == is_even
+
+
 def test_srresnet_has_the_layers_of_the_paper():
     net = SRResNet()
     kernels = [module.kernel_size[0] for module in net.modules() if isinstance(module, nn.Conv2d)]
