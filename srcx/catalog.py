@@ -8,7 +8,14 @@ from typing import Any, Protocol
 
 from torch import nn, optim
 
-from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
+from srcx.archs import (
+    MSRResNet,
+    PatchDiscriminator,
+    SRGANDiscriminator,
+    SRResNet,
+    UNetDiscriminatorSN,
+    VGGStyleDiscriminator,
+)
 from srcx.data import (
     HighResolutionDataset,
     NonAlignedPairDataset,
@@ -53,6 +60,7 @@ DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
 
 NETWORKS: Mapping[str, type[nn.Module]] = {
     "MSRResNet": MSRResNet,
+    "PatchDiscriminator": PatchDiscriminator,
     "SRGANDiscriminator": SRGANDiscriminator,
     "SRResNet": SRResNet,
     "UNetDiscriminatorSN": UNetDiscriminatorSN,

@@ -1,9 +1,17 @@
 """The networks of srcx: generators from lq to sr, discriminators from pictures to logits."""
 
 from srcx.archs.msrresnet import MSRResNet
+from srcx.archs.patch_discriminator import PatchDiscriminator
 from srcx.archs.srgan_discriminator import SRGANDiscriminator
 from srcx.archs.srresnet import SRResNet
 from srcx.archs.unet_discriminator import UNetDiscriminatorSN
 from srcx.archs.vgg_style_discriminator import VGGStyleDiscriminator
 
-__all__ = ["MSRResNet", "SRGANDiscriminator", "SRResNet", "UNetDiscriminatorSN", "VGGStyleDiscriminator"]
+__all__ = [
+    "MSRResNet",
+    "PatchDiscriminator",
+    "SRGANDiscriminator",
+    "SRResNet",
+    "UNetDiscriminatorSN",
+    "VGGStyleDiscriminator",
+]

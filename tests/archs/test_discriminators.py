@@ -1,14 +1,19 @@
-"""What both discriminators promise."""
+"""What the discriminators promise."""
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from srcx.archs import SRGANDiscriminator, UNetDiscriminatorSN, VGGStyleDiscriminator
+from srcx.archs import PatchDiscriminator, SRGANDiscriminator, UNetDiscriminatorSN, VGGStyleDiscriminator
 from srcx.errors import ImageError, OptionsError
 
-DISCRIMINATORS = [(SRGANDiscriminator, 96), (UNetDiscriminatorSN, 16), (VGGStyleDiscriminator, 128)]
+DISCRIMINATORS = [
+    (PatchDiscriminator, 48),
+    (SRGANDiscriminator, 96),
+    (UNetDiscriminatorSN, 16),
+    (VGGStyleDiscriminator, 128),
+]
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])
@@ -35,6 +40,33 @@ def test_srgan_discriminator_has_the_layers_of_the_paper():
     assert dense == [(512 * 6 * 6, 1024), (1024, 1)]
     assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == 7
     assert {m.negative_slope for m in net.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+
+
+@pytest.mark.parametrize(("num_layers", "patch_px"), [(1, 16), (2, 34), (3, 70)])
+def test_patch_discriminator_judges_patches_of_the_published_sizes(num_layers, patch_px):
+    net = PatchDiscriminator(num_feat=2, num_layers=num_layers).eval()
+    picture = torch.rand(1, 3, 160, 160, requires_grad=True)
+    logits = net(picture)
+    assert logits.shape == (1, 1, 160 // 2**num_layers - 2, 160 // 2**num_layers - 2)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    assert picture.grad is not None
+    seen = picture.grad.abs().sum((0, 1))
+    assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
+
+
+def test_patch_discriminator_has_the_layers_of_the_paper():
+    convs = [m for m in PatchDiscriminator().modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.out_channels, m.stride[0]) for m in convs] == [(64, 2), (128, 2), (256, 2), (512, 1), (1, 1)]
+    assert {m.kernel_size for m in convs} == {(4, 4)}
+    assert convs[3].weight.std().item() == pytest.approx(0.02, rel=0.01)
+
+
+def test_patch_discriminator_says_which_sizes_fit():
+    assert PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 24, 30)).shape == (1, 1, 1, 1)
+    with pytest.raises(ImageError, match=r"made for at least 24 x 24 pixels, got shape \(1, 3, 23, 30\)"):
+        PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 23, 30))
+    with pytest.raises(OptionsError, match="num_layers must be at least 1; got 0"):
+        PatchDiscriminator(num_layers=0)
 
 
 def test_unet_discriminator_gives_one_logit_for_a_pixel():

@@ -1,0 +1,87 @@
+"""The discriminator of pix2pix, which judges small patches."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from srcx.errors import ImageError, OptionsError
+
+__all__ = ["PatchDiscriminator"]
+
+MOST_WIDENING = 8
+
+
+class PatchDiscriminator(nn.Module):
+    """Fully convolutional discriminator: a logit for each of many overlapping patches of a picture.
+
+    It learns from some hundred patches of a crop instead of one verdict, so after fewer pictures; and the
+    4 x 4 kernels of its strides of 2 weigh all pixels alike, where 3 x 3 ones favour every other.
+
+    Args:
+        num_in_ch: Channels of a picture.
+        num_feat: Channels of the first convolution; each stride doubles them, up to eight times.
+        num_layers: Strides of 2, from 1 on. Patches are 16, 34, 70, 142 ... pixels wide.
+
+    Called with pictures, RGB in [0, 1], (N, num_in_ch, H, W), it returns logits,
+    (N, 1, H / 2^num_layers - 2, W / 2^num_layers - 2): positive where a patch looks real.
+
+    Raises:
+        OptionsError: there are no strides.
+        ImageError: a picture is too small for a single logit.
+
+    References:
+        Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
+        arXiv:1611.07004, section 3.2.2 and appendix 6.1.2 (C64-C128-C256-C512).
+        Differs from the paper: it sees the picture alone; logits, where the paper ends in a sigmoid; no
+        convolution bias before a batch normalisation, which takes it out again.
+
+    Example:
+        >>> import torch
+        >>> PatchDiscriminator(num_feat=4)(torch.zeros(2, 3, 80, 96)).shape
+        torch.Size([2, 1, 8, 10])
+    """
+
+    def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_layers: int = 3) -> None:
+        super().__init__()
+        if num_layers < 1:
+            raise OptionsError(f"PatchDiscriminator: num_layers must be at least 1; got {num_layers}")
+        self.least_px = 3 * 2**num_layers
+        widths = [num_feat * min(2**stage, MOST_WIDENING) for stage in range(num_layers + 1)]
+        self.layers = nn.Sequential(
+            nn.Conv2d(num_in_ch, num_feat, 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            *(
+                layer
+                for stage, (before, after) in enumerate(pairwise(widths), start=1)
+                for layer in normalised_conv(before, after, stride=2 if stage < num_layers else 1)
+            ),
+            nn.Conv2d(widths[-1], 1, 4, padding=1),
+        )
+        self.apply(draw_weights)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        if min(pictures.shape[-2:]) < self.least_px:
+            raise ImageError(
+                f"PatchDiscriminator: made for at least {self.least_px} x {self.least_px} pixels, "
+                f"got shape {tuple(pictures.shape)}; enlarge gt_size or lower num_layers"
+            )
+        return self.layers(pictures)
+
+
+def normalised_conv(num_in: int, num_out: int, *, stride: int) -> tuple[nn.Module, ...]:
+    """4 x 4 convolution, batch normalisation, leaky ReLU."""
+    return (
+        nn.Conv2d(num_in, num_out, 4, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(num_out),
+        nn.LeakyReLU(0.2, inplace=True),
+    )
+
+
+@torch.no_grad()
+def draw_weights(layer: nn.Module) -> None:
+    """The paper's random weights: normal, of standard deviation 0.02; normalisations scale by about 1."""
+    if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, mean=float(isinstance(layer, nn.BatchNorm2d)), std=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
