@@ -24,7 +24,7 @@ class MSRResNet(nn.Module):
         num_block: Residual blocks.
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
         upsampling: How feature maps grow: convolution and pixel shuffle, or nearest neighbour and
-            convolution, which keeps adversarial training from making a grid.
+            convolution, of which adversarial training makes far less of a grid.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 

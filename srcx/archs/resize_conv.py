@@ -1,4 +1,4 @@
-"""Nearest-neighbour enlargement and convolution in one: enlarges feature maps without a grid."""
+"""Nearest-neighbour enlargement and convolution in one: enlarges feature maps with little of a grid."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,9 +9,9 @@ __all__ = ["ResizeConv"]
 class ResizeConv(nn.Conv2d):
     """Repeats each pixel factor x factor times, then convolves 3 x 3.
 
-    One kernel makes all pixels that come of one, so that even features give an even picture: it
-    cannot learn the periodic grid that `SubPixelConv`, with a kernel for each of them, learns
-    from noisy gradients. It takes as many operations.
+    One kernel makes all pixels that come of one, so that even features give an even picture. Noisy
+    gradients teach it far less of a periodic grid than `SubPixelConv`, which has a kernel for each
+    of them. It takes as many operations.
 
     Args:
         num_in: Channels of the input.
