@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from srcx.errors import ImageError, OptionsError
 
-__all__ = ["Upscale", "check_picture_size", "scale_kaiming_normal", "shuffle_factors"]
+__all__ = ["Upscale", "check_picture_size", "normalised_conv", "scale_kaiming_normal", "shuffle_factors"]
 
 Upscale = Literal[1, 2, 3, 4, 8]
 
@@ -46,6 +46,18 @@ def scale_kaiming_normal(convs: Iterable[nn.Conv2d], scale: float) -> None:
         nn.init.kaiming_normal_(conv.weight).mul_(scale)
         if conv.bias is not None:
             conv.bias.zero_()
+
+
+def normalised_conv(num_in: int, num_out: int, *, kernel_size: int, stride: int) -> tuple[nn.Module, ...]:
+    """Convolution, batch normalisation and leaky ReLU of the discriminators, padded by one pixel.
+
+    The convolution has no bias, which the normalisation would take out again.
+    """
+    return (
+        nn.Conv2d(num_in, num_out, kernel_size, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(num_out),
+        nn.LeakyReLU(0.2, inplace=True),
+    )
 
 
 def check_picture_size(network: str, pictures: Tensor, size: int) -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from srcx.archs.layers import check_picture_size
+from srcx.archs.layers import check_picture_size, normalised_conv
 from srcx.errors import OptionsError
 
 __all__ = ["SRGANDiscriminator"]
@@ -53,7 +53,7 @@ class SRGANDiscriminator(nn.Module):
             *(
                 layer
                 for index, (before, after) in enumerate(pairwise(widths))
-                for layer in normalised_conv(before, after, stride=2 - index % 2)
+                for layer in normalised_conv(before, after, kernel_size=3, stride=2 - index % 2)
             ),
         )
         self.head = nn.Sequential(
@@ -66,12 +66,3 @@ class SRGANDiscriminator(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         check_picture_size("SRGANDiscriminator", pictures, self.input_size)
         return self.head(self.features(pictures))
-
-
-def normalised_conv(num_in: int, num_out: int, *, stride: int) -> tuple[nn.Module, ...]:
-    """Convolution, batch normalisation, leaky ReLU."""
-    return (
-        nn.Conv2d(num_in, num_out, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(num_out),
-        nn.LeakyReLU(0.2, inplace=True),
-    )

@@ -165,7 +165,7 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     ]
     scale = math.prod(math.isqrt(width // num_feat) for width in grown)
     upsampling: dict[str, Any] = {}
-    if grown and scale == 1:  # nearest neighbour: one stage may stand for 2 or 3
+    if kind == "MSRResNet" and scale == 1:  # nearest neighbour: one stage may stand for 2 or 3
         scale, upsampling = (2 ** len(grown) if len(grown) > 1 else 0), {"upsampling": "nearest"}
     if scale not in get_args(Upscale):
         return None

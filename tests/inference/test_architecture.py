@@ -45,6 +45,14 @@ def test_one_stage_of_nearest_neighbour_may_be_of_any_factor_so_it_must_be_told(
     assert find_model(tmp_path / "net.pth").scale == 3
 
 
+def test_srresnets_names_with_stages_of_another_kind_are_refused(tmp_path):
+    state = SRResNet(num_feat=4, num_block=1, upscale=4).state_dict()
+    plain = {name: weight[:4] if name.startswith("upsample.") else weight for name, weight in state.items()}
+    save_state(tmp_path / "net.pth", plain)
+    with pytest.raises(CheckpointError, match=r"net\.pth: these weights do not fit SRResNet"):
+        find_model(tmp_path / "net.pth")
+
+
 def test_the_averaged_weights_of_a_checkpoint_are_taken(tmp_path):
     first, averaged = (MSRResNet(num_feat=4, num_block=1) for _ in range(2))
     save_state(tmp_path / "net.pth", {"params": first.state_dict(), "params_ema": averaged.state_dict()})
