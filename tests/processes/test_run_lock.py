@@ -29,7 +29,7 @@ def trained_for_long(start, workplace):
 
 
 def wait_for_a_state(work: Path, process) -> None:
-    while not list(work.glob("experiments/run/training_states/*.state")):
+    while not list(work.glob("experiments/run/training_states/[0-9]*.state")):
         assert process.is_alive()
         time.sleep(0.01)
 
@@ -65,7 +65,7 @@ def test_a_second_training_of_a_name_is_stopped_and_sigkill_frees_it(
 
 
 def newest(work: Path) -> int:
-    return max(int(path.stem) for path in work.glob("experiments/run/training_states/*.state"))
+    return max(int(path.stem) for path in work.glob("experiments/run/training_states/[0-9]*.state"))
 
 
 def test_another_name_or_the_same_one_afterwards_is_free(tmp_path):
