@@ -24,6 +24,7 @@ from srcx.data.batches import train_batches as batches_of
 from srcx.errors import OptionsError, UsageError
 from srcx.losses.gan import GANLoss
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.cycle import CycleGANModel
 from srcx.models.gan import SRGANModel
 from srcx.models.schedule import Schedule, warm_up
 from srcx.models.sr import Learner, SRModel
@@ -143,6 +144,7 @@ def losses(options: Options) -> WeightedSum:
     """
     assert options.train is not None
     terms: dict[str, tuple[nn.Module, float]] = {}
+    against_lq: set[str] = set()
     for name, term in options.train.losses.items():
         if term.type == "GANLoss":
             continue
@@ -153,7 +155,9 @@ def losses(options: Options) -> WeightedSum:
             terms[name] = PARTS.part("loss", term.type)(**args), weight
         if style_weight:
             terms[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
-    return WeightedSum(terms, jitter_px=options.train.jitter)
+        if term.against == "lq":
+            against_lq |= {name, f"{name}_style"}
+    return WeightedSum(terms, against_lq=against_lq, jitter_px=options.train.jitter)
 
 
 def model(options: Options, accelerator: Accelerator) -> SRModel:
@@ -177,22 +181,19 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
         "accumulate": train.accumulate,
         "channels_last": train.channels_last,
     }
-    if not issubclass(kind, SRGANModel):
+    if not issubclass(kind, (SRGANModel, CycleGANModel)):
         made: SRModel = kind(generator, objective, **common)
     else:
-        assert options.network_d is not None
-        assert train.optim_d is not None
         gan = next(term for term in train.losses.values() if term.type == "GANLoss")
-        made = kind(
-            generator,
-            _learner(network(options.network_d), train.optim_d, options),
-            objective,
-            GANLoss(**gan.args),
-            gan_weight=gan.weight,
-            net_d_iters=train.net_d_iters,
-            net_d_init_iters=train.net_d_init_iters,
-            **common,
-        )
+        common |= {"gan_weight": gan.weight}
+        gan_loss, discriminator = GANLoss(**gan.args), _discriminator(options)
+        if issubclass(kind, CycleGANModel):
+            back = _learner(network(options.network_g), train.optim_g, options)
+            both = discriminator, _discriminator(options)
+            made = kind((generator, back), both, objective, gan_loss, **common)
+        else:
+            common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
+            made = kind(generator, discriminator, objective, gan_loss, **common)
     _load_pretrained(made, options)
     return made
 
@@ -280,6 +281,13 @@ def freeze(net: nn.Module, parts: Sequence[str]) -> None:
             parts_of_it = ", ".join(known)
             raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}; it has {parts_of_it}")
         known[name].requires_grad_(False)
+
+
+def _discriminator(options: Options) -> Learner:
+    assert options.network_d is not None
+    assert options.train is not None
+    assert options.train.optim_d is not None
+    return _learner(network(options.network_d), options.train.optim_d, options)
 
 
 def _learner(net: nn.Module, part: Part, options: Options) -> Learner:

@@ -34,6 +34,7 @@ from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
+from srcx.models.cycle import CycleGANModel
 from srcx.models.gan import ESRGANModel, SRGANModel
 from srcx.models.muon import Muon
 from srcx.models.schedule import Schedule, cosine_annealing_restart, multi_step
@@ -93,6 +94,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 MODELS: Mapping[str, type[SRModel]] = {
+    "CycleGANModel": CycleGANModel,
     "ESRGANModel": ESRGANModel,
     "SRGANModel": SRGANModel,
     "SRModel": SRModel,

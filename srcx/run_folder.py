@@ -266,8 +266,9 @@ class RunFolder:
     def _prune(self, keep: int) -> None:
         """Delete all but the newest checkpoints; best and latest have names of their own and stay."""
         for state in self.saved_states(self.root)[:-keep]:
-            for weights in self.models.glob(f"net_?_{state.stem}.pth"):
-                weights.unlink()
+            for weights in self.models.glob(f"net_*_{state.stem}.pth"):
+                if not weights.name.startswith("net_g_best_"):
+                    weights.unlink()
             state.unlink()
 
 

@@ -30,7 +30,8 @@ class Counter:
         self.value = state["value"]
 
     def weights(self):
-        return {"net_g": {"params": {"value": self.value}}, "net_d": {"params": {"value": -self.value}}}
+        sets = {"params": {"value": self.value}}
+        return {"net_g": sets, "net_g_back": sets, "net_d": {"params": {"value": -self.value}}}
 
 
 def opened(root, **options):
@@ -117,11 +118,12 @@ def test_a_state_of_another_network_is_named(tmp_path):
 def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
     run = opened(tmp_path / "run", keep_last=2)
     model, progress = trained(run, 1)
-    run.save_weights(model, "best")
+    run.save_weights(model, "best_of_5")
     for _ in range(11):
         trained(run, 1, model, progress)
     assert sorted(path.name for path in run.models.iterdir()) == [
-        "net_d_11.pth", "net_d_12.pth", "net_g_11.pth", "net_g_12.pth", "net_g_best.pth",
+        "net_d_11.pth", "net_d_12.pth", "net_g_11.pth", "net_g_12.pth",
+        "net_g_back_11.pth", "net_g_back_12.pth", "net_g_best_of_5.pth",
     ]  # fmt: skip
     assert [path.name for path in RunFolder.saved_states(run.root)] == ["11.state", "12.state"]
 
@@ -185,8 +187,8 @@ def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
             trained(run, iterations)
     with RunFolder(tmp_path / "run"):
         pass
-    assert sorted(path.name for path in tmp_path.glob("run_archived_*/models/net_g_*.pth")) == [
-        "net_g_1.pth", "net_g_2.pth",
+    assert sorted(path.name for path in tmp_path.glob("run_archived_*/models/net_d_*.pth")) == [
+        "net_d_1.pth", "net_d_2.pth",
     ]  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from srcx.config.problems import Problem
 
 __all__ = ["cross_problems"]
 
-GAN_MODELS = ("SRGANModel", "ESRGANModel")
+CYCLE_MODEL = "CycleGANModel"
+GAN_MODELS = ("SRGANModel", "ESRGANModel", CYCLE_MODEL)
 FOR_TRAINING = "NonAlignedPairDataset"
 
 
@@ -21,7 +22,9 @@ def cross_problems(options: Options) -> Iterator[Problem]:
         yield from _optimizers(options.train)
         yield from _scheduler(options.train)
         yield from _adversary(options, options.train)
-        yield from _terms(options.train)
+        yield from _terms(options, options.train)
+        if options.model_type == CYCLE_MODEL:
+            yield from _cycle(options, options.train)
 
 
 def _phases(options: Options) -> Iterator[Problem]:
@@ -145,9 +148,29 @@ def _weights(scheduler: Scheduler, name: str, starts: tuple[int, ...]) -> Iterat
         yield Problem(("train", "scheduler", "restart_weights"), said)
 
 
-def _terms(train: TrainOptions) -> Iterator[Problem]:
+def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
     if not train.losses:
         yield Problem(("train",), "no loss term; give at least one, such as pixel_opt: {type: L1Loss}")
+    for name, term in train.losses.items():
+        if term.against == "gt":
+            continue
+        path: KeyPath = ("train", f"{name}_opt", "against")
+        if options.scale != 1:
+            yield Problem(path, f"lq is as large as the output where the scale is 1; it is {options.scale}")
+        if term.type == "GANLoss":
+            yield Problem(path, "a discriminator tells the output from gt; remove this")
+        elif options.model_type == CYCLE_MODEL:
+            said = f"{CYCLE_MODEL} compares each picture with what came back of it; remove this"
+            yield Problem(path, said)
+
+
+def _cycle(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    """What a model with two generators cannot do."""
+    if options.scale != 1:
+        yield Problem(("scale",), f"{CYCLE_MODEL} has a generator back, which needs scale 1")
+    for key, plain in (("net_d_iters", 1), ("net_d_init_iters", 0)):
+        if getattr(train, key) != plain:
+            yield Problem(("train", key), f"{CYCLE_MODEL} teaches all networks in each step; remove this")
 
 
 def _adversary(options: Options, train: TrainOptions) -> Iterator[Problem]:

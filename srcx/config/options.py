@@ -109,10 +109,12 @@ class Scheduler(Part):
 class LossTerm(Part):
     """One term of the objective, `<name>_opt`."""
 
-    not_args: ClassVar[frozenset[str]] = frozenset({"type", "loss_weight"})
+    not_args: ClassVar[frozenset[str]] = frozenset({"type", "loss_weight", "against"})
 
     loss_weight: Number = 1.0
     """Factor of this term in the sum; losses with weights of their own (perceptual_weight) keep it at 1."""
+    against: Literal["gt", "lq"] = "gt"
+    """srcx: what the output is compared with; lq, which must be as large, for tasks of scale 1."""
 
     @property
     def weight(self) -> float:
@@ -361,8 +363,8 @@ class Options(Section):
 
     name: RunName
     """Name of the run and its folder."""
-    model_type: Literal["SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel"]
-    """SRModel (no discriminator), SRGANModel, ESRGANModel (relativistic) or SwinIRModel (SRModel, padded)."""
+    model_type: Literal["SRModel", "SRGANModel", "ESRGANModel", "SwinIRModel", "CycleGANModel"]
+    """SRModel, SRGANModel, ESRGANModel (relativistic), SwinIRModel (SRModel); srcx: CycleGANModel."""
     scale: Count = 1
     """Side of the output over side of the input."""
     num_gpu: NumGpu = "auto"

@@ -1,10 +1,11 @@
 """The objective: a weighted sum of losses, each picture seen once by each fixed network."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from srcx.features.extractor import FeatureExtractor
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.jitter import jittered
 
@@ -15,13 +16,15 @@ class WeightedSum(nn.Module):
     """Weighs losses and adds them up; it alone knows the weights.
 
     Terms that look through the same fixed network share one pass of it per picture,
-    down to the deepest layer any of them wants; the pass of gt keeps no gradient.
+    down to the deepest layer any of them wants; only the pass of sr keeps a gradient.
 
     Args:
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
+        against_lq: Names of the terms that get lq in place of gt.
         jitter_px: What `jittered` takes, for the pictures that fixed networks see; 0 moves nothing.
 
-    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns the total and the weighted terms by name.
+    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and lq of that shape if a term wants it, it returns
+    the total and the weighted terms by name.
 
     Example:
         >>> from srcx.losses.pixel import L1Loss
@@ -30,39 +33,62 @@ class WeightedSum(nn.Module):
         (tensor(2.), {'pixel': tensor(2.)})
     """
 
-    def __init__(self, terms: Mapping[str, tuple[nn.Module, float]], *, jitter_px: int = 0) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, tuple[nn.Module, float]],
+        *,
+        against_lq: Collection[str] = (),
+        jitter_px: int = 0,
+    ) -> None:
         super().__init__()
-        self.jitter_px = jitter_px
+        self.against_lq, self.jitter_px = frozenset(against_lq), jitter_px
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}
 
-    def forward(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self._features(sr, gt)
+    def forward(self, sr: Tensor, gt: Tensor, lq: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        others = {"gt": gt} if lq is None or not self.against_lq else {"gt": gt, "lq": lq}
+        features = self._features(sr, others)
         terms = {}
         # The fixed networks run in the caller's precision, the formulas in full.
         with torch.autocast(sr.device.type, enabled=False):
             for name, loss in self.losses.items():
+                other = self._other(name)
                 if isinstance(loss, FeatureLoss) and loss.extractor is not None:
-                    value = loss.compare(*features[id(loss.extractor)])
+                    seen = features[id(loss.extractor)]
+                    value = loss.compare(seen["sr"], seen[other])
                 else:
-                    value = loss(sr, gt)
+                    value = loss(sr, others[other])
                 terms[name] = self.weights[name] * value
         return sum(terms.values(), start=sr.new_zeros(())), terms
 
-    def _features(self, sr: Tensor, gt: Tensor) -> dict[int, tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """The features of both pictures for each distinct extractor among the terms."""
-        wanted: dict[int, tuple[nn.Module, set[str]]] = {}
-        for loss in self.losses.values():
-            if isinstance(loss, FeatureLoss) and loss.extractor is not None:
-                wanted.setdefault(id(loss.extractor), (loss.extractor, set()))[1].update(loss.layers)
-        if wanted:
-            sr, gt = jittered(sr, gt, self.jitter_px)
-        features = {}
-        for key, (extractor, layers) in wanted.items():
+    def _other(self, name: str) -> str:
+        """What this term compares sr with."""
+        return "lq" if name in self.against_lq else "gt"
+
+    def _features(self, sr: Tensor, others: Mapping[str, Tensor]) -> dict[int, dict[str, dict[str, Tensor]]]:
+        """For each distinct extractor among the terms the features of sr, gt and lq, as far as wanted."""
+        networks = {id(network): network for network, _, _ in self._looks()}
+        if not networks:
+            return {}
+        names, pictures = list(others), jittered(sr, *others.values(), jitter_px=self.jitter_px)
+        features: dict[int, dict[str, dict[str, Tensor]]] = {}
+        for key, network in networks.items():
+            wanted = [(other, layers) for one, other, layers in self._looks() if one is network]
+            seen = features[key] = {}
             with torch.no_grad():
-                of_gt = _in_full(extractor(gt, sorted(layers)))
-            features[key] = _in_full(extractor(sr, sorted(layers))), of_gt
+                for name, picture in zip(names, pictures[1:], strict=True):
+                    if layers := sorted({layer for other, some in wanted if other == name for layer in some}):
+                        seen[name] = _in_full(network(picture, layers))
+            seen["sr"] = _in_full(
+                network(pictures[0], sorted({layer for _, some in wanted for layer in some}))
+            )
         return features
+
+    def _looks(self) -> Iterator[tuple[FeatureExtractor, str, tuple[str, ...]]]:
+        """The fixed network of each term that has one, what the term compares sr with, and its layers."""
+        for name, loss in self.losses.items():
+            if isinstance(loss, FeatureLoss) and loss.extractor is not None:
+                yield loss.extractor, self._other(name), loss.layers
 
 
 def _in_full(features: dict[str, Tensor]) -> dict[str, Tensor]:

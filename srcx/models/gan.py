@@ -1,15 +1,15 @@
 """One training step of a generator against a discriminator."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srcx.losses.gan import GANLoss
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.models.frozen import frozen
 from srcx.models.means import Means
 from srcx.models.sr import Learner, SRModel
 
@@ -72,17 +72,17 @@ class SRGANModel(SRModel):
     def _teach_generator(self, lq: Tensor, gt: Tensor, parts: int, means: Means) -> Tensor:
         """Add this part's gradient to the generator; returns its output, detached."""
         sr = self.learners["net_g"].net(lq)
-        total, terms = self.judge(sr, gt)
+        total, terms = self.judge(sr, gt, lq)
         net_d = self.learners["net_d"].net
-        with _frozen(self.bare_nets["net_d"]), self.accelerator.no_sync(net_d):
-            terms["gan"] = self.gan_weight * self.generator_gan(*jittered(sr, gt, self.jitter_px))
+        with frozen(self.bare_nets["net_d"]), self.accelerator.no_sync(net_d):
+            terms["gan"] = self.gan_weight * self.generator_gan(*jittered(sr, gt, jitter_px=self.jitter_px))
             means.add(terms)
             self._backward((total + terms["gan"]) / parts, terms)
         return sr.detach()
 
     def _teach_discriminator(self, sr: Tensor, gt: Tensor, parts: int, means: Means) -> None:
         """Add this part's gradient to the discriminator, real pictures first."""
-        for side, logits, cost in self.discriminator_gan(*jittered(sr, gt, self.jitter_px)):
+        for side, logits, cost in self.discriminator_gan(*jittered(sr, gt, jitter_px=self.jitter_px)):
             terms = {f"d_{side}": cost, f"out_d_{side}": logits.detach().mean()}
             means.add(terms)
             self._backward(cost / parts, terms)
@@ -124,13 +124,3 @@ class ESRGANModel(SRGANModel):
         yield "real", real, self.gan_loss(real - fake_mean, True, is_disc=True) / 2
         fake = judge(sr)
         yield "fake", fake, self.gan_loss(fake - real.detach().mean(), False, is_disc=True) / 2
-
-
-@contextmanager
-def _frozen(net: nn.Module) -> Iterator[None]:
-    """No gradients for the weights of `net` inside the block: the generator's step does not need them."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)

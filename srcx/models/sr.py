@@ -35,7 +35,7 @@ class SRModel:
 
     Args:
         generator: The network with its optimizer and schedule.
-        losses: The objective, called with sr and gt.
+        losses: The objective, called with sr, gt and lq.
         accelerator: Device, precision and processes.
         ema_decay: Decay of the averaged weights per iteration; 0 keeps none.
         grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
@@ -128,7 +128,7 @@ class SRModel:
         for part, (lq, gt) in enumerate(parts, start=1):
             with self.accumulating("net_g", is_last=part == len(parts)):
                 sr = self.learners["net_g"].net(lq)
-                total, terms = self.judge(sr, gt)
+                total, terms = self.judge(sr, gt, lq)
                 means.add(terms)
                 self._backward(total / len(parts), terms)
         self._update("net_g")
@@ -138,10 +138,10 @@ class SRModel:
         """Around a part's forward and backward pass: ranks average gradients once, in the last part."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.learners[name].net)
 
-    def judge(self, sr: Tensor, gt: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, sr: Tensor, gt: Tensor, lq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective, its fixed networks in the run's precision."""
         with self.accelerator.autocast():
-            return self.losses(sr, gt)
+            return self.losses(sr, gt, lq)
 
     def _adopt(self, name: str, learner: Learner) -> None:
         """Move a network to its device and wrap it for its precision and processes."""

@@ -143,6 +143,55 @@ def test_a_gan_needs_a_discriminator_its_optimizer_and_its_loss(complaints: Comp
     ]
 
 
+SAME_SIZE = {"scale: 4": "scale: 1"}
+
+
+def test_a_term_may_compare_with_lq_where_it_is_as_large(load: Load, complaints: Complaints) -> None:
+    source = {"{type: L1Loss}": "{type: L1Loss, against: lq}"}
+    options = load(source | SAME_SIZE)
+    assert options.train is not None
+    assert options.train.losses["pixel"].against == "lq"
+    assert options.train.losses["pixel"].args == {}
+    assert complaints(source) == [
+        "x.yml:17: train.pixel_opt.against: lq is as large as the output where the scale is 1; it is 4"
+    ]
+
+
+def test_a_discriminator_compares_with_gt_alone(complaints: Complaints) -> None:
+    (line,) = complaints(
+        ADVERSARY | SAME_SIZE | {"  pixel_opt": "  gan_opt: {type: GANLoss, against: lq}\n  pixel_opt"}
+    )
+    assert "train.gan_opt.against: a discriminator tells the output from gt; remove this" in line
+
+
+CYCLE = ADVERSARY | SAME_SIZE | {"SRModel": "CycleGANModel"}
+
+
+def test_two_generators_load(load: Load) -> None:
+    assert load(CYCLE).model_type == "CycleGANModel"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"scale: 4": "scale: 2"}, "scale: CycleGANModel has a generator back, which needs scale 1"),
+        (
+            {"{type: L1Loss}": "{type: L1Loss, against: lq}"},
+            "train.pixel_opt.against: CycleGANModel compares each picture with what came back of it",
+        ),
+        (
+            {"  optim_g": "  optim_d: {type: Adam, lr: 1}\n  net_d_iters: 2\n  optim_g"},
+            "train.net_d_iters: CycleGANModel teaches all networks in each step; remove this",
+        ),
+        ({"network_g": "network_g"}, "network_d: CycleGANModel needs this option and it is missing"),
+    ],
+)
+def test_what_two_generators_cannot_do_is_refused(
+    complaints: Complaints, changes: dict[str, str], complaint: str
+) -> None:
+    assert any(complaint in line for line in complaints(CYCLE | changes))
+
+
 def test_sets_of_one_phase_and_file_need_names_of_their_own(complaints: Complaints) -> None:
     one = "{name: Set5, type: SingleImageDataset, dataroot_lq: a}"
     lines = complaints({"network_g": f"  val: {one}\n  val_2: {one}\nnetwork_g"})

@@ -128,7 +128,7 @@ Complaints = Callable[..., list[str]]
         (
             "SRModel",
             "SRGANModl",
-            "x.yml:2: model_type: expected one of 'SRModel', 'SRGANModel', 'ESRGANModel' or",
+            "x.yml:2: model_type: expected one of 'SRModel', 'SRGANModel', 'ESRGANModel', 'Swi",
         ),
         ("SRModel", "SRGANModl", "got 'SRGANModl'; did you mean 'SRGANModel'?"),
         (

@@ -67,6 +67,40 @@ def test_sharing_changes_neither_values_nor_gradients():
     assert_close(shared, separate)
 
 
+def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
+    extractor = watched()
+    sr, gt = pictures()
+    lq = torch.rand(1, 3, 16, 16)
+    terms = {
+        "target": (LayerLoss(extractor, ["relu1_1"]), 1.0),
+        "source": (LayerLoss(extractor, ["conv2_2"]), 1.0),
+        "pixel": (L1Loss(), 1.0),
+    }
+    _, found = WeightedSum(terms, against_lq=["source", "pixel"])(sr, gt, lq)
+    assert extractor.passes == [
+        (("relu1_1",), False),
+        (("conv2_2",), False),
+        (("conv2_2", "relu1_1"), True),
+    ]
+    assert_close(found["pixel"], (sr - lq).abs().mean())
+    assert_close(found["target"], terms["target"][0](sr, gt))
+    assert_close(found["source"], terms["source"][0](sr, lq))
+
+
+def test_jitter_moves_lq_with_the_others():
+    extractor = FeatureExtractor.random("vgg16")
+    extractor.__class__, extractor.pictures = Seen, []
+    sr, gt = pictures()
+    objective = WeightedSum(
+        {"source": (LayerLoss(extractor, ["relu1_1"]), 1.0)}, against_lq=["source"], jitter_px=4
+    )
+    _, terms = objective(sr, gt, sr)
+    of_lq, of_sr = extractor.pictures
+    assert of_lq.shape == (1, 3, 12, 12)
+    assert torch.equal(of_lq, of_sr)
+    assert terms["source"] == 0
+
+
 class Seen(FeatureExtractor):
     """Keeps the pictures it is shown."""
 

@@ -1,0 +1,238 @@
+r"""Train on pictures without any pairs, by the contextual loss, and write the page of what came of it.
+
+Two experiments of options/unpaired: single-image animation, where the frames of one moving face are to look
+as one picture of another; and from one kind of pictures to another, here from photographs to faded prints
+of other photographs, beside two generators with discriminators (CycleGAN). What is done is kept in
+experiments/unpaired and not done again, and a run that was stopped goes on. Pictures to be judged and shown
+are scikit-image's; the way from photograph to print is known, so that the true print of each is known too.
+
+    python scripts/unpaired_experiment.py --photographs datasets/train/Kodak
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage import data
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.cli import main as srcx
+from srcx.errors import SrcxError, UsageError
+from srcx.imaging import imresize, list_pictures, read_picture, to_rgb, write_picture
+from srcx.inference.upscaler import load_model
+from srcx.metrics import lpips, psnr
+
+OPTIONS = Path("options/unpaired")
+PICTURES = Path("datasets/unpaired")
+
+SIZE_PX = 128
+FRAMES = 24
+SHOWN_FRAMES = (0, 4, 8, 12)
+MOVING, FACE = "astronaut", (0, 96, 256)
+"""The picture of scikit-image that is moved; top, left and side of the face in it."""
+TARGET, TARGET_FACE = "chelsea", (20, 110, 256)
+"""The same of the one, a cat, whose looks the frames are to have."""
+
+HELD_OUT = ("coffee", "chelsea", "astronaut", "rocket")
+SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
+"""The usual matrix, from RGB to RGB."""
+FADED = (40.0, 0.7)
+"""Black of the print, and what is left of the contrast."""
+GRAIN_SIGMA = 8.0
+"""Of 255."""
+CROP_PX = 160
+GAP_PX = 4
+
+Bytes = NDArray[np.uint8]
+
+
+def make_animation() -> None:
+    """The frames of a face that nods, turns and comes nearer, and the one target."""
+    top, left, side = FACE
+    still, center = getattr(data, MOVING)(), (left + side / 2, top + side / 2)
+    for frame in range(FRAMES):
+        phase = 2 * math.pi * frame / FRAMES
+        motion = cv2.getRotationMatrix2D(center, 8 * math.sin(phase), 1 + 0.06 * math.sin(2 * phase))
+        motion[:, 2] += 14 * np.array([math.cos(phase), math.sin(2 * phase)])
+        moved = cv2.warpAffine(
+            still, motion, still.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        )
+        _keep(PICTURES / f"animate/lq/{frame:02}.png", _square(_bytes(moved), FACE))
+    _keep(PICTURES / "animate/gt/target.png", _square(getattr(data, TARGET)(), TARGET_FACE))
+
+
+def make_domain(photographs: Path) -> None:
+    """Half of the photographs as they are, prints of the other half, and those to judge by.
+
+    Raises:
+        UsageError: there are not two photographs.
+    """
+    paths = list_pictures(photographs)
+    if len(paths) < 2:
+        raise UsageError(f"{photographs}: expected two photographs or more, got {len(paths)}; name another")
+    random = np.random.default_rng(0)
+    for number, path in enumerate(paths):
+        picture = to_rgb(read_picture(path)).astype(np.uint8)
+        kind, shown = ("gt", faded_print(picture, random)) if number % 2 else ("lq", picture)
+        _keep(PICTURES / f"domain/{kind}/{path.stem}.png", shown)
+    for name in HELD_OUT:
+        picture = getattr(data, name)()
+        _keep(PICTURES / f"domain_held_out/lq/{name}.png", picture)
+        _keep(PICTURES / f"domain_held_out/gt/{name}.png", faded_print(picture, random))
+
+
+def faded_print(photograph: Bytes, random: np.random.Generator) -> Bytes:
+    """An old print of a photograph: brown, faded, with grain."""
+    black, contrast = FADED
+    brown = black + contrast * np.clip(photograph @ SEPIA.T, 0, 255)
+    grain = random.normal(0, GRAIN_SIGMA, photograph.shape[:2])
+    return np.clip(np.round(brown + grain[..., None]), 0, 255).astype(np.uint8)
+
+
+def _square(picture: Bytes, place: tuple[int, int, int]) -> Bytes:
+    top, left, side = place
+    return _bytes(imresize(picture[top : top + side, left : left + side], size=(SIZE_PX, SIZE_PX)))
+
+
+def _keep(path: Path, picture: Bytes) -> None:
+    make_folder(path.parent)
+    if not path.exists():
+        write_picture(path, picture)
+
+
+def _bytes(picture: NDArray[np.generic]) -> Bytes:
+    assert picture.dtype == np.uint8
+    return picture.astype(np.uint8, copy=False)
+
+
+def train(name: str, root: Path, iters: int | None) -> Path:
+    """The model of an option file; it is trained if it is not there yet."""
+    model = root / name / "models/net_g_latest.pth"
+    if not model.exists():
+        changes = [f"path:experiments_root={root}"]
+        if iters is not None:
+            changes += [f"train:total_iter={iters}", f"val:val_freq={iters}"]
+        if code := srcx(["train", "-opt", f"{OPTIONS / name}.yml", "--auto_resume", "--force_yml", *changes]):
+            sys.exit(code)
+    return model
+
+
+def run_model(model: Path, pictures: Sequence[Bytes]) -> list[Bytes]:
+    """What a model makes of each picture."""
+    net = load_model(model, precision="fp32")
+    return [_bytes(net(picture)) for picture in pictures]
+
+
+def side_by_side(pictures: Sequence[Bytes]) -> Bytes:
+    """Pictures of one height in a row, on white."""
+    gap = np.full((len(pictures[0]), GAP_PX, 3), 255, np.uint8)
+    return np.hstack([piece for picture in pictures for piece in (gap, picture)][1:])
+
+
+def below(rows: Sequence[Bytes]) -> Bytes:
+    """Rows of one width, on white."""
+    gap = np.full((GAP_PX, rows[0].shape[1], 3), 255, np.uint8)
+    return np.vstack([piece for row in rows for piece in (gap, row)][1:])
+
+
+def animation(model: Path, folder: Path) -> list[str]:
+    """The section of the animation; its picture is written to `folder`."""
+    frames = [_bytes(read_picture(PICTURES / f"animate/lq/{frame:02}.png")) for frame in SHOWN_FRAMES]
+    target = _bytes(read_picture(PICTURES / "animate/gt/target.png"))
+    blank = np.full_like(target, 255)
+    rows = [[target, *frames], [blank, *run_model(model, frames)]]
+    write_picture(folder / "animation.webp", below([side_by_side(row) for row in rows]))
+    return [
+        "## Single-image animation",
+        "",
+        f"Above the target and four of {FRAMES} frames, below what `animate_cx` makes of each frame.",
+        "",
+        f"![animation]({folder.name}/animation.webp)",
+        "",
+    ]
+
+
+def domain(models: dict[str, Path], folder: Path) -> list[str]:
+    """The section of the prints; its picture is written to `folder`."""
+    photographs, prints = (
+        [_bytes(read_picture(PICTURES / f"domain_held_out/{kind}/{name}.png")) for name in HELD_OUT]
+        for kind in ("lq", "gt")
+    )
+    results = {"the photograph itself": photographs}
+    results |= {name: run_model(model, photographs) for name, model in models.items()}
+    rows = []
+    for columns in zip(*results.values(), prints, strict=True):
+        top, left = ((side - CROP_PX) // 2 for side in columns[0].shape[:2])
+        rows.append(side_by_side([one[top : top + CROP_PX, left : left + CROP_PX] for one in columns]))
+    write_picture(folder / "domain.webp", below(rows))
+    table = ["| picture | LPIPS | PSNR |", "|---|---|---|"]
+    for name, pictures in results.items():
+        pairs = list(zip(pictures, prints, strict=True))
+        means = [np.mean([float(metric(sr, gt)) for sr, gt in pairs]) for metric in (lpips, psnr)]
+        table.append(f"| {name} | {means[0]:.3f} | {means[1]:.2f} |")
+    return [
+        "## From photographs to faded prints",
+        "",
+        "Trained on photographs and on prints of other photographs, judged on the true prints of pictures "
+        "that neither saw. The grain of a true print is not to be guessed, so that no PSNR is perfect.",
+        "",
+        *table,
+        "",
+        f"From left to right: {', '.join(results)}, the true print.",
+        "",
+        f"![prints]({folder.name}/domain.webp)",
+        "",
+    ]
+
+
+def run(photographs: Path, root: Path, iters: int | None, out: Path, command: str) -> None:
+    """Make the pictures, train, and write OUT/unpaired.md with its pictures in OUT/unpaired/.
+
+    Raises:
+        SrcxError: of the kind that fits.
+    """
+    make_animation()
+    make_domain(photographs)
+    animate = train("animate_cx", root, iters)
+    models = {name: train(name, root, iters) for name in ("domain_cx", "domain_cycle")}
+    folder = make_folder(out / "unpaired")
+    parts = [
+        "# Learning without pairs",
+        "",
+        "Applications of the contextual loss, which compares with a picture of anything, by the option files "
+        "of `options/unpaired`. Made by the command below, which computes every number here.",
+        "",
+        f"    {command}",
+        "",
+        *animation(animate, folder),
+        *domain(models, folder),
+    ]
+    with atomic_path(out / "unpaired.md") as temporary:
+        temporary.write_text("\n".join(parts).rstrip() + "\n", "utf-8")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--photographs", type=Path, default=Path("datasets/train/Kodak"), help="a folder of photographs"
+    )
+    parser.add_argument("--iters", type=int, help="steps of each run instead of its option file's")
+    parser.add_argument("--root", type=Path, default=Path("experiments/unpaired"), help="where runs are kept")
+    parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
+    args = parser.parse_args()
+    try:
+        run(args.photographs, args.root, args.iters, args.out, " ".join(["python", *sys.argv]))
+    except SrcxError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
