@@ -151,12 +151,14 @@ def losses(options: Options) -> WeightedSum:
         args = term.args
         weight = term.weight * args.pop("perceptual_weight", 1.0)
         style_weight = term.weight * args.pop("style_weight", 0.0)
+        made: dict[str, tuple[nn.Module, float]] = {}
         if weight:
-            terms[name] = PARTS.part("loss", term.type)(**args), weight
+            made[name] = PARTS.part("loss", term.type)(**args), weight
         if style_weight:
-            terms[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
+            made[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
+        terms |= made
         if term.against == "lq":
-            against_lq |= {name, f"{name}_style"}
+            against_lq |= made.keys()
     return WeightedSum(terms, against_lq=against_lq, jitter_px=options.train.jitter)
 
 

@@ -235,7 +235,8 @@ class RunFolder:
             progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
             for name, value in results.items()
         ]
-        logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(results))
+        if results:  # a set may be there for its pictures alone
+            logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(results))
         return bool(best) and best[0]
 
     def picture_path(self, progress: Progress, set_name: str, name: str) -> Path:

@@ -59,6 +59,29 @@ def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
     assert "gan" not in model.losses.losses
 
 
+def test_a_cycle_files_model_has_two_of_each_network_with_weights_of_their_own():
+    options = build.load_training(REPOSITORY / "options/unpaired/domain_cycle.yml")
+    model = build.model(options, build.accelerator(options))
+    assert list(model.bare_nets) == ["net_g", "net_g_back", "net_d", "net_d_back"]
+    for name in ("net_g", "net_d"):
+        one, other = (model.bare_nets[f"{name}{ending}"].parameters() for ending in ("", "_back"))
+        assert any(not torch.equal(*pair) for pair in zip(one, other, strict=True))
+    assert list(model.losses.losses) == ["cycle"]
+    assert model.gan_weight == 1
+
+
+def test_terms_say_what_they_compare_with():
+    pixel = "train:pixel_opt={type: L1Loss, against: lq}"
+    options = build.load_training(REPOSITORY / "options/unpaired/domain_cx.yml", [pixel])
+    options = options.model_copy(
+        update={
+            "train": options.train.model_copy(update={"losses": {"pixel": options.train.losses["pixel"]}})
+        }
+    )
+    assert build.losses(options).against_lq == {"pixel"}
+    assert build.losses(build.load_training(SMOKE)).against_lq == frozenset()
+
+
 def test_averaged_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
     options = build.load_training(SMOKE)
     params, averaged = (build.network(options.network_g).state_dict() for _ in range(2))
