@@ -83,6 +83,21 @@ def test_the_step_of_the_generators_is_the_gradient_of_their_terms():
             assert_close(now, before - 0.1 * before.grad)
 
 
+def test_the_step_of_the_discriminators_is_the_gradient_of_theirs():
+    model, data = cycle_model(), batch()
+    nets = {name: copy.deepcopy(net) for name, net in model.bare_nets.items()}
+    there, back, judge, judge_back = (nets[name] for name in GENERATORS + DISCRIMINATORS)
+    lq, gt = data["lq"], data["gt"]
+    for net, fake, real in ((judge, there(lq), gt), (judge_back, back(gt), lq)):
+        of_real, of_fake = net(real), net(fake.detach())
+        cost = cross_entropy(of_real, torch.ones_like(of_real))
+        (cost + cross_entropy(of_fake, torch.zeros_like(of_fake))).backward()
+    model.step(data)
+    for name in DISCRIMINATORS:
+        for before, now in zip(nets[name].parameters(), model.bare_nets[name].parameters(), strict=True):
+            assert_close(now, before - 0.1 * before.grad)
+
+
 @pytest.mark.parametrize("still", GENERATORS + DISCRIMINATORS)
 def test_each_network_is_taught_by_its_own_optimizer(still):
     model = cycle_model()
