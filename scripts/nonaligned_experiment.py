@@ -4,10 +4,10 @@ By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved o
 (options/nonaligned/sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy
 picture and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that picture). With
 --experiment real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged
-on those held out). All runs of an experiment start from the same weights and take as many steps. What is
-done is kept in experiments/nonaligned and not done again, and a run that was stopped goes on: the same
-command finishes the job. Pictures on the page are scikit-image's; of real pairs, which may not be handed
-on, it has none.
+on those held out). All runs of an experiment start from the same weights and take about as long: the option
+files give cheaper losses more steps. What is done is kept in experiments/nonaligned and not done again, and a
+run that was stopped goes on: the same command finishes the job. Pictures on the page are scikit-image's; of
+real pairs, which may not be handed on, it has none.
 
     python scripts/nonaligned_experiment.py
     python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
@@ -198,6 +198,8 @@ def page(results: dict[Case, Figures], strips: dict[tuple[str, int], str], comma
         "",
         f"    {command}",
         "",
+        "All losses of an experiment start from the same weights and train for about as long; steps are "
+        "in `options/nonaligned`. "
         "The target's crop is moved by whole pixels, each offset up to the one given being as likely as any "
         "other, down and right alike. LPIPS is AlexNet's; gradient energy is that of the result's Y in parts "
         f"of ground truth's; PSNR is taken once the result lies on ground truth best, {BORDER_PX} pixels off "
@@ -297,7 +299,7 @@ def main() -> None:
     parser.add_argument(
         "--offset", nargs="+", type=int, default=OFFSETS, help="largest offsets, in gt pixels"
     )
-    parser.add_argument("--iters", type=int, help="steps of each run instead of its option file's")
+    parser.add_argument("--iters", type=int, help="steps of every run instead of its option file's")
     parser.add_argument(
         "--root", type=Path, default=Path("experiments/nonaligned"), help="where runs are kept"
     )
