@@ -25,7 +25,7 @@ LEARNING_RATE = 0.02
 """Of Adam, in pixel values."""
 LEAST_SIDE_PX = 32
 MOST_POSITIONS = 65 * 65
-"""Of the contextual loss in conv2_2, the authors' limit."""
+"""Of the contextual loss in conv1_2 and conv2_2, the authors' limit."""
 PATCH = 3
 """Side of a patch of features, as in the paper of `PatchLoss`."""
 
@@ -79,9 +79,11 @@ class PatchLoss(FeatureLoss):
 
 
 def _contextual() -> Objective:
-    layers = {"conv2_2": 1.0, "conv3_2": 1.0, "conv4_2": 1.0}
-    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, max_positions=MOST_POSITIONS)
-    return Objective(style, 1.0, ContextualLoss({"conv4_2": 1.0}, "vgg16", bandwidth=0.1), 1.0)
+    # By squared distances: cosines do not see how strong features are, and colours and contrast drift off.
+    layers = {"conv1_2": 1.0, "conv2_2": 1.0, "conv3_2": 1.0, "conv4_2": 1.0}
+    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, distance="l2", max_positions=MOST_POSITIONS)
+    content = ContextualLoss({"conv4_2": 1.0}, "vgg16", bandwidth=0.1, distance="l2")
+    return Objective(style, 1.0, content, 1.0)
 
 
 def _gram() -> Objective:
@@ -109,7 +111,7 @@ def steps(
 
     All three ways look through VGG16, start from the content picture and change its pixels by Adam:
 
-        contextual  CX to the style in conv2_2, conv3_2 and conv4_2, and CX to the content in conv4_2
+        contextual  CX of squared distances to the style in conv1_2 ... conv4_2, and to the content in conv4_2
         gram        squared distance of Gram matrices in relu1_1 ... relu4_1, and of conv4_2 to the content's
         patches     `PatchLoss` in relu3_1 and relu4_1, and squared distance of conv4_2 to the content's
 
@@ -130,7 +132,8 @@ def steps(
     References:
         Mechrez et al., ECCV 2018, arXiv:1803.02077, section 4; Gatys et al., arXiv:1508.06576; Li and Wand,
         CVPR 2016, arXiv:1601.04589.
-        Differs from the papers: VGG16 for VGG19, Adam for L-BFGS, weights and bandwidths of our choice.
+        Differs from the papers: VGG16 for VGG19, Adam for L-BFGS, weights and bandwidths of our choice, and
+        in CX squared distances for cosines, and conv1_2 too.
     """
     if by not in OBJECTIVES:
         raise UsageError(
