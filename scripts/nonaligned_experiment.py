@@ -11,6 +11,7 @@ real pairs, which may not be handed on, it has none.
 
     python scripts/nonaligned_experiment.py
     python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
+    python scripts/nonaligned_experiment.py --no-train
 """
 
 import argparse
@@ -76,6 +77,10 @@ class Case:
     def name(self) -> str:
         return f"{self.experiment}_{self.loss}_offset{self.offset}"
 
+    def model(self, root: Path) -> Path:
+        """Where its weights are once it is trained."""
+        return root / self.name / "models/net_g_latest.pth"
+
     @property
     def options(self) -> Path:
         return Path(f"options/nonaligned/{self.experiment}_{self.loss}.yml")
@@ -83,7 +88,7 @@ class Case:
 
 def train(case: Case, root: Path, iters: int | None) -> Path:
     """The case's model; it is trained if it is not there yet, from where an earlier call was stopped."""
-    model = root / case.name / "models/net_g_latest.pth"
+    model = case.model(root)
     if not model.exists():
         changes = [
             f"name={case.name}",
@@ -301,6 +306,9 @@ def main() -> None:
     )
     parser.add_argument("--iters", type=int, help="steps of every run instead of its option file's")
     parser.add_argument(
+        "--no-train", action="store_true", help="the page of the runs that are finished already"
+    )
+    parser.add_argument(
         "--root", type=Path, default=Path("experiments/nonaligned"), help="where runs are kept"
     )
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
@@ -311,6 +319,8 @@ def main() -> None:
         for offset in (args.offset if experiment in SYNTHETIC else (0,))
         for loss in args.loss
     ]
+    if args.no_train:
+        cases = [case for case in cases if case.model(args.root).exists()]
     try:
         run(cases, args.root, args.iters, args.out, " ".join(["python", *sys.argv]))
     except SrcxError as error:
