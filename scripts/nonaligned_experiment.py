@@ -321,6 +321,8 @@ def main() -> None:
     ]
     if args.no_train:
         cases = [case for case in cases if case.model(args.root).exists()]
+        if not cases:
+            sys.exit(f"{args.root}: none of these runs is finished; leave --no-train out to train them")
     try:
         run(cases, args.root, args.iters, args.out, " ".join(["python", *sys.argv]))
     except SrcxError as error:
