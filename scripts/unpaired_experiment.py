@@ -179,7 +179,9 @@ def domain(models: dict[str, Path], folder: Path) -> list[str]:
         "## From photographs to faded prints",
         "",
         "Trained on photographs and on prints of other photographs, judged on the true prints of pictures "
-        "that neither saw. The grain of a true print is not to be guessed, so that no PSNR is perfect.",
+        "that neither saw. Both train for about as long, minutes on two cores, which is little for two "
+        "generators and two discriminators. The grain of a true print is not to be guessed: no PSNR can be "
+        "perfect.",
         "",
         *table,
         "",
