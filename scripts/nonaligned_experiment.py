@@ -107,12 +107,21 @@ def judge(case: Case, model: Path) -> Figures:
     kept = model.parent.parent / "figures.json"
     if not kept.exists():
         net = load_model(model, precision="fp32")
-        judged = [figures(_bytes(net(lq)), gt) for lq, gt in pictures(case.experiment)]
+        means = _means([figures(_bytes(net(lq)), gt) for lq, gt in pictures(case.experiment)])
         with atomic_path(kept) as temporary:
-            means = {name: _mean([one[name] for one in judged]) for name in FIGURES}
             temporary.write_text(json.dumps(means, indent=1), "utf-8")
     found: Figures = json.loads(kept.read_text("utf-8"))
     return found
+
+
+def judge_lq(experiment: str) -> Figures:
+    """Mean figures of the experiment's lq pictures themselves, brought to the size of gt by bicubic."""
+    return _means(
+        [
+            figures(lq if lq.shape == gt.shape else _bytes(imresize(lq, scale=4.0)), gt)
+            for lq, gt in pictures(experiment)
+        ]
+    )
 
 
 def pictures(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
@@ -193,7 +202,12 @@ def strip(experiment: str, models: Sequence[Path]) -> Bytes:
     return np.hstack([piece for crop in crops for piece in (gap, crop)][1:])
 
 
-def page(results: dict[Case, Figures], strips: dict[tuple[str, int], str], command: str) -> str:
+def page(
+    results: dict[Case, Figures],
+    of_lq: dict[str, Figures],
+    strips: dict[tuple[str, int], str],
+    command: str,
+) -> str:
     """The whole page in Markdown."""
     parts = [
         "# Learning from pairs that are not aligned",
@@ -213,19 +227,20 @@ def page(results: dict[Case, Figures], strips: dict[tuple[str, int], str], comma
         "",
     ]
     for experiment in dict.fromkeys(case.experiment for case in results):
-        parts += [f"## {TITLES[experiment]}", "", *_table(experiment, results), ""]
+        parts += [f"## {TITLES[experiment]}", "", *_table(experiment, results, of_lq[experiment]), ""]
         parts += [*_verdicts(experiment, results), ""]
-        names = [case.loss for case in results if case.experiment == experiment]
-        shown = ", ".join(("lq", "ground truth", *dict.fromkeys(names)))
         for (of, offset), file in strips.items():
             if of == experiment:
+                losses = [case.loss for case in results if (case.experiment, case.offset) == (of, offset)]
+                shown = ", ".join(("lq", "ground truth", *losses))
                 parts += [f"Offsets up to {offset}; {shown}:", "", f"![offset {offset}]({file})", ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _table(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
+def _table(experiment: str, results: dict[Case, Figures], of_lq: Figures) -> Iterator[str]:
     yield f"| offset | loss | {' | '.join(FIGURES)} |"
     yield "|---" * (2 + len(FIGURES)) + "|"
+    yield f"| - | (lq itself) | {' | '.join(_cell(name, of_lq[name], []) for name in FIGURES)} |"
     for case, row in results.items():
         if case.experiment == experiment:
             beside = [
@@ -237,13 +252,14 @@ def _table(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
             yield f"| {case.offset} | {case.loss} | {' | '.join(cells)} |"
 
 
-def _cell(name: str, value: float | None, all_values: Sequence[float | None]) -> str:
+def _cell(name: str, value: float | None, rivals: Sequence[float | None]) -> str:
+    """A figure, bold if it is the best of its rivals, if there are any."""
     if value is None:
         return "-"
     text = f"{value:.2f}" if name in ("niqe", "psnr aligned") else f"{value:.3f}"
-    known = [one for one in all_values if one is not None]
-    best = {"lpips": min(known), "niqe": min(known), "psnr aligned": max(known)}.get(name)
-    return f"**{text}**" if value == best else text
+    known = [one for one in rivals if one is not None]
+    best = {"lpips": min, "niqe": min, "psnr aligned": max}.get(name)
+    return f"**{text}**" if best and known and value == best(known) else text
 
 
 def _verdicts(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
@@ -262,6 +278,10 @@ def _verdicts(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
 
 def _change(value: float | None, of: float | None) -> str:
     return f"{100 * (value / of - 1):+.1f} %" if value and of else "unknown"
+
+
+def _means(judged: Sequence[Figures]) -> Figures:
+    return {name: _mean([one[name] for one in judged]) for name in FIGURES}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -291,7 +311,8 @@ def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command
         write_picture(folder / file, strip(experiment, beside))
         strips[experiment, offset] = f"nonaligned/{file}"
     with atomic_path(out / "nonaligned.md") as temporary:
-        temporary.write_text(page(results, strips, command), "utf-8")
+        of_lq = {name: judge_lq(name) for name in dict.fromkeys(case.experiment for case in cases)}
+        temporary.write_text(page(results, of_lq, strips, command), "utf-8")
 
 
 def main() -> None:
