@@ -212,8 +212,8 @@ def page(
     parts = [
         "# Learning from pairs that are not aligned",
         "",
-        "Made by the command below, which trains every model and computes every figure of this page; nothing "
-        "is written by hand.",
+        "Made by the command below, which computes every figure of this page from runs that it trains; with "
+        "--no-train, from those that it finds trained.",
         "",
         f"    {command}",
         "",
