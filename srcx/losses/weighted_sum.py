@@ -1,6 +1,8 @@
 """The objective: a weighted sum of losses, each picture seen once by each fixed network."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -67,28 +69,23 @@ class WeightedSum(nn.Module):
 
     def _features(self, sr: Tensor, others: Mapping[str, Tensor]) -> dict[int, dict[str, dict[str, Tensor]]]:
         """For each distinct extractor among the terms the features of sr, gt and lq, as far as wanted."""
-        networks = {id(network): network for network, _, _ in self._looks()}
-        if not networks:
-            return {}
-        names, pictures = list(others), jittered(sr, *others.values(), jitter_px=self.jitter_px)
-        features: dict[int, dict[str, dict[str, Tensor]]] = {}
-        for key, network in networks.items():
-            wanted = [(other, layers) for one, other, layers in self._looks() if one is network]
-            seen = features[key] = {}
-            with torch.no_grad():
-                for name, picture in zip(names, pictures[1:], strict=True):
-                    if layers := sorted({layer for other, some in wanted if other == name for layer in some}):
-                        seen[name] = _in_full(network(picture, layers))
-            seen["sr"] = _in_full(
-                network(pictures[0], sorted({layer for _, some in wanted for layer in some}))
-            )
-        return features
-
-    def _looks(self) -> Iterator[tuple[FeatureExtractor, str, tuple[str, ...]]]:
-        """The fixed network of each term that has one, what the term compares sr with, and its layers."""
+        wanted: dict[int, tuple[FeatureExtractor, dict[str, set[str]]]] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, FeatureLoss) and loss.extractor is not None:
-                yield loss.extractor, self._other(name), loss.layers
+                layers = wanted.setdefault(id(loss.extractor), (loss.extractor, defaultdict(set)))[1]
+                for side in ("sr", self._other(name)):
+                    layers[side].update(loss.layers)
+        if not wanted:
+            return {}
+        pictures = (*others.values(), sr)
+        seen = dict(zip((*others, "sr"), jittered(*pictures, jitter_px=self.jitter_px), strict=True))
+        features: dict[int, dict[str, dict[str, Tensor]]] = {key: {} for key in wanted}
+        for key, (extractor, layers) in wanted.items():
+            for side, picture in seen.items():
+                if side in layers:
+                    with nullcontext() if side == "sr" else torch.no_grad():
+                        features[key][side] = _in_full(extractor(picture, sorted(layers[side])))
+        return features
 
 
 def _in_full(features: dict[str, Tensor]) -> dict[str, Tensor]:

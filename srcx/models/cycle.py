@@ -87,8 +87,8 @@ class CycleGANModel(SRModel):
         """Add this part's gradient to both; returns what they made of lq and of gt, detached."""
         there, back = (self.learners[way.generator].net for way in (THERE, BACK))
         fakes = there(lq), back(gt)
-        total, terms = self.judge(back(fakes[0]), lq, lq)
-        total_back, terms_back = self.judge(there(fakes[1]), gt, gt)
+        total, terms = self.judge(back(fakes[0]), lq)
+        total_back, terms_back = self.judge(there(fakes[1]), gt)
         total = total + total_back
         terms |= {f"{name}{BACK.ending}": value for name, value in terms_back.items()}
         with frozen(*(self.bare_nets[way.discriminator] for way in (THERE, BACK))):

@@ -138,7 +138,7 @@ class SRModel:
         """Around a part's forward and backward pass: ranks average gradients once, in the last part."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.learners[name].net)
 
-    def judge(self, sr: Tensor, gt: Tensor, lq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def judge(self, sr: Tensor, gt: Tensor, lq: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective, its fixed networks in the run's precision."""
         with self.accelerator.autocast():
             return self.losses(sr, gt, lq)
