@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn, optim
 
 from srcx.archs import (
+    FeatureDiscriminator,
     MSRResNet,
     PatchDiscriminator,
     SRGANDiscriminator,
@@ -60,6 +61,7 @@ DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
 }
 
 NETWORKS: Mapping[str, type[nn.Module]] = {
+    "FeatureDiscriminator": FeatureDiscriminator,
     "MSRResNet": MSRResNet,
     "PatchDiscriminator": PatchDiscriminator,
     "SRGANDiscriminator": SRGANDiscriminator,

@@ -1,19 +1,83 @@
 """What the discriminators promise."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from srcx.archs import PatchDiscriminator, SRGANDiscriminator, UNetDiscriminatorSN, VGGStyleDiscriminator
+from srcx.archs import (
+    FeatureDiscriminator,
+    PatchDiscriminator,
+    SRGANDiscriminator,
+    UNetDiscriminatorSN,
+    VGGStyleDiscriminator,
+)
 from srcx.errors import ImageError, OptionsError
+from srcx.features.extractor import FeatureExtractor
+from srcx.weights.checkpoint import save_state
 
 DISCRIMINATORS = [
+    (lambda _, num_feat: FeatureDiscriminator(num_feat), 16),
     (PatchDiscriminator, 48),
     (SRGANDiscriminator, 96),
     (UNetDiscriminatorSN, 16),
     (VGGStyleDiscriminator, 128),
 ]
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    save_state(folder / "vgg16.safetensors", FeatureExtractor.random("vgg16").state_dict())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _made_up_weights(made_up, monkeypatch):
+    monkeypatch.setenv("SRCX_WEIGHTS", str(made_up))
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        (["relu1_2", "relu2_2", "relu3_3"], (2, 3, 11, 6)),
+        (["relu1_2", "relu2_2"], (2, 2, 22, 13)),
+        (["conv4_1"], (2, 1, 5, 3)),
+    ],
+)
+def test_feature_discriminator_gives_a_map_of_logits_for_each_layer(layers, shape):
+    assert FeatureDiscriminator(2, layers)(torch.rand(2, 3, 45, 27)).shape == shape
+
+
+@pytest.mark.parametrize(("place", "patch_px"), [(0, 38), (1, 44), (2, 64)])
+def test_feature_discriminator_judges_patches(place, patch_px):
+    picture = torch.rand(1, 3, 96, 96, requires_grad=True)
+    FeatureDiscriminator(2)(picture)[0, place, 12, 12].backward()
+    assert picture.grad is not None
+    seen = picture.grad.abs().sum((0, 1))
+    assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
+
+
+def test_feature_discriminator_keeps_the_fixed_network_out_of_weights_and_training():
+    net = FeatureDiscriminator(2)
+    assert {name.split(".")[0] for name in net.state_dict()} == {"heads"}
+    net.requires_grad_(True)
+    assert not any(weight.requires_grad for weight in net.extractor.parameters())
+    assert copy.deepcopy(net)(torch.rand(1, 3, 16, 16)).shape == (1, 3, 4, 4)
+
+
+def test_feature_discriminator_moves_the_fixed_network_along():
+    net = FeatureDiscriminator(2).double()
+    assert net(torch.rand(1, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_feature_discriminator_says_what_fits():
+    with pytest.raises(ImageError, match=r"made for at least 4 x 4 pixels, got shape \(1, 3, 3, 9\)"):
+        FeatureDiscriminator(2)(torch.rand(1, 3, 3, 9))
+    with pytest.raises(OptionsError, match="has no layer 'relu9_1'"):
+        FeatureDiscriminator(2, ["relu9_1"])
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])

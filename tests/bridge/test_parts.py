@@ -75,7 +75,7 @@ def test_names_the_nearest_part(basicsr, kind, type_name, near):
 
 def test_lists_what_both_have_when_nothing_is_near(basicsr):
     message = only_message("network", "Qqq")
-    assert message.startswith("unknown network 'Qqq'; srcx has MSRResNet, PatchDiscriminator, ")
+    assert message.startswith("unknown network 'Qqq'; srcx has FeatureDiscriminator, MSRResNet, ")
     assert "; BasicSR has BasicVSR, " in message
 
 
