@@ -142,6 +142,7 @@ class Upscaler:
         way = recalled(self.model, ways)
         if way is None:
             way = fastest(ways, lambda way: self._tried(way, picture))
+            self._runners = {one: runner for one, runner in self._runners.items() if one == way}
             log.info("%s: %s is used", self.model.name, way)
             remember(self.model, ways, way)
         return way
@@ -153,7 +154,9 @@ class Upscaler:
 
     @torch.inference_mode()
     def _tried(self, way: Way, picture: Picture) -> Tensor:
-        """The output for the middle of `picture`."""
+        """The output for the middle of `picture`; of the ways tried, the last stays open alone."""
+        if way not in self._runners:
+            self._runners.clear()
         top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
         return self._runner(way)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
 

@@ -121,6 +121,23 @@ def test_the_real_measure_takes_one_of_them(net, rng, only_torch, fast_bf16):
     up = Upscaler(model_of(net))
     up(rng.integers(0, 256, (128, 130, 3), np.uint8))
     assert up.way in ALL
+    assert set(up._runners) == {up.way}
+
+
+def test_one_way_at_a_time_is_open_while_they_are_tried(net, rng, only_torch, fast_bf16, monkeypatch):
+    open_at_once = []
+
+    def tried(ways, run):
+        for way in [EXACT, *ways]:
+            run(way)
+            open_at_once.append(set(up._runners))
+        return EXACT
+
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", tried)
+    up = Upscaler(model_of(net))
+    up(rng.integers(0, 256, (128, 128, 3), np.uint8))
+    assert open_at_once == [{EXACT}, {EXACT}, {BF16}]
+    assert set(up._runners) == {EXACT}
 
 
 def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, fast_bf16, monkeypatch):
