@@ -34,7 +34,10 @@ def kill(processes, when: Callable[[], bool]) -> bool:
 
 def newest_in(metrics: Path) -> int:
     """The iteration of the newest whole line of figures."""
-    lines = metrics.read_text().split("\n")[:-1] if metrics.exists() else []
+    try:
+        lines = metrics.read_text().split("\n")[:-1]
+    except FileNotFoundError:  # not yet there, or a run without a state to go on from was just set aside
+        return 0
     return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
 
 
