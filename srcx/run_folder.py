@@ -117,6 +117,7 @@ class RunFolder:
             make_folder(folder)
         remove_leftovers(self.root)
         self._set_aside_states_after(self._resumed_at)
+        self._prune()  # the last process may have been killed between writing a checkpoint and this
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")
         self.log.open(after=self._resumed_at)
@@ -181,8 +182,7 @@ class RunFolder:
             save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
         state = {"model": model.state(), "progress": vars(progress), "random": random}
         save_training_state(self.states / f"{progress.iteration}.state", state)
-        if self.keep_last is not None:
-            self._prune(self.keep_last)
+        self._prune()
 
     def save_weights(self, model: Trainable, label: str) -> None:
         """Write the generator's weights as net_g_LABEL.pth."""
@@ -264,9 +264,11 @@ class RunFolder:
             if int(state.stem) > iteration:
                 state.replace(state.with_name(f"{state.name}.aside"))
 
-    def _prune(self, keep: int) -> None:
+    def _prune(self) -> None:
         """Delete all but the newest checkpoints; best and latest have names of their own and stay."""
-        for state in self.saved_states(self.root)[:-keep]:
+        if self.keep_last is None:
+            return
+        for state in self.saved_states(self.root)[: -self.keep_last]:
             for weights in self.models.glob(f"net_*_{state.stem}.pth"):
                 if not weights.name.startswith("net_g_best_"):
                     weights.unlink()

@@ -39,9 +39,9 @@ def opened(root, **options):
     return RunFolder(root, goes_on=True, **options).__enter__()
 
 
-def gone_on(root, path=None):
+def gone_on(root, path=None, **options):
     """A run that resumed, entered only then, as `train` does."""
-    run = RunFolder(root, goes_on=True)
+    run = RunFolder(root, goes_on=True, **options)
     progress = run.resume(Counter(), path)
     return run.__enter__(), progress
 
@@ -126,6 +126,16 @@ def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
         "net_g_back_11.pth", "net_g_back_12.pth", "net_g_best_of_5.pth",
     ]  # fmt: skip
     assert [path.name for path in RunFolder.saved_states(run.root)] == ["11.state", "12.state"]
+
+
+def test_a_run_killed_before_it_pruned_prunes_at_the_next_start(tmp_path):
+    run = opened(tmp_path / "run")
+    model, progress = Counter(), Progress()
+    for _ in range(4):
+        trained(run, 1, model, progress)
+    run, _ = gone_on(run.root, keep_last=2)
+    assert [path.name for path in RunFolder.saved_states(run.root)] == ["3.state", "4.state"]
+    assert sorted(path.name for path in run.models.glob("net_d_*")) == ["net_d_3.pth", "net_d_4.pth"]
 
 
 def test_weights_are_readable_in_basicsrs_layout(tmp_path):
