@@ -28,6 +28,7 @@ from srcx.losses.contextual import ContextualLoss
 from srcx.losses.contextual_bilateral import ContextualBilateralLoss
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss
+from srcx.losses.grid import GridLoss
 from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
@@ -76,6 +77,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "ContextualLoss": ContextualLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,
+    "GridLoss": GridLoss,
     "L1Loss": L1Loss,
     "LPIPSLoss": LPIPSLoss,
     "LowFrequencyLoss": LowFrequencyLoss,

@@ -5,6 +5,7 @@ from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss, gram_matrix
+from srcx.losses.grid import GridLoss
 from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureLoss",
     "GANLoss",
     "GramLoss",
+    "GridLoss",
     "L1Loss",
     "LPIPSLoss",
     "LowFrequencyLoss",
