@@ -7,6 +7,9 @@ Grid: a tail that enlarges by shuffles or strides may leave a pattern of its per
 differences of Y is gathered by place in squares of scale x scale pixels over all pictures: strongest
 place over weakest, in dB. The originals' figure, which have no grid, stands beside it.
 
+Peaks: the same in terms of frequency. The spectra of the rows and columns of Y at each multiple of
+1 / scale, over that of the frequencies beside it, in dB; the mean of all pictures. Originals stand at 0.
+
 Seams: tiles of 64 x 64 against the whole picture; the largest difference of any value, in levels of 255.
 
     python scripts/check_looks.py --model srgan-cx-x4 --pictures datasets/benchmark/Set5/LR_bicubic/X4 \
@@ -27,6 +30,8 @@ from srcx.imaging import Picture, imresize, list_pictures, read_picture, rgb_to_
 from srcx.inference import Upscaler, find_model
 
 TILE_PX = 64
+NEAR, FAR = 3, 14
+"""The frequencies beside another: more bins away than the window blurs, and no further than that."""
 
 
 def energy_by_place(picture: Picture, period: int) -> NDArray[np.float64]:
@@ -38,6 +43,21 @@ def energy_by_place(picture: Picture, period: int) -> NDArray[np.float64]:
     rows, columns = (side // period for side in y.shape)
     cells = rough[: rows * period, : columns * period].reshape(rows, period, columns, period)
     return cells[1:-1, :, 1:-1].mean((0, 2))  # at the border a second difference is missing
+
+
+def peaks(picture: Picture, period: int) -> NDArray[np.float64]:
+    """Spectrum of Y at k / period over its surroundings, k = 1 ... period // 2, in dB, (period // 2,)."""
+    side = min(picture.shape[:2]) // (2 * period) * (2 * period)
+    y = rgb_to_y(picture).astype(float)[:side, :side]  # type: ignore[arg-type] # it says what it takes
+    lines = np.concatenate([y, y.T])
+    lines = (lines - lines.mean(1, keepdims=True)) * np.hanning(side)
+    power = (np.abs(np.fft.rfft(lines)) ** 2).mean(0)
+    excess = []
+    for at in range(side // period, side // 2 + 1, side // period):
+        apart = np.abs(np.arange(len(power)) - at)
+        beside = power[(apart > NEAR) & (apart <= FAR)]
+        excess.append(10 * np.log10(power[apart <= 1].max() / np.exp(np.log(beside).mean())))
+    return np.array(excess)
 
 
 def decibels(places: NDArray[np.float64]) -> float:
@@ -76,17 +96,23 @@ def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequen
         whole, tiled = (
             Upscaler(model, precision="fp32", backend="torch", tile=tile) for tile in (0, TILE_PX)
         )
-        shifts, seams, places = [], [], []
+        shifts, seams, places, tops = [], [], [], []
         for picture in pictures:
             output, bicubic = whole(picture), imresize(picture, scale=model.scale)
             shifts.append(output.mean((0, 1)) - bicubic.mean((0, 1)))
             seams.append(int(np.abs(output.astype(int) - tiled(picture)).max()))
             places.append(energy_by_place(output, model.scale))
+            tops.append(peaks(output, model.scale))
         without = [energy_by_place(picture, model.scale) for picture in originals]
+        top, top_without = (
+            " / ".join(f"{one:.1f}" for one in np.mean(each, 0))
+            for each in (tops, [peaks(picture, model.scale) for picture in originals])
+        )
         sizes = np.abs(shifts)
         print(
             f"{name}, {len(pictures)} pictures: colour at most {sizes.max():.2f}, mean {sizes.mean():.2f}; "
             f"grid {decibels(np.mean(places, 0)):.2f} dB (originals {decibels(np.mean(without, 0)):.2f}); "
+            f"peaks {top} dB (originals {top_without}); "
             f"seams at most {max(seams)}"
         )
 

@@ -75,9 +75,9 @@ def test_vgg16_twins_differ_in_the_network_and_its_layer_alone(name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "terms"),
     [
-        ("srgan_vgg_x4", ["perceptual", "gan"]),
-        ("srgan_cx_no_cx_x4", ["low_frequency", "gan"]),
-        ("srgan_cx_no_lf_x4", ["contextual", "gan"]),
+        ("srgan_vgg_x4", ["perceptual", "grid", "gan"]),
+        ("srgan_cx_no_cx_x4", ["low_frequency", "grid", "gan"]),
+        ("srgan_cx_no_lf_x4", ["contextual", "grid", "gan"]),
         ("srgan_cx_only_x4", ["contextual"]),
     ],
 )

@@ -11,7 +11,7 @@ from srcx.archs.subpixel_conv import SubPixelConv
 
 __all__ = ["MSRResNet"]
 
-Upsampling = Literal["subpixel", "nearest"]
+Upsampling = Literal["subpixel", "bilinear"]
 
 
 class MSRResNet(nn.Module):
@@ -23,8 +23,8 @@ class MSRResNet(nn.Module):
         num_feat: Channels inside.
         num_block: Residual blocks.
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
-        upsampling: How feature maps grow: convolution and pixel shuffle, or nearest neighbour and
-            convolution, of which adversarial training makes far less of a grid.
+        upsampling: How feature maps grow: convolution and pixel shuffle, or bilinear enlargement and
+            convolution, of which adversarial training makes less of a grid.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
@@ -36,9 +36,8 @@ class MSRResNet(nn.Module):
         Adversarial Network", CVPR 2017, arXiv:1609.04802, in the variant of BasicSR 1.4.2
         (Apache-2.0): same constructor, keys, outputs and random weights.
         Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
-        bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, upsampling by
-        nearest neighbour as in ESRGAN (arXiv:1809.00219), and under autocast the skip keeps the
-        precision of lq.
+        bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, bilinear
+        upsampling (`ResizeConv`), and under autocast the skip keeps the precision of lq.
 
     Example:
         >>> import torch
@@ -60,7 +59,7 @@ class MSRResNet(nn.Module):
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
-        enlarge = {"subpixel": SubPixelConv, "nearest": ResizeConv}[upsampling]
+        enlarge = {"subpixel": SubPixelConv, "bilinear": ResizeConv}[upsampling]
         upconvs = [enlarge(num_feat, num_feat, factor) for factor in factors]
         self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
         for name, conv in zip(self.upconvs, upconvs, strict=True):

@@ -1,4 +1,4 @@
-"""Nearest-neighbour enlargement and convolution in one: enlarges feature maps with little of a grid."""
+"""Bilinear enlargement and convolution in one: enlarges feature maps without a grid."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -7,11 +7,11 @@ __all__ = ["ResizeConv"]
 
 
 class ResizeConv(nn.Conv2d):
-    """Repeats each pixel factor x factor times, then convolves 3 x 3.
+    """Enlarges factor times by bilinear interpolation, then convolves 3 x 3.
 
-    One kernel makes all pixels that come of one, so that even features give an even picture. Noisy
-    gradients teach it far less of a periodic grid than `SubPixelConv`, which has a kernel for each
-    of them. It takes as many operations.
+    Features that are even or rise evenly give a picture that is so too. `SubPixelConv`, with a kernel for
+    each pixel that comes of one, gives both of them a grid of its period, and noisy gradients teach it a
+    strong one. It takes as many operations.
 
     Args:
         num_in: Channels of the input.
@@ -23,6 +23,8 @@ class ResizeConv(nn.Conv2d):
     References:
         Odena, Dumoulin, Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016,
         doi:10.23915/distill.00003.
+        Differs from the article: bilinear, as in StyleGAN (arXiv:1812.04948), in place of nearest neighbour,
+        which makes steps of what rises evenly; rectified, steps are a grid.
 
     Example:
         >>> import torch
@@ -35,4 +37,5 @@ class ResizeConv(nn.Conv2d):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(functional.interpolate(x, scale_factor=self.factor, mode="nearest"))
+        larger = functional.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False)
+        return super().forward(larger)

@@ -165,8 +165,8 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     ]
     scale = math.prod(math.isqrt(width // num_feat) for width in grown)
     upsampling: dict[str, Any] = {}
-    if kind == "MSRResNet" and scale == 1:  # nearest neighbour: one stage may stand for 2 or 3
-        scale, upsampling = (2 ** len(grown) if len(grown) > 1 else 0), {"upsampling": "nearest"}
+    if kind == "MSRResNet" and scale == 1:  # bilinear: one stage may stand for 2 or 3
+        scale, upsampling = (2 ** len(grown) if len(grown) > 1 else 0), {"upsampling": "bilinear"}
     if scale not in get_args(Upscale):
         return None
     args = {

@@ -6,6 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from srcx.archs import MSRResNet, SRResNet
+from srcx.archs.resize_conv import ResizeConv
 from srcx.errors import OptionsError
 
 GENERATORS = [MSRResNet, SRResNet]
@@ -86,12 +87,12 @@ def test_msrresnet_keeps_fp32_in_the_skip_under_autocast():
 
 
 @pytest.mark.parametrize("upscale", [1, 2, 3, 4, 8])
-def test_msrresnet_upsamples_by_nearest_neighbour_to_the_same_sizes(upscale):
-    net = MSRResNet(num_feat=4, num_block=1, upscale=upscale, upsampling="nearest")
+def test_msrresnet_upsamples_bilinearly_to_the_same_sizes(upscale):
+    net = MSRResNet(num_feat=4, num_block=1, upscale=upscale, upsampling="bilinear")
     assert net(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * upscale, 7 * upscale)
 
 
-@pytest.mark.parametrize(("upsampling", "is_even"), [("nearest", True), ("subpixel", False)])
+@pytest.mark.parametrize(("upsampling", "is_even"), [("bilinear", True), ("subpixel", False)])
 def test_an_even_picture_has_a_grid_from_subpixels_only(upsampling, is_even):
     net = MSRResNet(num_feat=8, num_block=1, upsampling=upsampling)
     for conv in (net.upconv1, net.upconv2, net.conv_hr, net.conv_last):
@@ -99,6 +100,12 @@ def test_an_even_picture_has_a_grid_from_subpixels_only(upsampling, is_even):
     inner = net(torch.full((1, 3, 16, 16), 0.5))[..., 24:40, 24:40]
     spread = (inner - inner[..., :1, :1]).abs().max() / inner.abs().max()
     assert (spread < 1e-5) == is_even
+
+
+def test_what_rises_evenly_is_enlarged_without_steps():
+    conv, rise = ResizeConv(3, 5, 4), torch.arange(16.0).expand(1, 3, 16, 16)
+    larger = conv(rise)[..., 8:-8, 8:-8]
+    assert_close(larger.diff(n=2), torch.zeros_like(larger[..., 2:]), rtol=0, atol=1e-5)
 
 
 def test_srresnet_has_the_layers_of_the_paper():

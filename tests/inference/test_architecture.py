@@ -19,7 +19,7 @@ from srcx.weights import save_state
         (SRResNet, {"num_feat": 4, "num_block": 1, "upscale": 3}),
         (MSRResNet, {"num_feat": 8, "num_block": 3, "upscale": 2}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 8, "num_in_ch": 1, "num_out_ch": 1}),
-        (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 4, "upsampling": "nearest"}),
+        (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 4, "upsampling": "bilinear"}),
     ],
 )
 def test_own_networks_are_known_by_their_weights(kind, args, suffix, tmp_path):
@@ -37,11 +37,11 @@ def test_own_networks_are_known_by_their_weights(kind, args, suffix, tmp_path):
 
 
 def test_one_stage_of_nearest_neighbour_may_be_of_any_factor_so_it_must_be_told(tmp_path):
-    net = MSRResNet(num_feat=4, num_block=1, upscale=3, upsampling="nearest")
+    net = MSRResNet(num_feat=4, num_block=1, upscale=3, upsampling="bilinear")
     save_state(tmp_path / "net.pth", net.state_dict())
     with pytest.raises(CheckpointError, match=r"put the option file's network beside it as net\.json"):
         find_model(tmp_path / "net.pth")
-    describe(tmp_path / "net.json", "MSRResNet", num_feat=4, num_block=1, upscale=3, upsampling="nearest")
+    describe(tmp_path / "net.json", "MSRResNet", num_feat=4, num_block=1, upscale=3, upsampling="bilinear")
     assert find_model(tmp_path / "net.pth").scale == 3
 
 
