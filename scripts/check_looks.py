@@ -20,6 +20,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,9 +35,20 @@ NEAR, FAR = 3, 14
 """The frequencies beside another: more bins away than the window blurs, and no further than that."""
 
 
-def energy_by_place(picture: Picture, period: int) -> NDArray[np.float64]:
+Floats = NDArray[np.float64]
+
+
+def luma(picture: Picture) -> Floats:
+    """Y, in levels of 255.
+
+    Raises:
+        ImageError: the picture is of 16 bits.
+    """
+    return rgb_to_y(cast("NDArray[np.uint8]", picture)).astype(float)  # it refuses the others
+
+
+def energy_by_place(y: Floats, period: int) -> Floats:
     """Mean square of the second differences of Y, (period, period), by row and column in the grid."""
-    y = rgb_to_y(picture).astype(float)  # type: ignore[arg-type] # it says what it takes
     rough = np.zeros_like(y)
     rough[1:-1] += np.diff(y, 2, axis=0) ** 2
     rough[:, 1:-1] += np.diff(y, 2, axis=1) ** 2
@@ -45,11 +57,11 @@ def energy_by_place(picture: Picture, period: int) -> NDArray[np.float64]:
     return cells[1:-1, :, 1:-1].mean((0, 2))  # at the border a second difference is missing
 
 
-def peaks(picture: Picture, period: int) -> NDArray[np.float64]:
+def peaks(y: Floats, period: int) -> Floats:
     """Spectrum of Y at k / period over its surroundings, k = 1 ... period // 2, in dB, (period // 2,)."""
-    side = min(picture.shape[:2]) // (2 * period) * (2 * period)
-    y = rgb_to_y(picture).astype(float)[:side, :side]  # type: ignore[arg-type] # it says what it takes
-    lines = np.concatenate([y, y.T])
+    side = min(y.shape) // (2 * period) * (2 * period)
+    square = y[:side, :side]
+    lines = np.concatenate([square, square.T])
     lines = (lines - lines.mean(1, keepdims=True)) * np.hanning(side)
     power = (np.abs(np.fft.rfft(lines)) ** 2).mean(0)
     excess = []
@@ -60,7 +72,7 @@ def peaks(picture: Picture, period: int) -> NDArray[np.float64]:
     return np.array(excess)
 
 
-def decibels(places: NDArray[np.float64]) -> float:
+def decibels(places: Floats) -> float:
     """Strongest over weakest."""
     return float(10 * np.log10(places.max() / places.min()))
 
@@ -84,13 +96,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     try:
-        compare(args.model, read_all(args.pictures), read_all(args.originals))
+        compare(args.model, read_all(args.pictures), [luma(one) for one in read_all(args.originals)])
     except SrcxError as error:
         sys.exit(str(error))
 
 
-def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequence[Picture]) -> None:
-    """Print a line for each model."""
+def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequence[Floats]) -> None:
+    """Print a line for each model; of the originals Y is enough."""
     for name in names:
         model = find_model(name)
         whole, tiled = (
@@ -101,12 +113,13 @@ def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequen
             output, bicubic = whole(picture), imresize(picture, scale=model.scale)
             shifts.append(output.mean((0, 1)) - bicubic.mean((0, 1)))
             seams.append(int(np.abs(output.astype(int) - tiled(picture)).max()))
-            places.append(energy_by_place(output, model.scale))
-            tops.append(peaks(output, model.scale))
-        without = [energy_by_place(picture, model.scale) for picture in originals]
+            y = luma(output)
+            places.append(energy_by_place(y, model.scale))
+            tops.append(peaks(y, model.scale))
+        without = [energy_by_place(y, model.scale) for y in originals]
         top, top_without = (
             " / ".join(f"{one:.1f}" for one in np.mean(each, 0))
-            for each in (tops, [peaks(picture, model.scale) for picture in originals])
+            for each in (tops, [peaks(y, model.scale) for y in originals])
         )
         sizes = np.abs(shifts)
         print(

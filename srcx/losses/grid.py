@@ -14,9 +14,9 @@ class GridLoss(nn.Module):
     """Distance of the patterns that repeat every few pixels, which enlarging networks leave behind.
 
     Both pictures are taken apart by place in squares of period x period pixels. Blurred, the small pictures
-    that come of it are all alike where there is no grid; counted is by how much more they differ from their
-    mean in sr than in gt. In terms of frequency: the low-frequency loss around all multiples of 1 / period
-    but 0.
+    that come of it are all alike where there is no grid; what sets each apart from their mean is compared, sr
+    against gt, as a mean square. In terms of frequency: the low-frequency loss around all multiples of
+    1 / period but 0.
 
     Args:
         period: Of the grid in pixels, which is the scale of the network.

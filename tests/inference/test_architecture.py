@@ -36,7 +36,7 @@ def test_own_networks_are_known_by_their_weights(kind, args, suffix, tmp_path):
     assert not model.net.training
 
 
-def test_one_stage_of_nearest_neighbour_may_be_of_any_factor_so_it_must_be_told(tmp_path):
+def test_one_bilinear_stage_may_be_of_any_factor_so_it_must_be_told(tmp_path):
     net = MSRResNet(num_feat=4, num_block=1, upscale=3, upsampling="bilinear")
     save_state(tmp_path / "net.pth", net.state_dict())
     with pytest.raises(CheckpointError, match=r"put the option file's network beside it as net\.json"):
