@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from srcx.errors import ImageError
 from srcx.features.extractor import FeatureExtractor, check_layers, extractor
+from srcx.features.mscn import LEAST_PX, mscn
 from srcx.weights.layout import NETWORKS
 
 __all__ = ["FeatureDiscriminator"]
@@ -22,7 +23,8 @@ class FeatureDiscriminator(nn.Module):
 
     Args:
         num_feat: Channels of the heads.
-        layers: What the heads look at, from the picture inwards.
+        layers: What the heads look at, from the picture inwards; beside layers of the network "mscn",
+            the picture itself freed of local brightness and contrast (`srcx.features.mscn`).
         vgg_type: "vgg16" or "vgg19".
         weights_path: The network's weights; None looks for them where `find_weights` says.
 
@@ -37,7 +39,7 @@ class FeatureDiscriminator(nn.Module):
     References:
         Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021, arXiv:2111.01007.
         Differs from the paper: features go to the heads as they are, without random projections, from layers
-        whose patches are small; no spectral norm.
+        whose patches are small, or from "mscn"; no spectral norm.
     """
 
     extractor: FeatureExtractor
@@ -50,11 +52,13 @@ class FeatureDiscriminator(nn.Module):
         weights_path: Path | str | None = None,
     ) -> None:
         super().__init__()
-        check_layers(vgg_type, layers)
         self.layers = tuple(layers)
+        self.layers_of_vgg = tuple(name for name in layers if name != "mscn")
+        check_layers(vgg_type, self.layers_of_vgg)
         # No child: weights that never change belong neither into checkpoints nor to the optimizer.
         self.__dict__["extractor"] = extractor(vgg_type, weights_path=weights_path)
-        sides = {name: _width_and_halvings(vgg_type, name) for name in self.layers}
+        sides = {name: (3, 0) for name in self.layers}
+        sides |= {name: _width_and_halvings(vgg_type, name) for name in self.layers_of_vgg}
         self.halvings = max(halvings for _, halvings in sides.values())
         self.heads = nn.ModuleDict(
             {
@@ -69,12 +73,16 @@ class FeatureDiscriminator(nn.Module):
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        if min(pictures.shape[-2:]) < 2**self.halvings:
+        least = max(2**self.halvings, LEAST_PX if "mscn" in self.layers else 1)
+        if min(pictures.shape[-2:]) < least:
             raise ImageError(
-                f"FeatureDiscriminator: made for at least {2**self.halvings} x {2**self.halvings} pixels, "
+                f"FeatureDiscriminator: made for at least {least} x {least} pixels, "
                 f"got shape {tuple(pictures.shape)}; enlarge gt_size or name earlier layers"
             )
-        features = self.extractor(pictures, self.layers)
+        features = dict(self.extractor(pictures, self.layers_of_vgg))
+        if "mscn" in self.layers:
+            # In flat places the 8 bits of what is real would tell; half a level either way hides them.
+            features["mscn"] = mscn(pictures + (torch.rand_like(pictures) - 0.5) / 255)
         return torch.cat([self.heads[name](features[name]) for name in self.layers], dim=1)
 
 

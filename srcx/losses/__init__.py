@@ -6,7 +6,7 @@ from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.gan import GANLoss
 from srcx.losses.gram import GramLoss, gram_matrix
 from srcx.losses.grid import GridLoss
-from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
+from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
@@ -33,7 +33,6 @@ __all__ = [
     "charbonnier",
     "contextual_bilateral_loss",
     "contextual_loss",
-    "gaussian_blur",
     "gram_matrix",
     "total_variation",
 ]

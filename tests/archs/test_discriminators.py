@@ -45,6 +45,8 @@ def _made_up_weights(made_up, monkeypatch):
         (["relu1_2", "relu2_2", "relu3_3"], (2, 3, 11, 6)),
         (["relu1_2", "relu2_2"], (2, 2, 22, 13)),
         (["conv4_1"], (2, 1, 5, 3)),
+        (["mscn", "relu1_2"], (2, 2, 45, 27)),
+        (["relu2_2", "mscn"], (2, 2, 22, 13)),
     ],
 )
 def test_feature_discriminator_gives_a_map_of_logits_for_each_layer(layers, shape):
@@ -58,6 +60,15 @@ def test_feature_discriminator_judges_patches(place, patch_px):
     assert picture.grad is not None
     seen = picture.grad.abs().sum((0, 1))
     assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
+
+
+def test_feature_discriminator_sees_grain_however_faint_through_mscn():
+    net = FeatureDiscriminator(4, ["mscn", "relu1_2"])
+    grain = torch.rand(1, 3, 64, 64) - 0.5
+    strong, faint = (net(0.5 + contrast * grain).std((0, 2, 3)) for contrast in (0.8, 0.1))
+    seen_by_mscn, seen_by_vgg = faint / strong
+    assert seen_by_mscn > 0.9
+    assert seen_by_vgg < 0.3
 
 
 def test_feature_discriminator_keeps_the_fixed_network_out_of_weights_and_training():
@@ -76,6 +87,8 @@ def test_feature_discriminator_moves_the_fixed_network_along():
 def test_feature_discriminator_says_what_fits():
     with pytest.raises(ImageError, match=r"made for at least 4 x 4 pixels, got shape \(1, 3, 3, 9\)"):
         FeatureDiscriminator(2)(torch.rand(1, 3, 3, 9))
+    with pytest.raises(ImageError, match=r"made for at least 4 x 4 pixels"):
+        FeatureDiscriminator(2, ["mscn", "relu1_2"])(torch.rand(1, 3, 9, 3))
     with pytest.raises(OptionsError, match="has no layer 'relu9_1'"):
         FeatureDiscriminator(2, ["relu9_1"])
 

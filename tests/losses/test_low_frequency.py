@@ -4,7 +4,8 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import OptionsError
-from srcx.losses.low_frequency import LowFrequencyLoss, gaussian_blur
+from srcx.imaging.blur import gaussian_blur
+from srcx.losses.low_frequency import LowFrequencyLoss
 
 
 def test_blur_is_opencvs_gaussian():
