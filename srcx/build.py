@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -106,8 +107,10 @@ def accelerator(options: Options) -> Accelerator:
         precision = _fast_precision(torch.device("cpu" if on_cpu else "cuda"))
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
+    # Left to itself, accelerate takes processes without GPUs for strangers, each of which trains alone.
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     made = Accelerator(
-        cpu=gpus == 0,
+        cpu=gpus == 0 or (there == 0 and several),
         mixed_precision="no" if precision == "fp32" else precision,
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),

@@ -15,6 +15,10 @@ __all__ = ["Muon", "orthogonal"]
 LEAST_SIDE = 32
 """Matrices with fewer rows or columns (first and last convolutions) are taught by Adam, as vectors are."""
 
+LEAST_NORM = 1e-15
+"""Of a momentum that is a direction. That of a layer without a gradient, as behind units that died, fades
+until the squares of its entries are no numbers of float32 any more: normed by them it would be infinite."""
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: they bring a singular value from anywhere in (0, 1] to about 1 in five rounds."""
 
@@ -114,7 +118,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     """About the matrix with the same singular vectors whose singular values are all 1.
 
     Args:
-        matrix: (rows, columns), not all zero, or the result is zero.
+        matrix: (rows, columns); one whose norm is below `LEAST_NORM` gives less, down to zero.
         rounds: Of the Newton-Schulz iteration; after five, values lie between 0.7 and 1.2, which is
             near enough for a step.
 
@@ -126,7 +130,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonal(matrix.T, rounds).T
     a, b, c = COEFFICIENTS
-    x = matrix / matrix.norm().clamp_min(torch.finfo(matrix.dtype).tiny)
+    x = matrix / matrix.norm().clamp_min(LEAST_NORM)
     for _ in range(rounds):
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x

@@ -34,6 +34,13 @@ def test_a_zero_matrix_stays_zero():
     assert not orthogonal(torch.zeros(40, 50)).any()
 
 
+def test_momentum_that_fades_behind_dead_units_fades_out_of_the_step():
+    matrix = torch.randn(64, 576)
+    for size in (1e-22, 1e-30, 1e-40):
+        assert orthogonal(size * matrix).abs().max() < 1e-3
+    assert_close(orthogonal(1e-12 * matrix), orthogonal(matrix), rtol=1e-3, atol=1e-5)
+
+
 def test_the_step_of_a_kernel_has_the_root_mean_square_asked_for_whatever_the_gradient():
     kernel = torch.zeros(64, 64, 3, 3)
     for size in (1e-6, 1.0, 1e6):

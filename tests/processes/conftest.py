@@ -18,7 +18,7 @@ OPTIONS = """
 name: run
 model_type: SRModel
 scale: 4
-num_gpu: 0
+num_gpu: auto
 datasets:
   train: {name: t, type: HighResolutionDataset, dataroot_gt: pictures, gt_size: 16, batch_size_per_gpu: 2,
     num_worker_per_gpu: 0}
