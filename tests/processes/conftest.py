@@ -45,6 +45,7 @@ def server():
     context.set_forkserver_preload(["pytest", "srcx.train", "srcx.cli", "torch._dynamo"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # for all threads, as torchrun has it
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # ranks of a machine without GPUs, wherever this runs
         context.Process(target=len, args=("",)).start()  # the server begins here
     return context
 

@@ -80,7 +80,11 @@ def test_a_rank_that_dies_is_named_and_torchrun_starts_again_from_the_checkpoint
         *options,
     ]
     # torch 2.14 restarts into the addresses of the dead unless each start has a store of its own.
-    environment = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     with subprocess.Popen(command, cwd=work, env=environment, stderr=subprocess.PIPE, text=True) as torchrun:
         while not list(work.glob("experiments/run/training_states/[0-9]*.state")) and torchrun.poll() is None:
             time.sleep(0.01)
