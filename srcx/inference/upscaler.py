@@ -29,6 +29,8 @@ MOST_SCALE = 32
 TRIAL_PX = 96
 LEAST_MEASURED_PX = 128
 """Smaller pictures are done sooner than another backend is opened."""
+MANY_TINY_PX = 16 * LEAST_MEASURED_PX**2
+"""So many pixels of smaller pictures are not."""
 BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,8 @@ class Upscaler:
         backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest.
 
     Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
-    picture that is not tiny, among those whose output stays within 50 dB of that of torch in fp32.
+    picture that is not tiny (below 128 pixels) or comes after many that are, among those whose output stays
+    within 50 dB of that of torch in fp32.
 
     Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
     picture `scale` times as large, of the same type and channels.
@@ -93,6 +96,7 @@ class Upscaler:
             module_of(backend)
             self._ways()
         self.way: Way | None = None
+        self._tiny_px = 0
         self._runners: dict[Way, Runner] = {}
         if model.net and precision == "int8":
             self._runner(Way("openvino", "int8"))  # what is missing is told before any picture
@@ -131,16 +135,20 @@ class Upscaler:
         return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
 
     def _chosen(self, picture: Picture) -> Way | None:
-        """The fastest way, or None for a picture so small that neither measuring nor opening it pays."""
+        """The fastest way, or None while pictures are so small, and few, that it does not pay to open it."""
         ways = self._ways()
         if len(ways) == 1:
             if ways[0].precision != "fp32" and not self._runs(ways[0], picture):
                 raise UsageError(_does_not_work(self.model, ways[0].precision))
             return ways[0]
         if min(picture.shape[:2]) < LEAST_MEASURED_PX:
-            return None
+            self._tiny_px += math.prod(picture.shape[:2])
+            if self._tiny_px < MANY_TINY_PX:
+                return None
         way = recalled(self.model, ways)
         if way is None:
+            if min(picture.shape[:2]) < TRIAL_PX:
+                return None  # it would be remembered for larger ones, of which it says nothing
             way = fastest(ways, lambda way: self._tried(way, picture))
             self._runners = {one: runner for one, runner in self._runners.items() if one == way}
             log.info("%s: %s is used", self.model.name, way)

@@ -117,6 +117,27 @@ def test_it_is_measured_once_and_not_for_a_tiny_picture(net, rng, only_torch, fa
     assert (again.way, len(measured)) == (BF16, 1)
 
 
+def test_many_tiny_pictures_are_worth_it_but_the_tiniest_measure_nothing(
+    net, rng, only_torch, fast_bf16, monkeypatch
+):
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    monkeypatch.setattr("srcx.inference.upscaler.MANY_TINY_PX", 3 * 100**2)
+    tiniest, tiny = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (90, 100))
+    up = Upscaler(model_of(net))
+    ways = []
+    for picture in [tiny, tiny, tiny]:
+        up(picture)
+        ways.append(up.way)
+    assert ways == [None, None, BF16]
+    up = Upscaler(model_of(net, "another"))
+    for _ in range(5):
+        up(tiniest)
+    assert up.way is None
+    remember(model_of(net, "another"), ALL, BF16)
+    up(tiniest)
+    assert up.way == BF16
+
+
 def test_the_real_measure_takes_one_of_them(net, rng, only_torch, fast_bf16):
     up = Upscaler(model_of(net))
     up(rng.integers(0, 256, (128, 130, 3), np.uint8))
