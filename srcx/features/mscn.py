@@ -32,6 +32,7 @@ def mscn(pictures: Tensor) -> Tensor:
         >>> torch.allclose(mscn(board), mscn(0.5 * board), atol=1e-3)
         True
     """
-    mean, mean_of_squares = (gaussian_blur(x, kernel_size=7, sigma=7 / 6) for x in (pictures, pictures**2))
-    variance = mean_of_squares - mean**2
-    return (pictures - mean) / torch.sqrt(variance + (1 / 255) ** 2)
+    with torch.autocast(pictures.device.type, enabled=False):  # in bf16 a variance comes out below zero
+        mean, mean_of_squares = (gaussian_blur(x, kernel_size=7, sigma=7 / 6) for x in (pictures, pictures**2))
+        variance = mean_of_squares - mean**2
+        return (pictures - mean) / torch.sqrt(variance + (1 / 255) ** 2)

@@ -29,3 +29,10 @@ def test_a_flat_picture_gives_zeros_and_a_gradient():
     assert grain.abs().max() < 1e-3
     assert np.isfinite(picture.grad.numpy()).all()
     assert picture.grad[0, 0, 4, 4] > 100  # a level of 255 is no small thing there
+
+
+def test_bf16_makes_no_variance_below_zero():
+    picture = 0.9 + 0.01 * torch.rand(1, 3, 24, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        grain = mscn(picture)
+    assert_close(grain, mscn(picture))
