@@ -33,6 +33,6 @@ def mscn(pictures: Tensor) -> Tensor:
         True
     """
     with torch.autocast(pictures.device.type, enabled=False):  # in bf16 a variance comes out below zero
-        mean, mean_of_squares = (gaussian_blur(x, kernel_size=7, sigma=7 / 6) for x in (pictures, pictures**2))
-        variance = mean_of_squares - mean**2
+        mean, of_squares = (gaussian_blur(x, kernel_size=7, sigma=7 / 6) for x in (pictures, pictures**2))
+        variance = of_squares - mean**2
         return (pictures - mean) / torch.sqrt(variance + (1 / 255) ** 2)
