@@ -29,7 +29,7 @@ class Muon(Optimizer):
     A kernel (out, in, h, w) is taken as the matrix (out, in·h·w). Its momentum is replaced by the nearest
     matrix whose singular values are all 1, scaled to the root mean square of Adam's usual step, so that
     learning rates made for Adam are of the right size. Adam's own steps, on biases and thin kernels, are
-    shortened as much: at full length they outrun the kernels and push units below zero for good.
+    shortened as much: at full length they outrun the kernels, and more units fall silent for good.
 
     Args:
         params: Weights, or groups of them.
