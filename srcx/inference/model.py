@@ -113,6 +113,9 @@ def int8_of(checkpoint: Path) -> Path:
 
 
 def _name_of(path: Path) -> str:
-    """A checkpoint's own name, after its run's where it lies in a run folder: many are net_g_latest."""
-    run = path.resolve().parent
-    return f"{run.parent.name}-{path.stem}" if run.name == "models" else path.stem
+    """A checkpoint's own name, after its run's in a run folder; the last weights have the run's alone."""
+    folder = path.resolve().parent
+    if folder.name != "models":
+        return path.stem
+    run = folder.parent.name
+    return run if path.stem == "net_g_latest" else f"{run}-{path.stem}"

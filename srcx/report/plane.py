@@ -3,9 +3,15 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
 
 from srcx.report.published import PUBLISHED
 from srcx.report.results import MeanResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
 __all__ = ["PIRM_REGIONS", "Plane", "Point", "plane_svg", "planes"]
 
@@ -18,6 +24,12 @@ LABELS = {
     "niqe": "NIQE (lower is better)",
     "perceptual_index": "perceptual index (lower is better)",
 }
+
+LABEL_PT, LINE_PT = (5.0, 4.0), 10.0
+"""Where a name begins, seen from its point, and by how much it is moved where another lies there."""
+
+POINT_PX = 3.0
+"""Half the side of a point, which no name may cover."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ def plane_svg(plane: Plane) -> str:
 
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
+    labels = []
     for published, marker, colour in ((False, "o", "#c2410c"), (True, "x", "#64748b")):
         points = [point for point in plane.points if point.published == published]
         if points:
@@ -83,16 +96,19 @@ def plane_svg(plane: Plane) -> str:
             axes.scatter(
                 [p.x for p in points], [p.y for p in points], marker=marker, color=colour, label=label
             )
-        for point in points:
+        labels += [
             axes.annotate(
                 point.name,
                 (point.x, point.y),
-                (5, 4),
+                LABEL_PT,
                 textcoords="offset points",
                 fontsize=8,
                 color=colour,
                 parse_math=False,
+                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0},
             )
+            for point in points
+        ]
     axes.margins(0.2)
     if plane.x_metric == "rmse":
         _draw_regions(axes)
@@ -102,6 +118,8 @@ def plane_svg(plane: Plane) -> str:
     axes.set(xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
+    figure.draw_without_rendering()  # where things lie is known from here on
+    _part(labels, axes)
     buffer = io.StringIO()
     # Names stay text, which can be read aloud and searched; ids are the same for the same plane.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{plane.title} {plane.x_metric}"}):
@@ -110,10 +128,24 @@ def plane_svg(plane: Plane) -> str:
     return text[text.index("<svg") :]
 
 
-def _draw_regions(axes: object) -> None:
-    from matplotlib.axes import Axes
+def _part(labels: "Sequence[Annotation]", axes: "Axes") -> None:
+    """Move names up and down, a line at a time, until none lies on another or on a point."""
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
-    assert isinstance(axes, Axes)
+    points = (axes.transData.transform(label.xy) for label in labels)
+    taken = [Bbox.from_extents(x - POINT_PX, y - POINT_PX, x + POINT_PX, y + POINT_PX) for x, y in points]
+    for label in labels:
+        for lines in (sign * far for far in count() for sign in (1, -1)):
+            label.xyann = (LABEL_PT[0], LABEL_PT[1] + lines * LINE_PT)
+            label.get_window_extent()  # moves it; what it returns has the line to the point in it
+            box = Text.get_window_extent(label)
+            if not box.count_overlaps(taken):
+                break
+        taken.append(box)
+
+
+def _draw_regions(axes: "Axes") -> None:
     left, right = axes.get_xlim()
     left, right = min(left, PIRM_REGIONS[0] - 1), max(right, PIRM_REGIONS[-1] + 1)
     bounds = (left, *PIRM_REGIONS)

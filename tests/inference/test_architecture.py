@@ -92,7 +92,9 @@ def test_a_checkpoint_in_a_run_folder_is_of_its_option_file(tmp_path):
         "name: run1\nnetwork_g: {type: MSRResNet, num_feat: 4, num_block: 1, upscale: 2}\n"
     )
     model = find_model(models / "net_g_latest.pth")
-    assert (model.name, model.scale) == ("run1-net_g_latest", 2)
+    assert (model.name, model.scale) == ("run1", 2)
+    (models / "net_g_5000.pth").write_bytes((models / "net_g_latest.pth").read_bytes())
+    assert find_model(models / "net_g_5000.pth").name == "run1-net_g_5000"
     (tmp_path / "run1" / "run1.yml").write_text("name: run1\n")
     with pytest.raises(CheckpointError, match=r"run1\.yml: expected a network_g with a type"):
         find_model(models / "net_g_latest.pth")

@@ -1,4 +1,5 @@
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 import pytest
 
@@ -45,3 +46,13 @@ def test_the_drawing_is_svg_with_every_name_as_text(x_metric):
     assert all(name in text for name in ("<a>", "b", "Set5 x4", "NIQE"))
     assert ("PIRM 2" in text) == (x_metric == "rmse")
     assert "<a>" not in svg
+
+
+def test_names_of_points_that_are_close_lie_apart():
+    names = ("srgan_a", "srgan_b", "srgan_c")
+    points = tuple(Point(name, 25.9 + 0.02 * at, 3.4) for at, name in enumerate(names))
+    far = Point("bicubic", 31.0, 7.0)
+    drawing = ElementTree.fromstring(plane_svg(Plane("BSD100 x4", "psnr", "niqe", (*points, far))))
+    heights = sorted(float(text.get("y", "nan")) for text in drawing.iter() if text.text in names)
+    assert all(lower - upper > 8 for upper, lower in pairwise(heights))
+    assert len(heights) == len(names)
