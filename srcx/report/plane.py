@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import TYPE_CHECKING
 
 from srcx.report.published import PUBLISHED
@@ -26,7 +25,10 @@ LABELS = {
 }
 
 LABEL_PT, LINE_PT = (5.0, 4.0), 10.0
-"""Where a name begins, seen from its point, and by how much it is moved where another lies there."""
+"""Where a name begins, seen from its point, and the height of a line."""
+
+LINES = (0, 1, -1, 2, -2, 3, -3, 0)
+"""By how many lines a name is moved where another lies, in the order tried; where all are taken, by none."""
 
 POINT_PX = 3.0
 """Half the side of a point, which no name may cover."""
@@ -129,14 +131,14 @@ def plane_svg(plane: Plane) -> str:
 
 
 def _part(labels: "Sequence[Annotation]", axes: "Axes") -> None:
-    """Move names up and down, a line at a time, until none lies on another or on a point."""
+    """Move names up or down by a few lines where they would lie on another or on a point."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     points = (axes.transData.transform(label.xy) for label in labels)
     taken = [Bbox.from_extents(x - POINT_PX, y - POINT_PX, x + POINT_PX, y + POINT_PX) for x, y in points]
     for label in labels:
-        for lines in (sign * far for far in count() for sign in (1, -1)):
+        for lines in LINES:
             label.xyann = (LABEL_PT[0], LABEL_PT[1] + lines * LINE_PT)
             label.get_window_extent()  # moves it; what it returns has the line to the point in it
             box = Text.get_window_extent(label)

@@ -1,3 +1,4 @@
+import math
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 
@@ -48,11 +49,26 @@ def test_the_drawing_is_svg_with_every_name_as_text(x_metric):
     assert "<a>" not in svg
 
 
+def heights(*points: Point) -> dict[str | None, float]:
+    """Where the names lie, with two points far off that set the axes."""
+    corners = (Point("corner", 20.0, 2.0), Point("corner", 31.0, 7.0))
+    drawing = ElementTree.fromstring(plane_svg(Plane("Set5 x4", "psnr", "niqe", (*points, *corners))))
+    return {text.text: float(text.get("y", "nan")) for text in drawing.iter() if text.get("y")}
+
+
 def test_names_of_points_that_are_close_lie_apart():
     names = ("srgan_a", "srgan_b", "srgan_c")
-    points = tuple(Point(name, 25.9 + 0.02 * at, 3.4) for at, name in enumerate(names))
-    far = Point("bicubic", 31.0, 7.0)
-    drawing = ElementTree.fromstring(plane_svg(Plane("BSD100 x4", "psnr", "niqe", (*points, far))))
-    heights = sorted(float(text.get("y", "nan")) for text in drawing.iter() if text.text in names)
-    assert all(lower - upper > 8 for upper, lower in pairwise(heights))
-    assert len(heights) == len(names)
+    at = heights(*(Point(name, 25.9 + 0.02 * step, 3.4) for step, name in enumerate(names)))
+    assert all(lower - upper > 8 for upper, lower in pairwise(sorted(at[name] for name in names)))
+
+
+def test_a_name_does_not_lie_on_a_point():
+    alone = heights(Point("a long name", 25.0, 4.0))
+    beside = heights(Point("a long name", 25.0, 4.0), Point("b", 24.5, 4.15))
+    assert abs(beside["a long name"] - alone["a long name"]) > 8
+
+
+def test_more_names_than_there_is_room_for_and_figures_that_are_none_are_drawn():
+    at = heights(*(Point(f"model {step}", 25.0, 4.0) for step in range(30)), Point("none", math.nan, 4.0))
+    assert len([name for name in at if name and name.startswith("model")]) == 30
+    assert max(at.values()) - min(at.values()) < 320
