@@ -1,6 +1,7 @@
 """What an option file may say, and what it says."""
 
-from srcx.config.load import load_options
+from srcx.config.degradation import DegradationOptions
+from srcx.config.load import degradation_names, load_degradation, load_options
 from srcx.config.options import (
     DatasetOptions,
     Datasets,
@@ -21,6 +22,7 @@ from srcx.config.parts import Parts
 __all__ = [
     "DatasetOptions",
     "Datasets",
+    "DegradationOptions",
     "LoggerOptions",
     "LossTerm",
     "Metric",
@@ -33,5 +35,7 @@ __all__ = [
     "TrainDataset",
     "TrainOptions",
     "ValOptions",
+    "degradation_names",
+    "load_degradation",
     "load_options",
 ]

@@ -73,6 +73,10 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
             yield Problem((*path, key), f"{dataset.type} {said}")
     if isinstance(dataset.dataroot_gt, tuple) and dataset.type != "HighResolutionDataset":
         yield Problem((*path, "dataroot_gt"), f"{dataset.type} takes one folder, not a list")
+    if dataset.degradation is not None and dataset.type != "HighResolutionDataset":
+        yield Problem(
+            (*path, "degradation"), f"{dataset.type} reads lq as it is; HighResolutionDataset makes it"
+        )
     yield from _lmdb(path, dataset)
 
 

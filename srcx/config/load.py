@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from copy import deepcopy
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from srcx.config.checks import cross_problems
+from srcx.config.degradation import DegradationOptions
 from srcx.config.document import Document, KeyPath
 from srcx.config.old_words import modernise
 from srcx.config.options import Options
@@ -17,7 +19,9 @@ from srcx.config.problems import Problem, schema_problems
 from srcx.config.yaml_reader import read_file
 from srcx.errors import OptionsError
 
-__all__ = ["load_options"]
+__all__ = ["degradation_names", "load_degradation", "load_options"]
+
+DEGRADATIONS = Path(__file__).parent / "degradations"
 
 
 def load_options(
@@ -47,6 +51,36 @@ def load_options(
     if lines or options is None:
         raise OptionsError(lines)
     return options.written_in(document)
+
+
+def degradation_names() -> list[str]:
+    """Return the names of the degradations that come with srcx."""
+    return sorted(path.stem for path in DEGRADATIONS.glob("*.yml"))
+
+
+def load_degradation(name_or_path: str | PathLike[str]) -> DegradationOptions:
+    """Read the description of a degradation.
+
+    Args:
+        name_or_path: One of `degradation_names`, or a .yml file that holds what an option file has
+            under `degradation:`.
+
+    Raises:
+        OptionsError: there is no such name or file, or the file is wrong; holds every mistake with its line.
+    """
+    names, path = degradation_names(), Path(name_or_path)
+    if str(name_or_path) in names:
+        path = DEGRADATIONS / f"{name_or_path}.yml"
+    elif path.suffix not in (".yml", ".yaml"):
+        near = get_close_matches(str(name_or_path), names, n=1)
+        meant = f"did you mean '{near[0]}'?" if near else "a file's name ends in .yml"
+        raise OptionsError(f"unknown degradation '{name_or_path}'; known are {', '.join(names)}; {meant}")
+    document = read_file(path)
+    try:
+        return DegradationOptions.model_validate(document.data)
+    except ValidationError as error:
+        problems = schema_problems(error, DegradationOptions)
+        raise OptionsError(_in_order(problems, document)) from error
 
 
 def _validate(document: Document) -> tuple[Options | None, list[Problem]]:

@@ -7,9 +7,11 @@ files say but srcx has no use for is marked "No effect".
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_serializer, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_serializer, model_validator
 
+from srcx.config.degradation import DegradationOptions
 from srcx.config.document import Document
+from srcx.config.section import Section
 from srcx.config.values import (
     Count,
     Defaulted,
@@ -47,14 +49,6 @@ __all__ = [
     "ValOptions",
     "WandbOptions",
 ]
-
-
-class Section(BaseModel):
-    """A mapping of the option file: frozen, strict, and closed to unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
-    )
 
 
 class Part(Section):
@@ -153,6 +147,8 @@ class DatasetOptions(Section):
     """Text file with one picture name a line: reads these instead of the whole folder."""
     filename_tmpl: Template = "{}"
     """Name of the lq file without suffix, from the gt file's: '{}x4' pairs baby.png with babyx4.png."""
+    degradation: DegradationOptions | None = None
+    """srcx: HighResolutionDataset: how lq is made from gt; null makes MATLAB's bicubic of it."""
     io_backend: Defaulted[IoBackend] = IoBackend()
     """Where the pictures are kept."""
     color: Literal["y"] | None = None

@@ -48,22 +48,24 @@ class Problem(NamedTuple):
         return f"{self.place(document)}: {dotted(self.path)}: {self.message}"
 
 
-def schema_problems(error: ValidationError) -> list[Problem]:
-    """Every mistake pydantic found, in srcx's words."""
-    return [_problem(details) for details in error.errors(include_url=False)]
+def schema_problems(error: ValidationError, root: type[Section] = Options) -> list[Problem]:
+    """Every mistake pydantic found in a file that is a `root`, in srcx's words."""
+    return [_problem(details, root) for details in error.errors(include_url=False)]
 
 
-def _problem(details: ErrorDetails) -> Problem:
+def _problem(details: ErrorDetails, root: type[Section]) -> Problem:
     path = _as_written(details["loc"])
-    return Problem(path, _message(details, path))
+    return Problem(path, _message(details, path, root))
 
 
-def _message(details: ErrorDetails, path: KeyPath) -> str:
+def _message(details: ErrorDetails, path: KeyPath, root: type[Section]) -> str:
     kind, came = details["type"], details["input"]
     if kind == "missing":
         return "this option is needed and missing"
     if kind == "extra_forbidden":
-        return _unknown(str(path[-1]), _section_at(details["loc"][:-1]))
+        return _unknown(str(path[-1]), _section_at(details["loc"][:-1], root), root)
+    if kind == "sentence":
+        return details["msg"]
     limits = {key: _bare(limit) for key, limit in details.get("ctx", {}).items()}
     expected = EXPECTED[kind].format(**limits) if kind in EXPECTED else details["msg"]
     return f"expected {expected}, got {shown(came)}{_quotes(kind, came) or _near_choice(details)}"
@@ -92,8 +94,8 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
-def _unknown(key: str, section: type[Section]) -> str:
-    homes = [name for name, other in _all_sections("", Options) if key in _keys(other)]
+def _unknown(key: str, section: type[Section], root: type[Section]) -> str:
+    homes = [name for name, other in _all_sections("", root) if key in _keys(other)]
     if homes:
         return f"unknown option here; it belongs {' or '.join(homes)}"
     near = get_close_matches(key, _keys(section), n=1)
@@ -130,9 +132,9 @@ def _as_written(loc: tuple[int | str, ...]) -> KeyPath:
     return loc
 
 
-def _section_at(loc: tuple[int | str, ...]) -> type[Section]:
+def _section_at(loc: tuple[int | str, ...], root: type[Section]) -> type[Section]:
     """The schema class of the section at `loc`."""
-    section: type[Section] = Options
+    section = root
     for key in loc:
         field = section.model_fields.get(str(key))
         if field is not None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srcx.data.dataset import PairDataset
+from srcx.data.degradation import sharpen
 
 __all__ = ["Batch", "train_batches"]
 
@@ -31,6 +32,7 @@ def train_batches(
     enlarge: int = 1,
     shuffle: bool = True,
     pin_memory: bool = False,
+    gt_sharp: bool = False,
 ) -> Iterator[Batch]:
     """Random crops of `dataset`, batch after batch without end.
 
@@ -52,9 +54,11 @@ def train_batches(
         enlarge: How often each picture is drawn in an epoch.
         shuffle: False keeps the order of the pictures.
         pin_memory: Put batches where a GPU fetches them fastest.
+        gt_sharp: Add sharpened ground truth to each batch.
 
     Yields:
-        {"lq": (N, C, h, w), "gt": (N, C, H, W)}, float32, in channels-last order in memory.
+        {"lq": (N, C, h, w), "gt": (N, C, H, W)}, float32, in channels-last order in memory; and
+        "gt_sharp", gt after an unsharp mask, if it is asked for.
 
     Raises:
         ImageError: a picture cannot be read after all.
@@ -69,6 +73,8 @@ def train_batches(
             "lq": dataset.levels(np.stack([crop.lq for crop in crops])),
             "gt": dataset.levels(np.stack([crop.gt for crop in crops])),
         }
+        if gt_sharp:
+            made["gt_sharp"] = dataset.levels(np.stack([sharpen(crop.gt) for crop in crops]))
         return {key: value.pin_memory() for key, value in made.items()} if pin_memory else made
 
     return _ahead(batch, start_iter, workers) if workers else map(batch, count(start_iter))

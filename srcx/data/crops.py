@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crops", "Pair"]
+__all__ = ["Crops", "Pair", "Place"]
 
 
 class Pair(NamedTuple):
@@ -43,13 +43,13 @@ class Crops:
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Pair:
         """Cut one crop; views of the pictures, no copies."""
-        place = self._draw(pair.lq.shape[0], pair.lq.shape[1], rng)
+        place = self.draw(pair.lq.shape[0], pair.lq.shape[1], rng)
         return Pair(self._lq(pair.lq, place), self._gt(pair.gt, place))
 
     def apart(self, pair: Pair, rng: np.random.Generator) -> Pair:
         """Cut the two at places, and turned in ways, that have nothing to do with each other."""
-        of_lq = self._draw(pair.lq.shape[0], pair.lq.shape[1], rng)
-        of_gt = self._draw(pair.gt.shape[0] // self.scale, pair.gt.shape[1] // self.scale, rng)
+        of_lq = self.draw(pair.lq.shape[0], pair.lq.shape[1], rng)
+        of_gt = self.draw(pair.gt.shape[0] // self.scale, pair.gt.shape[1] // self.scale, rng)
         return Pair(self._lq(pair.lq, of_lq), self._gt(pair.gt, of_gt))
 
     @property
@@ -57,7 +57,8 @@ class Crops:
         """Low-resolution pixels that a crop keeps from the border, so that every offset has room."""
         return -(-self.max_offset // self.scale)
 
-    def _draw(self, height: int, width: int, rng: np.random.Generator) -> "_Place":
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> "Place":
+        """Draw the place of a crop in an lq image of this size, and its flips."""
         margin = self._margin
         spare = (side - self.gt_size // self.scale - 2 * margin for side in (height, width))
         top, left = (margin + int(rng.integers(places + 1)) for places in spare)
@@ -65,17 +66,17 @@ class Crops:
         # The last to be drawn: without offsets the crops are those of every other data set.
         down, right = rng.integers(-self.max_offset, self.max_offset + 1, 2).tolist()
         steps = (-1 if overturn and self.use_rot else 1, -1 if mirror and self.use_hflip else 1)
-        return _Place(top, left, down, right, steps, transpose and self.use_rot)
+        return Place(top, left, down, right, steps, transpose and self.use_rot)
 
-    def _lq(self, lq: NDArray[np.uint8], place: "_Place") -> NDArray[np.uint8]:
+    def _lq(self, lq: NDArray[np.uint8], place: "Place") -> NDArray[np.uint8]:
         return place.cut(lq, place.top, place.left, self.gt_size // self.scale)
 
-    def _gt(self, gt: NDArray[np.uint8], place: "_Place") -> NDArray[np.uint8]:
+    def _gt(self, gt: NDArray[np.uint8], place: "Place") -> NDArray[np.uint8]:
         top, left = place.top * self.scale + place.down, place.left * self.scale + place.right
         return place.cut(gt, top, left, self.gt_size)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a crop is in lq, how far the ground truth's is moved, and how both are turned."""
 
     top: int

@@ -1,4 +1,4 @@
-"""High-resolution pictures alone; their low-resolution side is made on the fly."""
+"""High-resolution images alone; lq is made on the fly: MATLAB's bicubic, or a degradation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from srcx.config.degradation import DegradationOptions
 from srcx.data.crops import Pair
 from srcx.data.dataset import PairDataset, crops_of, large_enough
+from srcx.data.degradation import degrade
 from srcx.data.levels import Levels
 from srcx.data.pairs import Size
 from srcx.data.problems import Problems
@@ -18,10 +20,19 @@ from srcx.imaging.resize import imresize
 __all__ = ["HighResolutionDataset", "cut_sizes", "with_bicubic"]
 
 
-class HighResolutionDataset(PairDataset):
-    """Pictures whose low-resolution side is MATLAB's bicubic of the whole picture, rounded to 8 bits.
+BORDER_PX = 2
+"""lq pixels around a crop that is degraded: MATLAB's bicubic of the crop is then that of the whole image."""
+GRID_PX = 8
+"""Side of JPEG's blocks: a crop lies anywhere in the grid of the image that was saved."""
 
-    A picture is first cut at the right and bottom to a multiple of `scale`, as published training sets are.
+
+class HighResolutionDataset(PairDataset):
+    """Images whose lq is MATLAB's bicubic of the whole image, rounded to 8 bits, or made by a degradation.
+
+    An image is first cut at the right and bottom to a multiple of `scale`, as published training sets are.
+
+    A degradation is drawn anew for each crop, from the generator that also draws the crop. For whole images,
+    which are to validate on, it depends on the image's number alone.
 
     Args:
         dataroot_gt: Folder or folders of pictures, read with their sub-folders; or LMDB folders; or shards,
@@ -29,6 +40,7 @@ class HighResolutionDataset(PairDataset):
         scale: The low-resolution side is this much smaller.
         gt_size: Side of training crops in ground-truth pixels; None gives whole pictures. Smaller pictures
             are left out with a warning.
+        degradation: How lq is made; None makes MATLAB's bicubic.
         io_backend: How the pictures are kept.
         meta_info_file: A list of names relative to the (one) folder, to take these alone.
         use_hflip: Flip crops left to right at random.
@@ -48,6 +60,7 @@ class HighResolutionDataset(PairDataset):
         dataroot_gt: Path | str | Sequence[Path | str],
         scale: int,
         gt_size: int | None = None,
+        degradation: DegradationOptions | None = None,
         io_backend: IoBackend = "disk",
         meta_info_file: Path | str | None = None,
         use_hflip: bool = True,
@@ -78,19 +91,58 @@ class HighResolutionDataset(PairDataset):
             cache_mib=cache_mib,
         )
         self.pictures = list(fitting)
+        self.degradation = degradation
 
     def name(self, index: int) -> str:
         return self.pictures[index].name
 
     def read(self, index: int) -> Pair:
-        return with_bicubic(self.pictures[index].read(), self.scale)
+        whole = self.pictures[index].read()
+        if self.degradation is None:
+            return with_bicubic(whole, self.scale)
+        return self._degraded(cut(whole, self.scale), np.random.default_rng(index))
+
+    def sample(self, index: int, rng: np.random.Generator) -> Pair:
+        """A random crop, degraded where that is asked for; only for a data set made with `gt_size`."""
+        if self.degradation is None:
+            return super().sample(index, rng)
+        assert self.crops is not None, "made without gt_size"
+        (gt,) = self._cache.get(index, lambda: (cut(self.pictures[index].read(), self.scale),))
+        size = self.crops.gt_size // self.scale
+        place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
+        rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
+        columns = _around(place.left, size, gt.shape[1] // self.scale, rng)
+        in_gt = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in (rows, columns))
+        around = self._degraded(gt[in_gt], rng)
+        top, left = place.top - rows.start, place.left - columns.start
+        return Pair(
+            place.cut(around.lq, top, left, size),
+            place.cut(around.gt, top * self.scale, left * self.scale, self.crops.gt_size),
+        )
+
+    def _degraded(self, gt: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
+        assert self.degradation is not None
+        return Pair(degrade(gt, self.degradation, scale=self.scale, rng=rng), gt)
+
+
+def _around(start: int, size: int, length: int, rng: np.random.Generator) -> slice:
+    """A crop and its surroundings in one direction, in lq pixels; the crop lies anywhere in JPEG's grid."""
+    before = int(rng.integers(BORDER_PX, BORDER_PX + GRID_PX))
+    around = min(size + 2 * BORDER_PX + GRID_PX - 1, length)
+    first = min(max(start - before, 0), length - around)
+    return slice(first, first + around)
+
+
+def cut(whole: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    """Cut an image (H, W, 3) at the right and bottom to a multiple of `scale`."""
+    height, width = (side // scale * scale for side in whole.shape[:2])
+    return whole[:height, :width]
 
 
 def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
     """A picture (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
-    height, width = (side // scale for side in whole.shape[:2])
-    gt = whole[: height * scale, : width * scale]
-    return Pair(imresize(gt, size=(height, width)), gt)
+    gt = cut(whole, scale)
+    return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 
 def cut_sizes(pictures: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:

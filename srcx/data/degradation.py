@@ -1,0 +1,238 @@
+"""Damage to images, as Real-ESRGAN makes it: blur, resize, noise and compression in passes.
+
+`degrade` carries out what `srcx.config.degradation` describes. Every choice comes from the generator that is
+handed in, so an item of a training set is the same whatever the number of workers, ranks or restarts.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from srcx.config.degradation import Blur, Compression, DegradationOptions, Final, Noise, Pass, Resize
+from srcx.data.blur_kernels import gaussian_kernel, generalized_kernel, plateau_kernel, sinc_kernel
+from srcx.errors import ImageError
+from srcx.imaging.resize import imresize
+
+__all__ = ["degrade", "sharpen"]
+
+Image = NDArray[np.float32]  # RGB in levels of 255, (H, W, 3); may lie outside [0, 255] until it is encoded
+Size = tuple[int, int]  # height, width
+
+GREY = np.array([0.2989, 0.5870, 0.1140], np.float32)  # MATLAB's and torchvision's weights
+GRID_PX = 8  # side of JPEG's blocks
+FILTERS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+
+
+def degrade(
+    gt: NDArray[np.uint8], options: DegradationOptions, *, scale: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Make a low-quality image of a good one.
+
+    Args:
+        gt: RGB, uint8, (H, W, 3), sides that are multiples of `scale`.
+        options: The degradation.
+        scale: gt is this much larger than what is returned.
+        rng: Makes every choice.
+
+    Returns:
+        RGB, uint8, (H / scale, W / scale, 3).
+
+    Raises:
+        ImageError: shape or type of `gt` is none of the above.
+
+    References:
+        Wang et al., "Real-ESRGAN", ICCVW 2021, arXiv:2107.10833; BasicSR 1.4.2's RealESRGANModel.
+        Differs from them: every image of a batch has its own sizes and filters; JPEG is encoded by libjpeg,
+        not by a differentiable copy; WebP, images saved twice and clean images are there too; Poisson noise
+        is drawn from the normal distribution of the same mean and variance.
+    """
+    if gt.ndim != 3 or gt.shape[2] != 3 or gt.dtype != np.uint8:
+        raise ImageError(f"degrade: gt must be uint8 of shape (H, W, 3); got {gt.dtype} of shape {gt.shape}")
+    if gt.shape[0] % scale or gt.shape[1] % scale or not gt.size:
+        raise ImageError(
+            f"degrade: the sides of gt must be multiples of the scale {scale}; got shape {gt.shape}"
+        )
+    size = gt.shape[0] // scale, gt.shape[1] // scale
+    if rng.random() < options.clean_prob:
+        return imresize(gt, size=size)
+    image: Image = (sharpen(gt) if options.sharpen_gt else gt).astype(np.float32)
+    for stage in options.passes:
+        image = _pass(image, stage, gt.shape[:2], size, rng)
+    return _levels(_final(image, options.final, size, rng))
+
+
+def sharpen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Sharpen an image as Real-ESRGAN sharpens its ground truth.
+
+    An unsharp mask of weight 0.5 and radius 50, where the image differs from its blur by more than 10 levels.
+
+    Args:
+        image: RGB, uint8, (H, W, 3).
+
+    Returns:
+        The sharpened image, of the same shape and type.
+
+    References:
+        BasicSR 1.4.2, `basicsr/utils/img_process_util.py`, `USMSharp`.
+    """
+    values = image.astype(np.float32)
+    residual = values - _soft(values)
+    soft_mask = _soft((np.abs(residual) > 10).astype(np.float32))
+    sharp = np.clip(values + 0.5 * residual, 0, 255)
+    return _levels(soft_mask * sharp + (1 - soft_mask) * values)
+
+
+def _soft(image: Image) -> Image:
+    return _same_shape(cv2.GaussianBlur(image, (51, 51), 0, borderType=cv2.BORDER_REFLECT_101), image)
+
+
+def _pass(image: Image, stage: Pass, gt: Size, lq: Size, rng: np.random.Generator) -> Image:
+    if rng.random() >= stage.prob:
+        return image
+    if stage.blur is not None and rng.random() < stage.blur.prob:
+        image = _filter(image, _kernel(stage.blur, rng))
+    if stage.resize is not None:
+        image = _resize(image, *_drawn_size(stage.resize, gt, lq, image.shape[:2], rng))
+    if stage.noise is not None and rng.random() < stage.noise.prob:
+        image = _with_noise(image, stage.noise, rng)
+    return _compress(image, stage.compression, rng)
+
+
+def _final(image: Image, final: Final, size: Size, rng: np.random.Generator) -> Image:
+    name = _draw(final.filters.as_dict(), rng)
+    kernel = None
+    if rng.random() < final.sinc_prob:
+        kernel = _sinc(_odd(final.sinc_size_px, rng), rng, lowest=math.pi / 3)
+    compression_first = rng.random() < final.compression_first_prob
+    if compression_first:
+        image = _compress(image, final.compression, rng)
+    image = _resize(image, size, name)
+    if kernel is not None:
+        image = _filter(image, kernel)
+    return image if compression_first else _compress(image, final.compression, rng)
+
+
+def _kernel(blur: Blur, rng: np.random.Generator) -> NDArray[np.float32]:
+    kind = _draw(blur.kernels.as_dict(), rng)
+    size_px = _odd(blur.size_px, rng)
+    if kind == "sinc":
+        return _sinc(size_px, rng, lowest=math.pi / 3 if size_px < 13 else math.pi / 5)
+    sigma_x = rng.uniform(*blur.sigma)
+    sigma_y, angle = sigma_x, 0.0
+    if kind.endswith("aniso"):
+        sigma_y, angle = rng.uniform(*blur.sigma), rng.uniform(-math.pi, math.pi)
+    if kind.startswith("generalized"):
+        return generalized_kernel(size_px, sigma_x, sigma_y, angle, _beta(blur.beta_generalized, rng))
+    if kind.startswith("plateau"):
+        return plateau_kernel(size_px, sigma_x, sigma_y, angle, _beta(blur.beta_plateau, rng))
+    return gaussian_kernel(size_px, sigma_x, sigma_y, angle)
+
+
+def _beta(limits: tuple[float, ...], rng: np.random.Generator) -> float:
+    """As often below 1 as above, where the range holds 1: both sides of the Gaussian."""
+    low, high = limits
+    if low < 1 < high:
+        return float(rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))
+    return float(rng.uniform(low, high))
+
+
+def _sinc(size_px: int, rng: np.random.Generator, *, lowest: float) -> NDArray[np.float32]:
+    return sinc_kernel(size_px, rng.uniform(lowest, math.pi))
+
+
+def _filter(image: Image, kernel: NDArray[np.float32]) -> Image:
+    return _same_shape(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101), image)
+
+
+def _drawn_size(resize: Resize, gt: Size, lq: Size, now: Size, rng: np.random.Generator) -> tuple[Size, str]:
+    """The size after a pass's resize, and the filter."""
+    kind = _draw({"up": resize.up_prob, "down": resize.down_prob}, rng)
+    factor = 1.0
+    if kind == "up":
+        factor = rng.uniform(1, resize.factor[1])
+    elif kind == "down":
+        factor = rng.uniform(resize.factor[0], 1)
+    name = _draw(resize.filters.as_dict(), rng)
+    if not kind and resize.of == "gt":
+        return now, name
+    height, width = lq if resize.of == "lq" else gt
+    return (max(1, round(height * factor)), max(1, round(width * factor))), name
+
+
+def _resize(image: Image, size: Size, name: str) -> Image:
+    if image.shape[:2] == size:
+        return image
+    if name == "bicubic_antialiased":
+        return imresize(image, size=size)
+    return _same_shape(cv2.resize(image, (size[1], size[0]), interpolation=FILTERS[name]), image)
+
+
+def _with_noise(image: Image, noise: Noise, rng: np.random.Generator) -> Image:
+    gaussian, grey = rng.random() < noise.gaussian_prob, rng.random() < noise.grey_prob
+    drawn = rng.standard_normal((*image.shape[:2], 1 if grey else 3), np.float32)
+    if gaussian:
+        return np.clip(image + np.float32(rng.uniform(*noise.sigma)) * drawn, 0, 255)
+    levels = _levels(image)
+    if grey:
+        levels = _levels(levels.astype(np.float32) @ GREY)[..., None]
+    # As many photons at full brightness as there are levels in the image, up to the next power of two.
+    photons = 2 ** math.ceil(math.log2(np.count_nonzero(np.bincount(levels.ravel()))))
+    deviation = np.sqrt(levels.astype(np.float32) * (255 / photons))
+    return np.clip(image + np.float32(rng.uniform(*noise.poisson_scale)) * deviation * drawn, 0, 255)
+
+
+def _compress(image: Image, compression: Compression | None, rng: np.random.Generator) -> Image:
+    if compression is None or rng.random() >= compression.prob:
+        return image
+    levels = _levels(image)
+    if rng.random() < compression.webp_prob:
+        return _encoded(levels, ".webp", [cv2.IMWRITE_WEBP_QUALITY, _quality(compression, rng)])
+    if rng.random() < compression.twice_prob:
+        down, right = rng.integers(GRID_PX, size=2).tolist()
+        # Saved with a border that is cropped after it: its grid starts elsewhere than the second one.
+        larger = cv2.copyMakeBorder(levels, down, 0, right, 0, cv2.BORDER_REFLECT_101)
+        levels = _levels(_jpeg(larger, compression, rng)[down:, right:])
+    return _jpeg(levels, compression, rng)
+
+
+def _jpeg(levels: NDArray[np.uint8], compression: Compression, rng: np.random.Generator) -> Image:
+    halved = rng.random() < compression.subsampling_prob
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if halved else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    quality = _quality(compression, rng)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    return _encoded(levels, ".jpg", settings)
+
+
+def _quality(compression: Compression, rng: np.random.Generator) -> int:
+    return round(rng.uniform(*compression.quality))
+
+
+def _encoded(levels: NDArray[np.uint8], suffix: str, settings: list[int]) -> Image:
+    done, data = cv2.imencode(suffix, levels[..., ::-1], settings)
+    assert done, f"OpenCV cannot write {suffix}"
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+
+
+def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
+    """One of the names by its share; "" for what the shares leave of 1."""
+    place = rng.random() * max(1.0, sum(shares.values()))
+    for name, share in shares.items():
+        place -= share
+        if place < 0:
+            return name
+    return "" if sum(shares.values()) < 0.999 else max(shares, key=lambda name: shares[name])
+
+
+def _odd(limits: tuple[int, ...], rng: np.random.Generator) -> int:
+    return int(rng.integers(limits[0] // 2, limits[1] // 2 + 1)) * 2 + 1
+
+
+def _levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _same_shape(made: NDArray[np.float32], image: Image) -> Image:
+    """OpenCV drops an axis of length 1."""
+    return made.reshape(*made.shape[:2], image.shape[2])
