@@ -1,7 +1,7 @@
 r"""The `srcx` command on a CPU without bf16, its 3 x 3 convolutions in half the time.
 
 The kernel beside this file is compiled at the first start, which needs a C++ compiler, ninja and an x86
-processor with AVX2. The numbers are those of torch's convolution up to 1e-4 of the largest, which is checked
+processor with AVX2 or AVX-512. The numbers are those of torch's convolution up to 1e-4 of the largest, which is checked
 at every start.
 
     python scripts/winograd/srcx_winograd.py train -opt options/shipped/srresnet_x4.yml --auto_resume
@@ -28,8 +28,8 @@ G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [
 PLACES = torch.kron(G, G)
 
 kernel = load(
-    "srcx_winograd_avx2",
-    [str(Path(__file__).with_name("winograd_avx2.cpp"))],
+    "srcx_winograd",
+    [str(Path(__file__).with_name("winograd.cpp"))],
     extra_cflags=["-O3", "-march=native", "-fno-math-errno"],
 )
 

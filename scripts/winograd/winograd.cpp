@@ -1,7 +1,7 @@
 // 3 x 3 convolutions (stride 1, padding 1) by Winograd's F(4x4, 3x3): a quarter of the multiplications.
 //
 // Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, arXiv:1509.09308.
-// float32, channels innermost in memory (NHWC), channels a multiple of 64, AVX2 and FMA.
+// float32, channels innermost in memory (NHWC), channels a multiple of 64, AVX-512 or AVX2 with FMA.
 //
 // Every 4 x 4 tile of the output sees 6 x 6 of the input. Per block of tiles: transform the input tiles, one
 // 64 x 64 product for each of the 36 places of a transformed tile, transform back. A block's buffers fit L2.
@@ -17,15 +17,36 @@
 
 namespace {
 
+// A vector of floats, and how many of them a product keeps of each row: sums, row and factor fit the registers.
+#if defined(__AVX512F__)
+using Vec = __m512;
+constexpr int kSums = 4;
+inline Vec load(const float* from) { return _mm512_loadu_ps(from); }
+inline void store(float* to, Vec a) { _mm512_storeu_ps(to, a); }
+inline Vec all(float a) { return _mm512_set1_ps(a); }
+inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+inline Vec times_plus(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }    // a b + c
+inline Vec minus_times(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+#else
 using Vec = __m256;
+constexpr int kSums = 2;
+inline Vec load(const float* from) { return _mm256_loadu_ps(from); }
+inline void store(float* to, Vec a) { _mm256_storeu_ps(to, a); }
+inline Vec all(float a) { return _mm256_set1_ps(a); }
+inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+inline Vec times_plus(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec minus_times(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
+#endif
+
+constexpr int kWide = sizeof(Vec) / sizeof(float);
 constexpr int kChannels = 64;  // of a packed product
 constexpr int kPlaces = 36;    // of a transformed tile
 constexpr int kBlock = 36;     // tiles of a forward pass in L2
 
-inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
-inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
-inline Vec times_plus(float a, Vec b, Vec c) { return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c); }
-inline Vec minus_times(float a, Vec b, Vec c) { return _mm256_fnmadd_ps(_mm256_set1_ps(a), b, c); }  // c - a b
+inline Vec times_plus(float a, Vec b, Vec c) { return times_plus(all(a), b, c); }
+inline Vec minus_times(float a, Vec b, Vec c) { return minus_times(all(a), b, c); }
 
 // The paper's B^T: 6 -> 6.
 inline void transform_input(const Vec* d, int stride, Vec* out, int out_stride) {
@@ -82,9 +103,7 @@ struct Maps {
   }
 };
 
-inline Vec load(const float* pixel, int64_t channel) {
-  return pixel ? _mm256_loadu_ps(pixel + channel) : _mm256_setzero_ps();
-}
+inline Vec load(const float* pixel, int64_t channel) { return pixel ? load(pixel + channel) : all(0); }
 
 // Tiles of kSide x kSide pixels, which begin `border` pixels before their place -> [C / 64][36][count][64].
 template <int kSide, void (*kTransform)(const Vec*, int, Vec*, int)>
@@ -96,13 +115,13 @@ void transform_tiles(const float* data, const Maps& maps, int64_t first, int cou
     for (int i = 0; i < kSide; i++)
       for (int j = 0; j < kSide; j++)
         pixels[i * kSide + j] = maps.pixel(data, image, y - border + i, x - border + j);
-    for (int64_t c = 0; c < maps.channels; c += 8) {
+    for (int64_t c = 0; c < maps.channels; c += kWide) {
       Vec d[kSide * kSide], half[6 * kSide], whole[36];
       for (int k = 0; k < kSide * kSide; k++) d[k] = load(pixels[k], c);
       for (int j = 0; j < kSide; j++) kTransform(d + j, kSide, half + j, kSide);
       for (int i = 0; i < 6; i++) kTransform(half + i * kSide, 1, whole + i * 6, 1);
       float* to = out + ((c / kChannels) * kPlaces * count + t) * kChannels + c % kChannels;
-      for (int k = 0; k < 36; k++) _mm256_store_ps(to + int64_t(k) * count * kChannels, whole[k]);
+      for (int k = 0; k < 36; k++) store(to + int64_t(k) * count * kChannels, whole[k]);
     }
   }
 }
@@ -121,40 +140,38 @@ void output_tiles(const float* products, const Maps& maps, int64_t first, int co
   for (int t = 0; t < count; t++) {
     int64_t image, y, x;
     maps.place(first + t, image, y, x);
-    for (int c = 0; c < kChannels; c += 8) {
+    for (int c = 0; c < kChannels; c += kWide) {
       Vec m[36], half[24], whole[16];
       const float* from = products + int64_t(t) * kChannels + c;
-      for (int k = 0; k < 36; k++) m[k] = _mm256_load_ps(from + int64_t(k) * count * kChannels);
+      for (int k = 0; k < 36; k++) m[k] = load(from + int64_t(k) * count * kChannels);
       for (int j = 0; j < 6; j++) transform_output(m + j, 6, half + j, 6);
       for (int i = 0; i < 4; i++) transform_output(half + i * 6, 1, whole + i * 4, 1);
       const Vec offset = load(bias ? bias + channel : nullptr, c);
       for (int i = 0; i < 4; i++)
         for (int j = 0; j < 4; j++) {
           const float* to = maps.pixel(data, image, y + i, x + j);
-          if (to) _mm256_storeu_ps(const_cast<float*>(to) + channel + c, add(whole[i * 4 + j], offset));
+          if (to) store(const_cast<float*>(to) + channel + c, add(whole[i * 4 + j], offset));
         }
     }
   }
 }
 
-// Up to six rows of out (+)= a b, all rows 64 long; twelve sums stay in registers.
+// Up to six rows of out (+)= a b, all rows 64 long; the sums of a part of each row stay in registers.
 template <int kRows>
 void some_rows(const float* a, const float* b, float* out, bool more) {
-  for (int j = 0; j < kChannels; j += 16) {
-    Vec sum[kRows][2];
+  for (int j = 0; j < kChannels; j += kSums * kWide) {
+    Vec sum[kRows][kSums], row[kSums];
     for (int r = 0; r < kRows; r++)
-      for (int q = 0; q < 2; q++)
-        sum[r][q] = more ? _mm256_load_ps(out + r * kChannels + j + 8 * q) : _mm256_setzero_ps();
+      for (int q = 0; q < kSums; q++) sum[r][q] = more ? load(out + r * kChannels + j + q * kWide) : all(0);
     for (int k = 0; k < kChannels; k++) {
-      const Vec b0 = _mm256_load_ps(b + k * kChannels + j), b1 = _mm256_load_ps(b + k * kChannels + j + 8);
+      for (int q = 0; q < kSums; q++) row[q] = load(b + k * kChannels + j + q * kWide);
       for (int r = 0; r < kRows; r++) {
-        const Vec one = _mm256_broadcast_ss(a + r * kChannels + k);
-        sum[r][0] = _mm256_fmadd_ps(one, b0, sum[r][0]);
-        sum[r][1] = _mm256_fmadd_ps(one, b1, sum[r][1]);
+        const Vec one = all(a[r * kChannels + k]);
+        for (int q = 0; q < kSums; q++) sum[r][q] = times_plus(one, row[q], sum[r][q]);
       }
     }
     for (int r = 0; r < kRows; r++)
-      for (int q = 0; q < 2; q++) _mm256_store_ps(out + r * kChannels + j + 8 * q, sum[r][q]);
+      for (int q = 0; q < kSums; q++) store(out + r * kChannels + j + q * kWide, sum[r][q]);
   }
 }
 
@@ -165,32 +182,31 @@ void product(const float* a, const float* b, float* out, int count, bool more) {
   for (; t < count; t++) some_rows<1>(a + t * kChannels, b, out + t * kChannels, more);
 }
 
-// out += a^T b: (64, 64) += (count, 64)^T (count, 64); eight sums stay in registers.
+// out += a^T b: (64, 64) += (count, 64)^T (count, 64); the sums of a part of four rows stay in registers.
 void product_over_tiles(const float* a, const float* b, float* out, int count) {
   for (int i = 0; i < kChannels; i += 4)
-    for (int j = 0; j < kChannels; j += 16) {
-      Vec sum[4][2];
+    for (int j = 0; j < kChannels; j += kSums * kWide) {
+      Vec sum[4][kSums], row[kSums];
       for (int r = 0; r < 4; r++)
-        for (int q = 0; q < 2; q++) sum[r][q] = _mm256_load_ps(out + (i + r) * kChannels + j + 8 * q);
+        for (int q = 0; q < kSums; q++) sum[r][q] = load(out + (i + r) * kChannels + j + q * kWide);
       for (int t = 0; t < count; t++) {
-        const Vec b0 = _mm256_load_ps(b + t * kChannels + j), b1 = _mm256_load_ps(b + t * kChannels + j + 8);
+        for (int q = 0; q < kSums; q++) row[q] = load(b + t * kChannels + j + q * kWide);
         for (int r = 0; r < 4; r++) {
-          const Vec one = _mm256_broadcast_ss(a + t * kChannels + i + r);
-          sum[r][0] = _mm256_fmadd_ps(one, b0, sum[r][0]);
-          sum[r][1] = _mm256_fmadd_ps(one, b1, sum[r][1]);
+          const Vec one = all(a[t * kChannels + i + r]);
+          for (int q = 0; q < kSums; q++) sum[r][q] = times_plus(one, row[q], sum[r][q]);
         }
       }
       for (int r = 0; r < 4; r++)
-        for (int q = 0; q < 2; q++) _mm256_store_ps(out + (i + r) * kChannels + j + 8 * q, sum[r][q]);
+        for (int q = 0; q < kSums; q++) store(out + (i + r) * kChannels + j + q * kWide, sum[r][q]);
     }
 }
 
-// A thread's own buffer, aligned for AVX and kept from call to call.
+// A thread's own buffer, aligned for vectors and kept from call to call.
 float* buffer(int which, size_t floats) {
   static thread_local std::vector<float> buffers[2];
   auto& one = buffers[which];
-  if (one.size() < floats + 8) one.resize(floats + 8);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(one.data()) + 31) & ~uintptr_t(31));
+  if (one.size() < floats + kWide) one.resize(floats + kWide);
+  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(one.data()) + sizeof(Vec) - 1) & ~uintptr_t(sizeof(Vec) - 1));
 }
 
 Maps maps_of(const torch::Tensor& nhwc) { return {nhwc.size(0), nhwc.size(1), nhwc.size(2), nhwc.size(3)}; }
