@@ -1,8 +1,8 @@
 r"""The `srcx` command on a CPU without bf16, its 3 x 3 convolutions in half the time.
 
 The kernel beside this file is compiled at the first start, which needs a C++ compiler, ninja and an x86
-processor with AVX2 or AVX-512. The numbers are those of torch's convolution up to 1e-4 of the largest, which is checked
-at every start.
+processor with AVX2 or AVX-512. The numbers are those of torch's convolution up to 1e-4 of the largest,
+which is checked at every start.
 
     python scripts/winograd/srcx_winograd.py train -opt options/shipped/srresnet_x4.yml --auto_resume
 """
