@@ -1,5 +1,6 @@
 """Fixtures every test folder shares."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,28 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("srcx", parent=settings(), deadline=None)
 settings.load_profile("srcx")
+
+
+ALLOWED_SKIPS = (
+    "no CUDA device here",
+    "needs the developers' folder ../shared, which is not part of the project",
+    "needs the right to mount a small disk",
+    "this torch has no NNPACK for this processor",
+)
+"""Reasons to skip a test that CI accepts: what its machine cannot have. All else it must run."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of CI that skipped a test for another reason: a skip must not hide a defect."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or hasattr(session.config, "workerinput") or reporter is None:
+        return
+    reasons = {report.longrepr[2].removeprefix("Skipped: ") for report in reporter.stats.get("skipped", [])}
+    for reason in sorted(reasons - set(ALLOWED_SKIPS)):
+        reporter.write_line(
+            f"a test was skipped for a reason that ALLOWED_SKIPS does not list: {reason}", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)
