@@ -4,6 +4,7 @@
 handed in, so an item of a training set is the same whatever the number of workers, ranks or restarts.
 """
 
+import hashlib
 import math
 
 import cv2
@@ -15,7 +16,7 @@ from srcx.data.blur_kernels import gaussian_kernel, generalized_kernel, plateau_
 from srcx.errors import ImageError
 from srcx.imaging.resize import imresize
 
-__all__ = ["degrade", "sharpen"]
+__all__ = ["degrade", "seeded", "sharpen"]
 
 Image = NDArray[np.float32]  # RGB in levels of 255, (H, W, 3); may lie outside [0, 255] until it is encoded
 Size = tuple[int, int]  # height, width
@@ -61,6 +62,20 @@ def degrade(
     for stage in options.passes:
         image = _pass(image, stage, gt.shape[:2], size, rng)
     return _levels(_final(image, options.final, size, rng))
+
+
+def seeded(seed: int, options: DegradationOptions, name: str) -> np.random.Generator:
+    """Return the generator of one image's degradation, which depends on no other image.
+
+    Args:
+        seed: Of the whole set of images.
+        options: The degradation, of which default values do not count: two degradations draw apart.
+        name: The image's name, without folder and suffix.
+    """
+    text = f"{seed}\n{options.model_dump_json(exclude_defaults=True)}\n{name}"
+    # Names of files may hold bytes that are no UTF-8; Python keeps them as surrogates.
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+    return np.random.default_rng(int.from_bytes(digest, "little"))
 
 
 def sharpen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
