@@ -1,4 +1,4 @@
-"""`srcx data list|fetch|verify|prepare|align`: benchmark sets, DIV2K, and pairs of one's own."""
+"""`srcx data list|fetch|verify|prepare|degrade|align`: benchmark sets, DIV2K, and pairs of one's own."""
 
 import logging
 from collections.abc import Sequence
@@ -31,6 +31,10 @@ VERIFY = """
   srcx data verify
   srcx data verify Set5 ~/sets/Urban100
   srcx data verify --data ~/sets
+"""
+DEGRADE = """
+  srcx data degrade photos -o damaged --preset web
+  srcx data degrade photo.jpg -o damaged --preset custom.yml --scale 2 --seed 1
 """
 ALIGN = """
   srcx data align wide/ tele/ --scale 2
@@ -160,6 +164,41 @@ def _verified(places: Sequence[Path]) -> bool:
             complain(str(error))
             right = False
     return right
+
+
+@app.command("degrade", cls=Verb, epilog=DEGRADE)
+def degrade_images(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of good images, or one image.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="OUT", help="lq/NAME.png and gt/NAME.png are made in it.")
+    ],
+    preset: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="web, phone or old; or a .yml file: docs/degradation.md."),
+    ],
+    scale: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="gt is this much larger.")] = 4,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed gives the same bytes.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Make damaged images and their ground truth: to look at, to train from, to evaluate on."""
+    from srcx.config import load_degradation
+    from srcx.datasets.prepare import make_degraded
+
+    degradation = load_degradation(preset)
+    try:
+        with progress() as tell:
+            outcome = make_degraded(
+                source,
+                out,
+                degradation=degradation,
+                name=Path(preset).stem,
+                scale=scale,
+                seed=seed,
+                tell=tell,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted(prepare.GOES_ON) from None
+    prepare.report(outcome, out)
 
 
 @app.command("align", cls=Verb, epilog=ALIGN)

@@ -68,7 +68,7 @@ def lr(
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    _report(outcome, out / f"X{scale}")
+    report(outcome, out / f"X{scale}")
 
 
 @app.command("sub-images", cls=Verb, epilog=SUB_IMAGES)
@@ -94,7 +94,7 @@ def sub_images(
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    _report(outcome, out)
+    report(outcome, out)
 
 
 @app.command("lmdb", cls=Verb, epilog=LMDB)
@@ -111,7 +111,7 @@ def lmdb(
             outcome = make_lmdb(source, out, tell)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    _report(outcome, out)
+    report(outcome, out)
 
 
 @app.command("shards", cls=Verb, epilog=SHARDS)
@@ -135,10 +135,11 @@ def shards(
             outcome = make_shards(source, out, low=lq, per_shard=per_shard, tell=tell)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    _report(outcome, out)
+    report(outcome, out)
 
 
-def _report(outcome: "Outcome", out: Path) -> None:
+def report(outcome: "Outcome", out: Path) -> None:
+    """Print what was made and what failed; exit with 1 if something failed."""
     for problem in outcome.problems:
         complain(problem)
     skipped = f", {outcome.skipped} were done already" if outcome.skipped else ""

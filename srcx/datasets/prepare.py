@@ -1,17 +1,21 @@
-"""Pictures prepared for training and tables: MATLAB's low resolution, and sub-images."""
+"""Images prepared for training and tables: MATLAB's low resolution, degraded pairs, sub-images."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from srcx.config.degradation import DegradationOptions
+from srcx.data.degradation import degrade, seeded
 from srcx.datasets.parallel import Tell, in_parallel
 from srcx.datasets.pixels import cut
 from srcx.datasets.recipe import claim, forget, recipe, shared_name, sources
-from srcx.errors import ImageError, SrcxError
+from srcx.errors import ImageError, OutputError, SrcxError
+from srcx.imaging.color import to_rgb
 from srcx.imaging.io import picture_size, read_picture, write_picture
 from srcx.imaging.resize import Border, imresize
 
-__all__ = ["Outcome", "make_low_resolution", "make_sub_images", "starts"]
+__all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
 
 
 @dataclass
@@ -60,6 +64,58 @@ def make_low_resolution(
         return True
 
     return _each(make, pictures, [folder, gt_out] if gt_out else [folder], tell)
+
+
+def make_degraded(
+    source: Path,
+    out: Path,
+    *,
+    degradation: DegradationOptions,
+    name: str,
+    scale: int,
+    seed: int,
+    tell: Tell,
+) -> Outcome:
+    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; what is there is left.
+
+    An image is cut to a multiple of `scale` first. Its lq depends on seed, degradation and NAME, and on no
+    other image, so the pairs are those that `PairedImageDataset` reads and that a later run makes again.
+
+    Args:
+        source: Folder of good images, or one image.
+        out: Folder for the pairs.
+        degradation: How lq is made.
+        name: What messages call the degradation.
+        scale: gt is this much larger than lq.
+        seed: Of all that is random.
+        tell: Called after every image.
+
+    Raises:
+        DataError: the source holds no images, or two of one NAME.
+        OutputError: `out` lies in the source, holds something else, or cannot be written.
+    """
+    if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
+    images = [source] if source.is_file() else sources(source, lambda path: path.stem)
+    digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+    settings = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
+    folders = [out / "gt", out / "lq"]
+    for folder in folders:
+        claim(folder, recipe(images, **settings))
+
+    def make(path: Path) -> bool:
+        targets = [folder / f"{path.stem}.png" for folder in folders]
+        if all(target.exists() for target in targets):
+            return False
+        gt = cut(to_rgb(read_picture(path)), scale)
+        if 0 in gt.shape:
+            raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
+        lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
+        for target, image in zip(targets, (gt, lq), strict=True):
+            write_picture(target, image)
+        return True
+
+    return _each(make, images, folders, tell)
 
 
 def make_sub_images(

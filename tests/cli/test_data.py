@@ -77,6 +77,11 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
         ("prepare lr photos -o out --mod 6", 2, "--mod: expected a multiple of the scale 4; got 6"),
         ("prepare lr photos -o out --scale 1", 2, "srcx data prepare lr: Invalid value for '--scale'"),
         ("prepare lmdb photos -o out", 2, "out: the name of an LMDB folder ends in .lmdb"),
+        ("degrade photos -o out", 2, "srcx data degrade: Missing option '--preset'"),
+        ("degrade photos -o out --preset wob", 2, "unknown degradation 'wob'; known are old, phone, web"),
+        ("degrade photos -o out --preset gone.yml", 2, "gone.yml: cannot read this option file"),
+        ("degrade gone -o out --preset web", 1, "gone: this folder does not exist"),
+        ("degrade photos -o photos/out --preset web", 1, "photos/out: lies in photos, whose images are"),
         ("prepare sub-images photos -o photos", 1, "photos: holds something that srcx did not prepare"),
     ],
 )
@@ -137,12 +142,50 @@ def test_prepare_makes_shards(srcx, photos):
 
 
 @pytest.mark.parametrize(
-    "verb", ["list", "fetch", "verify", "prepare lr", "prepare sub-images", "prepare lmdb", "prepare shards"]
+    "verb",
+    [
+        *("list", "fetch", "verify", "degrade"),
+        *(f"prepare {what}" for what in ("lr", "sub-images", "lmdb", "shards")),
+    ],
 )
 def test_every_verb_has_help_with_an_example(srcx, verb):
     said = srcx("data", *verb.split(), "--help")
     assert said.code == 0
     assert f"Examples:\n\n  srcx data {verb}" in said.out
+
+
+def test_degrade_makes_pairs_tells_what_failed_and_goes_on(srcx, photos):
+    whole = (photos / "a.png").read_bytes()
+    (photos / "a.png").write_bytes(whole[:50])
+    words = ("data", "degrade", photos, "-o", "out", "--preset", "web", "--scale", 2)
+    said = srcx(*words)
+    assert (said.code, said.out) == (1, "out: 2 pictures done, 1 failed\n")
+    assert f"{photos}/a.png: is damaged or cut off; get a whole copy of the file" in said.sentences
+    (photos / "a.png").write_bytes(whole)
+    said = srcx(*words)
+    assert (said.code, said.out) == (0, "out: 1 pictures done, 2 were done already\n")
+    assert read_picture("out/gt/b.png").shape == (10, 8, 3)
+    assert read_picture("out/lq/b.png").shape == (5, 4, 3)
+
+
+def test_degrade_takes_a_description_of_ones_own_and_says_all_its_mistakes(srcx, photos, tmp_path):
+    (tmp_path / "mine.yml").write_text("final: {compression: {quality: [5, 9]}}\n")
+    assert srcx("data", "degrade", "photos/a.png", "-o", "out", "--preset", "mine.yml").code == 0
+    (tmp_path / "mine.yml").write_text("clean_prop: 1\nfinal:\n  compression: {quality: [9, 5]}\n")
+    said = srcx("data", "degrade", "photos/a.png", "-o", "other", "--preset", "mine.yml")
+    assert said.code == 2
+    assert [sentence.split(": ")[0] for sentence in said.sentences] == ["mine.yml:1", "mine.yml:3"]
+    assert not (tmp_path / "other").exists()
+
+
+def test_degrade_that_is_stopped_says_how_to_go_on(srcx, photos, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srcx.datasets.prepare.make_degraded", stop)
+    said = srcx("data", "degrade", "photos", "-o", "out", "--preset", "web")
+    assert said.code == 130
+    assert said.sentences == ["stopped; what was made is kept, and the same command goes on from there"]
 
 
 def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):

@@ -3,7 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from srcx.datasets.prepare import make_low_resolution, make_sub_images
+from srcx.config import DegradationOptions, load_degradation
+from srcx.data import PairedImageDataset
+from srcx.data.degradation import degrade, seeded
+from srcx.datasets.prepare import make_degraded, make_low_resolution, make_sub_images
 from srcx.errors import DataError, OutputError
 from srcx.imaging import imresize, read_picture, write_picture
 
@@ -150,3 +153,94 @@ def test_the_record_names_no_folder_of_the_user_s(hr, tmp_path):
     record = (tmp_path / "LR/X4/.srcx-prepared.json").read_text()
     assert str(tmp_path) not in record
     assert set(json.loads(record)["pictures"]) == {"a.png", "b.png", "0801x4.png"}
+
+
+OLD = load_degradation("old")
+
+
+def pairs(source, out, **changes):
+    arguments = {"degradation": OLD, "name": "old", "scale": 4, "seed": 0, "tell": quiet} | changes
+    return make_degraded(source, out, **arguments)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_degraded_pairs_are_the_cut_image_and_its_lq_by_the_seed_and_its_name(hr, tmp_path):
+    outcome = pairs(hr, tmp_path / "out")
+    assert (outcome.made, outcome.skipped, outcome.problems) == (3, 0, [])
+    gt = read_picture(hr / "a.png")[:44, :48]
+    assert np.array_equal(read_picture(tmp_path / "out/gt/a.png"), gt)
+    lq = degrade(gt, OLD, scale=4, rng=seeded(0, OLD, "a"))
+    assert np.array_equal(read_picture(tmp_path / "out/lq/a.png"), lq)
+    assert read_picture(tmp_path / "out/gt/b.png").shape == (40, 40, 3)  # grey, as training sees it
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_degraded_pairs_train_as_they_are(hr, tmp_path, scale):
+    pairs(hr, tmp_path / "out", scale=scale)
+    dataset = PairedImageDataset(
+        dataroot_gt=tmp_path / "out/gt", dataroot_lq=tmp_path / "out/lq", scale=scale, gt_size=6 * scale
+    )
+    assert [dataset.name(index) for index in range(len(dataset))] == ["0801x4", "a", "b"]
+
+
+def test_an_image_s_bytes_depend_on_the_seed_and_on_no_other_image(hr, tmp_path):
+    pairs(hr, tmp_path / "all")
+    pairs(hr / "a.png", tmp_path / "alone")
+    pairs(hr / "b.png", tmp_path / "alone")  # more images may come into the same folder
+    pairs(hr, tmp_path / "other", seed=1)
+    everything = contents(tmp_path / "all")
+    alone = contents(tmp_path / "alone")
+    assert alone == {name: data for name, data in everything.items() if "0801" not in name}
+    assert len(alone) == 4
+    other = contents(tmp_path / "other")
+    assert {name for name in everything if everything[name] != other[name]} == {
+        "lq/a.png",
+        "lq/b.png",
+        "lq/0801x4.png",
+    }
+
+
+def test_degraded_pairs_go_on_where_half_a_pair_is_missing(hr, tmp_path):
+    pairs(hr, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "out/lq/a.png").unlink()
+    (tmp_path / "out/gt/b.png").unlink()
+    outcome = pairs(hr, tmp_path / "out")
+    assert (outcome.made, outcome.skipped) == (2, 1)
+    assert contents(tmp_path / "out") == before
+
+
+def test_pairs_of_another_seed_or_degradation_are_not_mixed(hr, tmp_path):
+    pairs(hr, tmp_path / "out")
+    with pytest.raises(OutputError, match=r"old \(\w{8}\), scale 4, seed 0, and .* seed 1 is asked for"):
+        pairs(hr, tmp_path / "out", seed=1)
+    # A file that was edited keeps its name; its description is another.
+    with pytest.raises(OutputError, match="is asked for"):
+        pairs(hr, tmp_path / "out", degradation=DegradationOptions())
+
+
+@pytest.mark.parametrize("inside", ["", "out", "some/out"])
+def test_pairs_do_not_go_into_the_folder_that_is_read(hr, inside):
+    before = sorted(hr.rglob("*"))
+    with pytest.raises(OutputError, match="whose images are read; name a folder outside it"):
+        pairs(hr, hr / inside)
+    assert sorted(hr.rglob("*")) == before
+
+
+def test_images_that_cannot_be_degraded_are_named_and_the_others_made(hr, tmp_path):
+    (hr / "a.png").write_bytes(b"")
+    write_picture(hr / "thin.png", np.zeros((3, 40, 3), np.uint8))
+    outcome = pairs(hr, tmp_path / "out")
+    assert outcome.made == 2
+    empty, thin = outcome.problems
+    assert empty.startswith(f"{hr}/a.png: is empty")
+    assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing of it is left"
+
+
+def test_what_is_no_folder_and_no_image_is_named(tmp_path):
+    with pytest.raises(DataError, match="gone: this folder does not exist"):
+        pairs(tmp_path / "gone", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
