@@ -1,20 +1,26 @@
-"""What a run would be and need, found out without training: `srcx train --check`."""
+"""Describe a run, and draw its first crops, without training: `srcx train --check`."""
 
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import psutil
 import torch
 from torch import nn
 
 from srcx import build
+from srcx.atomic import make_folder
 from srcx.config import Options, TrainDataset
+from srcx.data import train_batches
+from srcx.imaging.io import write_picture
 from srcx.models.sr import SRModel
+from srcx.report.contact_sheet import contact_sheet
 
-__all__ = ["describe"]
+__all__ = ["describe", "write_contact_sheet"]
 
 TIMED_STEPS = 2
+SHEET_CROPS = 12
 MIB = 2**20
 
 
@@ -51,9 +57,34 @@ def describe(options: Options) -> str:
             f"for {train.total_iter} iterations, without validation",
             f"  memory: {_peak_mib() - before_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
             "for decoded pictures",
-            "nothing was trained and nothing was written",
         ]
     )
+
+
+def write_contact_sheet(options: Options) -> Path:
+    """Write the first crops that the run will train on, lq beside gt, as NAME_check.png beside its folder.
+
+    Raises:
+        DataError: with all that is wrong with the training set.
+        OutputError: the sheet cannot be written.
+    """
+    part = options.datasets.train
+    assert part is not None
+    dataset = build.training_set(options)
+    # The crop at each place of the stream is the same for all batch sizes and ranks.
+    batch = next(
+        train_batches(
+            dataset,
+            batch_size=SHEET_CROPS,
+            seed=options.manual_seed,
+            enlarge=part.dataset_enlarge_ratio,
+        )
+    )
+    lqs, gts = (dataset.levels.images(batch[side]) for side in ("lq", "gt"))
+    folder = make_folder(Path(options.path.experiments_root))
+    path = folder / f"{options.name}_check.png"
+    write_picture(path, contact_sheet(list(zip(lqs, gts, strict=True))))
+    return path
 
 
 def _counts(net: nn.Module) -> str:

@@ -1,6 +1,7 @@
 """Whole runs of the option files under options/, on pictures made here."""
 
 import csv
+import itertools
 import re
 import signal
 import subprocess
@@ -11,10 +12,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 
+from srcx import build
 from srcx.build import load_training
-from srcx.check import describe
+from srcx.check import describe, write_contact_sheet
 from srcx.errors import CheckpointError, DataError, Interrupted, OptionsError, TrainingError, UsageError
+from srcx.imaging import read_picture, to_image, to_rgb
+from srcx.report.contact_sheet import contact_sheet
 from srcx.train import run_file
 from srcx.weights.checkpoint import load_state
 
@@ -68,6 +73,24 @@ def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
     assert "train: 3 pictures" in text
     assert "s an iteration" in text
     assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mean", "std"),
+    [([], 0, 1), (["datasets:train:color=y", "datasets:train:mean=[0.5]", "datasets:train:std=[2]"], 0.5, 2)],
+)
+def test_the_sheet_of_a_check_shows_the_crops_the_run_begins_with(workplace, overrides, mean, std):
+    options = load_training(SMOKE, [*overrides, "datasets:train:dataset_enlarge_ratio=3"])
+    path = write_contact_sheet(options)
+    assert path == Path("experiments/smoke_x4_check.png")
+    assert [one.name for one in Path("experiments").iterdir()] == ["smoke_x4_check.png"]
+    batches = build.train_batches(options, build.training_set(options), build.accelerator(options))
+    crops = [
+        tuple(to_rgb(to_image(batch[side][place] * std + mean)) for side in ("lq", "gt"))
+        for batch in itertools.islice(batches, 3)
+        for place in range(4)
+    ]
+    assert_array_equal(read_picture(path), contact_sheet(crops))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ def train(
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Say what the run would be and need, and train nothing.")
+        bool,
+        typer.Option(
+            "--check", help="Say what the run would be and need, draw its first crops, and train nothing."
+        ),
     ] = False,
     debug: Debug = False,
 ) -> None:
@@ -35,9 +38,13 @@ def train(
     with log_to_stderr():
         if check:
             from srcx.build import load_training
-            from srcx.check import describe
+            from srcx.check import SHEET_CROPS, describe, write_contact_sheet
 
-            print(describe(load_training(opt, force_yml or [])))
+            options = load_training(opt, force_yml or [])
+            print(describe(options))
+            print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
+            print(f"  {write_contact_sheet(options)}")
+            print("nothing was trained, and nothing else was written")
         else:
             from srcx.train import run_file
 

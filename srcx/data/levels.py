@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srcx.imaging.color import y_of_tensor
+from srcx.imaging.color import to_rgb, y_of_tensor
+from srcx.imaging.tensors import to_image
 
 __all__ = ["Levels"]
 
@@ -36,3 +37,11 @@ class Levels:
         if self.std is not None:
             values = values / values.new_tensor(self.std).view(1, -1, 1, 1)
         return values
+
+    def images(self, values: Tensor) -> NDArray[np.uint8]:
+        """Undo the call: float32 (N, C, H, W) to uint8 RGB (N, H, W, 3), luma alone as grey."""
+        if self.std is not None:
+            values = values * values.new_tensor(self.std).view(1, -1, 1, 1)
+        if self.mean is not None:
+            values = values + values.new_tensor(self.mean).view(1, -1, 1, 1)
+        return np.stack([to_rgb(to_image(value)) for value in values])

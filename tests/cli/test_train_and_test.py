@@ -63,11 +63,14 @@ def test_a_second_test_of_the_name_sets_the_first_aside(srcx, option_files):
     assert not (option_files / "results/tiny_test/visualization").exists()
 
 
-def test_check_says_what_would_be_and_writes_nothing(srcx, option_files):
+def test_check_says_what_would_be_and_writes_a_contact_sheet_alone(srcx, option_files):
     said = srcx("train", "-opt", "train.yml", "--check")
     assert said.code == 0
-    assert "nothing was trained and nothing was written" in said.out
-    assert not (option_files / "experiments").exists()
+    assert said.out.endswith(
+        "\n# the first 12 crops of the training, lq beside gt\n  experiments/tiny_check.png\n"
+        "nothing was trained, and nothing else was written\n"
+    )
+    assert [path.name for path in (option_files / "experiments").iterdir()] == ["tiny_check.png"]
 
 
 def test_every_mistake_of_an_option_file_is_a_line_and_nothing_is_written(srcx, option_files):
