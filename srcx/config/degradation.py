@@ -26,7 +26,7 @@ __all__ = [
     "Resize",
 ]
 
-ROUNDING = 1e-3
+ROUNDING = 0.015
 """Shares may miss a sum of 1 by this much: people write 0.33 for a third."""
 
 
@@ -65,7 +65,7 @@ KernelSizes = Annotated[Tuple[Count], AfterValidator(_odd)]
 
 
 class _Shares(Section):
-    """Probabilities of the kinds of one thing, of which one is drawn; they add up to 1."""
+    """Probabilities of the kinds of one thing, of which one is drawn; they add up to 1, or nearly so."""
 
     @model_validator(mode="after")
     def _add_up(self) -> "_Shares":

@@ -163,14 +163,15 @@ def _filter(image: Image, kernel: NDArray[np.float32]) -> Image:
 
 def _drawn_size(resize: Resize, gt: Size, lq: Size, now: Size, rng: np.random.Generator) -> tuple[Size, str]:
     """The size after a pass's resize, and the filter."""
-    kind = _draw({"up": resize.up_prob, "down": resize.down_prob}, rng)
+    unchanged = max(0.0, 1 - resize.up_prob - resize.down_prob)
+    kind = _draw({"up": resize.up_prob, "down": resize.down_prob, "unchanged": unchanged}, rng)
     factor = 1.0
     if kind == "up":
         factor = rng.uniform(1, resize.factor[1])
     elif kind == "down":
         factor = rng.uniform(resize.factor[0], 1)
     name = _draw(resize.filters.as_dict(), rng)
-    if not kind and resize.of == "gt":
+    if kind == "unchanged" and resize.of == "gt":
         return now, name
     height, width = lq if resize.of == "lq" else gt
     return (max(1, round(height * factor)), max(1, round(width * factor))), name
@@ -231,13 +232,14 @@ def _encoded(levels: NDArray[np.uint8], suffix: str, settings: list[int]) -> Ima
 
 
 def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
-    """One of the names by its share; "" for what the shares leave of 1."""
-    place = rng.random() * max(1.0, sum(shares.values()))
-    for name, share in shares.items():
-        place -= share
+    """Draw one of the names, each by its share of the sum."""
+    possible = [name for name, share in shares.items() if share]
+    place = rng.random() * sum(shares.values())
+    for name in possible[:-1]:
+        place -= shares[name]
         if place < 0:
             return name
-    return "" if sum(shares.values()) < 0.999 else max(shares, key=lambda name: shares[name])
+    return possible[-1]
 
 
 def _odd(limits: tuple[int, ...], rng: np.random.Generator) -> int:

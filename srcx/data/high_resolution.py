@@ -107,7 +107,9 @@ class HighResolutionDataset(PairDataset):
         if self.degradation is None:
             return super().sample(index, rng)
         assert self.crops is not None, "made without gt_size"
-        (gt,) = self._cache.get(index, lambda: (cut(self.pictures[index].read(), self.scale),))
+        # gt alone, so under another number than the whole pair.
+        number = len(self) + index
+        (gt,) = self._cache.get(number, lambda: (cut(self.pictures[index].read(), self.scale),))
         size = self.crops.gt_size // self.scale
         place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)

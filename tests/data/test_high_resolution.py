@@ -1,10 +1,13 @@
 import logging
 
+import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from srcx.config import DegradationOptions, load_degradation
 from srcx.data import HighResolutionDataset
+from srcx.data.degradation import degrade
 from srcx.errors import DataError
 from srcx.imaging.io import read_picture, write_picture
 from srcx.imaging.resize import imresize
@@ -87,3 +90,102 @@ def test_every_problem_is_said_at_once(folder):
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(DataError, match="there are no pictures in this folder or below; check the path"):
         HighResolutionDataset(dataroot_gt=tmp_path, scale=4)
+
+
+CLEAN = DegradationOptions(clean_prob=1)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("lq_px", [1, 2, 5])
+def test_clean_crops_are_those_of_matlabs_bicubic_of_the_whole_image_also_at_its_borders(
+    tmp_path, rng, scale, lq_px
+):
+    """The images are from as large as the crop to larger than the surroundings that are degraded with it."""
+    for name, side in {"a": lq_px, "b": lq_px + 7, "c": 40}.items():
+        shape = (side * scale, (side + 3) * scale + scale - 1, 3)
+        write_picture(tmp_path / f"{name}.png", rng.integers(0, 256, shape, np.uint8))
+    settings = {"dataroot_gt": tmp_path, "scale": scale, "gt_size": lq_px * scale}
+    plain, clean = (HighResolutionDataset(**settings, degradation=one) for one in (None, CLEAN))
+    for index in range(3):
+        for seed in range(40):
+            wanted, crop = (one.sample(index, np.random.default_rng(seed)) for one in (plain, clean))
+            assert_array_equal(crop.gt, wanted.gt)
+            assert_array_equal(crop.lq, wanted.lq)
+
+
+def test_whole_clean_images_are_matlabs_bicubic(folder):
+    plain, clean = (
+        HighResolutionDataset(dataroot_gt=folder, scale=4, degradation=one) for one in (None, CLEAN)
+    )
+    for wanted, image in zip(plain, clean, strict=True):
+        assert image.name == wanted.name
+        assert image.lq.equal(wanted.lq)
+        assert image.gt.equal(wanted.gt)
+
+
+@pytest.mark.parametrize("name", ["web", "phone", "old"])
+def test_degraded_crops_lie_on_their_ground_truth_which_is_left_as_it_is(tmp_path, rng, name):
+    coarse = rng.integers(0, 256, (20, 20, 3), np.uint8)
+    write_picture(tmp_path / "a.png", imresize(coarse, size=(240, 240)))
+    settings = {"dataroot_gt": tmp_path, "scale": 2, "gt_size": 96}
+    plain = HighResolutionDataset(**settings)
+    damaged = HighResolutionDataset(**settings, degradation=load_degradation(name))
+    for seed in range(40):
+        wanted, crop = (one.sample(0, np.random.default_rng(seed)) for one in (plain, damaged))
+        assert crop.lq.shape == (48, 48, 3)
+        assert_array_equal(crop.gt, wanted.gt)
+        assert not np.array_equal(crop.lq, wanted.lq)
+        assert np.corrcoef(crop.lq.ravel(), wanted.lq.ravel())[0, 1] > 0.8
+
+
+def test_a_crop_s_degradation_depends_on_its_generator_alone(folder):
+    settings = {
+        "dataroot_gt": folder / "a",
+        "scale": 2,
+        "gt_size": 16,
+        "degradation": load_degradation("old"),
+    }
+    one, other = HighResolutionDataset(**settings), HighResolutionDataset(**settings)
+    other.sample(1, np.random.default_rng(5))
+    for seed in range(20):
+        first, again = (each.sample(0, np.random.default_rng(seed)) for each in (one, other))
+        assert_array_equal(first.lq, again.lq)
+    crops = {one.sample(0, np.random.default_rng(seed)).lq.tobytes() for seed in range(20)}
+    assert len(crops) == 20
+
+
+def test_a_whole_image_s_degradation_is_the_same_each_time(folder):
+    options = load_degradation("phone")
+    dataset = HighResolutionDataset(dataroot_gt=folder, scale=4, degradation=options, cache_mib=0)
+    assert dataset[1].lq.equal(dataset[1].lq)
+    gt = to_image(dataset[1].gt)
+    assert_array_equal(to_image(dataset[1].lq), degrade(gt, options, scale=4, rng=np.random.default_rng(1)))
+
+
+def test_a_crop_lies_anywhere_in_the_grid_of_the_image_that_was_saved(tmp_path, rng):
+    texture = cv2.GaussianBlur(rng.integers(0, 256, (400, 400, 3), np.uint8), (0, 0), 2)
+    write_picture(tmp_path / "a.png", texture)
+    coarse = DegradationOptions.model_validate({"final": {"compression": {"quality": [12, 12]}}})
+    dataset = HighResolutionDataset(
+        dataroot_gt=tmp_path, scale=1, gt_size=120, degradation=coarse, use_hflip=False, use_rot=False
+    )
+    for axis in (0, 1):
+        places = set()
+        for seed in range(60):
+            lq = dataset.sample(0, np.random.default_rng(seed)).lq.astype(float).mean(axis=2)
+            steps = np.abs(np.diff(lq, axis=axis)).mean(axis=1 - axis)
+            places.add(int(np.argmax([steps[place::8].mean() for place in range(8)])))
+        assert places == set(range(8))
+
+
+def test_crops_and_whole_images_may_be_taken_in_turn_and_decoded_ones_stay_as_they_are(folder):
+    dataset = HighResolutionDataset(
+        dataroot_gt=folder / "a", scale=2, gt_size=16, degradation=load_degradation("old")
+    )
+    before = dataset[0]
+    for seed in range(5):
+        dataset.sample(0, np.random.default_rng(seed))
+        assert dataset[0].lq.equal(before.lq)
+    assert_array_equal(to_image(dataset[0].gt), read_picture(folder / "a/2.png")[:36, :50])
+    crops = [dataset.sample(1, np.random.default_rng(seed)).lq for seed in (0, 1, 0)]
+    assert_array_equal(crops[0], crops[2])
