@@ -1,3 +1,4 @@
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,11 @@ def test_mistakes_of_a_degradation_in_an_option_file_are_said_too(complaints):
         "x.yml:10: datasets.train.degradation.clean_prop: unknown option; did you mean 'clean_prob'?",
         "x.yml:10: datasets.train.degradation.passes[0].noise.sigma: expected a list, got 3",
     ]
+
+
+def test_the_example_of_the_documentation_is_right(write):
+    page = (Path(__file__).parents[2] / "docs/degradation.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0].split("    degradation:\n")[1]
+    options = load_degradation(write(textwrap.dedent(example)))
+    assert options.clean_prob == 0.2
+    assert options.final.compression.twice_prob == 0.2
