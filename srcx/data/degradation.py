@@ -6,6 +6,7 @@ handed in, so an item of a training set is the same whatever the number of worke
 
 import hashlib
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,10 +135,10 @@ def _kernel(blur: Blur, rng: np.random.Generator) -> NDArray[np.float32]:
     size_px = _odd(blur.size_px, rng)
     if kind == "sinc":
         return _sinc(size_px, rng, lowest=math.pi / 3 if size_px < 13 else math.pi / 5)
-    sigma_x = rng.uniform(*blur.sigma)
+    sigma_x = _between(blur.sigma, rng)
     sigma_y, angle = sigma_x, 0.0
     if kind.endswith("aniso"):
-        sigma_y, angle = rng.uniform(*blur.sigma), rng.uniform(-math.pi, math.pi)
+        sigma_y, angle = _between(blur.sigma, rng), rng.uniform(-math.pi, math.pi)
     if kind.startswith("generalized"):
         return generalized_kernel(size_px, sigma_x, sigma_y, angle, _beta(blur.beta_generalized, rng))
     if kind.startswith("plateau"):
@@ -189,14 +190,14 @@ def _with_noise(image: Image, noise: Noise, rng: np.random.Generator) -> Image:
     gaussian, grey = rng.random() < noise.gaussian_prob, rng.random() < noise.grey_prob
     drawn = rng.standard_normal((*image.shape[:2], 1 if grey else 3), np.float32)
     if gaussian:
-        return np.clip(image + np.float32(rng.uniform(*noise.sigma)) * drawn, 0, 255)
+        return np.clip(image + np.float32(_between(noise.sigma, rng)) * drawn, 0, 255)
     levels = _levels(image)
     if grey:
         levels = _levels(levels.astype(np.float32) @ GREY)[..., None]
     # As many photons at full brightness as there are levels in the image, up to the next power of two.
     photons = 2 ** math.ceil(math.log2(np.count_nonzero(np.bincount(levels.ravel()))))
     deviation = np.sqrt(levels.astype(np.float32) * (255 / photons))
-    return np.clip(image + np.float32(rng.uniform(*noise.poisson_scale)) * deviation * drawn, 0, 255)
+    return np.clip(image + np.float32(_between(noise.poisson_scale, rng)) * deviation * drawn, 0, 255)
 
 
 def _compress(image: Image, compression: Compression | None, rng: np.random.Generator) -> Image:
@@ -209,7 +210,7 @@ def _compress(image: Image, compression: Compression | None, rng: np.random.Gene
         down, right = rng.integers(GRID_PX, size=2).tolist()
         # Saved with a border that is cropped after it: its grid starts elsewhere than the second one.
         larger = cv2.copyMakeBorder(levels, down, 0, right, 0, cv2.BORDER_REFLECT_101)
-        levels = _levels(_jpeg(larger, compression, rng)[down:, right:])
+        levels = _levels(_jpeg(np.asarray(larger, np.uint8), compression, rng)[down:, right:])
     return _jpeg(levels, compression, rng)
 
 
@@ -222,13 +223,15 @@ def _jpeg(levels: NDArray[np.uint8], compression: Compression, rng: np.random.Ge
 
 
 def _quality(compression: Compression, rng: np.random.Generator) -> int:
-    return round(rng.uniform(*compression.quality))
+    return round(_between(compression.quality, rng))
 
 
 def _encoded(levels: NDArray[np.uint8], suffix: str, settings: list[int]) -> Image:
     done, data = cv2.imencode(suffix, levels[..., ::-1], settings)
     assert done, f"OpenCV cannot write {suffix}"
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded[..., ::-1].astype(np.float32)
 
 
 def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -242,6 +245,11 @@ def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
     return possible[-1]
 
 
+def _between(limits: tuple[float, ...], rng: np.random.Generator) -> float:
+    low, high = limits
+    return float(rng.uniform(low, high))
+
+
 def _odd(limits: tuple[int, ...], rng: np.random.Generator) -> int:
     return int(rng.integers(limits[0] // 2, limits[1] // 2 + 1)) * 2 + 1
 
@@ -250,6 +258,6 @@ def _levels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def _same_shape(made: NDArray[np.float32], image: Image) -> Image:
-    """OpenCV drops an axis of length 1."""
+def _same_shape(made: NDArray[Any], image: Image) -> Image:
+    """OpenCV drops an axis of length 1, and its annotations leave the type open."""
     return made.reshape(*made.shape[:2], image.shape[2])

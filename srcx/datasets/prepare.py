@@ -98,7 +98,7 @@ def make_degraded(
         raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
     images = [source] if source.is_file() else sources(source, lambda path: path.stem)
     digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
-    settings = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
+    settings: dict[str, str | int] = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
     folders = [out / "gt", out / "lq"]
     for folder in folders:
         claim(folder, recipe(images, **settings))
@@ -107,7 +107,7 @@ def make_degraded(
         targets = [folder / f"{path.stem}.png" for folder in folders]
         if all(target.exists() for target in targets):
             return False
-        gt = cut(to_rgb(read_picture(path)), scale)
+        gt = to_rgb(cut(read_picture(path), scale))
         if 0 in gt.shape:
             raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
         lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))

@@ -323,6 +323,14 @@ def test_the_last_grid_of_a_jpeg_starts_at_0_and_that_of_a_first_save_anywhere(r
     } == places
 
 
+def test_an_image_saved_twice_stays_where_it_is(photo):
+    options = described(
+        final={"compression": {"quality": [100, 100], "twice_prob": 1, "subsampling_prob": 0}}
+    )
+    for seed in range(8):
+        assert np.abs(made(photo, options, seed=seed).astype(int) - photo).max() <= 6
+
+
 def test_the_sinc_filter_comes_before_or_after_the_last_compression(photo):
     """A JPEG that nothing follows changes next to nothing when it is saved alike again."""
     final = {"sinc_prob": 1, "compression": {"quality": [30, 30], "subsampling_prob": 0}}
