@@ -1,4 +1,4 @@
-"""Evaluators that give the original authors' numbers: distortion, learned distances and no-reference metrics."""
+"""Evaluators that give the original authors' numbers, with and without ground truth."""
 
 from srcx.metrics.dists import dists
 from srcx.metrics.lpips import lpips

@@ -20,7 +20,7 @@ CHANNELS = (3, 64, 128, 256, 512, 512)
 """Of the image itself, then of each layer."""
 EPS = 1e-6
 SMALLEST_PX = 16
-"""The least height and width; below it the last layer would have no position of its own."""
+"""The least height and width: a position of the last layer stands for 16 pixels."""
 
 
 @lru_cache

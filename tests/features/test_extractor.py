@@ -102,6 +102,10 @@ def test_l2_pooling_is_a_root_mean_square_under_a_hann_window() -> None:
     window = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     assert_close(found[0, 1, 1, 2], (window * x[0, 1, 1:4, 3:6] ** 2).sum().sqrt())
     assert_close(found[0, 2, 0, 0], (window[1:, 1:] * x[0, 2, :2, :2] ** 2).sum().sqrt())  # zeros outside
+    black = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    L2Pool(2, 2)(black).sum().backward()
+    assert black.grad is not None
+    assert black.grad.isfinite().all()
 
 
 def test_walk_gives_one_layer_at_a_time(vgg19: FeatureExtractor) -> None:
