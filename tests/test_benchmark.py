@@ -10,7 +10,7 @@ import pytest
 
 from srcx.archs import MSRResNet
 from srcx.benchmark import benchmark, scoring
-from srcx.benchmark.run import MADE_LQ
+from srcx.benchmark.inputs import BICUBIC_LQ
 from srcx.benchmark.scoring import (
     MetricCall,
     ScoreJob,
@@ -141,7 +141,7 @@ def test_results_say_everything_and_agree(data, tmp_path):
     read = json.loads((tmp_path / "out/results.json").read_text())
     assert read["protocol"]["arguments"] == {"x4": {"psnr": {"crop_px": 4}, "niqe": {"crop_px": 4}}}
     assert read["versions"].keys() >= {"srcx", "python", "torch", "numpy"}
-    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": MADE_LQ}]
+    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": BICUBIC_LQ, "degradation": ""}]
     assert read["metrics"] == {"psnr": "higher", "niqe": "lower"}
     one = read["pictures"][1]
     gt = read_picture(data / "Tiny/HR/1.png")[:48, :60]

@@ -136,7 +136,7 @@ def test_a_name_is_not_read_as_a_formula(name):
 
 def test_the_table_marks_the_best_and_what_others_published(results):
     (table,) = tables(results)
-    assert table.title == "BSD100 x4, 1 pictures"
+    assert table.title == "BSD100 x4, 1 image"
     ours, evil, *published = table.rows
     assert [cell.text for cell in ours.cells] == ["26.500", "12.000", "5.000"]
     assert [cell.best for cell in ours.cells] == [True, True, False]  # only one model has a niqe
