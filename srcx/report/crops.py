@@ -80,20 +80,24 @@ def crops_of_inputs(root: Path, pictures: Sequence[PictureResult], metric: str) 
     Args:
         root: Folder of the results.
         pictures: Every model's images.
-        metric: The metric that is noted under each crop.
+        metric: The metric, of the whole image, that is noted under the first crop.
     """
     rows = []
     for group in _by_picture(pictures).values():
         first = group[0]
         lq = read_picture(Path(first.lq))
-        outputs = [(one, read_picture(root / one.sr)) for one in group]
+        outputs = [(one, _note(one, metric), read_picture(root / one.sr)) for one in group]
         side = WIDE_CROP_PX // first.scale
         for place, corner in (("most detail", busiest_square(lq, side)), ("flat", flat_square(lq, side))):
             if corner is None:
                 continue
             crops = [
-                Crop(one.model, _note(one, metric), data_uri(_cut(output, corner, one.scale)))
-                for one, output in outputs
+                Crop(
+                    one.model,
+                    note if place == "most detail" else "",
+                    data_uri(_cut(output, corner, one.scale)),
+                )
+                for one, note, output in outputs
             ]
             if all(one.model != "bicubic" for one in group):
                 enlarged = _enlarged(lq, corner, side, first.scale)
