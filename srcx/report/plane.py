@@ -21,6 +21,8 @@ LABELS = {
     "rmse": "RMSE (lower is better)",
     "psnr": "PSNR in dB (higher is better)",
     "niqe": "NIQE (lower is better)",
+    "lpips": "LPIPS (lower is better)",
+    "dists": "DISTS (lower is better)",
     "perceptual_index": "perceptual index (lower is better)",
 }
 
@@ -57,6 +59,7 @@ class Plane:
 def planes(means: Sequence[MeanResult], *, whole_sets: bool = True) -> list[Plane]:
     """Return every plane the results can fill: RMSE and PSNR against the perceptual index, or else NIQE.
 
+    On damaged sets, which NIQE and the perceptual index do not rank, LPIPS or else DISTS takes their place.
     Published figures have no RMSE, so they are in the PSNR planes only; they are of whole, clean sets.
     """
     found = []
@@ -70,7 +73,7 @@ def planes(means: Sequence[MeanResult], *, whole_sets: bool = True) -> list[Plan
             if (row.set, row.scale) == (set_name, scale) and whole_sets and not degradation
         ]
         for x in ("rmse", "psnr"):
-            for y in ("perceptual_index", "niqe"):
+            for y in ("lpips", "dists") if degradation else ("perceptual_index", "niqe"):
                 ours = _points([(mean.model, mean.metrics) for mean in of_set], x, y, published=False)
                 theirs = _points([(row.method, row.metrics) for row in published], x, y, published=True)
                 if ours:
