@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from srcx.errors import ImageError
-from srcx.features.extractor import extractor
+from srcx.features.extractor import FeatureExtractor, extractor
 from srcx.metrics.lpips import copy_on
 from srcx.metrics.metric import batch_pair_metric
 
@@ -55,6 +55,7 @@ def dists(sr: Tensor, gt: Tensor, /) -> Tensor:
         resize=True in that code): shrinking would hide what a model upscales.
     """
     network = copy_on(extractor("vgg16", pooling="l2"), sr.device)
+    assert isinstance(network, FeatureExtractor)
     if min(sr.shape[2:]) < SMALLEST_PX:
         raise ImageError(
             f"dists: needs at least {SMALLEST_PX} x {SMALLEST_PX} pixels; got {sr.shape[3]} x {sr.shape[2]}"

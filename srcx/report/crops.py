@@ -171,9 +171,10 @@ def flat_square(picture: Array, side_px: int) -> tuple[int, int] | None:
         True
     """
     amount = _change_of_squares(picture, side_px)
-    top, left = busiest_square(picture, side_px)
+    busy = busiest_square(picture, side_px)
     free = np.ones(amount.shape, bool)
-    free[max(0, top - side_px + 1) : top + side_px, max(0, left - side_px + 1) : left + side_px] = False
+    rows, columns = (slice(max(0, at - side_px + 1), at + side_px) for at in busy)
+    free[rows, columns] = False
     if not free.any():
         return None
     seen = free & (amount > side_px**2 / 100)
