@@ -226,14 +226,6 @@ def test_arguments_that_exclude_each_other_are_refused(data, tmp_path, change):
         benchmark(["bicubic"], data, tmp_path / "out", without_gt=True, **change)
 
 
-def test_alpha_is_laid_on_white_for_metrics_without_ground_truth():
-    for kind in (np.uint8, np.uint16):
-        white = np.iinfo(kind).max
-        image = np.array([[[0, 0, 0, white], [0, 0, 0, 0], [white // 2, 0, white, white // 2]]], kind)
-        expected = [[0, 0, 0], [white] * 3, [white // 4 * 3, white // 2 + 1, white]]
-        assert np.abs(scoring._on_white(image)[0].astype(int) - expected).max() <= 2
-
-
 def test_a_run_that_breaks_off_keeps_the_pictures_it_made(data, tmp_path, monkeypatch):
     def breaks(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from srcx.catalog import METRICS
 from srcx.errors import DataError, SrcxError, UsageError, WeightsError
-from srcx.imaging.color import rgb_to_grey
+from srcx.imaging.color import on_white, rgb_to_grey
 from srcx.imaging.io import read_picture
 from srcx.metrics import rmse_of_set
 
@@ -127,19 +127,10 @@ def score_pair(job: ScoreJob) -> Scores:
 def _measure(call: MetricCall, sr: Array, gt: Array | None, slack_px: int) -> float:
     metric = METRICS[call.name]
     if not call.needs_gt:
-        return float(metric(_on_white(sr), **call.args))
+        return float(metric(on_white(sr), **call.args))
     if gt is None:
         raise DataError(f"{call.name}: compares with a ground truth, and there is none")
     return float(metric(*_alike(sr, gt, slack_px), **call.args))
-
-
-def _on_white(sr: Array) -> Array:
-    """Lay an image with alpha upon white, since metrics know no alpha; others are returned as they are."""
-    if sr.ndim != 3 or sr.shape[2] != 4:
-        return sr
-    white = np.iinfo(sr.dtype).max
-    alpha = sr[..., 3:] / white
-    return np.rint(sr[..., :3] * alpha + white * (1 - alpha)).astype(sr.dtype)
 
 
 def _alike(sr: Array, gt: Array, slack_px: int) -> tuple[Array, Array]:

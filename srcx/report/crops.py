@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from srcx.imaging.color import on_white
 from srcx.imaging.io import read_picture
 from srcx.imaging.resize import imresize
 from srcx.report.results import PictureResult
@@ -88,7 +89,8 @@ def crops_of_inputs(root: Path, pictures: Sequence[PictureResult], metric: str) 
         lq = read_picture(Path(first.lq))
         outputs = [(one, _note(one, metric), read_picture(root / one.sr)) for one in group]
         side = WIDE_CROP_PX // first.scale
-        for place, corner in (("most detail", busiest_square(lq, side)), ("flat", flat_square(lq, side))):
+        seen = on_white(lq)  # what alpha hides decides nothing
+        for place, corner in (("most detail", busiest_square(seen, side)), ("flat", flat_square(seen, side))):
             if corner is None:
                 continue
             crops = [

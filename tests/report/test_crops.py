@@ -1,5 +1,9 @@
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from srcx.imaging import imresize, write_picture
 from srcx.report import PictureResult
@@ -83,3 +87,19 @@ def test_without_ground_truth_two_squares_of_each_image_stand_beside_bicubic(tmp
     # sr is bicubic's here: the piece enlarged alone is the same as the piece of the whole.
     assert all(len({crop.data_uri for crop in row.crops}) == 1 for row in rows)
     assert MARGIN_PX >= 2, "bicubic reads two pixels on each side"
+
+
+def test_what_alpha_hides_is_not_the_most_detail(tmp_path, rng):
+    lq = np.dstack([np.full((150, 150, 3), 99, np.uint8), np.full((150, 150), 255, np.uint8)])
+    lq[:, :75, :3] = rng.integers(0, 256, (150, 75, 3))
+    lq[:, :75, 3] = 0
+    lq[70:74, 120:124, :3] = 0
+    write_picture(tmp_path / "lq.png", lq)
+    write_picture(tmp_path / "sr.png", imresize(lq, scale=4))
+    one = PictureResult(
+        "a", "photos", 4, "x", {"niqe": 5.0}, {}, "sr.png", None, str(tmp_path / "lq.png"), "", None, ""
+    )
+    detail = crops_of_inputs(tmp_path, [one], "niqe")[0].crops[1]
+    shown = Image.open(io.BytesIO(base64.b64decode(detail.data_uri.split(",")[1])))
+    assert (np.asarray(shown.convert("RGBA"))[..., :3].min(axis=2) < 50).any(), "the dark square"
+    assert np.asarray(shown.convert("RGBA"))[..., 3].mean() > 200
