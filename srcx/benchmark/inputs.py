@@ -1,7 +1,5 @@
 """The sets of a benchmark, and the lq images of each: stored, made by MATLAB's bicubic, or damaged."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 
 import srcx
 from srcx.config import DegradationOptions, load_degradation
-from srcx.data.degradation import degrade
+from srcx.data.degradation import degrade, seeded
 from srcx.datasets.layout import BenchmarkSet, PicturePair, find_sets, image_folder
 from srcx.errors import DataError, UsageError
 from srcx.imaging import Border, Picture, imresize, picture_size, rgb_to_grey, to_rgb
@@ -33,9 +31,8 @@ class Degradation:
     seed: int
 
     def rng(self, image: str) -> np.random.Generator:
-        """Return the generator of an image's random choices; no other image, process or order changes it."""
-        words = json.dumps([self.seed, self.name, image]).encode("utf-8")
-        return np.random.default_rng(int.from_bytes(hashlib.sha256(words).digest(), "big"))
+        """Return the generator of an image's random choices, the same as that of `srcx data degrade`."""
+        return seeded(self.seed, self.options, image)
 
     def made_of(self) -> str:
         """Return the part of the cache key that says all that decides the damage, but for the image."""

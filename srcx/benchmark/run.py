@@ -86,8 +86,8 @@ def benchmark(
         metrics: Names of metrics.
         degrade: Degradations, as `load_degradation` takes them: each set is tested once for each, on the lq
             images that it makes from the ground truth. Without any, the stored lq images are taken.
-        seed: Seed of the degradations; an image's damage depends on it, on the names of degradation and image
-            and on nothing else.
+        seed: Seed of the degradations; an image's damage depends on it, on the degradation and on the image's
+            name, and on nothing else.
         every: Of each set, take the first image and then every `every`-th, in the order of their names.
         without_gt: `data` is a folder of images without ground truth: they are upscaled as they are, and the
             page shows squares of all of them side by side.
