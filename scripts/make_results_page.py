@@ -25,7 +25,7 @@ from srcx.report.page import Table, tables
 from srcx.report.plane import plane_svg, planes
 
 SETS = ("Set5", "Set14", "BSD100")
-METRICS = ("psnr", "ssim", "lpips", "niqe", "perceptual_index", "rmse")
+METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "perceptual_index", "rmse")
 PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
 SCALE = 4
 CROP_PX = 128
@@ -43,7 +43,7 @@ def page(results: Results, command: str, names: Sequence[str], strips: dict[str,
         "",
         f"    {command}",
         "",
-        f"{results.protocol['text']}. LPIPS is AlexNet's, on RGB. Versions: "
+        f"{results.protocol['text']}. LPIPS is AlexNet's, DISTS is VGG16's, both on RGB. Versions: "
         + ", ".join(f"{name} {number}" for name, number in results.versions.items())
         + ". Rows in italics are published, not ours. Bold is the best of ours.",
         "",

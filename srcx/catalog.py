@@ -35,7 +35,7 @@ from srcx.losses.perceptual import PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
-from srcx.metrics import lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
+from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.models.cycle import CycleGANModel
 from srcx.models.gan import ESRGANModel, SRGANModel
 from srcx.models.muon import Muon
@@ -88,6 +88,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
 }
 
 METRICS: Mapping[str, Metric] = {
+    "dists": dists,
     "lpips": lpips,
     "ma": ma,
     "niqe": niqe,

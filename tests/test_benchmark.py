@@ -10,7 +10,7 @@ import pytest
 
 from srcx.archs import MSRResNet
 from srcx.benchmark import benchmark, scoring
-from srcx.benchmark.run import MADE_LQ
+from srcx.benchmark.inputs import BICUBIC_LQ, load_degradations
 from srcx.benchmark.scoring import (
     MetricCall,
     ScoreJob,
@@ -20,7 +20,8 @@ from srcx.benchmark.scoring import (
     score_all,
     score_pair,
 )
-from srcx.errors import WeightsError
+from srcx.data.degradation import degrade
+from srcx.errors import UsageError, WeightsError
 from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
 from srcx.metrics import psnr
 from srcx.weights import save_state
@@ -141,7 +142,7 @@ def test_results_say_everything_and_agree(data, tmp_path):
     read = json.loads((tmp_path / "out/results.json").read_text())
     assert read["protocol"]["arguments"] == {"x4": {"psnr": {"crop_px": 4}, "niqe": {"crop_px": 4}}}
     assert read["versions"].keys() >= {"srcx", "python", "torch", "numpy"}
-    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": MADE_LQ}]
+    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": BICUBIC_LQ, "degradation": ""}]
     assert read["metrics"] == {"psnr": "higher", "niqe": "lower"}
     one = read["pictures"][1]
     gt = read_picture(data / "Tiny/HR/1.png")[:48, :60]
@@ -153,6 +154,76 @@ def test_results_say_everything_and_agree(data, tmp_path):
     assert rows[1]["psnr"] == str(one["metrics"]["psnr"])
     assert rows[2]["psnr"] == str(results.means[0].metrics["psnr"])
     assert rows[2]["niqe"] == ""
+
+
+def test_damaged_sets_are_scored_on_the_damage_and_done_once(data, tmp_path, monkeypatch):
+    first = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=7)
+    assert [one.label for one in first.sets] == ["Tiny web x4", "Tiny old x4"]
+    assert [mean.label for mean in first.means] == ["Tiny web x4", "Tiny old x4"]
+    assert first.means[0].metrics != first.means[1].metrics
+    read = json.loads((tmp_path / "out/results.json").read_text())
+    assert read["seed"] == 7
+    assert list(read["degradations"]) == ["web", "old"]
+    assert read["degradations"]["web"]["final"]["compression"]["quality"] == [40.0, 84.0]
+    with (tmp_path / "out/results.csv").open() as file:
+        assert [row["degradation"] for row in csv.DictReader(file)] == ["web"] * 2 + ["old"] * 2 + [
+            "web",
+            "old",
+        ]
+    for one in first.pictures:
+        (degradation,) = load_degradations([one.degradation], seed=7)
+        gt = read_picture(data / f"Tiny/HR/{one.picture}.png")
+        gt = gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4]
+        expected = degrade(gt, degradation.options, scale=4, rng=degradation.rng(one.picture))
+        assert np.array_equal(read_picture(one.lq), expected)
+    shapes, diary = upscaled(monkeypatch), Diary()
+    again = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=7, tell=diary)
+    assert shapes == diary.scored == []
+    assert again.pictures == first.pictures
+    other = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=8)
+    assert len(shapes) == 4
+    assert other.means != first.means
+
+
+def test_another_degradation_of_the_same_name_is_made_anew(data, tmp_path):
+    mine = tmp_path / "mine.yml"
+    results = []
+    for sigma in (5, 50):
+        mine.write_text(f"passes: [{{noise: {{gaussian_prob: 1, sigma: [{sigma}, {sigma}]}}}}]\n")
+        results.append(benchmark(["bicubic"], data, tmp_path / "out", degrade=[str(mine)]))
+    assert results[0].means[0].metrics["psnr"] > results[1].means[0].metrics["psnr"] + 3
+
+
+def test_the_damage_of_an_image_does_not_depend_on_the_others(data, tmp_path):
+    both = benchmark(["bicubic"], data, tmp_path / "both", degrade=["old"])
+    (data / "Tiny/HR/0.png").unlink()
+    alone = benchmark(["bicubic"], data, tmp_path / "alone", degrade=["old"])
+    assert alone.pictures[0].lq_sha256 == both.pictures[1].lq_sha256
+    assert alone.pictures[0].metrics == both.pictures[1].metrics
+
+
+def test_images_without_ground_truth_are_scored_by_what_needs_none_and_shown(tmp_path, rng):
+    colours = imresize(rng.integers(0, 256, (8, 10, 3), np.uint8), size=(56, 80))
+    alpha = np.dstack([colours, np.full(colours.shape[:2], 128, np.uint8)])
+    for name, image in (("a.png", colours), ("b.png", colours[..., 0]), ("c & d.png", alpha)):
+        save(tmp_path / "photos" / name, image)
+    results = benchmark(
+        ["bicubic"], tmp_path / "photos", tmp_path / "out", metrics=["niqe", "psnr"], without_gt=True
+    )
+    assert [one.picture for one in results.pictures] == ["a.png", "b.png", "c & d.png"]
+    assert all(one.metrics["niqe"] is not None and one.metrics["psnr"] is None for one in results.pictures)
+    assert results.pictures[0].reasons["psnr"] == "psnr: compares with a ground truth, and there is none"
+    assert (results.pictures[0].gt, results.pictures[0].gt_sha256) == (None, None)
+    assert json.loads((tmp_path / "out/results.json").read_text())["without_gt"] is True
+    page = (tmp_path / "out/report.html").read_text()
+    assert all(f"photos x4 · {name}" in page for name in ("a.png", "b.png", "c &amp; d.png"))
+    assert "ground truth cut" not in page
+
+
+@pytest.mark.parametrize("change", [{"degrade": ["web"]}, {"sets": ["Tiny"]}, {"every": 0}])
+def test_arguments_that_exclude_each_other_are_refused(data, tmp_path, change):
+    with pytest.raises(UsageError, match=next(iter(change))):
+        benchmark(["bicubic"], data, tmp_path / "out", without_gt=True, **change)
 
 
 def test_a_run_that_breaks_off_keeps_the_pictures_it_made(data, tmp_path, monkeypatch):

@@ -4,17 +4,18 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import srcx
 from srcx.atomic import make_folder
 from srcx.benchmark.cache import Cache, sha256_of
+from srcx.benchmark.inputs import LQ_BORDER, Source, find_sources, load_degradations, make_lq
 from srcx.benchmark.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
-from srcx.datasets.layout import BenchmarkSet, PicturePair, find_sets
-from srcx.errors import DataError
-from srcx.imaging import Border, imresize, picture_size, read_picture, write_picture
+from srcx.datasets.layout import PicturePair
+from srcx.errors import UsageError
+from srcx.imaging import read_picture, write_picture
 from srcx.inference.precision import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.report import (
@@ -39,11 +40,10 @@ PROTOCOL = (
     "ground truth cut to a multiple of the scale; as many border pixels shaved as the scale; "
     "rmse of a set is the root of the mean of the squares"
 )
-MADE_LQ = (
-    "made from the ground truth by MATLAB's bicubic imresize with repeated borders, as the published ones"
+PROTOCOL_WITHOUT_GT = (
+    "8 bits; images without ground truth, upscaled as they are; as many border pixels shaved as the scale; "
+    "an image with alpha is measured on white"
 )
-LQ_BORDER: Border = "replicate"
-"""Old MATLAB's, which made the published sets: with today's mirrored borders Set14 reads 0.003 dB less."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Task:
     """One picture of one model."""
 
     model: str
-    set: BenchmarkSet
+    source: Source
     pair: PicturePair
     lq: Path
     sr: str
@@ -65,6 +65,10 @@ def benchmark(
     *,
     sets: Sequence[str] | None = None,
     metrics: Sequence[str] = ("psnr", "ssim"),
+    degrade: Sequence[str] = (),
+    seed: int = 0,
+    every: int = 1,
+    without_gt: bool = False,
     precision: Precision = "fp32",
     workers: int | None = None,
     tell: Tell = lambda what, done, total: None,
@@ -76,10 +80,17 @@ def benchmark(
 
     Args:
         models: Names or checkpoints, as `load_model` takes them.
-        data: Folder of sets, as `find_sets` reads it.
+        data: Folder of sets, as `find_sets` reads it; or of images, where `without_gt` is true.
         out: Folder of the results.
         sets: Sets to take; None takes all there are.
         metrics: Names of metrics.
+        degrade: Degradations, as `load_degradation` takes them: each set is tested once for each, on the lq
+            images that it makes from the ground truth. Without any, the stored lq images are taken.
+        seed: Seed of the degradations; an image's damage depends on it, on the degradation and on the image's
+            name, and on nothing else.
+        every: Of each set, take the first image and then every `every`-th, in the order of their names.
+        without_gt: `data` is a folder of images without ground truth: they are upscaled as they are, and the
+            page shows squares of all of them side by side.
         precision: Number format the networks run in.
         workers: Processes that score; 0 for none beside this one, None for one a core where it is worth it.
         tell: Called after each picture.
@@ -87,10 +98,19 @@ def benchmark(
 
     Raises:
         DataError: sets are missing or do not fit together.
-        UsageError: there is no such model or metric.
+        OptionsError: there is no such degradation, or its file is wrong.
+        UsageError: there is no such model or metric, or arguments exclude each other.
         CheckpointError: a checkpoint cannot be read.
         OutputError: the results cannot be written.
     """
+    if without_gt and (degrade or sets):
+        raise UsageError(
+            "images without ground truth: they are taken as they are, all of the folder; "
+            f"leave out {'sets' if sets else 'degrade'}"
+        )
+    if every < 1:
+        raise UsageError(f"every: expected 1 or more, got {every}; 5 takes every fifth image")
+    degradations = load_degradations(degrade, seed)
     device = device_of(team.local_rank)
     upscalers = _named(
         [
@@ -101,9 +121,10 @@ def benchmark(
     calls = {
         scale: metric_calls(metrics, scale=scale) for scale in {one.model.scale for one in upscalers.values()}
     }
-    found = {scale: find_sets(data, sets, scale=scale) for scale in sorted(calls)}
-    for one in (one for of_scale in found.values() for one in of_scale):
-        _check_sizes(one)
+    found = {
+        scale: find_sources(data, sets, degradations, scale=scale, every=every, without_gt=without_gt)
+        for scale in sorted(calls)
+    }
     cache = Cache(make_folder(out))
     tasks = team.first(lambda: _tasks(upscalers, found, cache))
     _make_pictures(team.share(tasks), upscalers, cache, precision, tell)
@@ -115,7 +136,13 @@ def benchmark(
             scores = _score(tasks, calls, cache, workers, tell)
         finally:
             cache.save()
-        results = _results(upscalers, found, calls, tasks, scores, cache, precision)
+        results = replace(
+            _results(upscalers, found, calls, tasks, scores, cache, precision),
+            degradations={one.name: one.options.model_dump(mode="json") for one in degradations},
+            seed=seed if degradations else None,
+            every=every,
+            without_gt=without_gt,
+        )
         write_json(out / "results.json", results)
         write_csv(out / "results.csv", results)
         write_html(out / "report.html", results)
@@ -133,25 +160,10 @@ def _named(upscalers: Sequence[Upscaler]) -> dict[str, Upscaler]:
     }
 
 
-def _check_sizes(one: BenchmarkSet) -> None:
-    wrong = []
-    for pair in one.pairs:
-        if pair.lq is None:
-            continue
-        (lq_height, lq_width), (height, width) = picture_size(pair.lq), picture_size(pair.gt)
-        if (width // one.scale, height // one.scale) != (lq_width, lq_height):
-            wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
-    if wrong:
-        raise DataError(
-            f"{one.lq_folder}: {len(wrong)} pictures are not 1/{one.scale} of their ground truth: "
-            f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}; are they of another scale?"
-        )
-
-
-def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[BenchmarkSet]], cache: Cache) -> list[Task]:
+def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[Source]], cache: Cache) -> list[Task]:
     """Every picture of every model; low-resolution pictures that are missing are made."""
     return [
-        Task(name, one, pair, _lq_of(pair, one, cache), f"pictures/{name}/{one.name}/{pair.name}.png")
+        Task(name, one, pair, _lq_of(pair, one, cache), f"pictures/{name}/{one.folder}/{pair.name}.png")
         for name, upscaler in upscalers.items()
         for one in found[upscaler.model.scale]
         for pair in one.pairs
@@ -171,24 +183,24 @@ def _make_pictures(
                 make_folder(target.parent)
                 write_picture(target, upscaler(read_picture(task.lq)))
                 cache.keep_picture(task.sr, made_of)
-            tell(f"{task.model} {task.set.name} {task.pair.name}", done, len(tasks))
+            tell(f"{task.model} {task.source.folder} {task.pair.name}", done, len(tasks))
     except BaseException:
         cache.save()
         raise
 
 
-def _lq_of(pair: PicturePair, one: BenchmarkSet, cache: Cache) -> Path:
+def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
     """The stored low-resolution picture, or one that is made and kept beside the results."""
     if pair.lq is not None:
         return pair.lq
-    relative = f"pictures/lq-x{one.scale}/{one.name}/{pair.name}.png"
-    made_of = f"imresize {LQ_BORDER} 1/{one.scale} of {sha256_of(pair.gt)}"
+    assert pair.gt is not None
+    relative = f"pictures/lq-x{one.scale}/{one.folder}/{pair.name}.png"
+    way = f"degrade {one.degradation.made_of()}" if one.degradation else f"imresize {LQ_BORDER}"
+    made_of = f"{way} 1/{one.scale} of {sha256_of(pair.gt)}"
     if cache.picture_sha256(relative, made_of) is None:
-        gt = read_picture(pair.gt)
-        height, width = (side // one.scale * one.scale for side in gt.shape[:2])
         target = cache.root / relative
         make_folder(target.parent)
-        write_picture(target, imresize(gt[:height, :width], scale=1 / one.scale, border=LQ_BORDER))
+        write_picture(target, make_lq(read_picture(pair.gt), pair.name, one))
         cache.keep_picture(relative, made_of)
     return cache.root / relative
 
@@ -201,13 +213,13 @@ def _score(
     tell: Tell,
 ) -> list[Scores]:
     """Measure what no earlier run has measured; a reason for no value is asked for anew each time."""
-    keys = [_score_keys(task, calls[task.set.scale], cache) for task in tasks]
+    keys = [_score_keys(task, calls[task.source.scale], cache) for task in tasks]
     jobs = [
         ScoreJob(
             cache.root / task.sr,
             task.pair.gt,
-            tuple(call for call in calls[task.set.scale] if of_task[call.name] not in cache.scores),
-            slack_px=task.set.scale - 1,
+            tuple(call for call in calls[task.source.scale] if of_task[call.name] not in cache.scores),
+            slack_px=task.source.scale - 1,
         )
         for task, of_task in zip(tasks, keys, strict=True)
     ]
@@ -219,7 +231,8 @@ def _score(
         fresh[index] = scores
         known = {name: value for name, value in scores.values.items() if value is not None}
         cache.scores.update({keys[index][name]: value for name, value in known.items()})
-        tell(f"scored {tasks[index].model} {tasks[index].set.name} {tasks[index].pair.name}", done, len(todo))
+        task = tasks[index]
+        tell(f"scored {task.model} {task.source.folder} {task.pair.name}", done, len(todo))
     return [
         Scores(
             {name: cache.scores.get(key) for name, key in of_task.items()},
@@ -230,13 +243,17 @@ def _score(
 
 
 def _score_keys(task: Task, calls: Sequence[MetricCall], cache: Cache) -> dict[str, str]:
-    files = f"{cache.pictures[task.sr]['sha256']} {sha256_of(task.pair.gt)}"
+    files = f"{cache.pictures[task.sr]['sha256']} {_sha256_of_gt(task.pair)}"
     return {call.name: f"{call.name} {call.args} {srcx.__version__} {files}" for call in calls}
+
+
+def _sha256_of_gt(pair: PicturePair) -> str | None:
+    return None if pair.gt is None else sha256_of(pair.gt)
 
 
 def _results(
     upscalers: dict[str, Upscaler],
-    found: dict[int, list[BenchmarkSet]],
+    found: dict[int, list[Source]],
     calls: dict[int, tuple[MetricCall, ...]],
     tasks: Sequence[Task],
     scores: Sequence[Scores],
@@ -249,7 +266,7 @@ def _results(
         versions={"srcx": srcx.__version__, "python": platform.python_version()}
         | {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-image")},
         protocol={
-            "text": PROTOCOL,
+            "text": _protocol_text(found),
             "arguments": {f"x{scale}": {call.name: call.args for call in of} for scale, of in calls.items()},
         },
         metrics={call.name: "higher" if call.higher_is_better else "lower" for call in some_calls},
@@ -265,9 +282,7 @@ def _results(
             for name, one in upscalers.items()
         ],
         sets=[
-            SetInfo(
-                one.name, scale, len(one.pairs), f"stored in {one.lq_folder}" if one.lq_folder else MADE_LQ
-            )
+            SetInfo(one.name, scale, len(one.pairs), one.lq, one.damage)
             for scale, of_scale in found.items()
             for one in of_scale
         ],
@@ -276,29 +291,36 @@ def _results(
     )
 
 
+def _protocol_text(found: dict[int, list[Source]]) -> str:
+    pairs = (pair for of_scale in found.values() for one in of_scale for pair in one.pairs)
+    return PROTOCOL_WITHOUT_GT if any(pair.gt is None for pair in pairs) else PROTOCOL
+
+
 def _picture_result(task: Task, scores: Scores, cache: Cache) -> PictureResult:
     return PictureResult(
         task.model,
-        task.set.name,
-        task.set.scale,
+        task.source.name,
+        task.source.scale,
         task.pair.name,
         scores.values,
         scores.reasons,
         task.sr,
-        str(task.pair.gt),
+        None if task.pair.gt is None else str(task.pair.gt),
         str(task.lq),
         cache.pictures[task.sr]["sha256"],
-        sha256_of(task.pair.gt),
+        _sha256_of_gt(task.pair),
         sha256_of(task.lq),
+        task.source.damage,
     )
 
 
 def _means(tasks: Sequence[Task], scores: Sequence[Scores], names: Sequence[str]) -> list[MeanResult]:
-    groups: dict[tuple[str, str, int], list[Scores]] = {}
+    groups: dict[tuple[str, str, str, int], list[Scores]] = {}
     for task, one in zip(tasks, scores, strict=True):
-        groups.setdefault((task.model, task.set.name, task.set.scale), []).append(one)
+        key = (task.model, task.source.name, task.source.damage, task.source.scale)
+        groups.setdefault(key, []).append(one)
     means = []
-    for (model, set_name, scale), of_set in groups.items():
+    for (model, set_name, damage, scale), of_set in groups.items():
         figures = {name: mean_of_set(name, of_set) for name in names}
         means.append(
             MeanResult(
@@ -307,6 +329,7 @@ def _means(tasks: Sequence[Task], scores: Sequence[Scores], names: Sequence[str]
                 scale,
                 {name: value for name, (value, _) in figures.items()},
                 {name: reason for name, (_, reason) in figures.items() if reason},
+                damage,
             )
         )
     return means

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from srcx.catalog import METRICS
 from srcx.errors import DataError, SrcxError, UsageError, WeightsError
-from srcx.imaging.color import rgb_to_grey
+from srcx.imaging.color import on_white, rgb_to_grey
 from srcx.imaging.io import read_picture
 from srcx.metrics import rmse_of_set
 
@@ -127,7 +127,7 @@ def score_pair(job: ScoreJob) -> Scores:
 def _measure(call: MetricCall, sr: Array, gt: Array | None, slack_px: int) -> float:
     metric = METRICS[call.name]
     if not call.needs_gt:
-        return float(metric(sr, **call.args))
+        return float(metric(on_white(sr), **call.args))
     if gt is None:
         raise DataError(f"{call.name}: compares with a ground truth, and there is none")
     return float(metric(*_alike(sr, gt, slack_px), **call.args))

@@ -9,7 +9,7 @@ import typer
 from srcx.cli.progress import progress
 from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
-from srcx.errors import Interrupted
+from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from srcx.report import Results
@@ -18,6 +18,8 @@ EXAMPLES = """
   srcx benchmark -o results/bicubic
   srcx benchmark --model bicubic experiments/mine/models/net_g_latest.pth --sets Set5 Set14 -o results/mine
   srcx benchmark --metrics psnr ssim niqe --data ~/sets -o results/bicubic
+  srcx benchmark --sets BSD100 --every 5 --degrade web phone old --metrics lpips dists -o results/damaged
+  srcx benchmark --images photos --model srresnet-x4 srgan-cx-x4 -o results/photos
 """
 
 
@@ -30,14 +32,37 @@ def benchmark(
         typer.Option(metavar="NAME|FILE ...", help="Models to compare; bicubic if none is named."),
     ] = None,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of sets, each SET/HR and SET/LR_bicubic/X4.")
-    ] = Path("datasets/benchmark"),
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of sets, each SET/HR and SET/LR_bicubic/X4; datasets/benchmark if none is named.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Instead of sets: a folder of images without ground truth."),
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(metavar="SET ...", help="Sets to take; all there are if none is named."),
     ] = None,
+    every: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Take every N-th image of each set or folder.")
+    ] = 1,
+    degrade: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE ...",
+            help="Test on lq images damaged by these degradations: web, phone, old, or .yml files.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the degradations; said in the report.")] = 0,
     metrics: Annotated[
-        list[str] | None, typer.Option(metavar="METRIC ...", help="Metrics; psnr and ssim if none is named.")
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC ...", help="Metrics; psnr and ssim if none is named, niqe with --images."
+        ),
     ] = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format of the networks.")
@@ -48,14 +73,20 @@ def benchmark(
     from srcx.benchmark import benchmark as run
     from srcx.team import team_of_environment
 
+    if images is not None:
+        _check_alone(data, sets, degrade)
     try:
         with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
             results = run(
                 model or ["bicubic"],
-                data,
+                images or data or Path("datasets/benchmark"),
                 out,
                 sets=sets,
-                metrics=metrics or ["psnr", "ssim"],
+                metrics=metrics or (["niqe"] if images else ["psnr", "ssim"]),
+                degrade=degrade or (),
+                seed=seed,
+                every=every,
+                without_gt=images is not None,
                 precision=precision,
                 tell=tell,
                 team=team,
@@ -66,14 +97,24 @@ def benchmark(
         ) from None
     if team.speaks:
         _tell(results, out)
-    if results.missing():
+    if results.missing() and images is None:  # without ground truth the page is what was asked for
         raise typer.Exit(1)
+
+
+def _check_alone(data: Path | None, sets: list[str] | None, degrade: list[str] | None) -> None:
+    given = {"--data": data, "--sets": sets, "--degrade": degrade}
+    too_many = [flag for flag, value in given.items() if value]
+    if too_many:
+        raise UsageError(
+            f"--images: takes the images of a folder as they are; leave out {', '.join(too_many)}, "
+            "or leave out --images to use sets with ground truth"
+        )
 
 
 def _tell(results: "Results", out: Path) -> None:
     print_table(
         ["set", "model"],
-        [((f"{mean.set} x{mean.scale}", mean.model), mean.metrics) for mean in results.means],
+        [((mean.label, mean.model), mean.metrics) for mean in results.means],
     )
     for sentence in results.missing():
         print(f"no {sentence}")

@@ -7,7 +7,16 @@ from pathlib import Path
 from srcx.errors import DataError
 from srcx.imaging.io import list_pictures
 
-__all__ = ["BenchmarkSet", "NamedFile", "PicturePair", "find_sets", "gt_files", "is_set", "lq_files"]
+__all__ = [
+    "BenchmarkSet",
+    "NamedFile",
+    "PicturePair",
+    "find_sets",
+    "gt_files",
+    "image_folder",
+    "is_set",
+    "lq_files",
+]
 
 KNOWN_ORDER = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
 GT_FOLDERS = ("HR", "GTmod12", "GTmod4", "GT")
@@ -17,10 +26,10 @@ NamedFile = tuple[str, Path]
 
 @dataclass(frozen=True)
 class PicturePair:
-    """One ground truth, and its low-resolution picture where one is stored."""
+    """One ground truth, and its low-resolution picture where one is stored; at least one of the two."""
 
     name: str
-    gt: Path
+    gt: Path | None
     lq: Path | None
 
 
@@ -85,6 +94,19 @@ def find_sets(data: Path, names: Sequence[str] | None, *, scale: int) -> list[Be
         have = f"the sets there are {', '.join(there)}" if there else "there is no SET/HR folder in it"
         raise DataError(f"{data}: has no set {', '.join(missing) or 'at all'}; {have}")
     return [_read_set(data / name, scale) for name in (dict.fromkeys(names) if names else there)]
+
+
+def image_folder(folder: Path, *, scale: int) -> BenchmarkSet:
+    """Return the images of a folder as lq images without ground truth, under their file names.
+
+    Raises:
+        DataError: the folder is missing or has no images.
+    """
+    images = list_pictures(folder)
+    if not images:
+        raise DataError(f"{folder}: there are no images in this folder")
+    pairs = tuple(PicturePair(image.name, None, image) for image in images)
+    return BenchmarkSet(folder.resolve().name, scale, pairs, folder)
 
 
 def _both(scale: int) -> str:

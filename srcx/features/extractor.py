@@ -1,11 +1,12 @@
 """VGG19, VGG16 and AlexNet as fixed feature extractors, their layers asked for by name."""
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from srcx.errors import CheckpointError, ImageError, OptionsError
 from srcx.weights.checkpoint import load_state
@@ -19,7 +20,38 @@ __all__ = ["FeatureExtractor", "check_layers", "extractor"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-POOLINGS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
+
+class L2Pool(nn.Module):
+    """Root of the mean square under a Hann window; it aliases less than max and average pooling.
+
+    Args:
+        kernel: Unused; the window spans two strides, whatever the trained pooling spanned.
+        stride: Step in positions. An input of n positions gives ceil(n / stride).
+
+    References:
+        Henaff and Simoncelli, "Geodesics of Learned Representations", ICLR 2016, arXiv:1511.06394; window,
+        padding and the 1e-12 are those of the DISTS authors' code.
+    """
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        taps = torch.hann_window(2 * self.stride + 1, periodic=False, dtype=x.dtype, device=x.device)[1:-1]
+        window = taps.outer(taps) / taps.sum() ** 2
+        mean_square = functional.conv2d(
+            x.square(),
+            window.expand(channels, 1, *window.shape),
+            stride=self.stride,
+            padding=self.stride - 1,
+            groups=channels,
+        )
+        return torch.sqrt(mean_square + 1e-12)
+
+
+POOLINGS = {"max": nn.MaxPool2d, "average": nn.AvgPool2d, "l2": L2Pool}
 
 
 class FeatureExtractor(nn.Module):
@@ -28,7 +60,8 @@ class FeatureExtractor(nn.Module):
     Args:
         network: "vgg19", "vgg16" or "alexnet".
         state: Its weights, named as in torchvision (features.0.weight, ...); other names are passed over.
-        pooling: "max" as trained, or "average" (Gatys et al., CVPR 2016, found it smoother for style).
+        pooling: "max" as trained, "average" (Gatys et al., CVPR 2016, found it smoother for style) or "l2"
+            (`L2Pool`, which DISTS uses).
         use_input_norm: The picture is normalised by ImageNet's mean and standard deviation first.
         range_norm: The picture comes in [-1, 1] and is brought to [0, 1] first.
 
@@ -100,6 +133,22 @@ class FeatureExtractor(nn.Module):
             ImageError: `x` is no RGB picture, or too small for a layer on the way.
             OptionsError: the network has no such layer.
         """
+        return dict(self.walk(x, layers))
+
+    def walk(self, x: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield what `forward` returns layer by layer, so that a large image's features need not all be held.
+
+        Args:
+            x: As for `forward`.
+            layers: As for `forward`.
+
+        Yields:
+            The name and the output of each wanted layer, in the network's order.
+
+        Raises:
+            ImageError: as for `forward`.
+            OptionsError: as for `forward`.
+        """
         check_layers(self.network, layers)
         if x.dim() != 4 or x.shape[1] != 3:
             raise ImageError(
@@ -107,15 +156,14 @@ class FeatureExtractor(nn.Module):
                 "turn grey pictures into three equal channels"
             )
         wanted, x = set(layers), self._normalised(x)
-        found: dict[str, Tensor] = {}
         for layer, module in zip(NETWORKS[self.network], self.features, strict=True):
-            if len(found) == len(wanted):
-                break
             _check_size(self.network, layer, x)
             x = module(x)
             if layer.name in wanted:
-                found[layer.name] = x
-        return found
+                yield layer.name, x
+                wanted.remove(layer.name)
+            if not wanted:
+                return
 
     def _normalised(self, x: Tensor) -> Tensor:
         if self.range_norm:
@@ -141,7 +189,7 @@ def extractor(
 
     Args:
         network: "vgg19", "vgg16" or "alexnet".
-        pooling: "max" or "average".
+        pooling: "max", "average" or "l2".
         use_input_norm: See `FeatureExtractor`.
         range_norm: See `FeatureExtractor`.
         weights_path: Its weights; None looks for them where `find_weights` says.

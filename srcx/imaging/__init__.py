@@ -1,6 +1,6 @@
 """Pictures: files, colours, sizes, and the way to tensors and back."""
 
-from srcx.imaging.color import rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
+from srcx.imaging.color import on_white, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, Picture, decode_picture
 from srcx.imaging.extras import Extras
 from srcx.imaging.io import (
@@ -24,6 +24,7 @@ __all__ = [
     "decode_picture",
     "imresize",
     "list_pictures",
+    "on_white",
     "picture_size",
     "read_picture",
     "read_with_extras",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from srcx.errors import ImageError
 
-__all__ = ["rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
+__all__ = ["on_white", "rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
 
 # ITU-R BT.601 as in MATLAB's rgb2ycbcr, for R, G, B in [0, 255]. The products with 1/255 are made first:
 # dividing by 255 instead moves exact ties (194 of the 2**24 colours are such).
@@ -33,6 +33,26 @@ def to_rgb(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
     return np.ascontiguousarray(pixels[..., :3])
+
+
+def on_white(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
+    """Return an image with alpha as it looks on white; others are returned as they are.
+
+    Args:
+        image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Returns:
+        The same type; (H, W, 3) where there was alpha.
+
+    Example:
+        >>> on_white(np.array([[[0, 0, 0, 255], [9, 9, 9, 0], [0, 0, 0, 51]]], np.uint8))[0].tolist()
+        [[0, 0, 0], [255, 255, 255], [204, 204, 204]]
+    """
+    if image.ndim != 3 or image.shape[2] != 4:
+        return image
+    white = np.iinfo(image.dtype).max
+    alpha = image[..., 3:] / white
+    return np.rint(image[..., :3] * alpha + white * (1 - alpha)).astype(image.dtype)
 
 
 def rgb_to_y(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

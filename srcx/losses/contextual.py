@@ -132,7 +132,7 @@ class ContextualLoss(FeatureLoss):
         vgg_type: "vgg19", "vgg16" or "alexnet".
         use_input_norm: The pictures are normalised by ImageNet's mean and standard deviation first.
         range_norm: The pictures come in [-1, 1] and are brought to [0, 1] first.
-        pooling: "max" as the networks were trained, or "average".
+        pooling: "max" as the networks were trained, "average" or "l2".
         weights_path: The network's weights; None looks for them where `find_weights` says.
         bandwidth: As in `contextual_loss`, like all that follow.
         eps: Added to the smallest distance.

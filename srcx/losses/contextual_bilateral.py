@@ -110,7 +110,7 @@ class ContextualBilateralLoss(FeatureLoss):
         vgg_type: For features: "vgg19", "vgg16" or "alexnet".
         use_input_norm: For features: normalise the pictures by ImageNet's mean and deviation first.
         range_norm: For features: bring pictures from [-1, 1] to [0, 1] first.
-        pooling: For features: "max" as the networks were trained, or "average".
+        pooling: For features: "max" as the networks were trained, "average" or "l2".
         weights_path: For features: the network's weights; None looks for them where `find_weights` says.
         patch_size: For patches: their height and width in pixels; the paper has 10 at x4 and 15 at x8.
         stride: For patches: pixels from one to the next; None is half a patch.

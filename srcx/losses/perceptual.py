@@ -33,7 +33,7 @@ class PerceptualLoss(FeatureLoss):
         use_input_norm: The pictures are normalised by ImageNet's mean and standard deviation first.
         range_norm: The pictures come in [-1, 1] and are brought to [0, 1] first.
         criterion: "l1" (mean of differences), "l2" (mean of squares) or "fro" (Frobenius norm of the batch).
-        pooling: "max" as the networks were trained, or "average".
+        pooling: "max" as the networks were trained, "average" or "l2".
         weights_path: The network's weights; None looks for them where `find_weights` says.
 
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns a scalar.

@@ -1,5 +1,6 @@
-"""Evaluators that give the original authors' numbers: PSNR, SSIM, RMSE, LPIPS, NIQE, Ma, perceptual index."""
+"""Evaluators that give the original authors' numbers, with and without ground truth."""
 
+from srcx.metrics.dists import dists
 from srcx.metrics.lpips import lpips
 from srcx.metrics.ma import ma, ma_features
 from srcx.metrics.metric import PairMetric, SingleMetric
@@ -12,6 +13,7 @@ from srcx.metrics.ssim import ssim
 __all__ = [
     "PairMetric",
     "SingleMetric",
+    "dists",
     "index_of",
     "lpips",
     "ma",

@@ -7,7 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from srcx.atomic import atomic_path
-from srcx.report.crops import crop_rows
+from srcx.config.yaml_writer import to_text
+from srcx.report.crops import CROP_PX, WIDE_CROP_PX, crop_rows, crops_of_inputs
 from srcx.report.plane import plane_svg, planes
 from srcx.report.published import PUBLISHED
 from srcx.report.results import Results
@@ -61,12 +62,16 @@ def write_html(path: Path, results: Results) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    rows_of = crops_of_inputs if results.without_gt else crop_rows
+    rows = rows_of(path.parent, results.pictures, next(iter(results.metrics)))
     page = environment.get_template("page.html").render(
         results=results,
         tables=tables(results),
         # Made by matplotlib, which escapes the labels in it.
-        planes=[Markup(plane_svg(plane)) for plane in planes(results.means)],
-        rows=crop_rows(path.parent, results.pictures, next(iter(results.metrics))),
+        planes=[Markup(plane_svg(plane)) for plane in planes(results.means, whole_sets=results.every == 1)],
+        rows=rows,
+        crop_px=WIDE_CROP_PX if results.without_gt else CROP_PX,
+        options={name: to_text(options) for name, options in results.degradations.items()},
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8")
@@ -76,7 +81,8 @@ def tables(results: Results) -> list[Table]:
     """A table for each set: our models, then what others have published for it."""
     made = []
     for one in results.sets:
-        means = [mean for mean in results.means if (mean.set, mean.scale) == (one.name, one.scale)]
+        means = [mean for mean in results.means if mean.label == one.label]
+        comparable = results.every == 1 and not one.degradation  # published figures are of whole, clean sets
         best = {
             name: (max if better == "higher" else min)(values)
             for name, better in results.metrics.items()
@@ -99,9 +105,12 @@ def tables(results: Results) -> list[Table]:
                 True,
             )
             for row in PUBLISHED
-            if (row.set, row.scale) == (one.name, one.scale) and row.metrics.keys() & results.metrics.keys()
+            if (row.set, row.scale) == (one.name, one.scale)
+            and row.metrics.keys() & results.metrics.keys()
+            and comparable
         ]
-        made.append(Table(f"{one.name} x{one.scale}, {one.pictures} pictures", (*ours, *published)))
+        images = f"{one.pictures} image{'s' if one.pictures != 1 else ''}"
+        made.append(Table(f"{one.label}, {images}", (*ours, *published)))
     return made
 
 

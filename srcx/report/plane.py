@@ -21,6 +21,8 @@ LABELS = {
     "rmse": "RMSE (lower is better)",
     "psnr": "PSNR in dB (higher is better)",
     "niqe": "NIQE (lower is better)",
+    "lpips": "LPIPS (lower is better)",
+    "dists": "DISTS (lower is better)",
     "perceptual_index": "perceptual index (lower is better)",
 }
 
@@ -54,21 +56,28 @@ class Plane:
     points: tuple[Point, ...]
 
 
-def planes(means: Sequence[MeanResult]) -> list[Plane]:
-    """Every plane the results can fill: RMSE and PSNR against the perceptual index, or NIQE without it.
+def planes(means: Sequence[MeanResult], *, whole_sets: bool = True) -> list[Plane]:
+    """Return every plane the results can fill: RMSE and PSNR against the perceptual index, or else NIQE.
 
-    Published figures have no RMSE, so they stand in the PSNR planes only.
+    On damaged sets, which NIQE and the perceptual index do not rank, LPIPS or else DISTS takes their place.
+    Published figures have no RMSE, so they are in the PSNR planes only; they are of whole, clean sets.
     """
     found = []
-    for set_name, scale in dict.fromkeys((mean.set, mean.scale) for mean in means):
-        of_set = [mean for mean in means if (mean.set, mean.scale) == (set_name, scale)]
-        published = [row for row in PUBLISHED if (row.set, row.scale) == (set_name, scale)]
+    for label, degradation, set_name, scale in dict.fromkeys(
+        (mean.label, mean.degradation, mean.set, mean.scale) for mean in means
+    ):
+        of_set = [mean for mean in means if mean.label == label]
+        published = [
+            row
+            for row in PUBLISHED
+            if (row.set, row.scale) == (set_name, scale) and whole_sets and not degradation
+        ]
         for x in ("rmse", "psnr"):
-            for y in ("perceptual_index", "niqe"):
+            for y in ("lpips", "dists") if degradation else ("perceptual_index", "niqe"):
                 ours = _points([(mean.model, mean.metrics) for mean in of_set], x, y, published=False)
                 theirs = _points([(row.method, row.metrics) for row in published], x, y, published=True)
                 if ours:
-                    found.append(Plane(f"{set_name} x{scale}", x, y, (*ours, *theirs)))
+                    found.append(Plane(label, x, y, (*ours, *theirs)))
                     break
     return found
 

@@ -10,7 +10,26 @@ from typing import Any
 
 from srcx.atomic import atomic_path
 
-__all__ = ["MeanResult", "ModelInfo", "PictureResult", "Results", "SetInfo", "write_csv", "write_json"]
+__all__ = [
+    "MeanResult",
+    "ModelInfo",
+    "PictureResult",
+    "Results",
+    "SetInfo",
+    "set_label",
+    "write_csv",
+    "write_json",
+]
+
+
+def set_label(name: str, degradation: str, scale: int) -> str:
+    """Return a set's heading.
+
+    Example:
+        >>> set_label("BSD100", "web", 4)
+        'BSD100 web x4'
+    """
+    return " ".join(word for word in (name, degradation, f"x{scale}") if word)
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,12 @@ class SetInfo:
     scale: int
     pictures: int
     lq: str
+    degradation: str = ""
+    """Name of the degradation that made the low-resolution pictures, if one did."""
+
+    @property
+    def label(self) -> str:
+        return set_label(self.name, self.degradation, self.scale)
 
 
 @dataclass(frozen=True)
@@ -47,11 +72,16 @@ class PictureResult:
     reasons: dict[str, str]
     sr: str
     """File of the upscaled picture, relative to the results."""
-    gt: str
+    gt: str | None
     lq: str
     sr_sha256: str
-    gt_sha256: str
+    gt_sha256: str | None
     lq_sha256: str
+    degradation: str = ""
+
+    @property
+    def label(self) -> str:
+        return set_label(self.set, self.degradation, self.scale)
 
 
 @dataclass(frozen=True)
@@ -63,6 +93,11 @@ class MeanResult:
     scale: int
     metrics: dict[str, float | None]
     reasons: dict[str, str]
+    degradation: str = ""
+
+    @property
+    def label(self) -> str:
+        return set_label(self.set, self.degradation, self.scale)
 
 
 @dataclass(frozen=True)
@@ -78,6 +113,14 @@ class Results:
     sets: list[SetInfo]
     means: list[MeanResult]
     pictures: list[PictureResult] = field(default_factory=list)
+    degradations: dict[str, Any] = field(default_factory=dict)
+    """Name -> its options in full, defaults included."""
+    seed: int | None = None
+    """Seed of the degradations; None where there are none."""
+    every: int = 1
+    """Of each set, the first image and then every so many-th was taken."""
+    without_gt: bool = False
+    """Whether the images have no ground truth."""
 
     def missing(self) -> list[str]:
         """Sentences on the figures that are not there, each reason once.
@@ -90,7 +133,7 @@ class Results:
         places: dict[tuple[str, str], list[str]] = {}
         for mean in self.means:
             for name, reason in mean.reasons.items():
-                places.setdefault((name, reason), []).append(f"{mean.model} on {mean.set} x{mean.scale}")
+                places.setdefault((name, reason), []).append(f"{mean.model} on {mean.label}")
         return [f"{name} of {', '.join(where)}: {reason}" for (name, reason), where in places.items()]
 
 
@@ -113,12 +156,11 @@ def write_csv(path: Path, results: Results) -> None:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "set", "scale", "picture", *results.metrics])
+    writer.writerow(["model", "set", "degradation", "scale", "picture", *results.metrics])
     rows: list[PictureResult | MeanResult] = [*results.pictures, *results.means]
     for row in rows:
         picture = row.picture if isinstance(row, PictureResult) else "mean"
-        writer.writerow(
-            [row.model, row.set, row.scale, picture, *(row.metrics[name] for name in results.metrics)]
-        )
+        figures = (row.metrics[name] for name in results.metrics)
+        writer.writerow([row.model, row.set, row.degradation, row.scale, picture, *figures])
     with atomic_path(path) as temporary:
         temporary.write_text(buffer.getvalue(), "utf-8")

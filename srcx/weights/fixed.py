@@ -49,7 +49,7 @@ PUBLISHED = {
         "vgg19.safetensors",
     ),
     "vgg16": Published(
-        "features for losses and for LPIPS (torchvision, BSD-3-Clause)",
+        "features for losses, LPIPS and DISTS (torchvision, BSD-3-Clause)",
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         Digest("sha256", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
         553_433_881,

@@ -47,6 +47,10 @@ def test_a_metric_that_cannot_be_had_is_said_and_exits_with_1(srcx, benchmark_da
         ("--data sets --metrics psnr sim", 2, "sim: no such metric; did you mean 'ssim'?"),
         ("--data sets --model bicubicc", 2, "bicubicc: neither a model"),
         ("--data sets --model gone.pth", 1, "gone.pth: there is no such file"),
+        ("--data sets --degrade web phon", 2, "unknown degradation 'phon'"),
+        ("--images photos --degrade web", 2, "--images: takes the images of a folder as they are; leave out"),
+        ("--images photos --data sets --sets Tiny", 2, "--images: takes the images"),
+        ("--images gone", 1, "gone: "),
         ("", 1, "datasets/benchmark: no such folder of benchmark sets"),
     ],
 )
@@ -58,6 +62,21 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
     assert not (tmp_path / "out").exists()
+
+
+def test_damaged_sets_stand_under_the_name_of_the_damage(srcx, benchmark_data):
+    damage = ("--degrade", "web", "old", "--every", 2)
+    said = srcx("benchmark", "--data", benchmark_data, "-o", "out", "--sets", "Tiny", *damage)
+    assert said.code == 0
+    rows = [[word.strip() for word in line.split("│")[1:-1]] for line in said.out.splitlines() if "│" in line]
+    assert [row[0] for row in rows] == ["Tiny web x4", "Tiny old x4"]
+
+
+def test_a_folder_without_ground_truth_needs_no_ground_truth(srcx, photos, tmp_path):
+    said = srcx("benchmark", "--images", photos, "-o", "out", "--metrics", "psnr")
+    assert said.code == 0
+    assert "no psnr of bicubic on photos x4: psnr: compares with a ground truth" in said.out
+    assert "photos x4 · b.jpg" in (tmp_path / "out/report.html").read_text()
 
 
 def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from srcx.errors import CheckpointError, ImageError, OptionsError, WeightsError
-from srcx.features.extractor import FeatureExtractor, check_layers, extractor
+from srcx.features.extractor import FeatureExtractor, L2Pool, check_layers, extractor
 from srcx.weights.checkpoint import save_state
 from srcx.weights.fixed import cache_folder
 from srcx.weights.layout import NETWORKS
@@ -93,6 +93,31 @@ def test_average_pooling_is_an_average() -> None:
     assert_close(found["pool1"], nn.functional.avg_pool2d(found["relu1_2"], 2))
     found = FeatureExtractor.random("vgg16")(picture, ["relu1_2", "pool1"])
     assert_close(found["pool1"], nn.functional.max_pool2d(found["relu1_2"], 2))
+
+
+def test_l2_pooling_is_a_root_mean_square_under_a_hann_window() -> None:
+    x = torch.rand(1, 3, 7, 8)
+    found = L2Pool(2, 2)(x)
+    assert found.shape == (1, 3, 4, 4)
+    window = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    assert_close(found[0, 1, 1, 2], (window * x[0, 1, 1:4, 3:6] ** 2).sum().sqrt())
+    assert_close(found[0, 2, 0, 0], (window[1:, 1:] * x[0, 2, :2, :2] ** 2).sum().sqrt())  # zeros outside
+    black = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    L2Pool(2, 2)(black).sum().backward()
+    assert black.grad is not None
+    assert black.grad.isfinite().all()
+
+
+def test_walk_gives_one_layer_at_a_time(vgg19: FeatureExtractor) -> None:
+    picture = torch.rand(1, 3, 16, 16)
+    ran: list[str] = []
+    with vgg19.features[2].register_forward_hook(lambda *_: ran.append("conv1_2")):
+        walk = vgg19.walk(picture, ["relu1_1", "relu1_2"])
+        first = next(walk)
+        assert (first[0], ran) == ("relu1_1", [])
+        both = dict([first, *walk])
+    assert ran == ["conv1_2"]
+    assert_close(both, vgg19(picture, ["relu1_1", "relu1_2"]))
 
 
 @pytest.mark.parametrize("use_input_norm", [True, False])
@@ -187,7 +212,7 @@ def test_an_unknown_network_is_named(network: str) -> None:
 
 
 def test_an_unknown_pooling_is_named() -> None:
-    with pytest.raises(OptionsError, match="expected one of max, average as pooling, got 'mean'"):
+    with pytest.raises(OptionsError, match="expected one of max, average, l2 as pooling, got 'mean'"):
         FeatureExtractor.random("alexnet", pooling="mean")
 
 

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from torch.testing import assert_close
 
 from srcx.errors import ImageError
-from srcx.imaging.color import GREY_WEIGHTS, Y_WEIGHTS, rgb_to_grey, rgb_to_y, y_of_tensor
+from srcx.imaging.color import GREY_WEIGHTS, Y_WEIGHTS, on_white, rgb_to_grey, rgb_to_y, y_of_tensor
 
 
 def test_y_of_the_corners_of_the_colour_cube_is_bt601():
@@ -75,3 +75,18 @@ def test_says_what_kind_of_picture_is_expected(function, image):
 def test_says_which_shape_a_tensor_must_have():
     with pytest.raises(ImageError, match=r"\(N, 3, H, W\); got \(3, 4, 4\)"):
         y_of_tensor(torch.rand(3, 4, 4))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_alpha_shows_white_through(kind):
+    white = np.iinfo(kind).max
+    image = np.array([[[0, 0, 0, white], [0, 0, 0, 0], [white // 2, 0, white, white // 2]]], kind)
+    expected = [[0, 0, 0], [white] * 3, [white // 4 * 3, white // 2 + 1, white]]
+    assert on_white(image).dtype == kind
+    assert np.abs(on_white(image)[0].astype(int) - expected).max() <= 2
+
+
+def test_an_image_without_alpha_stays_as_it_is(rng):
+    for shape in ((4, 5), (4, 5, 3)):
+        image = rng.integers(0, 256, shape, np.uint8)
+        assert on_white(image) is image

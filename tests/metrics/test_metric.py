@@ -6,7 +6,7 @@ import torch
 
 from srcx import metrics
 
-PAIRS = [metrics.psnr, metrics.ssim, metrics.rmse, metrics.lpips]
+PAIRS = [metrics.psnr, metrics.ssim, metrics.rmse, metrics.lpips, metrics.dists]
 SINGLES = [metrics.niqe, metrics.ma, metrics.perceptual_index]
 
 
@@ -32,6 +32,7 @@ def test_public_names():
     assert metrics.__all__ == [
         "PairMetric",
         "SingleMetric",
+        "dists",
         "index_of",
         "lpips",
         "ma",

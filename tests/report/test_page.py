@@ -136,7 +136,7 @@ def test_a_name_is_not_read_as_a_formula(name):
 
 def test_the_table_marks_the_best_and_what_others_published(results):
     (table,) = tables(results)
-    assert table.title == "BSD100 x4, 1 pictures"
+    assert table.title == "BSD100 x4, 1 image"
     ours, evil, *published = table.rows
     assert [cell.text for cell in ours.cells] == ["26.500", "12.000", "5.000"]
     assert [cell.best for cell in ours.cells] == [True, True, False]  # only one model has a niqe
@@ -145,6 +145,43 @@ def test_the_table_marks_the_best_and_what_others_published(results):
     assert all(row.published for row in published)
     assert [row.name for row in published][-1] == "contextual"
     assert [cell.text for cell in published[0].cells] == ["25.957", "–", "7.710"]
+
+
+@pytest.mark.parametrize("change", ["degradation", "every"])
+def test_published_figures_are_not_beside_damaged_or_partial_sets(results, change, tmp_path):
+    if change == "every":
+        results = replace(results, every=5)
+    else:
+        results = replace(
+            results,
+            sets=[replace(one, degradation="web") for one in results.sets],
+            means=[replace(one, degradation="web") for one in results.means],
+            pictures=[replace(one, degradation="web") for one in results.pictures],
+            degradations={"web": {"clean_prob": 0.25}},
+            seed=3,
+        )
+    write_html(tmp_path / "report.html", results)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "published" not in page.split("<body>")[1]
+    if change == "every":
+        assert "one image in 5" in page
+    else:
+        assert "BSD100 web x4, 1 image<" in page
+        assert "BSD100 web x4 · 1<" in page
+        assert "degradations with seed 3" in page
+        assert "clean_prob: 0.25" in page
+
+
+def test_the_page_says_that_niqe_does_not_rank_damage(results, page, tmp_path):
+    assert "NIQE does not" in page
+    without = replace(
+        results,
+        metrics={"psnr": "higher"},
+        means=[replace(one, metrics={"psnr": 1.0}, reasons={}) for one in results.means],
+        pictures=[replace(one, metrics={"psnr": 1.0}) for one in results.pictures],
+    )
+    write_html(tmp_path / "report.html", without)
+    assert "NIQE" not in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_published_rows_are_marked_on_the_page(page):

@@ -1,5 +1,6 @@
 import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,16 @@ def test_distortion_against_perception():
     (found,) = planes([mean("a", rmse=11.0, niqe=4.0), mean("b", rmse=13.0, niqe=3.0)])
     assert (found.x_metric, found.y_metric) == ("rmse", "niqe")
     assert [(point.name, point.x, point.y) for point in found.points] == [("a", 11.0, 4.0), ("b", 13.0, 3.0)]
+
+
+def test_damaged_sets_have_lpips_or_dists_where_clean_ones_have_niqe():
+    damaged = replace(mean("a", rmse=11.0, niqe=4.0, lpips=0.3, dists=0.2), degradation="web")
+    (found,) = planes([damaged])
+    assert (found.title, found.y_metric) == (f"{damaged.set} web x4", "lpips")
+    (without,) = planes([replace(damaged, metrics={"rmse": 11.0, "niqe": 4.0, "dists": 0.2})])
+    assert without.y_metric == "dists"
+    plane_svg(found)
+    plane_svg(without)
 
 
 def test_the_perceptual_index_is_preferred_to_niqe():
