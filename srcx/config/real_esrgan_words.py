@@ -134,7 +134,7 @@ def translate(document: Document) -> list[Problem]:
             said = f"{SYNTHETIC} is to train on; validate on a PairedImageDataset or SingleImageDataset"
             problems.append(Problem((*path, "type"), said))
     model, of_train = document.data.get("model_type"), types.get("train")
-    if model not in MODELS:
+    if not isinstance(model, str) or model not in MODELS:
         if of_train == SYNTHETIC:
             problems.append(Problem((*TRAIN, "type"), f"{SYNTHETIC} needs model_type {' or '.join(MODELS)}"))
         return problems
