@@ -50,8 +50,8 @@ def small(file, tmp_path, monkeypatch, rng, vgg19):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("srcx.losses.perceptual.extractor", lambda *args, **kwargs: vgg19)
     text = file.read_text()
-    crop = "datasets:train:gt_size=32" if "RealESRGANPaired" in text else "gt_size=32"
-    overrides = [*SMALL, crop, "datasets:train:gt_size=32"]
+    overrides = [*SMALL, "datasets:train:gt_size=16"]
+    overrides += ["gt_size=16"] if "\ngt_size" in text else []
     overrides += ["network_d:num_feat=4"] if "network_d" in text else []
 
     root, listed, pairs = Path("datasets/DF2K"), [], []
