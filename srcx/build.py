@@ -19,11 +19,11 @@ from torch.nn import Parameter
 from srcx import catalog, config
 from srcx.bridge.parts import AllParts
 from srcx.config import DatasetOptions, Options, Part
+from srcx.config.checks import GAN_LOSSES
 from srcx.data import PairDataset
 from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
 from srcx.errors import OptionsError, UsageError
-from srcx.losses.gan import GANLoss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.cycle import CycleGANModel
 from srcx.models.gan import SRGANModel
@@ -147,9 +147,9 @@ def losses(options: Options) -> WeightedSum:
     """
     assert options.train is not None
     terms: dict[str, tuple[nn.Module, float]] = {}
-    against_lq: set[str] = set()
+    against: dict[str, str] = {}
     for name, term in options.train.losses.items():
-        if term.type == "GANLoss":
+        if term.type in GAN_LOSSES:
             continue
         args = term.args
         weight = term.weight * args.pop("perceptual_weight", 1.0)
@@ -160,9 +160,9 @@ def losses(options: Options) -> WeightedSum:
         if style_weight:
             made[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
         terms |= made
-        if term.against == "lq":
-            against_lq |= made.keys()
-    return WeightedSum(terms, against_lq=against_lq, jitter_px=options.train.jitter)
+        if term.against != "gt":
+            against |= dict.fromkeys(made, term.against)
+    return WeightedSum(terms, against=against, jitter_px=options.train.jitter)
 
 
 def model(options: Options, accelerator: Accelerator) -> SRModel:
@@ -189,14 +189,15 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     if not issubclass(kind, (SRGANModel, CycleGANModel)):
         made: SRModel = kind(generator, objective, **common)
     else:
-        gan = next(term for term in train.losses.values() if term.type == "GANLoss")
+        gan = train.losses["gan"]
         common |= {"gan_weight": gan.weight}
-        gan_loss, discriminator = GANLoss(**gan.args), _discriminator(options)
+        gan_loss, discriminator = PARTS.part("loss", gan.type)(**gan.args), _discriminator(options)
         if issubclass(kind, CycleGANModel):
             back = _learner(network(options.network_g), train.optim_g, options)
             both = discriminator, _discriminator(options)
             made = kind((generator, back), both, objective, gan_loss, **common)
         else:
+            common |= {"gan_against": gan.against}
             common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
             made = kind(generator, discriminator, objective, gan_loss, **common)
     _load_pretrained(made, options)
@@ -230,6 +231,7 @@ def train_batches(
         world=accelerator.num_processes,
         enlarge=part.dataset_enlarge_ratio,
         pin_memory=accelerator.device.type == "cuda",
+        gt_sharp=options.train.needs_gt_sharp,
     )
 
 

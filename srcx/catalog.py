@@ -26,9 +26,10 @@ from srcx.data import (
 )
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.contextual_bilateral import ContextualBilateralLoss
-from srcx.losses.gan import GANLoss
+from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.gram import GramLoss
 from srcx.losses.grid import GridLoss
+from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
@@ -79,9 +80,11 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "GramLoss": GramLoss,
     "GridLoss": GridLoss,
     "L1Loss": L1Loss,
+    "LDLLoss": LDLLoss,
     "LPIPSLoss": LPIPSLoss,
     "LowFrequencyLoss": LowFrequencyLoss,
     "MSELoss": MSELoss,
+    "MultiScaleGANLoss": MultiScaleGANLoss,
     "PerceptualLoss": PerceptualLoss,
     "SSIMLoss": SSIMLoss,
     "TotalVariationLoss": TotalVariationLoss,

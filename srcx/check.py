@@ -100,6 +100,8 @@ def _step_s(model: SRModel, options: Options, train_set: TrainDataset) -> float:
         "lq": torch.rand(batch_size, 3, size // options.scale, size // options.scale),
         "gt": torch.rand(batch_size, 3, size, size),
     }
+    if options.train.needs_gt_sharp:
+        batch["gt_sharp"] = batch["gt"]
     model.step(batch)  # the first one also makes buffers and picks kernels
     start = time.perf_counter()
     for _ in range(TIMED_STEPS):

@@ -15,11 +15,13 @@ from srcx.weights.checkpoint import save_state
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
-THEIRS = sorted((REPOSITORY / "tests/config/basicsr").glob("*.yml"))
+THEIRS = sorted(
+    path for name in ("basicsr", "real_esrgan") for path in (REPOSITORY / "tests/config" / name).glob("*.yml")
+)
 
 
 @pytest.mark.skipif(find_spec("basicsr") is None, reason="needs BasicSR, which does not build on this Python")
-@pytest.mark.parametrize("path", THEIRS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", THEIRS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_basicsrs_files_name_only_parts_that_exist_and_arguments_they_take(path):
     build.load_options(path)
 
@@ -78,8 +80,8 @@ def test_terms_say_what_they_compare_with():
             "train": options.train.model_copy(update={"losses": {"pixel": options.train.losses["pixel"]}})
         }
     )
-    assert build.losses(options).against_lq == {"pixel"}
-    assert build.losses(build.load_training(SMOKE)).against_lq == frozenset()
+    assert build.losses(options).against == {"pixel": "lq"}
+    assert build.losses(build.load_training(SMOKE)).against == {}
 
 
 def test_averaged_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):

@@ -16,7 +16,7 @@ __all__ = ["lend_all"]
 Picture = npt.NDArray[np.uint8]
 
 SUFFIX = "srcx"
-NOT_LENT = {"GANLoss"}  # not a loss of pictures; BasicSR has its own
+NOT_LENT = {"GANLoss", "LDLLoss", "MultiScaleGANLoss"}  # not called (sr, gt); BasicSR has its own
 
 
 def lend_all() -> list[str]:

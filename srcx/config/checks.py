@@ -7,10 +7,11 @@ from srcx.config.document import KeyPath
 from srcx.config.options import DatasetOptions, Options, Scheduler, TrainDataset, TrainOptions
 from srcx.config.problems import Problem
 
-__all__ = ["cross_problems"]
+__all__ = ["GAN_LOSSES", "cross_problems"]
 
 CYCLE_MODEL = "CycleGANModel"
 GAN_MODELS = ("SRGANModel", "ESRGANModel", CYCLE_MODEL)
+GAN_LOSSES = ("GANLoss", "MultiScaleGANLoss")
 FOR_TRAINING = "NonAlignedPairDataset"
 
 
@@ -73,6 +74,11 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
             yield Problem((*path, key), f"{dataset.type} {said}")
     if isinstance(dataset.dataroot_gt, tuple) and dataset.type != "HighResolutionDataset":
         yield Problem((*path, "dataroot_gt"), f"{dataset.type} takes one folder, not a list")
+    if dataset.meta_info is not None and dataset.type != "PairedImageDataset":
+        yield Problem((*path, "meta_info"), f"{dataset.type} takes a list of names as meta_info_file")
+    elif dataset.meta_info is not None and dataset.io_backend.type != "disk":
+        said = f"with io_backend {dataset.io_backend.type} pairs have one name; remove this"
+        yield Problem((*path, "meta_info"), said)
     if dataset.degradation is not None and dataset.type != "HighResolutionDataset":
         yield Problem(
             (*path, "degradation"), f"{dataset.type} reads lq as it is; HighResolutionDataset makes it"
@@ -156,16 +162,30 @@ def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
     if not train.losses:
         yield Problem(("train",), "no loss term; give at least one, such as pixel_opt: {type: L1Loss}")
     for name, term in train.losses.items():
+        term_path: KeyPath = ("train", f"{name}_opt")
+        if (name == "gan") != (term.type in GAN_LOSSES):
+            yield Problem(term_path, f"gan_opt, and no other term, is {' or '.join(GAN_LOSSES)}")
+        if term.type == "MultiScaleGANLoss" and options.model_type not in ("SRGANModel", "SRModel"):
+            yield Problem((*term_path, "type"), f"{options.model_type} takes GANLoss, SRGANModel takes this")
+        if term.type == "LDLLoss":
+            yield from _ldl(options, train, term_path)
         if term.against == "gt":
             continue
-        path: KeyPath = ("train", f"{name}_opt", "against")
-        if options.scale != 1:
+        path: KeyPath = (*term_path, "against")
+        if term.against == "lq" and options.scale != 1:
             yield Problem(path, f"lq is as large as the output where the scale is 1; it is {options.scale}")
-        if term.type == "GANLoss":
-            yield Problem(path, "a discriminator tells the output from gt; remove this")
+        if term.against == "lq" and term.type in GAN_LOSSES:
+            yield Problem(path, "a discriminator tells the output from gt or gt_sharp; remove this")
         elif options.model_type == CYCLE_MODEL:
             said = f"{CYCLE_MODEL} compares each picture with what came back of it; remove this"
             yield Problem(path, said)
+
+
+def _ldl(options: Options, train: TrainOptions, path: KeyPath) -> Iterator[Problem]:
+    if options.model_type == CYCLE_MODEL:
+        yield Problem(path, f"LDLLoss needs gt of the same scene, and {CYCLE_MODEL} has none; remove this")
+    elif not train.ema_decay:
+        yield Problem(path, "LDLLoss needs the output of the EMA network; set train.ema_decay, such as 0.999")
 
 
 def _cycle(options: Options, train: TrainOptions) -> Iterator[Problem]:

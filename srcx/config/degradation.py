@@ -15,15 +15,22 @@ from srcx.config.section import Section
 from srcx.config.values import Count, Defaulted, Number, Tuple
 
 __all__ = [
+    "ROUNDING",
     "Blur",
     "Compression",
     "DegradationOptions",
+    "FactorRange",
     "Filters",
     "Final",
     "Kernels",
     "Noise",
     "Pass",
+    "PositiveRange",
+    "QualityRange",
     "Resize",
+    "ScaleRange",
+    "Share",
+    "SigmaRange",
 ]
 
 ROUNDING = 0.015
@@ -60,6 +67,16 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 """A probability, 0 to 1."""
 Range = Annotated[Tuple[Number], AfterValidator(_rising)]
 """[low, high]; a value is drawn evenly between them."""
+PositiveRange = Annotated[Range, _within(0.01)]
+"""Of standard deviations of kernels in pixels, and of their exponents."""
+FactorRange = Annotated[Range, _within(0.05, 8)]
+"""Of factors of an image's sides."""
+SigmaRange = Annotated[Range, _within(0, 255)]
+"""Of standard deviations of noise in levels of 255."""
+ScaleRange = Annotated[Range, _within(0)]
+"""Of factors of Poisson noise."""
+QualityRange = Annotated[Range, _within(1, 100)]
+"""Of an encoder's quality."""
 KernelSizes = Annotated[Tuple[Count], AfterValidator(_odd)]
 """[low, high], odd; every odd size between them is as likely."""
 
@@ -122,11 +139,11 @@ class Blur(Section):
     """Which kernel."""
     size_px: KernelSizes = (7, 21)
     """Side of the kernel."""
-    sigma: Annotated[Range, _within(0.01)] = (0.2, 3.0)
+    sigma: PositiveRange = (0.2, 3.0)
     """Standard deviation in pixels; anisotropic kernels draw one for each axis."""
-    beta_generalized: Annotated[Range, _within(0.01)] = (0.5, 4.0)
+    beta_generalized: PositiveRange = (0.5, 4.0)
     """Exponent of the generalised kernels; 1 is a Gaussian."""
-    beta_plateau: Annotated[Range, _within(0.01)] = (1.0, 2.0)
+    beta_plateau: PositiveRange = (1.0, 2.0)
     """Exponent of the plateau kernels."""
 
 
@@ -139,7 +156,7 @@ class Resize(Section):
     """Probability that the image is enlarged, by a factor from 1 to the upper end of `factor`."""
     down_prob: Share = 0.7
     """Probability that it is shrunk, by a factor from the lower end of `factor` to 1."""
-    factor: Annotated[Range, _within(0.05, 8)] = (0.15, 1.5)
+    factor: FactorRange = (0.15, 1.5)
     """The smallest and the largest factor."""
     filters: Filters = Filters(area=0.34, bilinear=0.33, bicubic=0.33)
     """Which filter."""
@@ -163,9 +180,9 @@ class Noise(Section):
     """Probability of this stage."""
     gaussian_prob: Share = 0.5
     """Share of Gaussian noise; the rest is Poisson's."""
-    sigma: Annotated[Range, _within(0, 255)] = (1.0, 30.0)
+    sigma: SigmaRange = (1.0, 30.0)
     """Gaussian: standard deviation in levels of 255."""
-    poisson_scale: Annotated[Range, _within(0)] = (0.05, 3.0)
+    poisson_scale: ScaleRange = (0.05, 3.0)
     """Poisson: factor of the noise of a sensor that counts as many photons as there are levels."""
     grey_prob: Share = 0.4
     """Share of noise that is the same in all channels."""
@@ -176,7 +193,7 @@ class Compression(Section):
 
     prob: Share = 1.0
     """Probability of this stage."""
-    quality: Annotated[Range, _within(1, 100)] = (30.0, 95.0)
+    quality: QualityRange = (30.0, 95.0)
     """The encoder's quality, rounded to a whole number."""
     webp_prob: Share = 0.0
     """Share of WebP; the rest is JPEG."""

@@ -46,11 +46,13 @@ class Document:
         file: The file's name as the user gave it.
         data: Its content: mappings, lists, text, numbers, booleans and None.
         places: Where each key or list item stands.
+        old_words: Paths of values that the file has at another path, in BasicSR's words, with that path.
     """
 
     file: str
     data: dict[str, Any]
     places: dict[KeyPath, Place] = field(default_factory=dict)
+    old_words: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place:
         """Where `path` was written; for what was not, the nearest section around it."""
@@ -58,6 +60,13 @@ class Document:
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return Place(1, self.file)
+
+    def name(self, path: KeyPath) -> str:
+        """Name the value at `path` in the words of the file."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.old_words:
+                return dotted(self.old_words[path[:length]] + path[length:])
+        return dotted(path)
 
     def get(self, path: KeyPath) -> Any:
         """The value at `path`, or None."""
@@ -68,9 +77,18 @@ class Document:
             value = value[key]
         return value
 
-    def put(self, path: KeyPath, value: Any, place: Place) -> None:
-        """Write `value` at `path`, making the sections it needs; the parents must be sections or absent."""
+    def put(self, path: KeyPath, value: Any, place: Place, *, old_word: KeyPath | None = None) -> None:
+        """Write `value` at `path`, making the sections it needs; the parents must be sections or absent.
+
+        Args:
+            path: Where to write it.
+            value: The value.
+            place: Where the user wrote it.
+            old_word: The path at which the user wrote it, if it is another.
+        """
         self._forget(path)
+        if old_word is not None:
+            self.old_words[path] = old_word
         section = self.data
         for length, key in enumerate(path[:-1], start=1):
             if section.get(str(key)) is None:
@@ -87,5 +105,6 @@ class Document:
         return taken
 
     def _forget(self, path: KeyPath) -> None:
-        for known in [known for known in self.places if known[: len(path)] == path]:
-            del self.places[known]
+        for known in [known for known in (*self.places, *self.old_words) if known[: len(path)] == path]:
+            self.places.pop(known, None)
+            self.old_words.pop(known, None)

@@ -42,8 +42,9 @@ def load_options(
     """
     document = read_file(Path(path))
     refused = apply_overrides(document, overrides)
-    modernise(document)
-    options, problems = _validate(document)
+    problems = modernise(document)
+    options, found = _validate(document)
+    problems += [new for new in found if new.path not in {problem.path for problem in problems}]
     if parts is not None:
         known = {problem.path for problem in problems}
         problems += [new for new in _part_problems(document, parts) if new.path not in known]

@@ -1,6 +1,8 @@
 """Spellings some of BasicSR's files still use, moved to the place where the schema has them."""
 
 from srcx.config.document import Document
+from srcx.config.problems import Problem
+from srcx.config.real_esrgan_words import translate
 
 __all__ = ["modernise"]
 
@@ -11,16 +13,21 @@ FORKS_CLIP_NORM = 0.01
 """What `use_grad_clip: true` means in the forks of BasicSR that have it (Restormer, NAFNet)."""
 
 
-def modernise(document: Document) -> None:
-    """Rewrite the old spellings in `document`; what is given in the new place as well wins and stays."""
+def modernise(document: Document) -> list[Problem]:
+    """Rewrite the old spellings in `document`; what is given in the new place as well wins and stays.
+
+    Returns:
+        What is wrong with old words, which are no longer in `document` then.
+    """
     for old, new in MOVED.items():
         if old[0] in document.data and isinstance(document.data.get(new[0], {}), dict):
             value, place = document.take(old)
             if document.get(new) is None:
-                document.put(new, value, place)
+                document.put(new, value, place, old_word=old)
     if "crop_border" in document.data and document.data["crop_border"] is None:
         document.take(("crop_border",))
     _clip(document)
+    return translate(document)
 
 
 def _clip(document: Document) -> None:

@@ -107,8 +107,8 @@ class LossTerm(Part):
 
     loss_weight: Number = 1.0
     """Factor of this term in the sum; losses with weights of their own (perceptual_weight) keep it at 1."""
-    against: Literal["gt", "lq"] = "gt"
-    """srcx: what the output is compared with; lq, which must be as large, for tasks of scale 1."""
+    against: Literal["gt", "lq", "gt_sharp"] = "gt"
+    """srcx: what the output is compared with; gt_sharp: gt after an unsharp mask; lq: where scale is 1."""
 
     @property
     def weight(self) -> float:
@@ -145,6 +145,8 @@ class DatasetOptions(Section):
     """Folder of low-resolution pictures; relative to the current folder."""
     meta_info_file: FilePath | None = None
     """Text file with one picture name a line: reads these instead of the whole folder."""
+    meta_info: FilePath | None = None
+    """PairedImageDataset: text file with `gt, lq` a line, two names relative to the two folders."""
     filename_tmpl: Template = "{}"
     """Name of the lq file without suffix, from the gt file's: '{}x4' pairs baby.png with babyx4.png."""
     degradation: DegradationOptions | None = None
@@ -276,6 +278,11 @@ class TrainOptions(Section):
     """srcx: largest norm of each network's gradient; null does not clip."""
     accumulate: Count = 1
     """srcx: batches whose gradients are averaged into one step."""
+
+    @property
+    def needs_gt_sharp(self) -> bool:
+        """Whether a term compares with sharpened gt."""
+        return any(term.against == "gt_sharp" for term in self.losses.values())
 
     @model_validator(mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from srcx.config.document import Document, KeyPath, Place, dotted
+from srcx.config.document import Document, KeyPath, Place
 from srcx.config.options import Options, Section, TrainOptions
 
 __all__ = ["EXPECTED", "Problem", "schema_problems", "shown"]
@@ -45,7 +45,7 @@ class Problem(NamedTuple):
 
     def line(self, document: Document) -> str:
         """The mistake as the user reads it."""
-        return f"{self.place(document)}: {dotted(self.path)}: {self.message}"
+        return f"{self.place(document)}: {document.name(self.path)}: {self.message}"
 
 
 def schema_problems(error: ValidationError, root: type[Section] = Options) -> list[Problem]:

@@ -147,9 +147,9 @@ def _kernel(blur: Blur, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _beta(limits: tuple[float, ...], rng: np.random.Generator) -> float:
-    """As often below 1 as above, where the range holds 1: both sides of the Gaussian."""
+    """As often at most 1 as above, where the range holds 1: both sides of the Gaussian, as in BasicSR."""
     low, high = limits
-    if low < 1 < high:
+    if low <= 1 <= high:
         return float(rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))
     return float(rng.uniform(low, high))
 

@@ -24,6 +24,7 @@ class PairedImageDataset(PairDataset):
         gt_size: Side of training crops in ground-truth pixels; None gives whole pictures.
         io_backend: How the pictures are kept.
         meta_info_file: A list of ground-truth names, to take these alone.
+        meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
         use_hflip: Flip crops left to right at random.
         use_rot: Flip crops upside down and transpose them at random.
@@ -51,6 +52,7 @@ class PairedImageDataset(PairDataset):
         gt_size: int | None = None,
         io_backend: IoBackend = "disk",
         meta_info_file: Path | str | None = None,
+        meta_info: Path | str | None = None,
         filename_tmpl: str = "{}",
         use_hflip: bool = True,
         use_rot: bool = True,
@@ -66,6 +68,7 @@ class PairedImageDataset(PairDataset):
             dataroot_lq,
             io_backend=io_backend,
             meta_info_file=meta_info_file,
+            meta_info=meta_info,
             filename_tmpl=filename_tmpl,
             problems=problems,
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srcx.data.problems import Problems
-from srcx.data.stored import IoBackend, Stored, StoredFile, list_stored
+from srcx.data.stored import IoBackend, Stored, StoredFile, lines_in, list_stored
 
 __all__ = ["Size", "StoredPair", "check_pairs", "find_pairs", "find_several"]
 
@@ -27,16 +27,18 @@ def find_pairs(
     *,
     io_backend: IoBackend = "disk",
     meta_info_file: Path | str | None = None,
+    meta_info: Path | str | None = None,
     filename_tmpl: str = "{}",
     problems: Problems,
 ) -> list[StoredPair]:
-    """Pairs as BasicSR makes them: by name.
+    """Pairs as BasicSR makes them: by name, or by a list of both names.
 
     Args:
         dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`; or shards).
         dataroot_lq: Folder of low-resolution pictures (or LMDB; or shards, which may be the same).
         io_backend: How the pictures are kept; in LMDB and shards the two have equal keys.
         meta_info_file: A list of ground-truth names, to take these alone.
+        meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
         problems: Takes note of missing folders and of pictures without a partner.
 
@@ -44,6 +46,8 @@ def find_pairs(
         The pairs there are, in natural order. Where a lq file of the same suffix is missing, one of another
         suffix will do.
     """
+    if meta_info is not None:
+        return _listed_pairs(Path(dataroot_gt), Path(dataroot_lq), Path(meta_info), problems)
     gts: list[Stored] = []
     lqs: list[Stored] = []
     with problems.noted():
@@ -69,6 +73,20 @@ def find_pairs(
                 problems.add(
                     f"{lq}: has no partner in {dataroot_gt} whose name gives it by {filename_tmpl!r}"
                 )
+    return pairs
+
+
+def _listed_pairs(gt: Path, lq: Path, meta_info: Path, problems: Problems) -> list[StoredPair]:
+    pairs: list[StoredPair] = []
+    with problems.noted():
+        for number, line in lines_in(meta_info):
+            names = [name.strip() for name in line.split(",")]
+            if len(names) != 2 or not all(names):
+                problems.add(f"{meta_info}:{number}: expected two names, 'gt.png, lq.png'; got {line!r}")
+            else:
+                pairs.append(StoredPair(StoredFile(lq / names[1]), StoredFile(gt / names[0])))
+        if not pairs and not problems.sentences:
+            problems.add(f"{meta_info}: there are no pairs in this file; check the path")
     return pairs
 
 

@@ -18,7 +18,7 @@ from srcx.imaging.color import to_rgb
 from srcx.imaging.decode import decode_picture, read_header
 from srcx.imaging.io import list_pictures, picture_size, read_picture
 
-__all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "list_stored"]
+__all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "lines_in", "list_stored"]
 
 IoBackend = Literal["disk", "lmdb", "webdataset"]
 META_INFO = "meta_info.txt"
@@ -161,7 +161,12 @@ def list_stored(
 
 
 def names_in(meta_info_file: Path) -> list[str]:
-    """First word of each line that has one.
+    """First word of each line that has one; raises as `lines_in`."""
+    return [line.split()[0] for _, line in lines_in(meta_info_file)]
+
+
+def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
+    """Lines that are not blank, each with its number.
 
     Raises:
         DataError: the file cannot be read.
@@ -173,7 +178,7 @@ def names_in(meta_info_file: Path) -> list[str]:
         raise DataError(
             f"{meta_info_file}: this list of pictures cannot be read: {reason}; check the path"
         ) from error
-    return [line.split()[0] for line in text.splitlines() if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def _members(root: Path | str, side: Side, meta_info_file: Path | str | None) -> list[Stored]:

@@ -3,9 +3,10 @@
 from srcx.losses.contextual import ContextualLoss, contextual_loss
 from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual_bilateral_loss
 from srcx.losses.feature_loss import FeatureLoss
-from srcx.losses.gan import GANLoss
+from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.gram import GramLoss, gram_matrix
 from srcx.losses.grid import GridLoss
+from srcx.losses.locally_discriminative import LDLLoss, artifact_map
 from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import PerceptualLoss
@@ -23,13 +24,16 @@ __all__ = [
     "GramLoss",
     "GridLoss",
     "L1Loss",
+    "LDLLoss",
     "LPIPSLoss",
     "LowFrequencyLoss",
     "MSELoss",
+    "MultiScaleGANLoss",
     "PerceptualLoss",
     "SSIMLoss",
     "TotalVariationLoss",
     "WeightedSum",
+    "artifact_map",
     "charbonnier",
     "contextual_bilateral_loss",
     "contextual_loss",

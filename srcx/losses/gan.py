@@ -1,5 +1,6 @@
 """The adversarial loss: what a discriminator's logits cost either side."""
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -8,9 +9,11 @@ from torch.nn import functional
 
 from srcx.errors import OptionsError
 
-__all__ = ["GANLoss", "GanType"]
+__all__ = ["GANLoss", "GanType", "Logits", "MultiScaleGANLoss", "scales"]
 
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
+Logits = Tensor | Sequence[Tensor | Sequence[Tensor]]
+"""A discriminator's output: logits of any shape, or a list with those of each scale."""
 
 
 class GANLoss(nn.Module):
@@ -53,3 +56,26 @@ class GANLoss(nn.Module):
         if self.gan_type == "lsgan":
             return functional.mse_loss(logits, labels)
         return functional.binary_cross_entropy_with_logits(logits, labels)
+
+
+class MultiScaleGANLoss(GANLoss):
+    """GANLoss for a discriminator that gives a list of logits, one for each scale: the mean over the scales.
+
+    References:
+        Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs", CVPR
+        2018, arXiv:1711.11585; numbers as in BasicSR's MultiScaleGANLoss.
+    """
+
+    def forward(self, logits: Logits, target_is_real: bool, *, is_disc: bool = False) -> Tensor:
+        """The mean of GANLoss over the scales of `logits`."""
+        values = []
+        for one in scales(logits):
+            values.append(super().forward(one, target_is_real, is_disc=is_disc))
+        return torch.stack(values).mean()
+
+
+def scales(logits: Logits) -> list[Tensor]:
+    """Return the logits of each scale; a scale that is a list of layers has its logits in the last one."""
+    if isinstance(logits, Tensor):
+        return [logits]
+    return [one if isinstance(one, Tensor) else one[-1] for one in logits]

@@ -1,7 +1,7 @@
 """The objective: a weighted sum of losses, each picture seen once by each fixed network."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from srcx.features.extractor import FeatureExtractor
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.jitter import jittered
+from srcx.losses.locally_discriminative import LDLLoss
 
 __all__ = ["WeightedSum"]
 
@@ -22,11 +23,12 @@ class WeightedSum(nn.Module):
 
     Args:
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
-        against_lq: Names of the terms that get lq in place of gt.
+        against: Name -> "lq" or "gt_sharp", for the terms that compare sr with this in place of gt.
         jitter_px: What `jittered` takes, for the pictures that fixed networks see; 0 moves nothing.
 
-    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and lq of that shape if a term wants it, it returns
-    the total and the weighted terms by name.
+    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and what else its terms need, of that shape: lq,
+    sharpened gt, and the output of the EMA network (`needs_ema`). It returns the total and the weighted terms
+    by name.
 
     Example:
         >>> from srcx.losses.pixel import L1Loss
@@ -39,16 +41,33 @@ class WeightedSum(nn.Module):
         self,
         terms: Mapping[str, tuple[nn.Module, float]],
         *,
-        against_lq: Collection[str] = (),
+        against: Mapping[str, str] | None = None,
         jitter_px: int = 0,
     ) -> None:
         super().__init__()
-        self.against_lq, self.jitter_px = frozenset(against_lq), jitter_px
+        self.against, self.jitter_px = dict(against or {}), jitter_px
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}
 
-    def forward(self, sr: Tensor, gt: Tensor, lq: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        others = {"gt": gt} if lq is None or not self.against_lq else {"gt": gt, "lq": lq}
+    @property
+    def needs_ema(self) -> bool:
+        """Whether a term needs the output of the EMA network."""
+        return any(isinstance(loss, LDLLoss) for loss in self.losses.values())
+
+    def forward(
+        self,
+        sr: Tensor,
+        gt: Tensor,
+        lq: Tensor | None = None,
+        gt_sharp: Tensor | None = None,
+        sr_ema: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        given = {"lq": lq, "gt_sharp": gt_sharp}
+        others = {"gt": gt}
+        for name in self.against.values():
+            other = given[name]
+            assert other is not None, f"a term compares with {name}, which is not given"
+            others[name] = other
         features = self._features(sr, others)
         terms = {}
         # The fixed networks run in the caller's precision, the formulas in full.
@@ -58,6 +77,8 @@ class WeightedSum(nn.Module):
                 if isinstance(loss, FeatureLoss) and loss.extractor is not None:
                     seen = features[id(loss.extractor)]
                     value = loss.compare(seen["sr"], seen[other])
+                elif isinstance(loss, LDLLoss):
+                    value = loss(sr, others[other], sr_ema)
                 else:
                     value = loss(sr, others[other])
                 terms[name] = self.weights[name] * value
@@ -65,10 +86,10 @@ class WeightedSum(nn.Module):
 
     def _other(self, name: str) -> str:
         """What this term compares sr with."""
-        return "lq" if name in self.against_lq else "gt"
+        return self.against.get(name, "gt")
 
     def _features(self, sr: Tensor, others: Mapping[str, Tensor]) -> dict[int, dict[str, dict[str, Tensor]]]:
-        """For each distinct extractor among the terms the features of sr, gt and lq, as far as wanted."""
+        """For each distinct extractor among the terms the features of sr and of what it is compared with."""
         wanted: dict[int, tuple[FeatureExtractor, dict[str, set[str]]]] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, FeatureLoss) and loss.extractor is not None:

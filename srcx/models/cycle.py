@@ -10,7 +10,7 @@ from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.frozen import frozen
 from srcx.models.means import Means
-from srcx.models.sr import Learner, SRModel
+from srcx.models.sr import Learner, Part, SRModel
 
 __all__ = ["CycleGANModel"]
 
@@ -63,21 +63,21 @@ class CycleGANModel(SRModel):
             self._adopt(way.discriminator, discriminator)
         self.gan_loss, self.gan_weight = gan_loss, gan_weight
 
-    def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def _learn(self, parts: list[Part]) -> dict[str, float]:
         means = Means(len(parts), self.accelerator)
         outputs = []
-        for part, (lq, gt) in enumerate(parts, start=1):
-            is_last = part == len(parts)
+        for number, part in enumerate(parts, start=1):
+            is_last = number == len(parts)
             with (
                 self.accumulating(THERE.generator, is_last=is_last),
                 self.accumulating(BACK.generator, is_last=is_last),
             ):
-                outputs.append(self._teach_generators(lq, gt, len(parts), means))
+                outputs.append(self._teach_generators(part["lq"], part["gt"], len(parts), means))
         for way in (THERE, BACK):
             self._update(way.generator)
-        for part, (fakes, (lq, gt)) in enumerate(zip(outputs, parts, strict=True), start=1):
-            for way, fake, real in zip((THERE, BACK), fakes, (gt, lq), strict=True):
-                with self.accumulating(way.discriminator, is_last=part == len(parts)):
+        for number, (fakes, part) in enumerate(zip(outputs, parts, strict=True), start=1):
+            for way, fake, real in zip((THERE, BACK), fakes, (part["gt"], part["lq"]), strict=True):
+                with self.accumulating(way.discriminator, is_last=number == len(parts)):
                     self._teach_discriminator(way, fake, real, len(parts), means)
         for way in (THERE, BACK):
             self._update(way.discriminator)
@@ -87,8 +87,8 @@ class CycleGANModel(SRModel):
         """Add this part's gradient to both; returns what they made of lq and of gt, detached."""
         there, back = (self.learners[way.generator].net for way in (THERE, BACK))
         fakes = there(lq), back(gt)
-        total, terms = self.judge(back(fakes[0]), lq)
-        total_back, terms_back = self.judge(there(fakes[1]), gt)
+        total, terms = self.objective(back(fakes[0]), {"gt": lq})
+        total_back, terms_back = self.objective(there(fakes[1]), {"gt": gt})
         total = total + total_back
         terms |= {f"{name}{BACK.ending}": value for name, value in terms_back.items()}
         with frozen(*(self.bare_nets[way.discriminator] for way in (THERE, BACK))):

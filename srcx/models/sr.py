@@ -16,9 +16,11 @@ from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.means import Means
 from srcx.models.schedule import Schedule
 
-__all__ = ["Learner", "SRModel", "State"]
+__all__ = ["Learner", "Part", "SRModel", "State"]
 
 State = dict[str, Any]
+Part = Mapping[str, Tensor]
+"""A batch or a part of one: {"lq": ..., "gt": ...}, and "gt_sharp" if a term compares with it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class SRModel:
 
     Args:
         generator: The network with its optimizer and schedule.
-        losses: The objective, called with sr, gt and lq.
+        losses: The objective.
         accelerator: Device, precision and processes.
         ema_decay: Decay of the averaged weights per iteration; 0 keeps none.
         grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
@@ -68,9 +70,12 @@ class SRModel:
         if ema_decay > 0:
             self.ema = AveragedModel(self.bare_nets["net_g"], multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
             self.ema.update_parameters(self.bare_nets["net_g"])  # the average starts at the first weights
+            self.ema.eval()  # its batch norms keep the averages they are given
 
-    def step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+    def step(self, batch: Part) -> dict[str, float]:
         """Learn from one batch {"lq": (N, 3, H, W), "gt": (N, 3, sH, sW)}, RGB in [0, 1].
+
+        The batch also has "gt_sharp", gt after an unsharp mask, if a term compares with it.
 
         Returns:
             The weighted loss terms by name.
@@ -123,12 +128,12 @@ class SRModel:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
-    def _learn(self, parts: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def _learn(self, parts: list[Part]) -> dict[str, float]:
         means = Means(len(parts), self.accelerator)
-        for part, (lq, gt) in enumerate(parts, start=1):
-            with self.accumulating("net_g", is_last=part == len(parts)):
-                sr = self.learners["net_g"].net(lq)
-                total, terms = self.judge(sr, gt, lq)
+        for number, part in enumerate(parts, start=1):
+            with self.accumulating("net_g", is_last=number == len(parts)):
+                sr = self.learners["net_g"].net(part["lq"])
+                total, terms = self.objective(sr, part)
                 means.add(terms)
                 self._backward(total / len(parts), terms)
         self._update("net_g")
@@ -138,10 +143,15 @@ class SRModel:
         """Around a part's forward and backward pass: ranks average gradients once, in the last part."""
         return nullcontext() if is_last else self.accelerator.no_sync(self.learners[name].net)
 
-    def judge(self, sr: Tensor, gt: Tensor, lq: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective, its fixed networks in the run's precision."""
+    def objective(self, sr: Tensor, part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of `sr`, the output for `part`; networks run in the run's precision."""
         with self.accelerator.autocast():
-            return self.losses(sr, gt, lq)
+            if not self.losses.needs_ema:
+                return self.losses(sr, **part)
+            assert self.ema is not None, "a term needs the output of the EMA network; set ema_decay"
+            with torch.no_grad():
+                sr_ema = self.ema.module(part["lq"])
+            return self.losses(sr, **part, sr_ema=sr_ema)
 
     def _adopt(self, name: str, learner: Learner) -> None:
         """Move a network to its device and wrap it for its precision and processes."""
@@ -154,12 +164,11 @@ class SRModel:
         self.learners[name] = Learner(wrapped, optimizer, learner.schedule)
         wrapped.train()
 
-    def _on_device(self, part: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        lq, gt = (
-            part[key].to(self.accelerator.device, memory_format=self.memory_format, non_blocking=True)
-            for key in ("lq", "gt")
-        )
-        return lq, gt
+    def _on_device(self, part: Part) -> dict[str, Tensor]:
+        return {
+            key: value.to(self.accelerator.device, memory_format=self.memory_format, non_blocking=True)
+            for key, value in part.items()
+        }
 
     def _set_learning_rates(self) -> None:
         for learner in self.learners.values():
@@ -184,7 +193,7 @@ class SRModel:
         learner.optimizer.zero_grad()
 
 
-def _cut(batch: Mapping[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
+def _cut(batch: Part, parts: int) -> Iterator[dict[str, Tensor]]:
     """Cut a batch into equal parts along its first axis."""
     size = len(batch["lq"]) // parts
     for start in range(0, size * parts, size):

@@ -157,11 +157,47 @@ def test_a_term_may_compare_with_lq_where_it_is_as_large(load: Load, complaints:
     ]
 
 
-def test_a_discriminator_compares_with_gt_alone(complaints: Complaints) -> None:
+def test_a_discriminator_compares_with_gt_alone(load: Load, complaints: Complaints) -> None:
+    def gan(term: str) -> dict[str, str]:
+        return ADVERSARY | SAME_SIZE | {"  pixel_opt": f"  gan_opt: {term}\n  pixel_opt"}
+
+    (line,) = complaints(gan("{type: GANLoss, against: lq}"))
+    assert "train.gan_opt.against: a discriminator tells the output from gt or gt_sharp; remove this" in line
+    load(gan("{type: GANLoss, against: gt_sharp}"))
+    load(gan("{type: MultiScaleGANLoss}"))
+    (line,) = complaints(gan("{type: L1Loss}"))
+    assert "train.gan_opt: gan_opt, and no other term, is GANLoss or MultiScaleGANLoss" in line
+    (line,) = complaints(gan("{type: MultiScaleGANLoss}") | {"SRModel": "ESRGANModel"})
+    assert "train.gan_opt.type: ESRGANModel takes GANLoss, SRGANModel takes this" in line
+
+
+def test_a_term_may_compare_with_sharpened_gt_at_any_scale(load: Load) -> None:
+    options = load({"{type: L1Loss}": "{type: L1Loss, against: gt_sharp}"})
+    assert options.train is not None
+    assert options.train.needs_gt_sharp
+
+
+def test_the_loss_on_artifacts_needs_an_ema_network(load: Load, complaints: Complaints) -> None:
+    load({"{type: L1Loss}": "{type: LDLLoss}"})
+    assert complaints({"{type: L1Loss}": "{type: LDLLoss}", "ema_decay: 0.9": "ema_decay: 0"}) == [
+        "x.yml:17: train.pixel_opt: LDLLoss needs the output of the EMA network; "
+        "set train.ema_decay, such as 0.999"
+    ]
+
+
+def test_a_list_of_pairs_is_for_paired_folders(load: Load, complaints: Complaints) -> None:
+    load({"gt_size: 32": "gt_size: 32\n    meta_info: x.txt"})
     (line,) = complaints(
-        ADVERSARY | SAME_SIZE | {"  pixel_opt": "  gan_opt: {type: GANLoss, against: lq}\n  pixel_opt"}
+        {
+            "PairedImageDataset": "HighResolutionDataset",
+            "    dataroot_lq: lq\n": "",
+            "gt_size: 32": "gt_size: 32\n    meta_info: x.txt",
+        }
     )
-    assert "train.gan_opt.against: a discriminator tells the output from gt; remove this" in line
+    assert "HighResolutionDataset takes a list of names as meta_info_file" in line
+    shards = "gt_size: 32\n    meta_info: x.txt\n    io_backend: {type: webdataset}"
+    (line,) = complaints({"gt_size: 32": shards})
+    assert "meta_info: with io_backend webdataset pairs have one name; remove this" in line
 
 
 CYCLE = ADVERSARY | SAME_SIZE | {"SRModel": "CycleGANModel"}
@@ -178,6 +214,14 @@ def test_two_generators_load(load: Load) -> None:
         (
             {"{type: L1Loss}": "{type: L1Loss, against: lq}"},
             "train.pixel_opt.against: CycleGANModel compares each picture with what came back of it",
+        ),
+        (
+            {"{type: L1Loss}": "{type: L1Loss, against: gt_sharp}"},
+            "train.pixel_opt.against: CycleGANModel compares each picture with what came back of it",
+        ),
+        (
+            {"{type: L1Loss}": "{type: LDLLoss}"},
+            "train.pixel_opt: LDLLoss needs gt of the same scene, and CycleGANModel has none; remove this",
         ),
         (
             {"  optim_g": "  optim_d: {type: Adam, lr: 1}\n  net_d_iters: 2\n  optim_g"},

@@ -30,7 +30,7 @@ def test_a_crop_border_at_the_old_place_must_be_null(complaints: Callable[..., l
 
 def test_a_wrong_value_keeps_its_old_line(complaints: Callable[..., list[str]]) -> None:
     (line,) = complaints({"scale: 4": "scale: 4\nsave_img: 3"})
-    assert line == "x.yml:4: val.save_img: expected true or false, got 3"
+    assert line == "x.yml:4: save_img: expected true or false, got 3"
 
 
 def test_use_grad_clip_is_the_norm_the_forks_of_basicsr_clip_at(load: Load) -> None:

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 from srcx.config import Options, load_options
 from srcx.config.options import Section
 
-BASICSR = sorted((Path(__file__).parent / "basicsr").glob("*.yml"))
+FOLDERS = [Path(__file__).parent / name for name in ("basicsr", "real_esrgan")]
+BASICSR = sorted(path for folder in FOLDERS for path in folder.glob("*.yml"))
 Load = Callable[..., Options]
 
 
-@pytest.fixture(params=BASICSR, ids=lambda path: path.stem)
+@pytest.fixture(params=BASICSR, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def basicsr(request: pytest.FixtureRequest) -> Options:
     return load_options(request.param)
 

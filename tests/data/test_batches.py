@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from srcx.config.degradation import DegradationOptions
 from srcx.data import HighResolutionDataset, PairedImageDataset, train_batches
+from srcx.data.degradation import sharpen
 from srcx.errors import ImageError
 
 
@@ -64,6 +66,62 @@ def test_two_ranks_see_together_what_one_sees(dataset):
     ranks = [take(6, dataset, batch_size=3, rank=rank, world=2) for rank in (0, 1)]
     for whole, even, odd in zip(alone, *ranks, strict=True):
         assert_close(torch.stack([even["gt"], odd["gt"]], dim=1).flatten(0, 1), whole["gt"], rtol=0, atol=0)
+
+
+DEGRADATION = DegradationOptions.model_validate(
+    {
+        "clean_prob": 0.1,
+        "passes": [
+            {
+                "blur": {"kernels": {"aniso": 0.4, "plateau_iso": 0.3, "sinc": 0.3}},
+                "resize": {},
+                "noise": {},
+                "compression": {"webp_prob": 0.3, "twice_prob": 0.3},
+            },
+            {"prob": 0.5, "blur": {"prob": 0.5}, "resize": {"of": "lq"}, "noise": {"prob": 0.5}},
+        ],
+        "final": {"sinc_prob": 0.5, "compression": {}},
+    }
+)
+
+
+@pytest.fixture
+def degraded(pairs):
+    return HighResolutionDataset(
+        dataroot_gt=pairs["dataroot_gt"], scale=4, gt_size=16, degradation=DEGRADATION
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("done", [0, 4])
+def test_degraded_crops_are_the_same_for_any_workers_and_any_start(degraded, pairs, workers, done):
+    fresh = HighResolutionDataset(
+        dataroot_gt=pairs["dataroot_gt"], scale=4, gt_size=16, degradation=DEGRADATION, cache_mib=0
+    )
+    alone = take(9, degraded, gt_sharp=True)
+    assert_equal(take(9 - done, fresh, start_iter=done, workers=workers, gt_sharp=True), alone[done:])
+
+
+def test_two_ranks_see_together_the_degraded_crops_of_one(degraded):
+    alone = take(6, degraded, batch_size=6, gt_sharp=True)
+    ranks = [take(6, degraded, batch_size=3, rank=rank, world=2, gt_sharp=True) for rank in (0, 1)]
+    for whole, even, odd in zip(alone, *ranks, strict=True):
+        for key in whole:
+            together = torch.stack([even[key], odd[key]], dim=1).flatten(0, 1)
+            assert_close(together, whole[key], rtol=0, atol=0)
+
+
+def test_each_draw_of_an_image_is_degraded_in_another_way(degraded):
+    crops = [crop for batch in take(5, degraded, batch_size=8) for crop in batch["lq"]]
+    assert len({crop.numpy().tobytes() for crop in crops}) == len(crops)
+
+
+def test_sharpened_gt_is_that_of_the_crop(degraded):
+    (batch,) = take(1, degraded, gt_sharp=True)
+    assert batch["gt_sharp"].is_contiguous(memory_format=torch.channels_last)
+    for gt, gt_sharp in zip(batch["gt"], batch["gt_sharp"], strict=True):
+        levels = (gt * 255).round().permute(1, 2, 0).numpy().astype("uint8")
+        assert_close(gt_sharp, torch.tensor(sharpen(levels)).permute(2, 0, 1) / 255)
 
 
 def test_each_picture_is_drawn_once_an_epoch_in_another_order_each_time(dataset):

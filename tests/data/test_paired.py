@@ -35,6 +35,33 @@ def test_a_partner_may_have_another_suffix(pairs):
     assert len(PairedImageDataset(**pairs)) == 5
 
 
+def test_a_list_of_both_names_pairs_them_whatever_they_are(pairs, tmp_path):
+    listed = tmp_path / "pairs.txt"
+    listed.write_text("HR/02.png, LR/02x4.png\n\nHR/00.png,LR/00x4.png\n")
+    arguments = {**pairs, "dataroot_gt": tmp_path, "dataroot_lq": tmp_path}
+    dataset = PairedImageDataset(**arguments, meta_info=listed)
+    assert [pair.name for pair in dataset] == ["02", "00"]
+    (whole,) = (pair for pair in PairedImageDataset(**pairs) if pair.name == "02")
+    assert dataset[0].lq.equal(whole.lq)
+    assert dataset[0].gt.equal(whole.gt)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("HR/02.png\n", r"pairs\.txt:1: expected two names, 'gt\.png, lq\.png'; got 'HR/02\.png'"),
+        ("\na.png, b.png, c.png\n", r"pairs\.txt:2: expected two names"),
+        ("HR/02.png, LR/none.png\n", r"LR/none\.png: "),
+        ("", r"pairs\.txt: there are no pairs in this file; check the path"),
+    ],
+)
+def test_a_list_of_pairs_that_is_wrong_says_where(pairs, tmp_path, text, complaint):
+    listed = tmp_path / "pairs.txt"
+    listed.write_text(text)
+    with pytest.raises(DataError, match=complaint):
+        PairedImageDataset(**{**pairs, "dataroot_gt": tmp_path, "dataroot_lq": tmp_path}, meta_info=listed)
+
+
 def test_a_meta_info_file_chooses_pictures_and_their_order(pairs, tmp_path):
     listed = tmp_path / "meta.txt"
     listed.write_text("04.png (64,60,3)\n\n01.png\n")

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import OptionsError
-from srcx.losses.gan import GANLoss
+from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 
 LOGITS = torch.tensor([2.0, -1.0])
 
@@ -32,6 +32,16 @@ def softplus(x):
 )
 def test_matches_the_formula_by_hand(gan_type, real, is_disc, expected):
     assert_close(GANLoss(gan_type)(LOGITS, real, is_disc=is_disc), torch.tensor(expected))
+
+
+def test_scales_count_alike_whatever_their_size_and_by_the_last_of_their_layers():
+    loss, bare = MultiScaleGANLoss("lsgan"), GANLoss("lsgan")
+    large, small = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 4, 4)
+    expected = (bare(large, True, is_disc=True) + bare(small, True, is_disc=True)) / 2
+    assert_close(loss([large, small], True, is_disc=True), expected)
+    layers = [[torch.rand(1, 3, 9, 9), large], [torch.rand(1, 3, 5, 5), small]]
+    assert_close(loss(layers, True, is_disc=True), expected)
+    assert_close(loss(large, False), bare(large, False))
 
 
 def test_labels_can_be_softened():

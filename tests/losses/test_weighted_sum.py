@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from srcx.features.extractor import FeatureExtractor
 from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.pixel import L1Loss, MSELoss
 from srcx.losses.weighted_sum import WeightedSum
 
@@ -76,7 +77,7 @@ def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
         "source": (LayerLoss(extractor, ["conv2_2"]), 1.0),
         "pixel": (L1Loss(), 1.0),
     }
-    _, found = WeightedSum(terms, against_lq=["source", "pixel"])(sr, gt, lq)
+    _, found = WeightedSum(terms, against={"source": "lq", "pixel": "lq"})(sr, gt, lq)
     assert extractor.passes == [
         (("relu1_1",), False),
         (("conv2_2",), False),
@@ -87,12 +88,30 @@ def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
     assert_close(found["source"], terms["source"][0](sr, lq))
 
 
+def test_each_term_compares_with_what_is_named_for_it():
+    sr, gt = pictures()
+    lq, gt_sharp = torch.rand(2, 1, 3, 16, 16)
+    terms = {"target": (L1Loss(), 1.0), "source": (L1Loss(), 1.0), "sharp": (L1Loss(), 1.0)}
+    objective = WeightedSum(terms, against={"source": "lq", "sharp": "gt_sharp"})
+    _, found = objective(sr, gt, lq, gt_sharp)
+    for name, other in (("target", gt), ("source", lq), ("sharp", gt_sharp)):
+        assert_close(found[name], (sr - other).abs().mean())
+
+
+def test_the_loss_on_artifacts_gets_the_output_of_the_ema_network():
+    (sr, gt), sr_ema = pictures(), torch.rand(1, 3, 16, 16)
+    objective = WeightedSum({"ldl": (LDLLoss(), 2.0)})
+    assert objective.needs_ema
+    assert not WeightedSum({"pixel": (L1Loss(), 1.0)}).needs_ema
+    assert_close(objective(sr, gt, sr_ema=sr_ema)[0], 2 * LDLLoss()(sr, gt, sr_ema))
+
+
 def test_jitter_moves_lq_with_the_others():
     extractor = FeatureExtractor.random("vgg16")
     extractor.__class__, extractor.pictures = Seen, []
     sr, gt = pictures()
     objective = WeightedSum(
-        {"source": (LayerLoss(extractor, ["relu1_1"]), 1.0)}, against_lq=["source"], jitter_px=4
+        {"source": (LayerLoss(extractor, ["relu1_1"]), 1.0)}, against={"source": "lq"}, jitter_px=4
     )
     _, terms = objective(sr, gt, sr)
     of_lq, of_sr = extractor.pictures

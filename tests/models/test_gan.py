@@ -7,7 +7,8 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
-from srcx.losses.gan import GANLoss
+from srcx.losses.gan import GANLoss, MultiScaleGANLoss
+from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.pixel import L1Loss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.models.gan import ESRGANModel, SRGANModel
@@ -75,6 +76,55 @@ def test_relativistic_terms_are_those_of_the_definition():
     terms = model.step(data)
     assert terms["gan"] == pytest.approx(0.5 * gan.item() / 2, abs=1e-6)
     assert terms["d_real"] == pytest.approx(d_real.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_the_discriminator_takes_sharpened_gt_for_real_where_it_is_told_to(kind):
+    plain, sharp = (gan_model(kind, gan_against=name, accumulate=2) for name in ("gt", "gt_sharp"))
+    for name in ("net_g", "net_d"):
+        sharp.bare_nets[name].load_state_dict(plain.bare_nets[name].state_dict())
+    data = batch() | {"gt_sharp": torch.rand(4, 3, 8, 8)}
+    terms = sharp.step(data)
+    assert terms == pytest.approx(
+        plain.step({"lq": data["lq"], "gt": data["gt_sharp"]}) | {"pixel": terms["pixel"]}, abs=1e-6
+    )
+
+
+class TwoScales(nn.Module):
+    """Gives the logits of two scales, the larger one after a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.large, self.small = nn.Conv2d(3, 1, 3), nn.Conv2d(3, 1, 3)
+
+    def forward(self, image):
+        return [[image, self.large(image)], self.small(nn.functional.avg_pool2d(image, 2))]
+
+
+def test_a_discriminator_may_give_the_logits_of_several_scales():
+    model, data = gan_model(net_d=TwoScales(), lr=0.01), batch()
+    model.gan_loss = MultiScaleGANLoss("vanilla")
+    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    with torch.no_grad():
+        (_, large), small = net_d(net_g(data["lq"]))
+    terms = model.step(data)
+    costs = [cross_entropy(one, torch.ones_like(one)).item() for one in (large, small)]
+    assert terms["gan"] == pytest.approx(0.5 * sum(costs) / 2, abs=1e-6)
+    assert terms["out_d_fake"] == pytest.approx((large.mean() + small.mean()).item() / 2, abs=1e-6)
+
+
+def test_the_loss_on_artifacts_sees_what_the_ema_network_makes_of_lq():
+    model, data = gan_model(ema_decay=0.9, accumulate=2), batch()
+    model.losses = WeightedSum({"ldl": (LDLLoss(window_px=3), 1.0)})
+    net_g, ema = model.bare_nets["net_g"], model.ema.module
+    with torch.no_grad():
+        for weight in ema.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        halves = [(data["lq"][part], data["gt"][part]) for part in (slice(2), slice(2, 4))]
+        expected = [LDLLoss(window_px=3)(net_g(lq), gt, ema(lq)).item() for lq, gt in halves]
+    assert expected[0] > 0
+    assert model.step(data)["ldl"] == pytest.approx(sum(expected) / 2, abs=1e-7)
+    assert all(weight.grad is None for weight in ema.parameters())
 
 
 class Seen(nn.Module):

@@ -1,0 +1,326 @@
+"""The words of BasicSR's Real-ESRGAN models and data sets, translated to srcx's own."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from srcx.config.degradation import (
+    ROUNDING,
+    FactorRange,
+    PositiveRange,
+    QualityRange,
+    ScaleRange,
+    Share,
+    SigmaRange,
+)
+from srcx.config.document import Document, KeyPath, dotted
+from srcx.config.options import Options, TrainDataset
+from srcx.config.problems import Problem, schema_problems, shown
+from srcx.config.section import Section
+from srcx.config.values import Count, Tuple
+
+__all__ = ["translate"]
+
+MODELS = {"RealESRNetModel": "SRModel", "RealESRGANModel": "SRGANModel"}
+SYNTHETIC, PAIRED = "RealESRGANDataset", "RealESRGANPairedDataset"
+TRAIN: KeyPath = ("datasets", "train")
+FLAGS = {"pixel_opt": "l1_gt_usm", "perceptual_opt": "percep_gt_usm", "gan_opt": "gan_gt_usm"}
+"""RealESRGANModel: the flag that says whether a term compares with sharpened gt."""
+EVEN_FILTERS = {"area": 0.334, "bilinear": 0.333, "bicubic": 0.333}
+
+KernelName = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
+Shares = Annotated[Tuple[Share], Field(min_length=1)]
+
+
+class ModelWords(Section):
+    """Options at the top of a file for RealESRNetModel or RealESRGANModel; 2: the second pass."""
+
+    gt_usm: bool = True
+    """RealESRNetModel: sharpen gt, of which lq is made too."""
+    l1_gt_usm: bool = True
+    """RealESRGANModel: pixel_opt compares with sharpened gt."""
+    percep_gt_usm: bool = True
+    """RealESRGANModel: perceptual_opt compares with sharpened gt."""
+    gan_gt_usm: bool = True
+    """RealESRGANModel: sharpened gt is what the discriminator takes for real."""
+    high_order_degradation: bool = True
+    """Make lq of gt by two passes; false reads it, as RealESRGANPairedDataset gives it."""
+    gt_size: Count | None = None
+    """Side of the ground-truth crop."""
+    queue_size: Count = 180
+    """No effect: each item of a batch has a degradation of its own, so none need be mixed from a queue."""
+    resize_prob: Shares
+    """Probabilities of up, down and keep."""
+    resize_range: FactorRange
+    """Smallest and largest factor, of the size of gt."""
+    gaussian_noise_prob: Share
+    """Share of Gaussian noise; the rest is Poisson's."""
+    noise_range: SigmaRange
+    """Standard deviation of Gaussian noise."""
+    poisson_scale_range: ScaleRange
+    """Factor of Poisson noise."""
+    gray_noise_prob: Share
+    """Share of noise that is the same in all channels."""
+    jpeg_range: QualityRange
+    """Quality of JPEG."""
+    second_blur_prob: Share
+    """Probability of the second pass's blur."""
+    resize_prob2: Shares
+    """As resize_prob."""
+    resize_range2: FactorRange
+    """Smallest and largest factor, of the size of lq."""
+    gaussian_noise_prob2: Share
+    """As gaussian_noise_prob."""
+    noise_range2: SigmaRange
+    """As noise_range."""
+    poisson_scale_range2: ScaleRange
+    """As poisson_scale_range."""
+    gray_noise_prob2: Share
+    """As gray_noise_prob."""
+    jpeg_range2: QualityRange
+    """Quality of the last JPEG."""
+
+
+class DataWords(Section):
+    """Options of a RealESRGANDataset beside those that all data sets have."""
+
+    blur_kernel_size: Count = 21
+    """No effect: as in BasicSR, kernels have 7 to 21 pixels a side."""
+    kernel_list: Tuple[KernelName]
+    """Kernels to draw from."""
+    kernel_prob: Shares
+    """Their shares of what sinc_prob leaves."""
+    sinc_prob: Share
+    """Share of sinc kernels, in place of these."""
+    blur_sigma: PositiveRange
+    """Standard deviation in pixels."""
+    betag_range: PositiveRange
+    """Exponent of generalised kernels."""
+    betap_range: PositiveRange
+    """Exponent of plateau kernels."""
+    blur_kernel_size2: Count = 21
+    """No effect: as blur_kernel_size."""
+    kernel_list2: Tuple[KernelName]
+    """As kernel_list."""
+    kernel_prob2: Shares
+    """As kernel_prob."""
+    sinc_prob2: Share
+    """As sinc_prob."""
+    blur_sigma2: PositiveRange
+    """As blur_sigma."""
+    betag_range2: PositiveRange
+    """As betag_range."""
+    betap_range2: PositiveRange
+    """As betap_range."""
+    final_sinc_prob: Share
+    """Probability of the last sinc filter."""
+
+
+def translate(document: Document) -> list[Problem]:
+    """Rewrite Real-ESRGAN's words in `document` to srcx's own.
+
+    Returns:
+        What is wrong with them, at the paths and in the words of the file.
+    """
+    problems = list(_misspelt(document))
+    types = {key: document.get(("datasets", key, "type")) for key in _sections(document, ("datasets",))}
+    for key, type_name in types.items():
+        path: KeyPath = ("datasets", key)
+        if type_name == PAIRED:
+            _put(document, (*path, "type"), "PairedImageDataset", (*path, "type"))
+        elif type_name == SYNTHETIC and key != "train":
+            said = f"{SYNTHETIC} is to train on; validate on a PairedImageDataset or SingleImageDataset"
+            problems.append(Problem((*path, "type"), said))
+    model, of_train = document.data.get("model_type"), types.get("train")
+    if not isinstance(model, str) or model not in MODELS:
+        if of_train == SYNTHETIC:
+            problems.append(Problem((*TRAIN, "type"), f"{SYNTHETIC} needs model_type {' or '.join(MODELS)}"))
+        return problems
+
+    words, found = _taken(document, (), ModelWords, Options)
+    high_order = "train" in types and words.get("high_order_degradation") is not False
+    problems += [problem for problem in found if high_order or problem.path[0] in words]
+    _put(document, ("model_type",), MODELS[model], ("model_type",))
+    problems += _terms(document, model, words, high_order=high_order)
+    if "train" not in types:
+        return problems
+    problems += _crop(document, words)
+    if high_order != (of_train == SYNTHETIC):
+        wanted, given = (SYNTHETIC, "true") if high_order else (PAIRED, "false")
+        said = f"expected {wanted}, as high_order_degradation is {given}; got {of_train}"
+        problems.append(Problem((*TRAIN, "type"), said))
+    if of_train == SYNTHETIC:
+        of_data, found = _taken(document, TRAIN, DataWords, TrainDataset)
+        problems += [*found, *_together(words, ()), *_together(of_data, TRAIN)]
+        _data_set(document)
+        if "degradation" in document.get(TRAIN):
+            problems.append(
+                Problem((*TRAIN, "degradation"), f"{SYNTHETIC} has words of its own; remove this")
+            )
+        elif not problems:
+            sharpen_gt = model == "RealESRGANModel" or words.get("gt_usm", True)
+            _put(document, (*TRAIN, "degradation"), _degradation({**words, **of_data}, sharpen_gt), TRAIN)
+    return problems
+
+
+def _misspelt(document: Document) -> Iterator[Problem]:
+    """Names nearly Real-ESRGAN's, for which the schema would suggest one of srcx's own."""
+    own = get_args(Options.model_fields["model_type"].annotation)
+    paths: dict[KeyPath, list[str]] = {("model_type",): [*MODELS]}
+    for key in _sections(document, ("datasets",)):
+        paths["datasets", key, "type"] = [SYNTHETIC, PAIRED]
+    for path, names in paths.items():
+        came = document.get(path)
+        if isinstance(came, str) and came not in (*own, *names):
+            near = get_close_matches(came, names, n=1, cutoff=0.85)
+            if near:
+                yield Problem(path, f"unknown {dotted(path[-1:])} '{came}'; did you mean '{near[0]}'?")
+
+
+def _sections(document: Document, path: KeyPath) -> list[str]:
+    """Keys under `path` that are sections."""
+    outer = document.get(path)
+    return [key for key, value in outer.items() if isinstance(value, dict)] if isinstance(outer, dict) else []
+
+
+def _taken(
+    document: Document, path: KeyPath, old: type[Section], new: type[Section]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Take the words of `old` out of the section at `path`, whose other words are those of `new`.
+
+    Returns:
+        The words with their values as the file gives them, right ones alone, and what is wrong with the
+        others. Their places stay in `document`.
+    """
+    section = document.get(path) if path else document.data
+    words = {key: section.pop(key) for key in old.model_fields.keys() & section.keys()}
+    problems = []
+    for key in section.keys() - new.model_fields.keys():
+        near = get_close_matches(key, [*old.model_fields, *new.model_fields], n=1)
+        if near and near[0] in old.model_fields:
+            section.pop(key)
+            problems.append(Problem((*path, key), f"unknown option; did you mean '{near[0]}'?"))
+    try:
+        old.model_validate(words)
+    except ValidationError as error:
+        found = schema_problems(error, old)
+        words = {key: value for key, value in words.items() if key not in {one.path[0] for one in found}}
+        problems += [Problem((*path, *one.path), one.message) for one in found]
+    return words, problems
+
+
+def _together(words: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
+    """Mistakes between the items of one word, or between two words."""
+    for end in ("", "2"):
+        for key, names in (
+            ("resize_prob", ["up", "down", "keep"]),
+            ("kernel_prob", words.get(f"kernel_list{end}")),
+        ):
+            shares = words.get(f"{key}{end}")
+            if shares is None:
+                continue
+            if names is not None and len(shares) != len(names):
+                said = f"{len(shares)} probabilities for {len(names)} kinds ({', '.join(names)})"
+                yield Problem((*path, f"{key}{end}"), said)
+            elif abs(sum(shares) - 1) > ROUNDING:
+                yield Problem(
+                    (*path, f"{key}{end}"), f"the probabilities add up to {sum(shares):g}, not to 1"
+                )
+        low, high = words.get(f"resize_range{end}", (1, 1))
+        if low > 1 or high < 1:
+            said = f"expected a range from at most 1 to at least 1, got {shown([low, high])}"
+            yield Problem((*path, f"resize_range{end}"), said)
+
+
+def _terms(
+    document: Document, model: str, words: Mapping[str, Any], *, high_order: bool
+) -> Iterator[Problem]:
+    """Say of each loss term what it compares with, and make ldl_opt srcx's loss."""
+    for key in _sections(document, ("train",)):
+        path: KeyPath = ("train", key)
+        flag = FLAGS.get(key) if model == "RealESRGANModel" else "gt_usm" if high_order else None
+        if (
+            key.endswith("_opt")
+            and flag
+            and words.get(flag, True)
+            and document.get((*path, "against")) is None
+        ):
+            _put(document, (*path, "against"), "gt_sharp", (flag,) if flag in words else path)
+        if key == "ldl_opt" and model == "RealESRGANModel" and document.get((*path, "type")) != "LDLLoss":
+            if document.get((*path, "type")) != "L1Loss":
+                yield Problem((*path, "type"), f"{model} weighs an L1Loss here; write L1Loss")
+            _put(document, (*path, "type"), "LDLLoss", (*path, "type"))
+
+
+def _crop(document: Document, words: Mapping[str, Any]) -> Iterator[Problem]:
+    """BasicSR's model cuts the crops, so their size stands at the top of the file."""
+    if "gt_size" not in words:
+        return
+    size, of_data = words["gt_size"], document.get((*TRAIN, "gt_size"))
+    if of_data is None:
+        _put(document, (*TRAIN, "gt_size"), size, ("gt_size",))
+    elif of_data != size:
+        yield Problem(("gt_size",), f"is {size}, and datasets.train.gt_size is {of_data}; give both the same")
+
+
+def _data_set(document: Document) -> None:
+    _put(document, (*TRAIN, "type"), "HighResolutionDataset", (*TRAIN, "type"))
+    if "meta_info" in document.get(TRAIN):
+        value, place = document.take((*TRAIN, "meta_info"))
+        document.put((*TRAIN, "meta_info_file"), value, place, old_word=(*TRAIN, "meta_info"))
+
+
+def _degradation(words: Mapping[str, Any], sharpen_gt: bool) -> dict[str, Any]:
+    """The description of what RealESRGANModel does with these words.
+
+    Its JPEG has colour at half the resolution. Its second resize multiplies the size of lq, and the second
+    pass has no JPEG of its own: it is the last one, before or after the resize to lq and the sinc filter.
+    """
+    first, second = _pass(words, "", of="gt"), _pass(words, "2", of="lq")
+    first["compression"] = {"quality": words["jpeg_range"], "subsampling_prob": 1.0}
+    second["blur"]["prob"] = words["second_blur_prob"]
+    return {
+        "sharpen_gt": sharpen_gt,
+        "passes": [first, second],
+        "final": {
+            "filters": EVEN_FILTERS,
+            "sinc_prob": words["final_sinc_prob"],
+            "compression": {"quality": words["jpeg_range2"], "subsampling_prob": 1.0},
+        },
+    }
+
+
+def _pass(words: Mapping[str, Any], end: str, *, of: str) -> dict[str, Any]:
+    up_prob, down_prob, _ = words[f"resize_prob{end}"]
+    sinc = words[f"sinc_prob{end}"]
+    kernels: dict[str, float] = {"sinc": sinc}
+    for name, share in zip(words[f"kernel_list{end}"], words[f"kernel_prob{end}"], strict=True):
+        kernels[name] = round(kernels.get(name, 0) + (1 - sinc) * share, 9)
+    return {
+        "blur": {
+            "kernels": kernels,
+            "sigma": words[f"blur_sigma{end}"],
+            "beta_generalized": words[f"betag_range{end}"],
+            "beta_plateau": words[f"betap_range{end}"],
+        },
+        "resize": {
+            "of": of,
+            "up_prob": up_prob,
+            "down_prob": down_prob,
+            "factor": words[f"resize_range{end}"],
+            "filters": EVEN_FILTERS,
+        },
+        "noise": {
+            "gaussian_prob": words[f"gaussian_noise_prob{end}"],
+            "sigma": words[f"noise_range{end}"],
+            "poisson_scale": words[f"poisson_scale_range{end}"],
+            "grey_prob": words[f"gray_noise_prob{end}"],
+        },
+    }
+
+
+def _put(document: Document, path: KeyPath, value: Any, old_word: KeyPath) -> None:
+    """Write a value in the place of an old word."""
+    document.put(path, value, document.place(old_word), old_word=old_word)
