@@ -1,45 +1,73 @@
-r"""Put a trained network into the package: its averaged weights in half precision, and its card.
+r"""Put a trained network into the package: its EMA weights in half precision, its card, and its parent.
 
 The file says its network, scale and licence itself. It is refused if half precision changes any 8-bit value
-of the network's output by more than one level on the pictures given. The card's first line has to be
-`# NAME: what it is for`.
+of the network's output by more than one level on the images given. The card's first line has to be
+`# NAME: what it is for`. With --parent, the faithful weights of the same network that this one was trained
+from are put beside it, in the same way: `srcx upscale --fidelity` mixes both.
 
     python scripts/ship_model.py srresnet-x4 experiments/srresnet_x4/models/net_g_latest.pth \
         --card srresnet-x4.md --pictures datasets/benchmark/Set5/LR_bicubic/X4
+    python scripts/ship_model.py srgan-cx-x4 experiments/srgan_cx_x4/models/net_g_latest.pth \
+        --parent experiments/srresnet_bilinear_x4/models/net_g_latest.pth \
+        --card srgan-cx-x4.md --pictures datasets/benchmark/Set5/LR_bicubic/X4
 """
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from srcx.errors import CheckpointError, SrcxError
-from srcx.imaging import Picture, list_pictures, read_picture
+from srcx.imaging import list_pictures, read_picture
 from srcx.inference import Model, Upscaler, find_model
-from srcx.inference.bundled import BUNDLED
+from srcx.inference.bundled import BUNDLED, parent_of
 from srcx.weights import load_state, save_state
 
 MOST_LEVELS = 1
 
 
 def ship(
-    name: str, checkpoint: Path, card: Path, pictures: Iterable[Path], folder: Path, licence: str
+    name: str,
+    checkpoint: Path,
+    card: Path,
+    pictures: Sequence[Path],
+    folder: Path,
+    licence: str,
+    parent: Path | None = None,
 ) -> int:
-    """Write NAME.safetensors and NAME.md into `folder`.
+    """Write NAME.safetensors, NAME.md and, where there is a parent, NAME.parent.safetensors into `folder`.
 
     Returns:
         Largest difference of an output value that half precision makes, in levels of 255.
 
     Raises:
-        CheckpointError: the network or its card cannot be shipped, or half precision shows; then nothing
-            is left in `folder`.
+        CheckpointError: the network, its parent or its card cannot be shipped, or half precision shows; then
+            `folder` stays as it was.
     """
     text = card.read_text("utf-8")
     if not text.startswith(f"# {name}: "):
         raise CheckpointError(f"{card}: the first line has to be '# {name}: what it is for'")
+    with tempfile.TemporaryDirectory() as temporary:
+        weights = Path(temporary) / f"{name}.safetensors"
+        difference = _write_halves(weights, checkpoint, pictures, licence)
+        if parent:
+            difference = max(difference, _write_halves(parent_of(weights), parent, pictures, licence))
+            find_model(weights, fidelity=0.5)  # refuses a parent of another network
+        parent_of(folder / weights.name).unlink(missing_ok=True)  # of weights that are no longer there
+        for file in (weights, parent_of(weights)):
+            if file.exists():
+                shutil.copyfile(file, folder / file.name)
+    (folder / f"{name}.md").write_text(text, "utf-8")
+    return difference
+
+
+def _write_halves(target: Path, checkpoint: Path, pictures: Sequence[Path], licence: str) -> int:
+    """Write a checkpoint in half precision; return the largest difference that this makes to an output."""
     exact = find_model(checkpoint)
     if exact.part is None:
         raise CheckpointError(f"{checkpoint}: a {exact.architecture}, which is no network of srcx or BasicSR")
@@ -52,28 +80,23 @@ def ship(
         "scale": str(exact.scale),
         "licence": licence,
     }
-    weights = folder / f"{name}.safetensors"
-    save_state(weights, state, metadata=metadata)
-    try:
-        difference = largest_difference(exact, find_model(weights), map(read_picture, pictures))
-        if difference > MOST_LEVELS:
-            raise CheckpointError(f"{checkpoint}: half precision changes a value by {difference} of 255")
-    except SrcxError:
-        weights.unlink()
-        raise
-    (folder / f"{name}.md").write_text(text, "utf-8")
+    save_state(target, state, metadata=metadata)
+    difference = largest_difference(exact, find_model(target), pictures)
+    if difference > MOST_LEVELS:
+        raise CheckpointError(f"{checkpoint}: half precision changes a value by {difference} of 255")
     return difference
 
 
-def largest_difference(one: Model, other: Model, pictures: Iterable[Picture]) -> int:
-    """Between the 8-bit outputs of two models, both run in fp32.
+def largest_difference(one: Model, other: Model, pictures: Sequence[Path]) -> int:
+    """Return the largest difference between the 8-bit outputs of two models, both run in fp32.
 
     Raises:
-        CheckpointError: there are no pictures.
+        CheckpointError: there are no images.
     """
     run_one, run_other = (Upscaler(model, precision="fp32") for model in (one, other))
     differences = [
-        int(np.abs(run_one(picture).astype(int) - run_other(picture)).max()) for picture in pictures
+        int(np.abs(run_one(image).astype(int) - run_other(image)).max())
+        for image in map(read_picture, pictures)
     ]
     if not differences:
         raise CheckpointError("no pictures to compare on; name some with --pictures")
@@ -87,13 +110,14 @@ def main() -> None:
     )
     parser.add_argument("name", help="what users call it, as srresnet-x4")
     parser.add_argument("checkpoint", type=Path, help=".pth with params_ema, or any other that srcx reads")
+    parser.add_argument("--parent", type=Path, help="faithful weights of the same network, for --fidelity")
     parser.add_argument("--card", type=Path, required=True, help="Markdown")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of 8-bit pictures to compare on")
     parser.add_argument("--licence", default="Apache-2.0", help="of the weights (Apache-2.0)")
     args = parser.parse_args()
     try:
         pictures = list_pictures(args.pictures)
-        difference = ship(args.name, args.checkpoint, args.card, pictures, BUNDLED, args.licence)
+        difference = ship(args.name, args.checkpoint, args.card, pictures, BUNDLED, args.licence, args.parent)
     except SrcxError as error:
         sys.exit(str(error))
     print(

@@ -28,11 +28,20 @@ def models(
 
 
 def _list() -> None:
-    from srcx.inference.bundled import bundled_models, default_model
+    from srcx.inference.bundled import automatic_models, bundled_models, models_with_parent
 
-    best = default_model()
+    clean, damaged = automatic_models(None)
     for name, (scale, about) in bundled_models().items():
-        print(f"{name:<20} x{scale}  {about}{' (taken where none is named)' if name == best else ''}")
+        taken = [kind for kind, model in (("clean", clean), ("damaged", damaged)) if model == name]
+        notes = [
+            *([f"auto takes it for {' and '.join(taken)} images"] if taken else []),
+            *(["--fidelity"] if name in models_with_parent() else []),
+        ]
+        print(f"{name:<20} x{scale}  {about}{_in_brackets(notes)}")
+
+
+def _in_brackets(notes: list[str]) -> str:
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _describe(name: str) -> None:

@@ -18,6 +18,7 @@ EXAMPLES = """
   srcx upscale photo.jpg -o large.png
   srcx upscale photos -o large --recursive --format png
   srcx upscale photo.jpg -o large.jpg --scale 1.5 --tta
+  srcx upscale photo.jpg -o large.png --model srgan-cx-x4 --fidelity 0.5
   srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
   torchrun --nproc_per_node 2 -m srcx upscale photos -o large
 """
@@ -32,12 +33,21 @@ def upscale(
         ),
     ],
     model: Annotated[
-        str | None,
+        str,
         typer.Option(
-            metavar="NAME|FILE",
-            help="A name 'srcx models' lists, or a checkpoint; the best that comes with srcx without it.",
+            metavar="auto|NAME|FILE",
+            help="A name 'srcx models' lists, or a checkpoint; auto: for each image the model that comes with "
+            "srcx for clean images or the one for damaged images (JPEG blocks, noise), and says which.",
         ),
-    ] = None,
+    ] = "auto",
+    fidelity: Annotated[
+        float,
+        typer.Option(
+            metavar="0..1",
+            help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; between "
+            "them their weights are mixed, at the same speed.",
+        ),
+    ] = 0.0,
     tile: Annotated[
         str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
     ] = "auto",
@@ -54,7 +64,9 @@ def upscale(
     scale: Annotated[
         float | None,
         typer.Option(
-            metavar="N", help="Factor of the results, as 2 or 1.5; another than the model's is resampled."
+            metavar="N",
+            help="Factor of the results, as 2 or 1.5; another than the model's is resampled. Without it the "
+            "model's own, 4 for auto.",
         ),
     ] = None,
     tta: Annotated[
@@ -70,7 +82,7 @@ def upscale(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Enlarge pictures; one that cannot be read does not stop the others."""
+    """Upscale images; one that cannot be read does not stop the others. Transparency is enlarged by bicubic."""
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import device_of, load_model
     from srcx.team import team_of_environment
@@ -86,12 +98,15 @@ def upscale(
                 tta=tta,
                 backend=backend,
                 device=device_of(team.local_rank),
+                fidelity=fidelity,
             )
             jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:
                     complain(outcome.problem)
+                if outcome.reason:
+                    print(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}")
                 tell(_line(outcome), done, len(jobs))
             count = sum(team.gather(count), Counter())
     except KeyboardInterrupt:

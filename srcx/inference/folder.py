@@ -42,6 +42,10 @@ class Outcome:
     time_s: float = 0.0
     """Seconds it was upscaled, without reading and writing."""
     problem: str | None = None
+    model: str = ""
+    """Name of the model that upscaled it."""
+    reason: str = ""
+    """Why this model, in a short phrase; empty where the user named it."""
 
 
 class Read(NamedTuple):
@@ -120,8 +124,9 @@ def _begun(
         found = read.result()
         if found is None:
             return lambda: Outcome(job)
+        chosen, reason = upscaler.choose(found.picture, job.source)
         began_s = time.perf_counter()
-        result = upscaler(found.picture)
+        result = chosen(found.picture)
     except Exception as error:  # noqa: BLE001 - whatever one picture meets, the others are still to be done
         outcome = Outcome(job, problem=_problem(job, error))
         return lambda: outcome
@@ -132,7 +137,9 @@ def _begun(
 
     def finished() -> Outcome:
         error = writing.exception()
-        return Outcome(job, problem=_problem(job, error)) if error else Outcome(job, size, time_s)
+        if error:
+            return Outcome(job, problem=_problem(job, error))
+        return Outcome(job, size, time_s, model=chosen.model.name, reason=reason)
 
     return finished
 

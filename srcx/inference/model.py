@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from srcx.errors import UsageError
+from srcx.errors import CheckpointError, UsageError
 from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
-from srcx.inference.bundled import bundled_models, file_of
-from srcx.weights.checkpoint import load_state
+from srcx.inference.bundled import bundled_models, file_of, models_with_parent, parent_of
+from srcx.weights.checkpoint import load_state, read_metadata
+from srcx.weights.fit import mix_states
 
-__all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model", "int8_of"]
+__all__ = ["CHECKPOINT_SUFFIXES", "Model", "check_fidelity", "find_model", "int8_of"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -32,7 +33,7 @@ class Model:
     architecture: str
     """Type of its network, or how it works without one."""
     sha256: str
-    """Of the checkpoint; of the name where there is none."""
+    """Of the checkpoint; of the name where there is none; of both checkpoints and the fidelity of mixed weights."""
     path: Path | None = None
     """The checkpoint."""
     net: nn.Module | None = None
@@ -54,51 +55,92 @@ class Model:
         return sum(parameter.numel() for parameter in self.net.parameters()) if self.net else 0
 
 
-def find_model(name_or_path: str | Path) -> Model:
+def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
     """Load a model by its bundled name or its checkpoint.
 
     Args:
         name_or_path: A name that `srcx models` lists, `bicubic-xN`, or a .pth or .safetensors file.
+        fidelity: Share of the parent in the weights, from 0 (the model as it is, sharp) to 1 (its parent,
+            faithful): w = (1 - fidelity) * model + fidelity * parent.
 
     Raises:
-        CheckpointError: the file is missing, damaged or of a network that is not known.
-        UsageError: it is neither a name nor a file.
+        CheckpointError: a file is missing, damaged or of a network that is not known, or the parent is of
+            another network than the model.
+        UsageError: it is neither a name nor a file, or the model has no parent to mix its weights with.
 
     Example:
         >>> find_model("bicubic-x3").scale
         3
     """
     text = str(name_or_path)
+    check_fidelity(fidelity)
     bicubic = BICUBIC.fullmatch(text)
     if bicubic:
+        if fidelity:
+            raise UsageError(_no_parent(text))
         scale = int(bicubic.group(1) or DEFAULT_SCALE)
         return Model(text, scale, "MATLAB imresize", hashlib.sha256(b"bicubic").hexdigest())
     bundled = file_of(text)
     if bundled:
-        return _from_file(bundled, text)
+        return _from_file(bundled, text, fidelity)
     path = Path(name_or_path)
     if path.suffix in CHECKPOINT_SUFFIXES or path.exists():
-        return _from_file(path, _name_of(path))
+        return _from_file(path, _name_of(path), fidelity)
     names = list(bundled_models())
     near = difflib.get_close_matches(text, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"the models are {', '.join(names)}"
     raise UsageError(f"{text}: neither a model that comes with srcx nor a .pth or .safetensors file; {hint}")
 
 
-def _from_file(path: Path, name: str) -> Model:
-    found = network_of(path, load_state(path))
+def check_fidelity(fidelity: float) -> None:
+    """Refuse a fidelity outside [0, 1].
+
+    Raises:
+        UsageError: it is outside.
+    """
+    if not 0 <= fidelity <= 1:
+        raise UsageError(f"fidelity: expected 0 (sharp, as the model is) to 1 (faithful); got {fidelity:g}")
+
+
+def _from_file(path: Path, name: str, fidelity: float) -> Model:
+    state, sha256 = load_state(path), _sha256_of(path)
+    int8: Path | None = int8_of(path)
+    if fidelity:
+        parent = parent_of(path)
+        if not parent.is_file():
+            raise UsageError(_no_parent(name))
+        networks = {words["network"] for one in (path, parent) if "network" in (words := read_metadata(one))}
+        if len(networks) > 1:
+            raise CheckpointError(f"{parent}: is of another network than {path.name}; ship both again")
+        state = mix_states(state, load_state(parent), fidelity, source=parent)
+        # Caches take mixed weights for another model, and the 8-bit file is of the unmixed ones.
+        sha256 = hashlib.sha256(f"{sha256} {_sha256_of(parent)} {fidelity!r}".encode()).hexdigest()
+        name, int8 = f"{name}-fidelity-{fidelity:g}", None
+    found = network_of(path, state)
     return Model(
         name,
         found.scale,
         found.architecture,
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256,
         path,
         found.net,
         found.channels,
         found.multiple_of,
         found.dtypes,
         found.part,
-        int8 if (int8 := int8_of(path)).is_file() else None,
+        int8 if int8 and int8.is_file() else None,
+    )
+
+
+def _sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _no_parent(name: str) -> str:
+    others = ", ".join(models_with_parent()) or "none of those that come with srcx"
+    return (
+        f"{name}: fidelity needs faithful weights of the same network beside the model "
+        f"(NAME.parent.safetensors), and there are none; models that have them: {others}"
     )
 
 

@@ -1,13 +1,16 @@
-"""Pictures of every kind, brought to the colours a model enlarges and back: alpha is enlarged by itself."""
+"""Images of every kind, brought to the colours a model upscales and back; alpha is enlarged by bicubic alone."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from srcx.errors import ImageError
-from srcx.imaging import Picture
+from srcx.imaging import Picture, imresize
+from srcx.inference.tiles import Tiling, run_tiled
 
-__all__ = ["check_picture", "enlarge_planes", "filled_under_alpha"]
+__all__ = ["check_picture", "enlarge_by_bicubic", "enlarge_planes", "filled_under_alpha"]
+
+BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 
 def check_picture(picture: Picture) -> None:
@@ -29,9 +32,14 @@ def check_picture(picture: Picture) -> None:
 
 
 def enlarge_planes(
-    picture: Picture, enlarge: Callable[[Picture, Picture], None], size: tuple[int, int]
+    picture: Picture,
+    enlarge: Callable[[Picture, Picture], None],
+    native: tuple[int, int],
+    wanted: tuple[int, int],
 ) -> Picture:
-    """Enlarge the colours and, where there is one, the alpha channel.
+    """Upscale the colours by `enlarge` and, where there is one, the alpha channel by bicubic.
+
+    No network sees alpha: it would invent edges in it. Opaque stays exactly opaque.
 
     Colours that cannot be seen are replaced by the nearest that can before they are enlarged, so that
     nothing hidden shines through the edges; colours are not multiplied by alpha, which would darken them.
@@ -39,22 +47,37 @@ def enlarge_planes(
     Args:
         picture: (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
         enlarge: What enlarges (H, W) and (H, W, 3) into the array it is given.
-        size: Height and width of the result.
+        native: Height and width that `enlarge` gives.
+        wanted: Height and width of the result; resampled by bicubic where they are not `native`.
 
     Returns:
         The enlarged picture with the same channels.
     """
-    result = np.empty((*size, *picture.shape[2:]), picture.dtype)
-    if picture.ndim == 2 or picture.shape[2] == 3:
-        enlarge(picture, result)
-        return result
-    colours, alpha = picture[..., :3], picture[..., 3]
-    enlarge(filled_under_alpha(colours, alpha), result[..., :3])
-    if (alpha == alpha.flat[0]).all():
-        result[..., 3] = alpha.flat[0]
+    has_alpha = picture.ndim == 3 and picture.shape[2] == 4
+    result = np.empty((*native, *picture.shape[2:]), picture.dtype)
+    if has_alpha:
+        enlarge(filled_under_alpha(picture[..., :3], picture[..., 3]), result[..., :3])
     else:
-        enlarge(np.ascontiguousarray(alpha), result[..., 3])
+        enlarge(picture, result)
+    if native != wanted:
+        result = imresize(result, size=wanted)
+    if has_alpha:
+        alpha = picture[..., 3]
+        if (alpha == alpha.flat[0]).all():
+            result[..., 3] = alpha.flat[0]
+        else:
+            enlarge_by_bicubic(np.ascontiguousarray(alpha), result[..., 3])
     return result
+
+
+def enlarge_by_bicubic(picture: Picture, result: Picture) -> None:
+    """Fill `result` with MATLAB's bicubic of `picture`, tile by tile where the factor is whole."""
+    size = (result.shape[0], result.shape[1])
+    scale = size[0] // picture.shape[0]
+    if size == (scale * picture.shape[0], scale * picture.shape[1]):
+        run_tiled(picture, lambda piece: imresize(piece, scale=scale), result, BICUBIC_TILING)
+    else:
+        result[...] = imresize(picture, size=size)
 
 
 def filled_under_alpha(colours: Picture, alpha: Picture) -> Picture:

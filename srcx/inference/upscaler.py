@@ -4,23 +4,21 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from srcx.errors import ImageError, UsageError
-from srcx.imaging import Picture, imresize, to_tensor
+from srcx.imaging import Picture, to_tensor
 from srcx.inference.backends import BACKENDS, Backend, Way, module_of
-from srcx.inference.bundled import default_model
 from srcx.inference.choice import fastest, recalled, remember, ways_of
 from srcx.inference.model import Model, find_model
-from srcx.inference.pictures import check_picture, enlarge_planes
+from srcx.inference.pictures import check_picture, enlarge_by_bicubic, enlarge_planes
 from srcx.inference.precision import Precision, dtype_of
 from srcx.inference.runner import Runner, free_bytes
-from srcx.inference.tiles import Tiling, run_tiled
 
-__all__ = ["Upscaler", "load_model", "upscale"]
+__all__ = ["Choice", "Upscaler", "load_model", "upscale"]
 
 Tile = int | Literal["auto"]
 
@@ -31,9 +29,16 @@ LEAST_MEASURED_PX = 128
 """Smaller pictures are done sooner than another backend is opened."""
 MANY_TINY_PX = 16 * LEAST_MEASURED_PX**2
 """So many pixels of smaller pictures are not."""
-BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 log = logging.getLogger(__name__)
+
+
+class Choice(NamedTuple):
+    """What upscales an image."""
+
+    upscaler: "Upscaler"
+    reason: str
+    """Why, in a short phrase; empty where the model was named by the user."""
 
 
 class Upscaler:
@@ -105,20 +110,16 @@ class Upscaler:
         check_picture(picture)
         native, wanted = ([size_at(side, scale) for side in picture.shape[:2]] for scale in self._scales())
         _check_fits(picture, max(native, wanted))
-        enlarge = self._by_network if self.model.net else self._bicubic
-        result = enlarge_planes(picture, enlarge, (native[0], native[1]))
-        return result if native == wanted else imresize(result, size=(wanted[0], wanted[1]))
+        enlarge = self._by_network if self.model.net else enlarge_by_bicubic
+        return enlarge_planes(picture, enlarge, (native[0], native[1]), (wanted[0], wanted[1]))
+
+    def choose(self, image: Picture, file: Path | None = None) -> Choice:
+        """Return itself: the model is the same for every image."""
+        return Choice(self, "")
 
     def _scales(self) -> tuple[float, float]:
         """What the model enlarges by, and what the result is to be enlarged by."""
         return self.model.scale if self.model.net else self.scale, self.scale
-
-    def _bicubic(self, picture: Picture, result: Picture) -> None:
-        size = result.shape[:2]
-        if self.scale != int(self.scale):
-            result[...] = imresize(picture, size=(size[0], size[1]))
-            return
-        run_tiled(picture, lambda piece: imresize(piece, scale=self.scale), result, BICUBIC_TILING)
 
     def _by_network(self, picture: Picture, result: Picture) -> None:
         self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
@@ -211,7 +212,7 @@ def _does_not_work(model: Model, precision: str) -> str:
 
 
 def load_model(
-    name_or_path: str | Path | None = None,
+    name_or_path: str | Path | None = "auto",
     *,
     tile: Tile = "auto",
     precision: Precision = "auto",
@@ -219,21 +220,23 @@ def load_model(
     scale: float | None = None,
     tta: bool = False,
     backend: Backend | Literal["auto"] = "auto",
+    fidelity: float = 0.0,
 ) -> Upscaler:
-    """Load a model to enlarge pictures with.
+    """Load a model to upscale images with.
 
     Args:
         name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community;
-            None takes the best that comes with srcx.
+            "auto" or None takes for each image the bundled model that suits it, clean or damaged.
         tile: As for `Upscaler`.
         precision: As for `Upscaler`.
         device: As for `Upscaler`.
         scale: As for `Upscaler`.
         tta: As for `Upscaler`.
         backend: As for `Upscaler`.
+        fidelity: Share of the faithful parent in the weights: 0 is the model as it is, sharp; 1 is its parent.
 
     Returns:
-        A function from pictures to larger pictures that keeps the loaded network.
+        A function from images to larger images that keeps the loaded networks.
 
     Raises:
         CheckpointError: the file is missing, damaged or of an unknown network.
@@ -244,25 +247,38 @@ def load_model(
         >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
         (24, 32, 3)
     """
-    model = find_model(name_or_path or default_model())
+    if name_or_path in (None, "auto"):
+        from srcx.inference.automatic import AutoUpscaler  # it is an Upscaler itself
+
+        return AutoUpscaler(
+            tile=tile,
+            precision=precision,
+            device=device,
+            scale=scale,
+            tta=tta,
+            backend=backend,
+            fidelity=fidelity,
+        )
+    model = find_model(name_or_path, fidelity=fidelity)
     return Upscaler(
         model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
     )
 
 
-def upscale(picture: Picture, model: str | Path | None = None) -> Picture:
-    """Enlarge one picture; for several, keep what `load_model` returns.
+def upscale(picture: Picture, model: str | Path | None = "auto", *, fidelity: float = 0.0) -> Picture:
+    """Upscale one image; for several, keep what `load_model` returns.
 
     Args:
         picture: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
         model: As for `load_model`.
+        fidelity: As for `load_model`.
 
     Returns:
-        The picture `scale` times as large, of the same type and channels.
+        The image `scale` times as large, of the same type and channels.
 
     Example:
         >>> import numpy as np
         >>> upscale(np.zeros((2, 3), np.uint16), model="bicubic-x2").shape
         (4, 6)
     """
-    return load_model(model)(picture)
+    return load_model(model, fidelity=fidelity)(picture)

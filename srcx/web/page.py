@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srcx.errors import SrcxError, UsageError
-from srcx.inference import bundled_models, default_model
+from srcx.inference import bundled_models
 from srcx.web.work import MOST_MEGAPIXELS, MOST_PICTURES, Shown, enlarge, forget_older
 
 __all__ = ["serve"]
@@ -17,6 +17,9 @@ MOST_BYTES = 64 << 20
 """Of a file that is uploaded."""
 KEEP_S = 3600
 """How long files that were uploaded or made are kept."""
+
+FIDELITY_STEP = 0.1
+FIDELITY_INFO = "0: sharp, as the model is; 1: its faithful parent, softer, which invents nothing"
 
 INTRODUCTION = f"""# srcx
 Drop pictures, choose a model, and compare. Nothing leaves this machine. At most {MOST_PICTURES} pictures of
@@ -49,7 +52,7 @@ def serve(
     """
     gradio = _gradio()
     with tempfile.TemporaryDirectory(prefix="srcx-web-") as folder:
-        page = _page(gradio, [*models, *bundled_models()], Path(folder))
+        page = _page(gradio, models, Path(folder))
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -79,9 +82,10 @@ def _gradio() -> Any:
     return gradio
 
 
-def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
-    """The widgets and what they do; results are kept in `folder`."""
-    best = names[0] if names[0] not in bundled_models() else default_model()
+def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
+    """Return the widgets and what they do; results are kept in `folder`."""
+    names = [*models, *bundled_models()]
+    automatic = ("automatic: by whether the image is clean or damaged", "auto")
     with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
         gradio.Markdown(INTRODUCTION)
         made = gradio.State([])
@@ -94,10 +98,22 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
                     height=170,
                     elem_id="pictures",
                 )
-                model = gradio.Dropdown(list(names), value=best, label="Model (right)", elem_id="model")
-                other = gradio.Dropdown(
-                    list(names), value="bicubic", label="Compare with (left)", elem_id="other"
+                model = gradio.Dropdown(
+                    [automatic, *names],
+                    value=models[0] if models else "auto",
+                    label="Model (right)",
+                    elem_id="model",
                 )
+                fidelity = gradio.Slider(
+                    0,
+                    1,
+                    value=0,
+                    step=FIDELITY_STEP,
+                    label="Fidelity",
+                    info=FIDELITY_INFO,
+                    elem_id="fidelity",
+                )
+                other = gradio.Dropdown(names, value="bicubic", label="Compare with (left)", elem_id="other")
                 start = gradio.Button("Upscale", variant="primary", elem_id="start")
                 files = gradio.File(label="Results", interactive=False, elem_id="results")
             with gradio.Column(scale=3):
@@ -111,7 +127,13 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
                 which = gradio.Radio([], label="Picture", visible=False, elem_id="which")
                 about = gradio.Markdown(elem_id="about")
 
-        def work(paths: list[str] | None, model: str, other: str, progress: Any = gradio.Progress()) -> Any:  # noqa: B008
+        def work(
+            paths: list[str] | None,
+            model: str,
+            other: str,
+            fidelity: float,
+            progress: Any = gradio.Progress(),  # noqa: B008
+        ) -> Any:
             forget_older(folder, KEEP_S)
             try:
                 shown = enlarge(
@@ -120,6 +142,7 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
                     other,
                     folder,
                     lambda done, total, what: progress((done, total), desc=what, unit="steps"),
+                    fidelity=fidelity,
                 )
             except SrcxError as error:
                 raise gradio.Error(str(error)) from error
@@ -131,11 +154,12 @@ def _page(gradio: Any, names: Sequence[str], folder: Path) -> Any:
             one = shown[int(label.partition(".")[0]) - 1]
             if not one.after.exists():
                 raise gradio.Error(f"{one.name}: was removed after {KEEP_S // 60} minutes; upscale it again")
-            now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels."
+            why = f" The image is {one.reason}." if one.reason else ""
+            now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels, by {one.model}.{why}"
             return (str(one.before), str(one.after)), now
 
         start.click(
-            work, [pictures, model, other], [made, files, which, slider, about], show_progress_on=slider
+            work, [pictures, model, other, fidelity], [made, files, which, slider, about], show_progress_on=slider
         )
         which.input(look, [which, made], [slider, about])
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)

@@ -40,10 +40,20 @@ class Shown(NamedTuple):
     """The whole result of the model."""
     size: tuple[int, int]
     """Its width and height."""
+    model: str
+    """Name of the model."""
+    reason: str
+    """Why the automatic choice took it, in a short phrase; empty where the visitor named it."""
 
 
 def enlarge(
-    paths: Sequence[Path], model: str, other: str, folder: Path, tell: Tell = lambda *_: None
+    paths: Sequence[Path],
+    model: str,
+    other: str,
+    folder: Path,
+    tell: Tell = lambda *_: None,
+    *,
+    fidelity: float = 0.0,
 ) -> list[Shown]:
     """Upscale pictures by a model, and to the same size by another to compare with.
 
@@ -53,6 +63,7 @@ def enlarge(
         other: Likewise; its results are resampled where its factor is another.
         folder: Where the results go, each in a folder of its own.
         tell: Called before each step.
+        fidelity: Of `model`, as `load_model` takes it.
 
     Returns:
         One for each picture.
@@ -66,7 +77,7 @@ def enlarge(
     try:
         for path in paths:
             _check_size(path)
-        ours = _upscaler(model)
+        ours = _upscaler(model, fidelity=fidelity)
         theirs = _upscaler(other, ours.scale)
         steps, end_s = count(), time.monotonic() + MOST_S
         shown: list[Shown] = []
@@ -80,8 +91,7 @@ def enlarge(
             tell(next(steps), 2 * len(paths), what)
 
         for path in paths:
-            file = Path(tempfile.mkdtemp(dir=folder)) / f"{path.stem}-{ours.model.name}.png"
-            shown.append(_shown(path, file, ours, theirs, begin))
+            shown.append(_shown(path, Path(tempfile.mkdtemp(dir=folder)), ours, theirs, begin))
         return shown
     except SrcxError as error:
         text = str(error)
@@ -90,16 +100,19 @@ def enlarge(
         raise UsageError(text) from error
 
 
-def _shown(path: Path, file: Path, ours: Upscaler, theirs: Upscaler, begin: Callable[[str], None]) -> Shown:
+def _shown(path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, begin: Callable[[str], None]) -> Shown:
     picture, extras = read_with_extras(path)
-    previews = file.with_name("before.png"), file.with_name("after.png")
-    begin(f"{path.name}: {theirs.model.name}")
-    write_picture(previews[0], _preview(theirs(picture)))
-    begin(f"{path.name}: {ours.model.name}")
-    result = ours(picture)
-    write_picture(previews[1], _preview(result))
+    (chosen, reason), other = ours.choose(picture, path), theirs.choose(picture, path).upscaler
+    before, after = folder / "before.png", folder / "after.png"
+    begin(f"{path.name}: {other.model.name}")
+    write_picture(before, _preview(other(picture)))
+    begin(f"{path.name}: {chosen.model.name}")
+    result = chosen(picture)
+    write_picture(after, _preview(result))
+    file = folder / f"{path.stem}-{chosen.model.name}.png"
     write_picture(file, result, extras=extras)
-    return Shown(path.name, *previews, file, (result.shape[1], result.shape[0]))
+    size = (result.shape[1], result.shape[0])
+    return Shown(path.name, before, after, file, size, chosen.model.name, reason)
 
 
 def forget_older(folder: Path, than_s: float) -> None:
@@ -110,8 +123,8 @@ def forget_older(folder: Path, than_s: float) -> None:
 
 
 @lru_cache(maxsize=8)
-def _upscaler(model: str, scale: float | None = None) -> Upscaler:
-    return load_model(model, scale=scale)
+def _upscaler(model: str, scale: float | None = None, fidelity: float = 0.0) -> Upscaler:
+    return load_model(model, scale=scale, fidelity=fidelity)
 
 
 def _check_size(path: Path) -> None:

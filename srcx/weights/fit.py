@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from srcx.errors import CheckpointError
 
-__all__ = ["load_into"]
+__all__ = ["load_into", "mix_states"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,40 @@ def load_into(
         )
     logger.warning("%s: loaded %d of %d weights: %s", source, len(fitting), len(own), difference.rstrip("; "))
     net.load_state_dict(fitting, strict=False)
+
+
+def mix_states(
+    one: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float, *, source: Path | str
+) -> dict[str, Tensor]:
+    """Return (1 - share) * one + share * other in fp32; what is not floating is `one`'s.
+
+    Args:
+        one: Weights by name.
+        other: Weights of the same names and shapes.
+        share: From 0 to 1.
+        source: Where `other` comes from, for messages.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+
+    Example:
+        >>> import torch
+        >>> mix_states({"a": torch.zeros(2)}, {"a": torch.ones(2)}, 0.25, source="b.pth")["a"]
+        tensor([0.2500, 0.2500])
+    """
+    shapes, others = ({name: value.shape for name, value in state.items()} for state in (one, other))
+    if shapes != others:
+        missing = [name for name in one if others.get(name) != shapes[name]]
+        left = [name for name in other if shapes.get(name) != others[name]]
+        difference = f"{_names('not in it', missing, one)}{_names('only in it', left, other)}".rstrip("; ")
+        raise CheckpointError(
+            f"{source}: expected the names and shapes of the weights it is mixed with: {difference}; "
+            "mix weights of one network"
+        )
+    return {
+        name: (1 - share) * value.float() + share * other[name].float() if value.is_floating_point() else value
+        for name, value in one.items()
+    }
 
 
 def _names(what: str, names: list[str], values: Mapping[str, Tensor]) -> str:

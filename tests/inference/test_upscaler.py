@@ -7,7 +7,7 @@ from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize, read_picture
-from srcx.inference import Model, Upscaler
+from srcx.inference import Model, Upscaler, pictures
 from srcx.inference import upscaler as upscaler_module
 from srcx.inference.backends import Way
 
@@ -47,7 +47,7 @@ def test_bicubic_is_imresize(shape, dtype, rng):
 def test_bicubic_in_strips_is_bicubic_in_one(monkeypatch, rng):
     from srcx.inference.tiles import Tiling
 
-    monkeypatch.setattr(upscaler_module, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
+    monkeypatch.setattr(pictures, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
     picture = rng.integers(0, 256, (61, 47, 3), np.uint8)
     np.testing.assert_array_equal(upscale(picture, "bicubic-x3"), imresize(picture, scale=3))
 
