@@ -72,7 +72,16 @@ def main() -> None:
         "benchmark", "benchmark", "--model", "bicubic", model, "--data", str(OUT / "data/benchmark"),
         "--sets", "held_out", "-o", str(OUT / "benchmark"),
     )  # fmt: skip
-    run("upscale an image", "upscale", picture, "--model", model, "-o", str(OUT / "chelsea.png"), "--overwrite")
+    run(
+        "upscale an image",
+        "upscale",
+        picture,
+        "--model",
+        model,
+        "-o",
+        str(OUT / "chelsea.png"),
+        "--overwrite",
+    )
     run(
         "upscale a JPEG photograph: the model is chosen for it, and the line says which and why",
         "upscale", str(OUT / "data" / JPEG), "-o", str(OUT / "rocket.png"), "--overwrite",

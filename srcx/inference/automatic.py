@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from srcx.imaging import Picture
-from srcx.imaging.cleanliness import MOST_BLOCKINESS, MOST_NOISE, cleanliness
+from srcx.imaging.cleanliness import LIMITS, cleanliness
 from srcx.inference.backends import Backend
 from srcx.inference.bundled import automatic_models, bundled_models, file_of, parent_of
 from srcx.inference.model import Model, find_model
@@ -92,7 +92,7 @@ class AutoUpscaler(Upscaler):
 
 def _sha256_of(names: tuple[str, ...], fidelity: float) -> str:
     """Return a hash of everything that the results depend on."""
-    total = hashlib.sha256(f"{names} {fidelity!r} {MOST_BLOCKINESS} {MOST_NOISE}".encode())
+    total = hashlib.sha256(f"{names} {fidelity!r} {LIMITS}".encode())
     for name in names:
         file = file_of(name)
         for one in (file, parent_of(file)) if file else ():

@@ -159,7 +159,10 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
             return (str(one.before), str(one.after)), now
 
         start.click(
-            work, [pictures, model, other, fidelity], [made, files, which, slider, about], show_progress_on=slider
+            work,
+            [pictures, model, other, fidelity],
+            [made, files, which, slider, about],
+            show_progress_on=slider,
         )
         which.input(look, [which, made], [slider, about])
     return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)

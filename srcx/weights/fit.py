@@ -75,7 +75,9 @@ def mix_states(
             "mix weights of one network"
         )
     return {
-        name: (1 - share) * value.float() + share * other[name].float() if value.is_floating_point() else value
+        name: (1 - share) * value.float() + share * other[name].float()
+        if value.is_floating_point()
+        else value
         for name, value in one.items()
     }
 
