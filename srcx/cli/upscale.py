@@ -36,16 +36,16 @@ def upscale(
         str,
         typer.Option(
             metavar="auto|NAME|FILE",
-            help="A name 'srcx models' lists, or a checkpoint; auto: for each image the model that comes with "
-            "srcx for clean images or the one for damaged images (JPEG blocks, noise), and says which.",
+            help="A name 'srcx models' lists, or a checkpoint; auto takes for each image the model for clean "
+            "or the one for damaged images (JPEG blocks, noise), and says which and why.",
         ),
     ] = "auto",
     fidelity: Annotated[
         float,
         typer.Option(
             metavar="0..1",
-            help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; between "
-            "them their weights are mixed, at the same speed.",
+            help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; "
+            "between them their weights are mixed, at the same speed.",
         ),
     ] = 0.0,
     tile: Annotated[
@@ -82,7 +82,7 @@ def upscale(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Upscale images; one that cannot be read does not stop the others. Transparency is enlarged by bicubic."""
+    """Upscale images; one that cannot be read does not stop the others. Alpha is enlarged by bicubic."""
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import device_of, load_model
     from srcx.team import team_of_environment

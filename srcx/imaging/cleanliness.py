@@ -5,7 +5,6 @@ images soften what is clean. `srcx upscale` chooses between them by this estimat
 """
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +30,10 @@ class Limits(NamedTuple):
 
     blockiness: float = 0.22
     """JPEG of quality 90 has 0.2, of quality 85 0.3."""
-    luma_noise: float = 3.5
-    """Grey levels of 255. Dense texture of clean images shrunk by 4 reached 3.6."""
+    luma_noise: float = 3.75
+    """Grey levels of 255; the densest texture of clean images has as much."""
     colour_noise: float = 2.25
-    """Grey levels of 255. Texture is alike in R, G and B: clean images reached 2."""
+    """Grey levels of 255; texture is alike in R, G and B and hardly counts here."""
     file_quality: int = 90
 
 
@@ -62,14 +61,15 @@ MOST_FALSE_ALARMS = 1e-4
 """Expected number of the 64 grids that noise would give as many votes as the one that is taken."""
 
 LOW_STEPS = {
-    (0, 1): 11, (1, 0): 12, (2, 0): 14, (1, 1): 12, (0, 2): 10, (0, 3): 16, (1, 2): 14, (2, 1): 13, (3, 0): 14,
+    (0, 1): 11, (1, 0): 12, (2, 0): 14, (1, 1): 12, (0, 2): 10,
+    (0, 3): 16, (1, 2): 14, (2, 1): 13, (3, 0): 14,
 }  # fmt: skip
 """JPEG's steps at quality 50 for the lowest frequencies (ITU-T T.81, table K.1), by (row, column)."""
 LARGEST_STEP = 48
 LEAST_COEFFICIENTS = 12
 """Fewer say nothing of the step."""
 LEAST_PERIODICITY = 0.6
-"""Mean cosine of the coefficients over the step; 1 where all are whole multiples, 0 where they are any numbers."""
+"""Mean cosine of coefficients over the step: 1 where all are whole multiples, 0 for numbers of any kind."""
 SURE_SHARE = 0.5
 UNKNOWN_STEP = 0.5
 """Quality 75: what is assumed where so large a share votes for one grid but all blocks are clipped."""
@@ -82,8 +82,10 @@ QUIETEST_TO_ALL = 1.27
 """Level of white noise to that of these blocks, which are the quietest by chance too."""
 WHITE_GROWTH = 1.4
 TEXTURE_GROWTH = 3.5
-"""In these blocks, twice the Laplacian of 2 x 2 means to the Laplacian of pixels: of white noise (1 in all blocks),
-and of the texture of clean images, the least that it was in most of them."""
+"""In these blocks, twice the Laplacian of 2 x 2 means over the Laplacian of pixels: for white noise (1 over
+all blocks), and for the texture of clean images, where most had more."""
+COARSE_SHARE = 0.64
+"""Weight of colour noise in 2 x 2 means, where cameras and resizing leave it; texture has more there."""
 LEAST_BLOCKS = 16
 MOST_CLIPPED = 0.1
 
@@ -101,7 +103,7 @@ class Cleanliness(NamedTuple):
     colour_noise: float
     """As `noise_levels` has it."""
     file: str = ""
-    """Format, and quality where it is known, of a file that is compressed so much that it damages; else empty."""
+    """Format, and quality where it is known, of a file so compressed that it damages; else empty."""
 
     @property
     def damage(self) -> list[str]:
@@ -179,9 +181,9 @@ def blockiness(image: Picture) -> float:
 def noise_levels(image: Picture) -> tuple[float, float]:
     """Return the standard deviation of noise in luma, and of that which differs between R, G and B.
 
-    Both are measured in the quietest tenth of the blocks. Texture there is coarser than white noise: with f the
-    Laplacian of luma, c that of 2 x 2 means, doubled, and w and t the c / f of noise and texture alone, the
-    noise is n^2 = (t^2 f^2 - c^2) / (t^2 - w^2).
+    Both are measured in the quietest tenth of the blocks. Texture there is coarser than white noise: with f
+    the Laplacian of luma, c that of 2 x 2 means, doubled, and w and t the c / f of noise and texture alone,
+    the noise is n^2 = (t^2 f^2 - c^2) / (t^2 - w^2).
 
     Args:
         image: As for `cleanliness`.
@@ -194,15 +196,17 @@ def noise_levels(image: Picture) -> tuple[float, float]:
         Immerkaer, "Fast Noise Variance Estimation", CVIU 1996. Differs from the paper: by blocks, and texture
         is taken off.
     """
-    levels = np.concatenate([_levels(tile) for tile in _tiles(image)])                # (blocks, 4)
+    levels = np.concatenate([_levels(tile) for tile in _tiles(image)])  # (blocks, 2, planes)
     if len(levels) < LEAST_BLOCKS:
         return 0.0, 0.0
     count = max(round(QUIETEST * len(levels)), 1)
-    quiet = levels[np.argsort(levels[:, 0])[:count]]
-    fine, coarse = (quiet[:, :2].astype(np.float64) ** 2).mean(axis=0)
-    squared = max(TEXTURE_GROWTH**2 * fine - coarse, 0) / (TEXTURE_GROWTH**2 - WHITE_GROWTH**2)
-    colour = math.sqrt((np.sort(levels[:, 2:], axis=0)[:count] ** 2).mean(axis=0).min())
-    return QUIETEST_TO_ALL * math.sqrt(squared), QUIETEST_TO_ALL * colour
+    fine, coarse = _mean_squares(levels[np.argsort(levels[:, 0, 0])[:count], :, 0])
+    luma = math.sqrt(max(TEXTURE_GROWTH**2 * fine - coarse, 0) / (TEXTURE_GROWTH**2 - WHITE_GROWTH**2))
+    colour = 0.0
+    if levels.shape[2] > 1:
+        of_colours = _mean_squares(np.sort(levels[:, :, 1:], axis=0)[:count]).min(axis=1)
+        colour = max(math.sqrt(of_colours[0]), COARSE_SHARE * math.sqrt(of_colours[1]))
+    return QUIETEST_TO_ALL * luma, QUIETEST_TO_ALL * colour
 
 
 def _tiles(image: Picture) -> list[Plane]:
@@ -266,42 +270,49 @@ def _filtered(plane: Plane, kernel: Plane) -> Plane:
 
 
 def _step(coefficients: Plane) -> int | None:
-    """Return the largest step of which the coefficients are multiples, 0 for none, None for too few of them."""
-    best = None
+    """Return the largest step that coefficients are multiples of, 0 for none, None for too few of them."""
+    periodicity: dict[int, float] = {}
     for step in range(2, LARGEST_STEP + 1):
         large = coefficients[coefficients > step / 2]
         if len(large) < LEAST_COEFFICIENTS:
-            return best
-        periodic = np.cos(2 * np.pi / step * large).mean() > LEAST_PERIODICITY
-        best = step if periodic else best or 0
-    return best
+            break
+        periodicity[step] = float(np.cos(2 * np.pi / step * large).mean())
+    if not periodicity:
+        return None
+    largest = max((step for step, value in periodicity.items() if value > LEAST_PERIODICITY), default=0)
+    # Its divisors are periodic too, and so, less, is what lies just above it.
+    near = [step for step in periodicity if 3 / 4 * largest < step <= largest]
+    return max(near, key=periodicity.__getitem__, default=0)
 
 
 def _levels(tile: Plane) -> Plane:
-    """Return the mean residual of each block: luma, its 2 x 2 means, R - G, B - G; (blocks, 4).
+    """Return the mean residual of each block in pixels and in 2 x 2 means, (blocks, 2, planes).
 
-    Blocks that are clipped are left out. In units of the standard deviation of white noise.
+    The planes are luma and, of colours, R - G and B - G; of white noise the residuals are its standard
+    deviation. Blocks that are clipped are left out.
     """
-    height, width = ((side - 2) // BLOCK_PX * BLOCK_PX for side in tile.shape[:2])
-    if not height or not width:
-        return np.zeros((0, 4), np.float32)
-    inside = slice(1, height + 1), slice(1, width + 1)
-    luma = _luma(tile)
-    means = cv2.resize(luma[inside], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    planes = [(luma, inside, 1.0), (means, (slice(None), slice(None)), 2.0)]
+    planes = [_luma(tile)]
     if tile.ndim == 3:
-        planes += [((tile[..., one] - tile[..., 1]) / math.sqrt(2), inside, 1.0) for one in (0, 2)]
-    levels = [
-        unit * math.sqrt(math.pi / 2) * _block_means(np.abs(cv2.filter2D(plane, -1, LAPLACIAN))[part], height)
-        for plane, part, unit in planes
+        planes += [(tile[..., one] - tile[..., 1]) / math.sqrt(2) for one in (0, 2)]
+    height, width = (max(side - 2, 0) // BLOCK_PX * BLOCK_PX for side in tile.shape[:2])
+    if not height or not width:
+        return np.zeros((0, 2, len(planes)), np.float32)
+    inside = slice(1, height + 1), slice(1, width + 1)
+    fine = [_block_means(np.abs(cv2.filter2D(plane, -1, LAPLACIAN))[inside], BLOCK_PX) for plane in planes]
+    means = [
+        cv2.resize(plane[inside], (width // 2, height // 2), interpolation=cv2.INTER_AREA) for plane in planes
     ]
-    levels += [np.zeros_like(levels[0])] * (4 - len(levels))
-    return np.stack(levels, axis=1)[_block_means(_clipped(tile)[inside], height) <= MOST_CLIPPED]
+    coarse = [2 * _block_means(np.abs(cv2.filter2D(plane, -1, LAPLACIAN)), BLOCK_PX // 2) for plane in means]
+    levels = math.sqrt(math.pi / 2) * np.stack([np.stack(fine, 1), np.stack(coarse, 1)], 1)
+    return levels[_block_means(_clipped(tile)[inside], BLOCK_PX) <= MOST_CLIPPED]
 
 
-def _block_means(plane: NDArray[np.generic], height: int) -> Plane:
-    """Return the mean of each block of a plane that shows `height` pixels, of its own or of 2 x 2 means."""
-    side = BLOCK_PX * plane.shape[0] // height
+def _mean_squares(levels: Plane) -> NDArray[np.float64]:
+    return np.mean(np.square(levels, dtype=np.float64), axis=0)
+
+
+def _block_means(plane: NDArray[np.generic], side: int) -> Plane:
+    """Return the mean of each block of `side` x `side` pixels."""
     rows, columns = (length // side for length in plane.shape)
     return plane.reshape(rows, side, columns, side).mean(axis=(1, 3)).ravel()
 

@@ -33,7 +33,7 @@ class Model:
     architecture: str
     """Type of its network, or how it works without one."""
     sha256: str
-    """Of the checkpoint; of the name where there is none; of both checkpoints and the fidelity of mixed weights."""
+    """Of the checkpoint; of the name where there is none; of both files and the fidelity of mixed weights."""
     path: Path | None = None
     """The checkpoint."""
     net: nn.Module | None = None

@@ -1,4 +1,4 @@
-"""Images of every kind, brought to the colours a model upscales and back; alpha is enlarged by bicubic alone."""
+"""Images of every kind, brought to the colours a model upscales and back; alpha is enlarged by bicubic."""
 
 from collections.abc import Callable
 

@@ -233,7 +233,7 @@ def load_model(
         scale: As for `Upscaler`.
         tta: As for `Upscaler`.
         backend: As for `Upscaler`.
-        fidelity: Share of the faithful parent in the weights: 0 is the model as it is, sharp; 1 is its parent.
+        fidelity: As for `find_model`: 0 is the model as it is, sharp; 1 is its faithful parent.
 
     Returns:
         A function from images to larger images that keeps the loaded networks.

@@ -7,10 +7,10 @@ import torch
 
 from srcx import load_model
 from srcx.archs import MSRResNet
-from srcx.errors import CheckpointError
+from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import write_picture
 from srcx.inference import bundled, bundled_models, default_model, find_model
-from srcx.inference.bundled import card_of
+from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
 from srcx.weights import load_state, save_state
 from srcx.weights.checkpoint import read_metadata
 
@@ -35,10 +35,18 @@ def ship(tmp_path, folder, rng):
     (tmp_path / "card.md").write_text(CARD)
     script = runpy.run_path(str(SCRIPT))
 
-    def run(state, pictures=(tmp_path / "lq.png",)) -> int:
+    def run(state, pictures=(tmp_path / "lq.png",), parent=None) -> int:
         save_state(tmp_path / "net.pth", {"params": {}, "params_ema": state})
+        if parent is not None:
+            save_state(tmp_path / "parent.pth", {"params": {}, "params_ema": parent})
         return script["ship"](
-            NAME, tmp_path / "net.pth", tmp_path / "card.md", pictures, folder, "Apache-2.0"
+            NAME,
+            tmp_path / "net.pth",
+            tmp_path / "card.md",
+            pictures,
+            folder,
+            "Apache-2.0",
+            None if parent is None else tmp_path / "parent.pth",
         )
 
     return run
@@ -51,7 +59,7 @@ def tiny() -> MSRResNet:
 def test_without_a_bundled_model_bicubic_is_taken(folder):
     assert list(bundled_models()) == ["bicubic"]
     assert default_model() == "bicubic"
-    assert load_model().model.name == "bicubic"
+    assert load_model()(np.zeros((2, 3), np.uint8)).shape == (8, 12)
 
 
 def test_what_is_shipped_is_half_as_large_and_says_what_it_is(folder, ship):
@@ -68,7 +76,7 @@ def test_what_is_shipped_is_listed_found_and_taken(folder, ship):
     assert bundled_models()[NAME] == (2, "tiny, for tests")
     assert card_of(NAME) == CARD
     assert default_model() == NAME
-    model = load_model().model
+    model = load_model().choose(np.zeros((2, 3), np.uint8)).upscaler.model
     assert (model.name, model.scale, model.architecture) == (NAME, 2, "MSRResNet")
     assert model.net is not None
     assert next(model.net.parameters()).dtype == torch.float32
@@ -95,6 +103,37 @@ def test_weights_that_do_not_bear_half_precision_are_refused_and_nothing_is_left
     with pytest.raises(CheckpointError, match=r"half precision changes a value by \d+ of 255"):
         ship(net.state_dict())
     assert list(folder.iterdir()) == []
+
+
+def test_a_parent_is_shipped_beside_and_is_no_model_of_its_own(folder, ship):
+    ship(tiny().state_dict(), parent=tiny().state_dict())
+    assert sorted(file.name for file in folder.iterdir()) == [
+        f"{NAME}.md",
+        f"{NAME}.parent.safetensors",
+        f"{NAME}.safetensors",
+    ]
+    model, parent = folder / f"{NAME}.safetensors", folder / f"{NAME}.parent.safetensors"
+    assert read_metadata(parent) == read_metadata(model)
+    assert {weight.dtype for weight in load_state(parent).values()} == {torch.float16}
+    assert (parent_of(model), models_with_parent()) == (parent, [NAME])
+    assert list(bundled_models()) == ["bicubic", NAME]
+    assert file_of(f"{NAME}.parent") is None
+    with pytest.raises(UsageError, match="neither a model that comes with srcx nor"):
+        find_model(f"{NAME}.parent")
+    ship(tiny().state_dict())
+    assert models_with_parent() == [], "the old parent is of other weights"
+
+
+def test_a_parent_of_another_network_is_refused_and_nothing_is_changed(folder, ship):
+    ship(tiny().state_dict())
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    for other in (
+        MSRResNet(num_feat=6, num_block=1, upscale=2),
+        MSRResNet(num_feat=4, num_block=1, upscale=4),
+    ):
+        with pytest.raises(CheckpointError, match=r"parent\.safetensors: is of another network"):
+            ship(tiny().state_dict(), parent=other.state_dict())
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_nothing_is_shipped_without_pictures_or_with_another_card(folder, ship, tmp_path):

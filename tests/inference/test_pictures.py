@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from srcx.errors import ImageError
 from srcx.imaging import imresize
+from srcx.inference import Model, Upscaler, load_model
 from srcx.inference.pictures import check_picture, enlarge_planes, filled_under_alpha
 
 
@@ -23,7 +25,7 @@ def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize(("dtype", "colour"), [(np.uint8, (200, 30, 90)), (np.uint16, (60000, 300, 9000))])
 def test_no_halo_around_what_is_cut_out(dtype, colour):
-    large = enlarge_planes(disc(dtype, colour), quadrupled, (160, 160))
+    large = enlarge_planes(disc(dtype, colour), quadrupled, (160, 160), (160, 160))
     assert large.shape == (160, 160, 4)
     assert large.dtype == dtype
     shows = large[..., 3] > 0
@@ -32,10 +34,57 @@ def test_no_halo_around_what_is_cut_out(dtype, colour):
     np.testing.assert_array_equal(large[shows][:, :3], np.broadcast_to(colour, (shows.sum(), 3)))
 
 
-def test_alpha_is_enlarged_as_a_grey_picture():
-    picture = disc(np.uint8, (1, 2, 3))
-    expected = imresize(picture[..., 3], scale=4)
-    np.testing.assert_array_equal(enlarge_planes(picture, quadrupled, (160, 160))[..., 3], expected)
+class Inventive(torch.nn.Module):
+    """A network that is wrong everywhere, so that whatever it touches shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        return 1 - lq.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3) + self.bias
+
+
+def upscalers(scale: float | None) -> list[Upscaler]:
+    return [
+        Upscaler(
+            Model("inventive", 2, "test", "0" * 64, net=Inventive()),
+            scale=scale,
+            precision="fp32",
+            backend="torch",
+            tta=tta,
+            tile=tile,
+        )
+        for tta, tile in ((False, 0), (True, 0), (False, 16))
+    ] + [load_model("bicubic-x2", scale=scale)]
+
+
+@pytest.mark.parametrize("scale", [None, 1.0, 1.5, 3.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_is_enlarged_by_bicubic_whatever_the_network_does(dtype, scale, rng):
+    """The contract: alpha is imresize's, bit for bit, and opaque stays exactly opaque."""
+    top = np.iinfo(dtype).max
+    size = tuple(round(side * (scale or 2)) for side in (40, 40))
+    for upscaler in upscalers(scale):
+        picture = disc(dtype, (9, 8, 7))
+        expected = imresize(np.ascontiguousarray(picture[..., 3]), size=size)
+        np.testing.assert_array_equal(upscaler(picture)[..., 3], expected)
+        opaque = rng.integers(0, top, (40, 40, 4), dtype, endpoint=True)
+        opaque[..., 3] = top
+        assert (upscaler(opaque)[..., 3] == top).all()
+        opaque[5, 7, 3] = 0  # one hole, and all that is far from it stays opaque
+        far = upscaler(opaque)[size[0] // 2 :, :, 3]
+        assert (far == top).all()
+
+
+@pytest.mark.parametrize("hidden", [0, 90, 255])
+def test_colours_under_transparent_pixels_change_nothing_that_shows(hidden):
+    for upscaler in upscalers(None):
+        picture = disc(np.uint8, (200, 30, 90))
+        other = picture.copy()
+        other[picture[..., 3] == 0, :3] = hidden
+        one, two = upscaler(picture), upscaler(other)
+        np.testing.assert_array_equal(one, two)
 
 
 def test_an_alpha_without_shape_costs_no_run(rng):
@@ -46,7 +95,7 @@ def test_an_alpha_without_shape_costs_no_run(rng):
 
     picture = rng.integers(0, 256, (8, 9, 4), np.uint8)
     picture[..., 3] = 77
-    assert (enlarge_planes(picture, noted, (32, 36))[..., 3] == 77).all()
+    assert (enlarge_planes(picture, noted, (32, 36), (32, 36))[..., 3] == 77).all()
     assert shapes == [((8, 9, 3), (32, 36, 3))]
 
 
