@@ -1,6 +1,7 @@
 """`srcx upscale`: enlarge pictures and folders of pictures."""
 
 import logging
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -106,7 +107,7 @@ def upscale(
                 if outcome.problem:
                     complain(outcome.problem)
                 if outcome.reason:
-                    print(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}")
+                    print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
                 tell(_line(outcome), done, len(jobs))
             count = sum(team.gather(count), Counter())
     except KeyboardInterrupt:
@@ -134,6 +135,12 @@ def _line(outcome: "Outcome") -> str:
         return str(outcome.job.source)
     width, height = outcome.size
     return f"{outcome.job.target} {width} x {height}, {outcome.time_s:.1f} s"
+
+
+def _printable(text: str) -> str:
+    """Return the text with what stdout cannot encode, as in names of files, escaped."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _summary(count: Counter[str]) -> str:

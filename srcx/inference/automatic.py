@@ -66,13 +66,15 @@ class AutoUpscaler(Upscaler):
         return self.choose(picture).upscaler(picture)
 
     def choose(self, image: Picture, file: Path | None = None) -> Choice:
-        """Return the upscaler for an image and a short phrase that says why.
+        """Return the upscaler for an image and a short phrase that says why, if there was a choice.
 
         Args:
             image: What `Upscaler` takes.
             file: Where it was read from; what its format and quality tell counts too.
         """
         check_picture(image)
+        if self.clean == self.damaged:
+            return Choice(self._upscaler(self.clean), "")
         found = cleanliness(image, file)
         return Choice(self._upscaler(self.clean if found.is_clean else self.damaged), str(found))
 

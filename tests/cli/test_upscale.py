@@ -1,11 +1,16 @@
+import io
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageCms
+from skimage import data
 
 from srcx.archs import MSRResNet
+from srcx.cli import main
 from srcx.imaging import imresize, read_picture, write_picture
 from srcx.weights import save_state
 
@@ -239,3 +244,84 @@ def test_profile_and_exif_of_the_picture_are_kept(srcx, tmp_path):
         assert large.info["icc_profile"] == SRGB
         assert large.getexif()[ExifTags.Base.Make] == "Camera"
         assert large.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+@pytest.fixture
+def two_models(srcx, tmp_path) -> Path:
+    """Small models for clean and for damaged images are bundled, with a parent for the first alone."""
+    folder = tmp_path / "none"
+    for seed, name in enumerate(("srgan-cx-x4", "real-x4", "srgan-cx-x4.parent")):
+        torch.manual_seed(seed)
+        net = MSRResNet(num_feat=4, num_block=1, upscale=4)
+        save_state(folder / f"{name}.safetensors", net.state_dict(), metadata={"scale": "4"})
+        (folder / f"{name}.md").write_text(f"# {name}: for tests\n")
+    return folder
+
+
+@pytest.fixture
+def mixed(photos) -> Path:
+    """The folder of images with a JPEG photograph in it."""
+    small = imresize(data.coffee(), scale=0.25)
+    write_picture(photos / "clean.png", small)
+    write_picture(photos / "web.jpg", small, quality=60)
+    return photos
+
+
+def test_the_model_is_chosen_for_each_image_and_said(srcx, mixed, two_models, tmp_path):
+    said = srcx("upscale", "photos/clean.png", "photos/web.jpg", "-o", "large")
+    assert said.out.splitlines() == [
+        "photos/clean.png: clean; upscaled by srgan-cx-x4",
+        "photos/web.jpg: damaged: JPEG of quality 60; upscaled by real-x4",
+        "2 upscaled",
+    ]
+    for name, model in (("clean.png", "srgan-cx-x4"), ("web.jpg", "real-x4")):
+        srcx("upscale", mixed / name, "-o", "named.png", "--model", model, "--overwrite")
+        srcx("upscale", mixed / name, "-o", "auto.png", "--overwrite")
+        named, auto = (read_picture(tmp_path / f"{one}.png") for one in ("named", "auto"))
+        np.testing.assert_array_equal(auto, named)
+
+
+def test_a_model_that_is_named_overrules_and_nothing_is_said(srcx, mixed, two_models):
+    said = srcx("upscale", mixed / "web.jpg", "-o", "large.png", "--model", "srgan-cx-x4")
+    assert said.out == "1 upscaled\n"
+    said = srcx("upscale", mixed / "web.jpg", "-o", "other.png", "--model", "auto")
+    assert "by real-x4" in said.out
+
+
+def test_without_a_model_for_damaged_images_all_is_as_before(srcx, mixed, two_models):
+    (two_models / "real-x4.safetensors").unlink()
+    assert srcx("upscale", mixed, "-o", "large").out == "5 upscaled\n"
+
+
+def test_what_stdout_cannot_encode_is_escaped(srcx, mixed, two_models, monkeypatch):
+    (mixed / "web.jpg").rename(mixed / "Grüße 日.jpg")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    assert main(["upscale", *map(str, mixed.glob("Gr*")), "-o", "large"]) == 0
+    assert b"Gr\\xfc\\xdfe \\u65e5.jpg: damaged" in written.getvalue()
+
+
+def test_fidelity_mixes_and_its_errors_are_one_sentence(srcx, mixed, two_models, tmp_path):
+    for fidelity in ("0", "0.5", "1"):
+        words = ("--model", "srgan-cx-x4", "--fidelity", fidelity)
+        assert srcx("upscale", mixed / "clean.png", "-o", f"{fidelity}.png", *words).code == 0
+    assert len({(tmp_path / f"{one}.png").read_bytes() for one in ("0", "0.5", "1")}) == 3
+    for words, complaint in (
+        (("--fidelity", "0.5"), "real-x4: fidelity needs faithful weights"),
+        (("--fidelity", "0.5", "--model", "bicubic"), "bicubic: fidelity needs faithful weights"),
+        (("--fidelity", "1.5"), "fidelity: expected 0 (sharp, as the model is) to 1 (faithful); got 1.5"),
+        (("--fidelity", "-1", "--model", "srgan-cx-x4"), "fidelity: expected 0"),
+        (("--fidelity", "much"), "srcx upscale: Invalid value for '--fidelity'"),
+    ):
+        said = srcx("upscale", mixed, "-o", "large", *words)
+        assert (said.code, len(said.sentences)) == (2, 1)
+        assert said.sentences[0].startswith(complaint)
+
+
+def test_models_says_which_auto_takes_and_which_have_fidelity(srcx, two_models):
+    lines = srcx("models").out.splitlines()
+    assert lines == [
+        "bicubic              x4  MATLAB's imresize; bicubic-x2, bicubic-x3 ... for other scales",
+        "real-x4              x4  for tests (auto takes it for damaged images)",
+        "srgan-cx-x4          x4  for tests (auto takes it for clean images; --fidelity)",
+    ]
