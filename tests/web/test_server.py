@@ -33,10 +33,12 @@ class Visitor:
     def upload(self, *files: tuple[str, bytes]):
         return self.calls.post("upload", files=[("files", file) for file in files])
 
-    def ask(self, paths: list[str], model: str | None = None):
+    def ask(self, paths: list[str], model: str | None = None, fidelity: float = 0):
         """Ask for pictures to be upscaled; the answer may be that the queue is full."""
         pictures = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-        return self.calls.post("call/work", json={"data": [pictures, model or self.model, "bicubic"]})
+        return self.calls.post(
+            "call/work", json={"data": [pictures, model or self.model, "bicubic", fidelity]}
+        )
 
     def answer(self, asked) -> tuple[str, list | dict]:
         """The kind of event that ends the work, and its data."""
@@ -141,3 +143,31 @@ def test_what_is_too_large_too_many_or_elsewhere_is_refused_and_the_server_serve
     event, answer = visitor.answer(visitor.ask(paths[:1]))
     assert event == "complete"
     assert visitor.result(answer)
+
+
+@pytest.mark.slow
+def test_the_model_is_chosen_for_each_image_and_fidelity_is_passed_on(server, visitor):
+    config = visitor.calls.get("../config").json()
+    widgets = {one["props"].get("elem_id"): one["props"] for one in config["components"]}
+    assert widgets["model"]["choices"][0][1] == "auto"
+    assert widgets["model"]["value"] == visitor.model, "a model that was named comes first"
+    slider = widgets["fidelity"]
+    assert (slider["label"], slider["value"], slider["minimum"], slider["maximum"]) == ("Fidelity", 0, 0, 1)
+
+    path = server.folder / "small.png"
+    write_picture(path, imresize(read_picture(photo(0, server.folder)), size=(24, 24)))
+    (uploaded,) = visitor.upload((path.name, path.read_bytes())).json()
+    event, answer = visitor.answer(visitor.ask([uploaded], model="auto"))
+    assert event == "complete"
+    np.testing.assert_array_equal(
+        read_picture_of(visitor.result(answer), server.folder), load_model()(read_picture(path))
+    )
+    event, said = visitor.answer(visitor.ask([uploaded], fidelity=0.5))
+    assert event == "error"
+    assert said["error"].startswith("net: fidelity needs faithful weights")
+    assert visitor.answer(visitor.ask([uploaded], fidelity=2))[0] == "error"
+
+
+def read_picture_of(content: bytes, folder: Path) -> np.ndarray:
+    (folder / "answer.png").write_bytes(content)
+    return read_picture(folder / "answer.png")

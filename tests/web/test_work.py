@@ -2,12 +2,14 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from skimage import data
 
 from srcx.archs import MSRResNet
 from srcx.errors import UsageError
 from srcx.imaging import imresize, read_picture, write_picture
-from srcx.inference import load_model
+from srcx.inference import bundled, load_model
 from srcx.web import work
 from srcx.web.work import enlarge, forget_older
 from srcx.weights import save_state
@@ -46,6 +48,38 @@ def test_sixteen_bits_and_alpha_are_kept_in_the_file_and_shown_in_eight_on_white
     after = read_picture(shown.after)
     assert (after.dtype, after.shape) == (np.uint8, (18, 16, 3))
     assert (after[0] == (0 if channels == 1 else 255)).all()
+
+
+def test_the_model_is_chosen_for_each_image_and_said(tmp_path, monkeypatch):
+    folder = tmp_path / "bundled"
+    for seed, name in enumerate(("srgan-cx-x4", "real-x4")):
+        torch.manual_seed(seed)
+        net = MSRResNet(num_feat=4, num_block=1, upscale=4)
+        save_state(folder / f"{name}.safetensors", net.state_dict(), metadata={"scale": "4"})
+        (folder / f"{name}.md").write_text(f"# {name}: for tests\n")
+    monkeypatch.setattr(bundled, "BUNDLED", folder)
+    work._upscaler.cache_clear()
+    clean = imresize(data.coffee(), scale=0.1)
+    write_picture(tmp_path / "clean.png", clean)
+    write_picture(tmp_path / "web.jpg", clean, quality=60)
+    one, two = enlarge([tmp_path / "clean.png", tmp_path / "web.jpg"], "auto", "bicubic", tmp_path)
+    work._upscaler.cache_clear()
+    assert (one.model, one.reason, one.file.name) == ("srgan-cx-x4", "clean", "clean-srgan-cx-x4.png")
+    assert (two.model, two.reason) == ("real-x4", "damaged: JPEG of quality 60")
+    np.testing.assert_array_equal(
+        read_picture(two.file), load_model("real-x4")(read_picture(tmp_path / "web.jpg"))
+    )
+
+
+def test_fidelity_is_that_of_the_model_not_of_the_other(photo, tmp_path):
+    for seed, name in enumerate(("net.pth", "net.parent.safetensors")):
+        torch.manual_seed(seed)
+        save_state(tmp_path / name, MSRResNet(num_feat=4, num_block=1, upscale=3).state_dict())
+    net, image = str(tmp_path / "net.pth"), read_picture(photo)
+    (shown,) = enlarge([photo], net, net, tmp_path, fidelity=0.5)
+    assert shown.model == "net-fidelity-0.5"
+    np.testing.assert_array_equal(read_picture(shown.file), load_model(net, fidelity=0.5)(image))
+    np.testing.assert_array_equal(read_picture(shown.before), load_model(net)(image))
 
 
 def test_what_is_shown_is_not_larger_than_a_screen(photo, tmp_path, monkeypatch):
