@@ -6,12 +6,11 @@ images soften what is clean. `srcx upscale` chooses between them by this estimat
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from scipy.special import bdtrc
 
@@ -319,13 +318,17 @@ def _block_means(plane: NDArray[np.generic], side: int) -> Plane:
 
 def _damage_of(file: Path) -> str:
     """Return the format and quality of a file that is compressed so much that it damages; else nothing."""
-    with Image.open(file) as opened:  # reads the head alone
-        if isinstance(opened, JpegImageFile):
-            quality = _quality(100 * sum(opened.quantization[0]) / TABLE_SUM)
+    with file.open("rb") as content:
+        start = content.read(12)
+        content.seek(0)
+        if start.startswith(b"\xff\xd8\xff"):
+            # Not `Image.open`, which refuses large images. It reads the head alone.
+            steps = next(iter(JpegImageFile(content).quantization.values()), [])
+            quality = _quality(100 * sum(steps) / TABLE_SUM)
             return f"JPEG of quality {quality:.0f}" if quality < LIMITS.file_quality else ""
-        if opened.format == "WEBP":
-            return "lossy WebP" if _is_lossy_webp(file) else ""
-        return "AVIF" if opened.format == "AVIF" else ""
+        if start[8:] == b"WEBP":
+            return "lossy WebP" if _is_lossy_webp(content) else ""
+        return "AVIF" if start[4:] in (b"ftypavif", b"ftypavis") else ""
 
 
 def _quality(per_cent: float) -> float:
@@ -334,13 +337,12 @@ def _quality(per_cent: float) -> float:
     return min(max(quality, 1), 100)
 
 
-def _is_lossy_webp(file: Path) -> bool:
+def _is_lossy_webp(content: BinaryIO) -> bool:
     """Return whether the first chunk of pixels in a WebP file is VP8, not VP8L."""
-    with file.open("rb") as content:
-        content.seek(12)
-        while len(head := content.read(8)) == 8:
-            name, length = head[:4], int.from_bytes(head[4:], "little")
-            if name in (b"VP8 ", b"VP8L"):
-                return name == b"VP8 "
-            content.seek(length + length % 2, 1)
+    content.seek(12)
+    while len(head := content.read(8)) == 8:
+        name, length = head[:4], int.from_bytes(head[4:], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8 "
+        content.seek(length + length % 2, 1)
     return False

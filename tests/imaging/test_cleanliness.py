@@ -153,6 +153,12 @@ def test_a_jpeg_file_tells_its_quality(coffee, tmp_path, quality, phrase):
     assert str(cleanliness(flat, tmp_path / "a.jpg")) == phrase
 
 
+def test_a_file_with_more_pixels_than_pillow_opens_is_estimated(coffee, tmp_path, monkeypatch):
+    Image.fromarray(coffee).save(tmp_path / "a.jpg", quality=60)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert str(cleanliness(coffee, tmp_path / "a.jpg")) == "damaged: JPEG of quality 60"
+
+
 @pytest.mark.parametrize(
     ("suffix", "settings", "phrase"),
     [
