@@ -239,7 +239,7 @@ def _luma(tile: Plane) -> Plane:
 def _clipped(tile: Plane) -> NDArray[np.bool_]:
     """Return where a channel is black or white: there rounding has changed what the decoder made."""
     clipped: NDArray[np.bool_] = (tile <= 0) | (tile >= 255)
-    return clipped if tile.ndim == 2 else clipped.any(axis=2)
+    return clipped if tile.ndim == 2 else np.asarray(clipped.any(axis=2))
 
 
 def _blocks(plane: NDArray[np.generic]) -> NDArray[np.generic]:
