@@ -12,7 +12,7 @@ from torch import nn
 from srcx.errors import UsageError
 from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
 from srcx.inference.bundled import bundled_models, file_of
-from srcx.weights.checkpoint import load_state
+from srcx.weights.checkpoint import load_state, read_checkpoint
 
 __all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model", "int8_of"]
 
@@ -86,12 +86,13 @@ def find_model(name_or_path: str | Path) -> Model:
 
 
 def _from_file(path: Path, name: str) -> Model:
-    found = network_of(path, load_state(path))
+    content = read_checkpoint(path)  # once: a training run may replace the file at any moment
+    found = network_of(path, load_state(path, content=content))
     return Model(
         name,
         found.scale,
         found.architecture,
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        hashlib.sha256(content).hexdigest(),
         path,
         found.net,
         found.channels,
