@@ -164,20 +164,27 @@ def opened(way: Way, model: Model) -> Run:
         return nnpack_run(model.net)
     if way.precision == "int8":
         return openvino_run(module, _int8_file(module, model), way.precision)
-    content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
-    if way.backend == "onnx":
-        return onnx_run(module, content)
-    if way.backend == "openvino":
-        return openvino_run(module, content, way.precision)
-    return ncnn_run(module, content, model)
+    try:
+        content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
+        if way.backend == "onnx":
+            return onnx_run(module, content)
+        if way.backend == "openvino":
+            return openvino_run(module, content, way.precision)
+        return ncnn_run(module, content, model)
+    except Exception as error:
+        if isinstance(error, UsageError) or is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"{way.backend}: cannot run {model.name} ({type(error).__name__}: {reason}); take another backend"
+        ) from error
 
 
 def _int8_file(openvino: Any, model: Model) -> str:
     """The file of a model's network in 8 bits, if it is of these very weights."""
     if model.int8 is None:
         raise UsageError(
-            f"{model.name}: has no 8-bit file beside its checkpoint; "
-            "'srcx export --format openvino --int8 PICTURES' makes one"
+            f"{model.name}: has no 8-bit file; 'srcx export --format openvino --int8 FOLDER' makes one"
         )
     file = openvino.Core().read_model(str(model.int8))
     if not file.has_rt_info(MADE_OF) or file.get_rt_info(MADE_OF).astype(str) != model.sha256:

@@ -81,7 +81,11 @@ def moved_to(out: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made, or the file not be written.
     """
     make_folder(out.parent)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another place") from error
+    with temporary as folder:
         yield Path(folder) / out.name
         try:
             for one in sorted(Path(folder).iterdir()):

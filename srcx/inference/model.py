@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from srcx.errors import UsageError
+from srcx.errors import OutputError, UsageError
 from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
-from srcx.inference.bundled import bundled_models, file_of
+from srcx.inference.bundled import BUNDLED, bundled_models, file_of
 from srcx.weights.checkpoint import load_state, read_checkpoint
+from srcx.weights.fixed import cache_folder
 
 __all__ = ["CHECKPOINT_SUFFIXES", "Model", "find_model", "int8_of"]
 
@@ -46,7 +47,7 @@ class Model:
     part: NetworkPart | None = None
     """Type and arguments of `net`, where they are known."""
     int8: Path | None = None
-    """`net` in 8 bits for OpenVINO, as `export_int8` writes it; beside the checkpoint."""
+    """`net` in 8 bits for OpenVINO, as `export_int8` writes it; `int8_of` says where it lies."""
 
     @property
     def parameters(self) -> int:
@@ -99,18 +100,33 @@ def _from_file(path: Path, name: str) -> Model:
         found.multiple_of,
         found.dtypes,
         found.part,
-        int8 if (int8 := int8_of(path)).is_file() else None,
+        _int8_at_hand(path),
     )
 
 
+def _int8_at_hand(checkpoint: Path) -> Path | None:
+    try:
+        file = int8_of(checkpoint)
+    except OutputError:
+        return None
+    return file if file.is_file() else None
+
+
 def int8_of(checkpoint: Path) -> Path:
-    """Where the 8-bit file of a checkpoint lies, if there is one.
+    """Return where the 8-bit file of a checkpoint lies, if there is one.
+
+    It lies beside the checkpoint; that of a model that comes with srcx lies in the user's cache, since the
+    installed package may be read-only and belongs to the package manager.
+
+    Raises:
+        OutputError: the model comes with srcx, and this user has no home folder.
 
     Example:
         >>> int8_of(Path("net_g_latest.pth")).name
         'net_g_latest.int8.xml'
     """
-    return checkpoint.with_suffix(".int8.xml")
+    file = checkpoint.with_suffix(".int8.xml")
+    return cache_folder().parent / "int8" / file.name if file.parent == BUNDLED else file
 
 
 def _name_of(path: Path) -> str:
