@@ -5,12 +5,12 @@ import logging
 import math
 import threading
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from srcx import machine
 from srcx.errors import ImageError
 from srcx.imaging import Picture, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
@@ -24,7 +24,6 @@ __all__ = ["Runner", "free_bytes"]
 
 BUDGET_BYTES = 3 << 28
 """Most memory one tile may take, however much is free: with what a backend holds besides, less than 1 GB."""
-UNKNOWN_FREE_BYTES = 2 << 30
 LIVE_COPIES = {"torch": 1.5, "nnpack": 3.0, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
 """Activations alive at once, in inputs plus outputs of the largest layer, as measured; ncnn pads what a layer
 is given, and holds it transformed too, 36 values for 16."""
@@ -219,11 +218,5 @@ def _turned(picture: Tensor, transposed: bool, flips: tuple[int, ...], *, back: 
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on this device; 2 GiB where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-    except (OSError, StopIteration, ValueError):
-        return UNKNOWN_FREE_BYTES
+    """Return the memory that can be had on this device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.free_bytes()
