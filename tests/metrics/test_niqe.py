@@ -40,7 +40,7 @@ def test_a_batch_scores_as_its_pictures_do(photo):
 @pytest.mark.parametrize(("name", "index"), [("Set5", 3), ("Set5", 4), ("Set5", 5)])
 @pytest.mark.parametrize("kind", ["HR", "bicubic"])
 def test_equals_the_authors_code(reference, name, index, kind):
-    """In flat areas the code's own figure hangs on the sign of round-off, and its variant with zeros counts."""
+    """In flat areas the code's own figure hangs on the sign of round-off: its variant with zeros counts."""
     figures = reference.figures(name, index)
     image = reference.hr(name, index) if kind == "HR" else reference.bicubic(name, index)
     round_off = figures[f"NIQE_{kind}_roundoff"]
