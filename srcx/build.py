@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -25,6 +26,7 @@ from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
 from srcx.errors import OptionsError, UsageError
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.metrics import rmse_of_set
 from srcx.models.cycle import CycleGANModel
 from srcx.models.gan import SRGANModel
 from srcx.models.schedule import Schedule, warm_up
@@ -246,7 +248,12 @@ def metric(part: config.Metric) -> Metric:
     """The metric that `part` names, with its arguments fixed."""
     function: Any = PARTS.part("metric", part.type)
     higher = function.higher_is_better if part.better is None else part.better == "higher"
-    return Metric(partial(function, **part.args), higher_is_better=higher, needs_gt=function.needs_gt)
+    return Metric(
+        partial(function, **part.args),
+        higher_is_better=higher,
+        needs_gt=function.needs_gt,
+        mean_of_set=rmse_of_set if part.type == "rmse" else fmean,
+    )
 
 
 def dataset(part: DatasetOptions, scale: int) -> PairDataset:

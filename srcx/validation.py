@@ -1,18 +1,18 @@
 """Judging a network on pictures it did not learn from, during a run or after it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.errors import DataError
 from srcx.imaging import Picture, to_image, write_picture
+from srcx.padding import NoSizeError, run_padded, size_multiple
 
 __all__ = ["Metric", "ValidationSet", "super_resolve", "validate"]
 
@@ -24,6 +24,7 @@ class Metric:
     function: Callable[..., float]
     higher_is_better: bool
     needs_gt: bool
+    mean_of_set: Callable[[Sequence[float]], float] = fmean
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def validate(
     values: dict[str, list[float]] = {name: [] for name in validation_set.metrics}
     was_training = net.training
     net.eval()
+    multiple_of: int | None = None
     for pair in validation_set.pairs:
-        sr = to_image(super_resolve(net, pair.lq))
+        multiple_of = multiple_of or _multiple_of(net, pair.lq)
+        sr = to_image(super_resolve(net, pair.lq, multiple_of=multiple_of))
         if save_as is not None:
             path = save_as(pair.name)
             make_folder(path.parent)
@@ -68,30 +71,31 @@ def validate(
         for name, metric in validation_set.metrics.items():
             values[name].append(_measure(metric, sr, pair, validation_set.name, name))
     net.train(was_training)
-    return {name: fmean(of_pictures) for name, of_pictures in values.items()}
+    return {name: validation_set.metrics[name].mean_of_set(of_set) for name, of_set in values.items()}
 
 
-def super_resolve(net: nn.Module, lq: Tensor) -> Tensor:
-    """Run `net` on whole pictures; window networks get mirrored borders up to a multiple of their window.
+def super_resolve(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Tensor:
+    """Run `net` on whole images; their borders are mirrored up to the next size that the network takes.
 
     Args:
-        net: A generator in eval mode, with a `window_size` and `upscale` attribute if it works in windows.
-        lq: (N, 3, H, W), RGB in [0, 1], on any device.
+        net: A generator in eval mode.
+        lq: (N, C, H, W) in [0, 1], on any device.
+        multiple_of: What height and width must be multiples of, where that is known; None finds it out.
 
     Returns:
-        (N, 3, sH, sW) on the network's device.
+        (N, C, sH, sW) on the network's device.
     """
     device = next(net.parameters()).device
     lq = lq.to(device, memory_format=torch.channels_last)
-    window = int(getattr(net, "window_size", 1))
-    height, width = lq.shape[-2:]
-    padding = (0, -width % window, 0, -height % window)
     with torch.inference_mode():
-        if not any(padding):
-            return net(lq)
-        sr = net(functional.pad(lq, padding, mode="reflect"))
-    scale = sr.shape[-1] // (width + padding[1])
-    return sr[..., : height * scale, : width * scale]
+        return run_padded(net, lq, multiple_of or _multiple_of(net, lq))
+
+
+def _multiple_of(net: nn.Module, lq: Tensor) -> int:
+    try:
+        return size_multiple(net, lq.shape[1])[0]
+    except NoSizeError:
+        return 1  # the run itself says what is wrong
 
 
 def _measure(metric: Metric, sr: Picture, pair: WholePair, set_name: str, name: str) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import srcx
 from srcx.archs import MSRResNet
 from srcx.benchmark import benchmark, scoring
 from srcx.benchmark.inputs import BICUBIC_LQ, load_degradations
@@ -20,8 +21,9 @@ from srcx.benchmark.scoring import (
     score_all,
     score_pair,
 )
+from srcx.bridge.parts import AllParts
 from srcx.data.degradation import degrade
-from srcx.errors import UsageError, WeightsError
+from srcx.errors import DataError, UsageError, WeightsError
 from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
 from srcx.metrics import psnr
 from srcx.weights import save_state
@@ -96,11 +98,19 @@ def test_a_new_model_leaves_the_others_alone(data, tmp_path, monkeypatch):
     assert [(mean.model, mean.scale) for mean in results.means] == [("bicubic", 4), ("bicubic-x2", 2)]
 
 
-@pytest.mark.parametrize("change", ["weights", "lq", "gt", "result", "cache"])
+@pytest.mark.parametrize("change", ["weights", "arguments", "version", "lq", "gt", "result", "cache"])
 def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
     model = tmp_path / "net.pth"
     net = MSRResNet(num_feat=4, num_block=1)
     save_state(model, net.state_dict())
+    described = {
+        "type": "EDSR",
+        "args": {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 1, "upscale": 4},
+    }
+    if change == "arguments":
+        pytest.importorskip("basicsr")
+        save_state(model, AllParts().network("EDSR")(**described["args"]).state_dict())
+        model.with_suffix(".json").write_text(json.dumps({"network": described}))
     for index in (0, 1):
         gt = read_picture(data / f"Tiny/HR/{index}.png")
         lq = imresize(gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4], scale=0.25)
@@ -110,6 +120,11 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
     noise = rng.integers(0, 256, (16, 12, 3), np.uint8)
     if change == "weights":
         save_state(model, MSRResNet(num_feat=4, num_block=1).state_dict())
+    if change == "arguments":
+        described["args"]["res_scale"] = 30
+        model.with_suffix(".json").write_text(json.dumps({"network": described}))
+    if change == "version":
+        monkeypatch.setattr(srcx, "__version__", "0.0.0+test")
     if change == "lq":
         write_picture(data / "Tiny/LR_bicubic/X4/0x4.png", noise)
     if change == "gt":
@@ -119,13 +134,20 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
     if change == "cache":
         (tmp_path / "out/cache.json").write_text("{")
     after = benchmark([model], data, tmp_path / "out", tell=diary)
-    again = {"weights": 2, "lq": 1, "gt": 0, "result": 1, "cache": 2}[change]
+    again = {"weights": 2, "arguments": 2, "version": 2, "lq": 1, "gt": 0, "result": 1, "cache": 2}[change]
     assert len(shapes) == again
-    if change in ("result", "cache"):
+    if change in ("result", "cache", "version"):
         assert after.means == before.means
     else:
         assert after.pictures[0].metrics != before.pictures[0].metrics
-        assert (after.pictures[1].metrics == before.pictures[1].metrics) == (change != "weights")
+        of_network = change in ("weights", "arguments")
+        assert (after.pictures[1].metrics == before.pictures[1].metrics) == (not of_network)
+
+
+def test_two_ground_truths_of_one_name_are_refused(data, tmp_path, rng):
+    save(data / "Tiny/HR/0.bmp", rng.integers(0, 256, (64, 48, 3), np.uint8))
+    with pytest.raises(DataError, match=r"HR: has both 0\.bmp and 0\.png, .*; keep one or rename one"):
+        benchmark(["bicubic"], data, tmp_path / "out")
 
 
 def test_models_of_one_name_are_told_apart(data, tmp_path):

@@ -10,7 +10,18 @@ HOUSE = Path(__file__).resolve().parents[1] / "srcx"
 
 FLOORS = [  # ground first; a file may import from lower floors and from its own folder
     {"errors", "__version__"},
-    {"atomic", "host_memory", "pace", "processor", "random_state", "ranks", "stopping", "team"},
+    {
+        "atomic",
+        "host_memory",
+        "machine",
+        "pace",
+        "padding",
+        "processor",
+        "random_state",
+        "ranks",
+        "stopping",
+        "team",
+    },
     {"net", "run_lock"},
     {"imaging", "config", "run_log", "weights"},
     {"features"},

@@ -1,5 +1,6 @@
 """A benchmark: every model over every set, then every metric of every picture, as far as not done before."""
 
+import json
 import platform
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from srcx.benchmark.scoring import MetricCall, ScoreJob, Scores, mean_of_set, me
 from srcx.datasets.layout import PicturePair
 from srcx.errors import UsageError
 from srcx.imaging import read_picture, write_picture
+from srcx.inference.model import Model
 from srcx.inference.precision import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.report import (
@@ -177,7 +179,7 @@ def _make_pictures(
     try:
         for done, task in enumerate(tasks, start=1):
             upscaler = upscalers[task.model]
-            made_of = f"{upscaler.model.sha256} x{upscaler.model.scale} {precision} of {sha256_of(task.lq)}"
+            made_of = f"{_maker(upscaler.model, precision)} of {sha256_of(task.lq)}"
             if cache.picture_sha256(task.sr, made_of) is None:
                 target = cache.root / task.sr
                 make_folder(target.parent)
@@ -189,6 +191,12 @@ def _make_pictures(
         raise
 
 
+def _maker(model: Model, precision: Precision) -> str:
+    """Return all that an upscaled image depends on besides its input: weights do not say the network."""
+    part = json.dumps(model.part, sort_keys=True, default=str)
+    return f"{model.sha256} {model.architecture} {part} x{model.scale} {precision} srcx {srcx.__version__}"
+
+
 def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
     """The stored low-resolution picture, or one that is made and kept beside the results."""
     if pair.lq is not None:
@@ -196,7 +204,7 @@ def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
     assert pair.gt is not None
     relative = f"pictures/lq-x{one.scale}/{one.folder}/{pair.name}.png"
     way = f"degrade {one.degradation.made_of()}" if one.degradation else f"imresize {LQ_BORDER}"
-    made_of = f"{way} 1/{one.scale} of {sha256_of(pair.gt)}"
+    made_of = f"{way} 1/{one.scale} srcx {srcx.__version__} of {sha256_of(pair.gt)}"
     if cache.picture_sha256(relative, made_of) is None:
         target = cache.root / relative
         make_folder(target.parent)

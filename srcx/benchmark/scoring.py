@@ -4,7 +4,6 @@ import difflib
 import inspect
 import math
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,7 @@ from srcx.catalog import METRICS
 from srcx.errors import DataError, SrcxError, UsageError, WeightsError
 from srcx.imaging.color import on_white, rgb_to_grey
 from srcx.imaging.io import read_picture
+from srcx.machine import cores
 from srcx.metrics import rmse_of_set
 
 __all__ = ["MetricCall", "ScoreJob", "Scores", "mean_of_set", "metric_calls", "score_all", "score_pair"]
@@ -179,7 +179,7 @@ def _without(calls: Iterable[MetricCall], names: Iterable[str]) -> tuple[MetricC
 
 def _score_rest(jobs: Sequence[ScoreJob], workers: int | None) -> Iterator[Scores]:
     if workers is None:
-        workers = (os.cpu_count() or 1) if _worth_a_pool(jobs) else 0
+        workers = min(cores(), len(jobs)) if _worth_a_pool(jobs) else 0
     if workers == 0:
         yield from map(score_pair, jobs)
         return

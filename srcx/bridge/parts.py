@@ -12,7 +12,7 @@ from srcx.bridge.nearest import nearest
 from srcx.bridge.old_metrics import OLD_METRICS
 from srcx.errors import BridgeError
 
-__all__ = ["AllParts"]
+__all__ = ["GENERATORS", "AllParts"]
 
 OWN: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "dataset": catalog.DATASETS,
@@ -24,6 +24,10 @@ OWN: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "scheduler": catalog.SCHEDULES,
 }
 BORROWED = ("loss", "network")
+GENERATORS = frozenset(
+    {"ECBSR", "EDSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRResNet", "SRVGGNetCompact", "SwinIR"}
+)
+"""Networks of srcx and BasicSR that upscale single images, none of which takes the path of a file."""
 NOT_CHECKED = ("dataset", "model")  # their arguments are options of their own, checked with the others
 WEIGHTS = {"PerceptualLoss": {"perceptual_weight", "style_weight"}}
 """Weights among a loss's arguments in an option file: `srcx.build` makes terms of them."""

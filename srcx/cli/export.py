@@ -31,7 +31,7 @@ def export(
             "--out",
             metavar="FILE",
             help="Ends with .onnx, .xml or .safetensors; with --int8, without it: beside the checkpoint, "
-            "where 'srcx upscale' finds it.",
+            "or in the user's cache for a model that comes with srcx, where 'srcx upscale' finds it.",
         ),
     ] = None,
     picture: Annotated[

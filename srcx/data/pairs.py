@@ -1,12 +1,13 @@
 """Which low-resolution picture belongs to which ground truth, and whether they fit."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, StoredFile, lines_in, list_stored
 
-__all__ = ["Size", "StoredPair", "check_pairs", "find_pairs", "find_several"]
+__all__ = ["Size", "StoredPair", "check_names", "check_pairs", "find_pairs", "find_several"]
 
 Size = tuple[int, int]  # height, width
 
@@ -137,6 +138,8 @@ def check_pairs(
         The pairs that fit, each with the size of its ground truth.
     """
     fitting = {}
+    if not for_training:
+        check_names([pair.gt for pair in pairs], problems=problems)
     for pair in pairs:
         with problems.noted():
             gt, lq = pair.gt.size(), pair.lq.size()
@@ -150,6 +153,17 @@ def check_pairs(
                     f"{lq[0] * scale}, and {_file_name(pair.gt)} is {gt[1]} x {gt[0]}"
                 )
     return fitting
+
+
+def check_names(images: Sequence[Stored], *, problems: Problems) -> None:
+    """Note images of one name, such as a.png and a.bmp: the result of one would replace the other's."""
+    first: dict[str, Stored] = {}
+    for image in images:
+        if image.name in first:
+            problems.add(
+                f"{image}: has the same name as {_file_name(first[image.name])}; keep one or rename one"
+            )
+        first.setdefault(image.name, image)
 
 
 def _file_name(stored: Stored) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from srcx.data.dataset import WholePair
 from srcx.data.levels import Levels
+from srcx.data.pairs import check_names
 from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, list_stored
 
@@ -43,6 +44,7 @@ class SingleImageDataset:
         )
         self._sizes = []
         problems = Problems()
+        check_names(self.pictures, problems=problems)
         for picture in self.pictures:
             with problems.noted():
                 self._sizes.append(picture.size())

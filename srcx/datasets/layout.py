@@ -115,8 +115,18 @@ def _both(scale: int) -> str:
 
 
 def _named(folder: Path, ending: str) -> list[NamedFile]:
-    pictures = [path for path in list_pictures(folder) if path.stem.endswith(ending)]
-    return [(path.stem.removesuffix(ending), path) for path in pictures]
+    named: dict[str, Path] = {}
+    for path in list_pictures(folder):
+        if not path.stem.endswith(ending):
+            continue
+        name = path.stem.removesuffix(ending)
+        if name in named:
+            raise DataError(
+                f"{folder}: has both {named[name].name} and {path.name}, and results go by the name without "
+                "suffix; keep one or rename one"
+            )
+        named[name] = path
+    return list(named.items())
 
 
 def _read_set(folder: Path, scale: int) -> BenchmarkSet:

@@ -1,9 +1,10 @@
 """Work on many pictures at once."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from srcx.machine import cores
 
 __all__ = ["Tell", "in_parallel"]
 
@@ -26,7 +27,7 @@ def in_parallel(
         items: With what.
         workers: Threads; one for each core by default.
     """
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="srcx-pictures")
+    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="srcx-pictures")
     try:
         yield from pool.map(work, items)
     finally:

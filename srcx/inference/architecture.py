@@ -1,6 +1,7 @@
 """Which network a checkpoint is of: as a file beside it says, or as its weights show."""
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +14,18 @@ from torch import Tensor, nn
 from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
-from srcx.errors import CheckpointError
+from srcx.errors import CheckpointError, SrcxError
+from srcx.padding import NoSizeError, size_multiple
 from srcx.weights.checkpoint import read_metadata
 from srcx.weights.fit import load_into
 
 __all__ = ["Found", "network_of"]
 
+log = logging.getLogger(__name__)
+
+CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
+"""How the constructors call the channels that a network takes."""
 ALL_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
-PROBE_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
-PROBE_PX = 17
-
-# What a network raises when it is run on a size or number of channels it is not made for.
-MISFIT = (RuntimeError, ValueError, AssertionError, IndexError)
-
 
 OWN: Mapping[str, type[nn.Module]] = {"MSRResNet": MSRResNet, "SRResNet": SRResNet}
 """Generators of srcx that are known by their weights."""
@@ -53,49 +53,103 @@ class Found:
 
 
 def network_of(path: Path, state: Mapping[str, Tensor]) -> Found:
-    """Build the network of a checkpoint and fill it.
+    """Build the network of a checkpoint and fill it; torch's random state stays as it was.
 
     Looks, in this order, at NAME.json beside the file ({"network": {"type": ..., "args": {...}}}), at what
-    a .safetensors file says of itself under "network" (the same type and args), at the option file of the
+    a safetensors file says of itself under "network" (the same type and args), at the option file of the
     run folder it lies in, at the names and shapes of the weights for srcx's own generators, and asks
-    spandrel, which knows the community's.
+    spandrel, which knows the community's. A .json or .yml file that describes no network is left out; a run's
+    option file also where the weights do not fit it.
 
     Args:
         path: Where the weights came from.
         state: The weights.
 
     Raises:
-        CheckpointError: the weights do not fit what the file beside them says, or nobody knows them.
+        CheckpointError: the weights are not finite, do not fit what the file or NAME.json says, or nobody
+            knows them.
     """
-    own = own_generator(state)
-    part = described(path) or own
-    if part is None:
-        return from_spandrel(path, state)
-    net = OWN[part.type](**part.args) if part == own else build(part, source=path)
+    broken = [name for name, weight in state.items() if not weight.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{path}: {len(broken)} of {len(state)} weights hold NaN or infinite numbers, such as "
+            f"'{broken[0]}'; download it again, or take an earlier checkpoint"
+        )
+    with torch.random.fork_rng(devices=[]):
+        part = described(path)
+        if part is not None:
+            return filled(path, part, state)
+        of_run = option_file_part(path)
+        if of_run is not None:
+            try:
+                return filled(path, of_run, state)
+            except CheckpointError as error:
+                misfit = error
+                log.info("%s", error)
+        own = own_generator(state)
+        try:
+            return from_spandrel(path, state) if own is None else filled(path, own, state)
+        except CheckpointError:
+            if of_run is not None:
+                raise misfit from None
+            raise
+
+
+def filled(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> Found:
+    """Build the network of `part`, load the weights and find out which sizes it takes.
+
+    Raises:
+        CheckpointError: there is no such network, the weights do not fit, or its channels are not 1 or 3.
+    """
+    net = OWN[part.type](**part.args) if part == own_generator(state) else build(part, source=path)
     load_into(net, state, source=path)
     net.eval().requires_grad_(False)
-    first = next(parameter for parameter in net.parameters() if parameter.ndim == 4)
-    channels = 1 if first.shape[1] == 1 else 3
+    first = next((parameter for parameter in net.parameters() if parameter.ndim == 4), None)
+    channels = next(
+        (part.args[name] for name in CHANNEL_ARGUMENTS if isinstance(part.args.get(name), int)),
+        1 if first is not None and first.shape[1] == 1 else 3,
+    )
+    check_channels(path, part.type, channels)
     multiple_of, scale = measured(path, net, channels)
     return Found(net, part.type, scale, channels, multiple_of, part=part)
 
 
+def check_channels(path: Path, architecture: str, taken: int) -> None:
+    """Refuse a network of other channels than srcx has images of."""
+    if taken not in (1, 3):
+        raise CheckpointError(
+            f"{path}: this {architecture} takes images of {taken} channels; "
+            "srcx upscales by networks of 1 or 3"
+        )
+
+
 def described(path: Path) -> NetworkPart | None:
-    """The network as the file, or one beside the checkpoint, describes it; None where none does."""
+    """Return the network that NAME.json beside the checkpoint or the file itself describes, if one does."""
     beside = path.with_suffix(".json")
-    if beside.is_file():
-        return parse_description(beside.read_text("utf-8", errors="replace"), source=beside)
+    texts = [(beside, beside.read_text("utf-8", errors="replace"))] if beside.is_file() else []
     own_words = read_metadata(path).get("network")
-    if own_words:
-        return parse_description(f'{{"network": {own_words}}}', source=path)
-    run = path.resolve().parents[1]
-    options = (
-        [run / f"{run.name}.yml", *sorted(run.glob("*.yml"))]
-        if path.resolve().parent.name == "models"
-        else []
-    )
-    file = next((one for one in options if one.is_file()), None)
-    return None if file is None else read_network_g(file)
+    texts += [(path, f'{{"network": {own_words}}}')] if own_words else []
+    for source, text in texts:
+        part = parse_description(text)
+        if part is not None:
+            return part
+        log.warning("%s: does not describe a network and is left out", source)
+    return None
+
+
+def option_file_part(path: Path) -> NetworkPart | None:
+    """Return the generator of the option file of the checkpoint's run folder, if there is one."""
+    folder = path.resolve().parent
+    if folder.name != "models":
+        return None
+    run = folder.parent
+    for file in dict.fromkeys([run / f"{run.name}.yml", *sorted(run.glob("*.yml"))]):
+        if file.is_file():
+            try:
+                return read_network_g(file)
+            except SrcxError as error:
+                log.info("%s", error)
+    return None
 
 
 def read_network_g(path: Path) -> NetworkPart:
@@ -115,35 +169,48 @@ def read_network_g(path: Path) -> NetworkPart:
     return NetworkPart(part["type"], {name: value for name, value in part.items() if name != "type"})
 
 
-def parse_description(text: str, *, source: Path) -> NetworkPart:
-    """The network that {"network": {"type": ..., "args": {...}}} describes.
+def parse_description(text: str) -> NetworkPart | None:
+    """Return the network that {"network": {"type": ..., "args": {...}}} describes; None for other text.
 
-    Raises:
-        CheckpointError: the text is something else.
+    Example:
+        >>> parse_description('{"network": {"type": "SRResNet", "args": {"num_feat": 8}}}')
+        NetworkPart(type='SRResNet', args={'num_feat': 8})
     """
     try:
         network = json.loads(text)["network"]
-        return NetworkPart(str(network["type"]), dict(network.get("args", {})))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f'{source}: expected {{"network": {{"type": "SRResNet", "args": {{...}}}}}}; '
-            f"got something else ({type(error).__name__}): mend or remove it"
-        ) from error
+        part = NetworkPart(network["type"], dict(network.get("args", {})))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return part if isinstance(part.type, str) else None
 
 
 def build(part: NetworkPart, *, source: Path) -> nn.Module:
-    """A network of the catalog or of BasicSR, with fresh weights.
+    """Build one of the generators that a checkpoint may name, with fresh weights.
+
+    A checkpoint is not trusted: of other networks the constructors may open files that their arguments name.
 
     Raises:
-        CheckpointError: there is no such network, or it does not take these arguments.
+        CheckpointError: there is no such generator, or it does not take these arguments.
     """
-    from srcx.bridge.parts import AllParts  # loads every part there is: half a second
+    from srcx.bridge.parts import GENERATORS, AllParts  # loads every part there is: half a second
 
+    bare = part.type.rpartition(".")[2]
+    if bare not in GENERATORS:
+        raise CheckpointError(
+            f"{source}: '{part.type}' is no network that upscales single images; a checkpoint may be of "
+            f"{', '.join(sorted(GENERATORS))}"
+        )
     parts = AllParts()
     problems = parts.problems("network", part.type, part.args)
     if problems:
         raise CheckpointError(f"{source}: {'; '.join(message for _, message in problems)}")
-    return parts.network(part.type)(**part.args)
+    try:
+        return parts.network(part.type)(**part.args)
+    except Exception as error:
+        raise CheckpointError(
+            f"{source}: a {part.type} cannot be built with these arguments: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
 
 
 def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
@@ -158,6 +225,8 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     elif {"conv_first.weight", "conv_hr.weight", "conv_last.weight", "upconv1.weight"} <= state.keys():
         kind, first, last, block, stages = "MSRResNet", "conv_first", "conv_last", "conv1.weight", "upconv"
     else:
+        return None
+    if any(state[f"{name}.weight"].ndim != 4 or 0 in state[f"{name}.weight"].shape for name in (first, last)):
         return None
     num_feat, num_in_ch = state[f"{first}.weight"].shape[:2]
     grown = [
@@ -180,32 +249,18 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     return NetworkPart(kind, args)
 
 
-@torch.inference_mode()
 def measured(path: Path, net: nn.Module, channels: int) -> tuple[int, int]:
-    """Find by trying which sizes a network takes and how many times larger its output is.
-
-    Returns:
-        The number that height and width must be multiples of, and the scale.
+    """Return the number that height and width must be multiples of, and the scale, found by trying.
 
     Raises:
         CheckpointError: the network runs on no size tried, or its output is not a whole factor larger.
     """
-    kind = type(net).__name__
-    reason = ""
-    for multiple in PROBE_MULTIPLES:
-        side = multiple * (math.ceil(PROBE_PX / multiple) | 1)  # an odd multiple: not of the next one too
-        try:
-            height, width = net(torch.zeros(1, channels, side, side)).shape[-2:]
-        except MISFIT as error:
-            reason = str(error).partition("\n")[0]
-            continue
-        if height != width or height % side:
-            raise CheckpointError(
-                f"{path}: this {kind} makes {width} x {height} pixels of {side} x {side}; "
-                "srcx upscales by whole factors only"
-            )
-        return multiple, height // side
-    raise CheckpointError(f"{path}: this {kind} runs on no picture size that was tried: {reason}")
+    try:
+        return size_multiple(net, channels)
+    except NoSizeError as error:
+        raise CheckpointError(
+            f"{path}: this {type(net).__name__} cannot be used to upscale: {error}"
+        ) from error
 
 
 class SpandrelNet(nn.Module):
@@ -226,14 +281,19 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> Found:
 
     try:
         descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
-    except (spandrel.UnsupportedModelError, KeyError, *MISFIT) as error:
+    except Exception as error:
         raise CheckpointError(
             f"{path}: no known network has weights of these names and shapes; put the option file's network "
             f'beside it as {path.with_suffix(".json").name}: {{"network": {{"type": ..., "args": {{...}}}}}}'
         ) from error
-    if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.input_channels not in (1, 3):
+    kind = descriptor.architecture.name
+    if not isinstance(descriptor, spandrel.ImageModelDescriptor):
+        raise CheckpointError(f"{path}: a {kind} network, which does not turn one image into another")
+    check_channels(path, kind, descriptor.input_channels)
+    if descriptor.output_channels != descriptor.input_channels:
         raise CheckpointError(
-            f"{path}: a {descriptor.architecture.name} network, which does not turn one picture into another"
+            f"{path}: this {kind} takes images of {descriptor.input_channels} channels and makes images of "
+            f"{descriptor.output_channels}; srcx upscales by networks that keep them"
         )
     descriptor.model.eval().requires_grad_(False)
     supported = {torch.bfloat16: descriptor.supports_bfloat16, torch.float16: descriptor.supports_half}
@@ -241,7 +301,7 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> Found:
     multiple_of = descriptor.size_requirements.multiple_of
     return Found(
         SpandrelNet(descriptor),
-        descriptor.architecture.name,
+        kind,
         descriptor.scale,
         descriptor.input_channels,
         multiple_of,

@@ -3,9 +3,13 @@
 import copy
 import importlib
 import io
+import os
+import re
 import subprocess
+import sys
 import tempfile
 import warnings
+import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -27,7 +31,9 @@ __all__ = [
     "Backend",
     "Run",
     "Way",
+    "import_quietly",
     "installed",
+    "is_out_of_memory",
     "opened",
     "to_onnx",
 ]
@@ -55,9 +61,17 @@ Run = Callable[[Tensor], Tensor]
 """(N, C, H, W) to (N, C, sH, sW)."""
 
 OPSET = 17
+FATAL = 4
+"""Log level of ONNX Runtime."""
 LEAST_CHANNELS = 16
 """Below, Winograd's transforms cost more than the products they save."""
 NCNN_OUT_OF_MEMORY = -100
+OUT_OF_MEMORY = re.compile(
+    r"allocate .*memory|allocate \d+ bytes of memory|out of memory|not enough memory|ALLOC_FAILED"
+    # oneDNN's way to say it; the same about a "primitive descriptor" means a case that it cannot compute.
+    r"|bad_alloc|bad allocation|could not create a (primitive(?! descriptor)|memory object)"
+)
+"""Messages of torch, oneDNN, NNPACK, cuBLAS, cuDNN, ONNX Runtime and OpenVINO."""
 LEAST_LIKENESS_DB = 80.0
 """fp32 sums taken in another order differ by far less."""
 OPENVINO_NAMES = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -83,14 +97,44 @@ def installed(backend: Backend) -> bool:
     return all(find_spec(name) for name in MODULES[backend])
 
 
+def import_quietly(name: str) -> Any:
+    """Import a module with the telemetry of ONNX Runtime, OpenVINO and NNCF switched off.
+
+    ONNX Runtime reads the variable when it is imported. OpenVINO and NNCF have no switch that takes effect
+    without a file in the user's home folder; both do without the package that sends where it is absent.
+
+    Raises:
+        ImportError: the module is not installed.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None: importing it fails
+    return importlib.import_module(name)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of any backend says that memory was missing.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+        False
+        >>> is_out_of_memory(RuntimeError("could not create a primitive"))
+        True
+    """
+    # ONNX Runtime's errors are no RuntimeErrors.
+    says_why = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        says_why and OUT_OF_MEMORY.search(str(error)) is not None
+    )
+
+
 def module_of(backend: Backend) -> Any:
-    """The module of a backend.
+    """Return the module of a backend.
 
     Raises:
         UsageError: it is not installed.
     """
     try:
-        first, *_ = [importlib.import_module(name) for name in MODULES[backend]]
+        first, *_ = [import_quietly(name) for name in MODULES[backend]]
     except ImportError as error:
         extra = "ncnn" if backend == "ncnn" else "export"
         raise UsageError(
@@ -120,20 +164,27 @@ def opened(way: Way, model: Model) -> Run:
         return nnpack_run(model.net)
     if way.precision == "int8":
         return openvino_run(module, _int8_file(module, model), way.precision)
-    content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
-    if way.backend == "onnx":
-        return onnx_run(module, content)
-    if way.backend == "openvino":
-        return openvino_run(module, content, way.precision)
-    return ncnn_run(module, content, model)
+    try:
+        content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
+        if way.backend == "onnx":
+            return onnx_run(module, content)
+        if way.backend == "openvino":
+            return openvino_run(module, content, way.precision)
+        return ncnn_run(module, content, model)
+    except Exception as error:
+        if isinstance(error, UsageError) or is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"{way.backend}: cannot run {model.name} ({type(error).__name__}: {reason}); take another backend"
+        ) from error
 
 
 def _int8_file(openvino: Any, model: Model) -> str:
     """The file of a model's network in 8 bits, if it is of these very weights."""
     if model.int8 is None:
         raise UsageError(
-            f"{model.name}: has no 8-bit file beside its checkpoint; "
-            "'srcx export --format openvino --int8 PICTURES' makes one"
+            f"{model.name}: has no 8-bit file; 'srcx export --format openvino --int8 FOLDER' makes one"
         )
     file = openvino.Core().read_model(str(model.int8))
     if not file.has_rt_info(MADE_OF) or file.get_rt_info(MADE_OF).astype(str) != model.sha256:
@@ -165,23 +216,63 @@ def _by_nnpack(padding: Any, lq: Tensor, weight: Tensor, bias: Tensor | None) ->
 
 def onnx_run(onnxruntime: Any, content: bytes | str) -> Run:
     """ONNX Runtime on the content of an .onnx file."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda lq: torch.from_numpy(session.run(None, {"lq": lq.contiguous().numpy()})[0])
+
+    def open_session() -> Run:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = FATAL  # errors are raised too
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return lambda lq: torch.from_numpy(session.run(None, {"lq": lq.contiguous().numpy()})[0])
+
+    return _reopened_when_out_of_memory(open_session)
 
 
 def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -> Run:
     """OpenVINO on the content of an .onnx file or the path of an .xml file."""
-    core = openvino.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": OPENVINO_NAMES[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    compiled = core.compile_model(core.read_model(content), "CPU", settings)
-    # A copy, since the next run writes into the same memory.
-    return lambda lq: torch.from_numpy(compiled(lq.contiguous().numpy())[0].copy())
+
+    def compile_model() -> Run:
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": OPENVINO_NAMES[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        compiled = core.compile_model(core.read_model(content), "CPU", settings)
+
+        def run(lq: Tensor) -> Tensor:
+            # A request of its own, because threads that share one get each other's images; asynchronous,
+            # because a request that fails synchronously does not raise and keeps an earlier image.
+            request = compiled.create_infer_request()
+            request.start_async({0: lq.contiguous().numpy()})
+            request.wait()
+            return torch.from_numpy(request.get_output_tensor().data.copy())
+
+        return run
+
+    return _reopened_when_out_of_memory(compile_model)
+
+
+def _reopened_when_out_of_memory(open_run: Callable[[], Run]) -> Run:
+    """Run a backend, and open it anew after an out-of-memory, since it keeps the memory it has got so far.
+
+    Raises, when the run is called:
+        MemoryError: the memory does not suffice.
+    """
+    current: Run | None = open_run()
+
+    def run(lq: Tensor) -> Tensor:
+        nonlocal current
+        try:
+            now = current = current or open_run()
+            return now(lq)
+        except Exception as error:
+            # What was opened before fails to open for lack of memory, whatever it says.
+            if current is not None and not is_out_of_memory(error):
+                raise
+            current = None
+            raise MemoryError(str(error).strip().rpartition("\n")[2]) from None
+
+    return run
 
 
 def ncnn_run(ncnn: Any, content: bytes, model: Model) -> Run:
@@ -203,23 +294,35 @@ def ncnn_run(ncnn: Any, content: bytes, model: Model) -> Run:
             raise UsageError(f"ncnn: has no layer for a part of {model.name}; take another backend")
     (source,), (result,) = net.input_names(), net.output_names()
 
+    def extract(pixels: np.ndarray[Any, Any]) -> tuple[int, np.ndarray[Any, Any]]:
+        extractor = net.create_extractor()
+        extractor.input(source, ncnn.Mat(pixels))  # which looks at `pixels` and does not keep them
+        code, sr = extractor.extract(result)
+        return code, np.array(sr) if not code else pixels
+
     def one(lq: Tensor) -> Tensor:
         nonlocal size
         if size != (size := tuple(lq.shape)):
             for pool in pools:
                 pool.clear()
-        extractor, pixels = net.create_extractor(), lq.contiguous().numpy()
-        extractor.input(source, ncnn.Mat(pixels))  # which looks at `pixels` and does not keep them
-        code, sr = extractor.extract(result)
+        # An error's traceback keeps the frame it is raised in, and a Mat in it would outlive the pools.
+        code, sr = extract(lq.contiguous().numpy())
         if code:
             raise (MemoryError if code == NCNN_OUT_OF_MEMORY else RuntimeError)(f"ncnn: stopped with {code}")
-        return torch.from_numpy(np.array(sr))
+        return torch.from_numpy(sr)
 
     def run(lq: Tensor) -> Tensor:
-        return torch.stack([one(picture) for picture in lq])
+        return torch.stack([one(image) for image in lq])
 
+    # Layers keep memory of the pools, and a pool that is destroyed before it has it back crashes the process.
+    weakref.finalize(run, _close_ncnn, net, pools)
     _check_like_torch(run, model)
     return run
+
+
+def _close_ncnn(net: Any, pools: tuple[Any, Any]) -> None:
+    """Give the memory of a net's layers back to `pools`, which are an argument so as to live until then."""
+    net.clear()
 
 
 def _to_ncnn(content: bytes, model: Model, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import srcx
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import OutputError, UsageError
 from srcx.inference.backends import BACKENDS, FORMATS, Backend, Way, installed
@@ -66,9 +67,13 @@ def fastest(ways: Sequence[Way], run: Callable[[Way], Tensor]) -> Way:
     Args:
         ways: What to try.
         run: Gives the output of a way for one and the same piece of a picture.
+
+    Raises:
+        UsageError: none of the ways runs this network within `LEAST_DB`, and torch in fp32 is none of them.
     """
     exact = run(EXACT)
-    times_s = {}
+    times_s: dict[Way, float] = {}
+    reasons: dict[Way, str] = {}
     for way in ways:
         try:
             likeness = likeness_db(run(way), exact)
@@ -77,8 +82,17 @@ def fastest(ways: Sequence[Way], run: Callable[[Way], Tensor]) -> Way:
             )
         except Exception as error:  # noqa: BLE001 - whatever a backend raises: it is not taken, and the work goes on
             log.info("%s does not run this network: %s", way, error)
+            reasons[way] = str(error).strip().partition("\n")[0]
             continue
         log.info("%s: %.3f s, %.1f dB from fp32", way, times_s[way], likeness)
+        if math.isinf(times_s[way]):
+            reasons[way] = f"its output is {likeness:.1f} dB from torch's in fp32, less than {LEAST_DB:g}"
+            del times_s[way]
+    if not times_s and EXACT not in ways:
+        why = "; ".join(f"{way}: {reason}" for way, reason in reasons.items())
+        raise UsageError(
+            f"none of the ways asked for runs this network ({why}); take another backend or precision"
+        )
     return min(times_s, key=lambda way: times_s[way], default=EXACT)
 
 
@@ -96,8 +110,8 @@ def recalled(model: Model, ways: Sequence[Way]) -> Way | None:
 
 def remember(model: Model, ways: Sequence[Way], way: Way) -> None:
     """Keep what was measured for later processes, as far as the user's cache can be written."""
-    path = _file()
     try:
+        path = _file()
         make_folder(path.parent)
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(_read() | {_key(model, ways): str(way)}, indent=1), "utf-8")
@@ -112,7 +126,7 @@ def _file() -> Path:
 def _read() -> dict[str, str]:
     try:
         known = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError, OutputError):
         return {}
     return known if isinstance(known, dict) else {}
 
@@ -121,7 +135,8 @@ def _key(model: Model, ways: Sequence[Way]) -> str:
     """What the fastest way depends on: the network, the machine, and what there is to choose from."""
     versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "onnxruntime", "openvino", "ncnn"))
     threads = torch.get_num_threads()
-    return f"{model.sha256}; {_processor()}, {threads} threads; {versions}; {', '.join(map(str, ways))}"
+    made_by = f"srcx {srcx.__version__}, {versions}"
+    return f"{model.sha256}; {_processor()}, {threads} threads; {made_by}; {', '.join(map(str, ways))}"
 
 
 def _processor() -> str:

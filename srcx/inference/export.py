@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from srcx.imaging import read_picture, to_tensor
 from srcx.inference.backends import LEAST_LIKENESS_DB, Run, module_of, onnx_run, openvino_run, to_onnx
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import likeness_db
+from srcx.padding import pad_to_multiple
 from srcx.weights.checkpoint import save_state
 
 __all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "moved_to", "photograph"]
@@ -81,7 +81,11 @@ def moved_to(out: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made, or the file not be written.
     """
     make_folder(out.parent)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another place") from error
+    with temporary as folder:
         yield Path(folder) / out.name
         try:
             for one in sorted(Path(folder).iterdir()):
@@ -121,8 +125,7 @@ def _some_pixels(path: Path | None, model: Model) -> Tensor:
     pixels = read_picture(path or photograph())
     top, left = (max(side - px, 0) // 2 for side, px in zip(pixels.shape[:2], CHECK_PX, strict=True))
     cut = pixels[top : top + CHECK_PX[0], left : left + CHECK_PX[1]]
-    missing = [-side % model.multiple_of for side in cut.shape[:2]]
-    lq = to_tensor(np.pad(cut, [(0, missing[0]), (0, missing[1]), (0, 0)][: cut.ndim], mode="edge"))
+    lq = pad_to_multiple(to_tensor(cut), model.multiple_of)
     return lq[:, :1] if model.channels == 1 else lq[:, :3].expand(-1, 3, -1, -1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srcx.errors import CheckpointError, DataError, UsageError
 from srcx.imaging import Picture, imresize, read_picture, to_image, to_rgb, to_tensor
-from srcx.inference.backends import MADE_OF, Run, module_of, openvino_run, to_onnx
+from srcx.inference.backends import MADE_OF, Run, import_quietly, module_of, openvino_run, to_onnx
 from srcx.inference.export import check_exportable, moved_to
 from srcx.inference.model import Model
 from srcx.inference.precision import likeness_db
@@ -97,7 +97,7 @@ def export_int8(model: Model, out: Path, pictures: Sequence[Path]) -> Kept:
 
 def _nncf() -> Any:
     try:
-        import nncf
+        nncf = import_quietly("nncf")
     except ImportError as error:
         raise UsageError("int8: needs nncf, which is not here; pip install 'srcx[int8]' brings it") from error
     nncf.set_log_level(logging.WARNING)  # it tells of every operation left in fp32

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from srcx.errors import CheckpointError, UsageError
+from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
-from srcx.inference.bundled import bundled_models, file_of, models_with_parent, parent_of
-from srcx.weights.checkpoint import load_state, read_metadata
+from srcx.inference.bundled import BUNDLED, bundled_models, file_of, models_with_parent, parent_of
+from srcx.weights.checkpoint import load_state, read_checkpoint, read_metadata
 from srcx.weights.fit import mix_states
+from srcx.weights.fixed import cache_folder
 
 __all__ = ["CHECKPOINT_SUFFIXES", "Model", "check_fidelity", "find_model", "int8_of"]
 
@@ -47,7 +48,7 @@ class Model:
     part: NetworkPart | None = None
     """Type and arguments of `net`, where they are known."""
     int8: Path | None = None
-    """`net` in 8 bits for OpenVINO, as `export_int8` writes it; beside the checkpoint."""
+    """`net` in 8 bits for OpenVINO, as `export_int8` writes it; `int8_of` says where it lies."""
 
     @property
     def parameters(self) -> int:
@@ -103,8 +104,9 @@ def check_fidelity(fidelity: float) -> None:
 
 
 def _from_file(path: Path, name: str, fidelity: float) -> Model:
-    state, sha256 = load_state(path), _sha256_of(path)
-    int8: Path | None = int8_of(path)
+    content = read_checkpoint(path)  # once: a training run may replace the file at any moment
+    state, sha256 = load_state(path, content=content), hashlib.sha256(content).hexdigest()
+    int8 = _int8_at_hand(path)
     if fidelity:
         parent = parent_of(path)
         if not parent.is_file():
@@ -112,9 +114,10 @@ def _from_file(path: Path, name: str, fidelity: float) -> Model:
         networks = {words["network"] for one in (path, parent) if "network" in (words := read_metadata(one))}
         if len(networks) > 1:
             raise CheckpointError(f"{parent}: is of another network than {path.name}; ship both again")
-        state = mix_states(state, load_state(parent), fidelity, source=parent)
+        of_parent = read_checkpoint(parent)
+        state = mix_states(state, load_state(parent, content=of_parent), fidelity, source=parent)
         # Caches take mixed weights for another model, and the 8-bit file is of the unmixed ones.
-        sha256 = hashlib.sha256(f"{sha256} {_sha256_of(parent)} {fidelity!r}".encode()).hexdigest()
+        sha256 = hashlib.sha256(sha256.encode() + of_parent + repr(fidelity).encode()).hexdigest()
         name, int8 = f"{name}-fidelity-{fidelity:g}", None
     found = network_of(path, state)
     return Model(
@@ -128,12 +131,8 @@ def _from_file(path: Path, name: str, fidelity: float) -> Model:
         found.multiple_of,
         found.dtypes,
         found.part,
-        int8 if int8 and int8.is_file() else None,
+        int8,
     )
-
-
-def _sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _no_parent(name: str) -> str:
@@ -144,14 +143,29 @@ def _no_parent(name: str) -> str:
     )
 
 
+def _int8_at_hand(checkpoint: Path) -> Path | None:
+    try:
+        file = int8_of(checkpoint)
+    except OutputError:
+        return None
+    return file if file.is_file() else None
+
+
 def int8_of(checkpoint: Path) -> Path:
-    """Where the 8-bit file of a checkpoint lies, if there is one.
+    """Return where the 8-bit file of a checkpoint lies, if there is one.
+
+    It lies beside the checkpoint; that of a model that comes with srcx lies in the user's cache, since the
+    installed package may be read-only and belongs to the package manager.
+
+    Raises:
+        OutputError: the model comes with srcx, and this user has no home folder.
 
     Example:
         >>> int8_of(Path("net_g_latest.pth")).name
         'net_g_latest.int8.xml'
     """
-    return checkpoint.with_suffix(".int8.xml")
+    file = checkpoint.with_suffix(".int8.xml")
+    return cache_folder().parent / "int8" / file.name if file.parent == BUNDLED else file
 
 
 def _name_of(path: Path) -> str:

@@ -3,27 +3,27 @@
 import copy
 import logging
 import math
+import threading
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from srcx import machine
 from srcx.errors import ImageError
 from srcx.imaging import Picture, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
-from srcx.inference.backends import Run, Way, opened
+from srcx.inference.backends import Run, Way, is_out_of_memory, opened
 from srcx.inference.model import Model
 from srcx.inference.precision import DTYPES
 from srcx.inference.tiles import Tiling, run_tiled
+from srcx.padding import run_padded
 
 __all__ = ["Runner", "free_bytes"]
 
 BUDGET_BYTES = 3 << 28
 """Most memory one tile may take, however much is free: with what a backend holds besides, less than 1 GB."""
-UNKNOWN_FREE_BYTES = 2 << 30
 LIVE_COPIES = {"torch": 1.5, "nnpack": 3.0, "onnx": 1.75, "openvino": 1.5, "ncnn": 5.5}
 """Activations alive at once, in inputs plus outputs of the largest layer, as measured; ncnn pads what a layer
 is given, and holds it transformed too, 36 values for 16."""
@@ -58,7 +58,7 @@ class Runner:
     def __init__(self, model: Model, way: Way, device: torch.device, *, tta: bool = False) -> None:
         assert model.net is not None
         self.channels, self.scale, self.multiple_of = model.channels, model.scale, model.multiple_of
-        self.tta, self.live_copies = tta, LIVE_COPIES[way.backend]
+        self.tta, self.live_copies, self.way = tta, LIVE_COPIES[way.backend], way
         self.net = copy.deepcopy(model.net).eval()
         self.run: Run = self.net
         if way.backend == "torch":
@@ -68,6 +68,7 @@ class Runner:
             self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
             self.run = opened(way, model)
         self._largest_core_px: int | None = None
+        self._measuring = threading.RLock()
 
     @torch.inference_mode()
     def enlarge(self, picture: Picture, result: Picture, *, core_px: int | None) -> None:
@@ -87,8 +88,8 @@ class Runner:
                 tiling = self.tiling(picture.shape[0], picture.shape[1], core_px)
                 side_px = min(side_px, tiling.core_px) if tiling else side_px
                 return run_tiled(picture, self._enlarge_piece, result, tiling)
-            except (MemoryError, RuntimeError) as error:
-                if not _is_lack_of_memory(error):
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
             # Outside the clause, whose error keeps what the tile took.
             side_px //= 2
@@ -113,11 +114,7 @@ class Runner:
 
     def _once(self, picture: Tensor) -> Tensor:
         as_pictures = picture.transpose(0, 1) if self.channels == 1 else picture.expand(-1, 3, -1, -1)
-        height, width = picture.shape[-2:]
-        padding = (0, -width % self.multiple_of, 0, -height % self.multiple_of)
-        lq = functional.pad(as_pictures, padding, mode="replicate")
-        sr = self.run(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
-        sr = sr[..., : height * self.scale, : width * self.scale].float().clamp(0, 1).cpu()
+        sr = run_padded(self._checked, as_pictures, self.multiple_of).float().clamp(0, 1).cpu()
         if self.channels == 1:
             return sr.transpose(0, 1)
         return (
@@ -125,6 +122,17 @@ class Runner:
             if picture.shape[1] == 1
             else sr
         )
+
+    def _checked(self, lq: Tensor) -> Tensor:
+        """Run the network and check the size of what comes out."""
+        sr = self.run(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
+        expected = (len(lq), *(side * self.scale for side in lq.shape[-2:]))
+        if (sr.shape[0], *sr.shape[2:]) != expected:
+            raise ImageError(
+                f"{self.way}: expected {expected[2]} x {expected[1]} pixels, got an output of shape "
+                f"{tuple(sr.shape)}; take another backend"
+            )
+        return sr
 
     def tiling(self, height: int, width: int, core_px: int | None) -> Tiling | None:
         """How to cut a picture of this size, or None to run it whole."""
@@ -153,9 +161,21 @@ class Runner:
         needed = ENDLESS_OVERLAP_PX if self.looks_at_everything else felt_px + FADE_PX // 2
         return math.ceil(needed / self.multiple_of) * self.multiple_of
 
+    @property
+    def reach_px(self) -> int:
+        """Receptive-field radius in input pixels, measured once."""
+        with self._measuring:
+            return self._reach_px
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Memory for one input pixel, measured once."""
+        with self._measuring:
+            return self._bytes_per_pixel
+
     @cached_property
     @torch.inference_mode()
-    def reach_px(self) -> int:
+    def _reach_px(self) -> int:
         """How far inwards a cut is felt, in input pixels: a strip of noise is run whole and cut in half."""
         height, width = (math.ceil(side / self.multiple_of) * self.multiple_of for side in STRIP_PX)
         half = width // 2 // self.multiple_of * self.multiple_of
@@ -166,7 +186,7 @@ class Runner:
 
     @cached_property
     @torch.inference_mode()
-    def bytes_per_pixel(self) -> float:
+    def _bytes_per_pixel(self) -> float:
         """Memory for one input pixel, judged by the largest input and output of a layer."""
         largest = 1
 
@@ -197,16 +217,6 @@ def _turned(picture: Tensor, transposed: bool, flips: tuple[int, ...], *, back: 
     return picture if back else picture.flip(flips)
 
 
-def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    return isinstance(error, MemoryError) or "memory" in str(error)
-
-
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be had on this device; 2 GiB where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
-    except (OSError, StopIteration, ValueError):
-        return UNKNOWN_FREE_BYTES
+    """Return the memory that can be had on this device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.free_bytes()

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -103,6 +104,7 @@ class Upscaler:
         self.way: Way | None = None
         self._tiny_px = 0
         self._runners: dict[Way, Runner] = {}
+        self._choosing = threading.Lock()
         if model.net and precision == "int8":
             self._runner(Way("openvino", "int8"))  # what is missing is told before any picture
 
@@ -125,7 +127,11 @@ class Upscaler:
         self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
 
     def _runner_for(self, picture: Picture) -> Runner:
-        """The network in the way this picture is to be run."""
+        """Return the network in the way this image is to be run; threads wait while it is measured."""
+        with self._choosing:
+            return self._chosen_runner(picture)
+
+    def _chosen_runner(self, picture: Picture) -> Runner:
         if picture.dtype.itemsize == 2 and self.precision == "auto":
             return self._runner(self._ways()[0])
         if self.way is None:

@@ -2,7 +2,6 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gamma
 
 from srcx.imaging.resize import imresize
@@ -15,12 +14,11 @@ ROUND_OFF = 1e-9
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def block_features(y: Floats, window: Floats) -> Floats:
+def block_features(y: Floats) -> Floats:
     """Statistics of the normalised picture and of products of neighbours, at full and half size.
 
     Args:
         y: Grey levels 0 to 255, (H, W); what does not fill a block is left out on the right and below.
-        window: The 7 x 7 Gaussian of the local mean, as the authors' code computes it.
 
     Returns:
         (blocks, 36): 18 numbers at full size, then 18 at half size; blocks go down the columns of the
@@ -30,18 +28,20 @@ def block_features(y: Floats, window: Floats) -> Floats:
     full = np.ascontiguousarray(y[: rows * BLOCK_PX, : cols * BLOCK_PX], dtype=np.float64)
     half = np.asarray(imresize(full, scale=0.5), np.float64)
     return np.concatenate(
-        [statistics(blocks_of(normalised(picture, window), rows, cols)) for picture in (full, half)], axis=1
+        [statistics(blocks_of(normalised(picture), rows, cols)) for picture in (full, half)], axis=1
     )
 
 
-def normalised(picture: Floats, window: Floats) -> Floats:
-    """(picture - local mean) / (local deviation + 1), equation 1 of the paper."""
+def normalised(picture: Floats) -> Floats:
+    """Return (picture - local mean) / (local standard deviation + 1), equation 1 of the paper.
+
+    In a flat area the difference from the local mean is nothing but round-off, yet its sign decides on which
+    side of zero a pixel is counted. Such differences are set to zero, whatever order the mean is summed in.
+    """
     mean = smooth(picture)
     deviation = np.sqrt(np.abs(smooth(picture * picture) - mean * mean))
     difference = picture - mean
-    tiny = np.abs(difference) < ROUND_OFF
-    if tiny.any():
-        difference[tiny] = picture[tiny] - exact_mean(picture, window, *np.nonzero(tiny))
+    difference[np.abs(difference) < ROUND_OFF] = 0
     return difference / (deviation + 1)
 
 
@@ -50,20 +50,6 @@ def smooth(picture: Floats) -> Floats:
     return np.asarray(
         cv2.GaussianBlur(picture, (7, 7), SIGMA_PX, borderType=cv2.BORDER_REPLICATE), np.float64
     )
-
-
-def exact_mean(picture: Floats, window: Floats, row: NDArray[np.intp], col: NDArray[np.intp]) -> Floats:
-    """The local mean at some pixels, summed in the very order of a 2-D convolution in Octave.
-
-    In flat areas the difference from the mean is nothing but round-off, yet its sign decides on which
-    side of zero a pixel is counted, and NIQE moves by up to 0.5. Only the same order gives the same sign.
-    """
-    padded = np.pad(picture, 3, mode="edge")
-    total = np.zeros(len(row))
-    for j in range(6, -1, -1):
-        for i in range(6, -1, -1):
-            total += window[i, j] * padded[row + i, col + j]
-    return total
 
 
 def blocks_of(picture: Floats, rows: int, cols: int) -> Floats:

@@ -105,10 +105,7 @@ def alone(target: Path) -> Iterator[None]:
     except Timeout as error:
         raise DownloadError(f"{target}: another process has been fetching it for an hour") from error
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"{target}: cannot be written: {reason}; free disk space or mend the permissions"
-        ) from error
+        raise _cannot_be_written(target, error) from error
 
 
 def _fetch(
@@ -128,7 +125,8 @@ def _fetch(
             if error.code != 416 or before == 0:
                 raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
             part.unlink()  # longer than the file, so no part of it
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (http.client.HTTPException, OSError) as error:
+            # urllib's, TLS' and the network's errors are OSErrors; the disk's come as OutputError.
             if _size(part) <= before or attempt == BREAKS - 1:
                 raise DownloadError(f"{url}: {_reason(error)}") from error
     if digest is None:
@@ -149,8 +147,8 @@ def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wir
         length = answer.headers.get("Content-Length", "")
         total = done + int(length) if length.isdigit() else None
         _check_bytes(url, total or 0, max_bytes)
-        with part.open("ab" if done else "wb") as file:
-            while chunk := answer.read(CHUNK):
+        with _written(part), part.open("ab" if done else "wb") as file:
+            while chunk := _read(answer):
                 done += len(chunk)
                 _check_bytes(url, done, max_bytes)
                 file.write(chunk)
@@ -158,6 +156,33 @@ def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wir
                     progress(done, total)
     if total is not None and done < total:
         raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
+
+
+class _Break(ConnectionError):
+    """The transfer broke: told from an error of the disk."""
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except OSError as error:
+        raise _Break(str(error)) from error
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into an OutputError; a break of the transfer comes through."""
+    try:
+        yield
+    except _Break:
+        raise
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(f"{path}: cannot be written: {reason}; free disk space or fix the permissions")
 
 
 def _check_bytes(url: str, count: int, max_bytes: int) -> None:
@@ -171,7 +196,8 @@ def _size(path: Path) -> int:
 
 def _reason(error: Exception) -> str:
     """Why a server did not deliver, in a few words: urllib wraps the system's reason."""
-    reason = getattr(error, "reason", None) or error
+    cause = error.__cause__ if isinstance(error, _Break) else error
+    reason = getattr(cause, "reason", None) or cause
     if isinstance(reason, TimeoutError):
         return "the server does not answer"
     return f"the server cannot be reached ({getattr(reason, 'strerror', None) or reason})"

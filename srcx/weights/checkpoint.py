@@ -20,13 +20,16 @@ from torch import Tensor
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import CheckpointError
 
-__all__ = ["load_state", "read_metadata", "save_state"]
+__all__ = ["load_state", "read_checkpoint", "read_metadata", "save_state"]
 
 State = Mapping[str, Tensor]
 Sets = Mapping[str, State]
 
 PICKLED_SUFFIXES = (".pth", ".pt")
 SETS_BY_PREFERENCE = ("params_ema", "params")
+OTHERS_SETS = ("params-ema", "model_state_dict", "state_dict", "model", "net")
+"""Where other tools keep the weights: as spandrel knows them."""
+DEEPEST_SET = 3
 LONGEST_HEAD = 100_000_000
 """Bytes, safetensors' own limit."""
 
@@ -40,6 +43,7 @@ DAMAGE = (
     AttributeError,
     AssertionError,
     MemoryError,
+    OSError,  # from a seek to before the beginning
     OverflowError,
     struct.error,
     zipfile.BadZipFile,
@@ -50,18 +54,49 @@ MIB = 2**20
 log = logging.getLogger(__name__)
 
 
-def load_state(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]:
+def read_checkpoint(path: Path | str) -> bytes:
+    """Read the bytes of a file of weights.
+
+    Raises:
+        CheckpointError: the file is missing or empty, cannot be read, or its suffix is another.
+    """
+    path = Path(path)
+    if path.suffix not in (*PICKLED_SUFFIXES, ".safetensors"):
+        raise CheckpointError(
+            f"{path}: expected a .pth, .pt or .safetensors file, got the suffix '{path.suffix}'; rename it"
+        )
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{path}: expected a file of weights, got a folder; name a file in it")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: there is no such file; check the path") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror or error}; check its permissions"
+        ) from error
+    if not content:
+        raise CheckpointError(f"{path}: the file is empty; download or save it again")
+    return content
+
+
+def load_state(
+    path: Path | str, *, key: str | None = None, content: bytes | None = None
+) -> dict[str, Tensor]:
     """Read a network's weights from a `.pth`, `.pt` or `.safetensors` file, onto the CPU.
 
-    Nothing in the file is run: `.pth` files are read with `weights_only=True`, and one that holds anything
-    besides tensors and plain values is refused. The `module.` that data-parallel training leaves before
-    the names is taken off.
+    Nothing in the file is run: pickles are read with `weights_only=True`, and one that holds anything besides
+    tensors and plain values is refused. What the file is, its content says, not its suffix. The `module.` and
+    `_orig_mod.` that data-parallel training and torch.compile put into the names are taken off.
 
     Args:
         path: The file.
         key: Which set of a file in BasicSR's layout, such as "params"; None takes "params_ema" if it is
-            there, then "params", then the file itself as one bare set. As in BasicSR, a set that is missing
-            gives way to "params", and the log says so. A `.safetensors` file is one set and needs no key.
+            there, then "params", then a set under one of the names that other tools use ("state_dict",
+            "model", ...), then the only set there is, then the file itself as one bare set. As in BasicSR, a
+            set that is missing gives way to "params", and the log says so. A safetensors file is one set and
+            needs no key.
+        content: What `read_checkpoint` gave, where the file is not to be read again.
 
     Returns:
         Names and tensors, as `Module.load_state_dict` takes them.
@@ -70,33 +105,36 @@ def load_state(path: Path | str, *, key: str | None = None) -> dict[str, Tensor]
         CheckpointError: the file is missing, damaged, unsafe, or holds no such set.
     """
     path = Path(path)
-    content = _read(path)
-    if not isinstance(content, Mapping):
+    raw = read_checkpoint(path) if content is None else content
+    is_flat = _is_safetensors(raw) or (path.suffix == ".safetensors" and not _is_pickle(raw))
+    parsed = _parse_safetensors(path, raw) if is_flat else _parse_pickle(path, raw)
+    if not isinstance(parsed, Mapping):
         raise CheckpointError(
-            f"{path}: expected named tensors, got {_describe(content)}; save the network's state_dict"
+            f"{path}: expected named tensors, got {_describe(parsed)}; save the network's state_dict"
         )
-    chosen = content if path.suffix == ".safetensors" else _choose_set(path, content, key)
+    chosen = parsed if is_flat else _choose_set(path, parsed, key)
     return {_own_name(path, name): _own_tensor(path, name, value) for name, value in chosen.items()}
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """Words that a `.safetensors` file says about itself; none for other files.
+    """Read the words that a safetensors file says about itself; none for other files.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
     path = Path(path)
-    if path.suffix != ".safetensors":
-        return {}
     try:
         with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
+            head = file.read(9)
+            if not _is_safetensors(head) and (_is_pickle(head) or path.suffix != ".safetensors"):
+                return {}
+            (length,) = struct.unpack("<Q", head[:8])
             # A longer head is none that safetensors would read either.
-            words = json.loads(file.read(min(length, LONGEST_HEAD))).get("__metadata__", {})
+            words = json.loads(head[8:] + file.read(min(length, LONGEST_HEAD) - 1)).get("__metadata__", {})
             return {str(key): str(value) for key, value in words.items()}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file; check the path") from error
-    except (OSError, struct.error, ValueError, AttributeError) as error:
+    except (OSError, struct.error, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: {_damaged('.safetensors')}") from error
 
 
@@ -124,22 +162,6 @@ def save_state(path: Path | str, state: State | Sets, *, metadata: Mapping[str, 
         temporary.write_bytes(content)
 
 
-def _read(path: Path) -> object:
-    _check_suffix(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path}: expected a file of weights, got a folder; name a file in it")
-    try:
-        if path.stat().st_size == 0:
-            raise CheckpointError(f"{path}: the file is empty; download or save it again")
-        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file; check the path") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror or error}; check its permissions"
-        ) from error
-
-
 def _check_suffix(path: Path) -> None:
     if path.suffix not in (*PICKLED_SUFFIXES, ".safetensors"):
         raise CheckpointError(
@@ -147,21 +169,30 @@ def _check_suffix(path: Path) -> None:
         )
 
 
-def _read_safetensors(path: Path) -> object:
+def _is_safetensors(content: bytes) -> bool:
+    """Return whether a file begins as safetensors files do: with the length of a JSON object, and with it."""
+    return content[8:9] == b"{" and struct.unpack("<Q", content[:8])[0] <= LONGEST_HEAD
+
+
+def _is_pickle(content: bytes) -> bool:
+    return content[:4] == b"PK\x03\x04" or content[:1] == b"\x80"
+
+
+def _parse_safetensors(path: Path, content: bytes) -> object:
     try:
-        return parse_safetensors(path.read_bytes())
+        return parse_safetensors(content)
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: {_damaged('.safetensors')}") from error
 
 
-def _read_pickled(path: Path) -> object:
+def _parse_pickle(path: Path, content: bytes) -> object:
     try:
-        _check_unpacked_size(path)
+        _check_unpacked_size(path, content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old layouts make torch warn about its own internals
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: {_why_refused(path, error)}") from error
+        raise CheckpointError(f"{path}: {_why_refused(content, error)}") from error
     except DAMAGE as error:
         refused = "TorchScript" in str(error)
         raise CheckpointError(
@@ -169,27 +200,26 @@ def _read_pickled(path: Path) -> object:
         ) from error
 
 
-def _check_unpacked_size(path: Path) -> None:
+def _check_unpacked_size(path: Path, content: bytes) -> None:
     """Torch packs without compression; a file that unpacks to more than it holds is made to fill memory."""
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(io.BytesIO(content)):
         return
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > path.stat().st_size:
+    if unpacked > len(content):
         raise CheckpointError(
             f"{path}: unpacks to more than the file holds ({unpacked / MIB:.0f} MiB) and is refused; "
             "if you trust it, load and save it again with torch"
         )
 
 
-def _why_refused(path: Path, error: pickle.UnpicklingError) -> str:
+def _why_refused(content: bytes, error: pickle.UnpicklingError) -> str:
     """Tell a pickle with code from a file that is no pickle, by torch's own words."""
     name = re.search(r"GLOBAL ([\w.]+\.\w+)", str(error))
     if name:
         return _refused(f"'{name.group(1)}'")
     operation = re.search(r"Unsupported operand (\d+)", str(error))
-    with path.open("rb") as file:
-        is_pickle = file.read(1) == b"\x80" or zipfile.is_zipfile(file)
+    is_pickle = content[:1] == b"\x80" or zipfile.is_zipfile(io.BytesIO(content))
     return _refused(f"pickle operation {operation.group(1)}") if operation and is_pickle else _damaged(".pth")
 
 
@@ -208,7 +238,7 @@ def _choose_set(path: Path, content: Mapping[object, object], key: str | None) -
     wanted = SETS_BY_PREFERENCE if key is None else (key, "params")
     found = next((name for name in wanted if isinstance(content.get(name), Mapping)), None)
     if found is None and key is None:
-        return content
+        return _set_of_others(path, content)
     if found is None:
         sets = sorted(str(name) for name, value in content.items() if isinstance(value, Mapping))
         there = f"the sets {', '.join(sets)}" if sets else "one bare set of weights"
@@ -222,12 +252,35 @@ def _choose_set(path: Path, content: Mapping[object, object], key: str | None) -
     return chosen
 
 
+def _set_of_others(path: Path, content: Mapping[object, object]) -> Mapping[object, object]:
+    """Return the weights in another layout than BasicSR's: under a known name, or the only set there is."""
+    for _ in range(DEEPEST_SET):
+        known = (*SETS_BY_PREFERENCE, *OTHERS_SETS)
+        name: object = next((name for name in known if isinstance(content.get(name), Mapping)), None)
+        if name is None and not any(isinstance(value, Tensor) for value in content.values()):
+            sets = [key for key, value in content.items() if _is_set_of_tensors(value)]
+            name = sets[0] if len(sets) == 1 else None
+        if name is None:
+            break
+        log.info("%s: the weights are those under '%s'", path, name)
+        chosen = content[name]
+        assert isinstance(chosen, Mapping)
+        content = chosen
+    return content
+
+
+def _is_set_of_tensors(value: object) -> bool:
+    return (
+        isinstance(value, Mapping) and bool(value) and all(isinstance(one, Tensor) for one in value.values())
+    )
+
+
 def _own_name(path: Path, name: object) -> str:
     if not isinstance(name, str):
         raise CheckpointError(
             f"{path}: expected names of tensors, got the name {name!r}; save the state_dict"
         )
-    return name.removeprefix("module.")
+    return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
 def _own_tensor(path: Path, name: object, value: object) -> Tensor:

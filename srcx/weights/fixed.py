@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.errors import CheckpointError, DownloadError, WeightsError
+from srcx.errors import CheckpointError, DownloadError, OutputError, WeightsError
 from srcx.net.download import Digest, Progress, alone, download
 from srcx.net.wire import Wire
 from srcx.weights import lpips_jax
@@ -88,16 +88,28 @@ def known() -> list[KnownWeights]:
 
 
 def cache_folder() -> Path:
-    """The user's own folder for weights; it need not exist yet."""
+    """Return the user's own folder for weights; it need not exist yet.
+
+    Raises:
+        OutputError: this user has no home folder, as in containers that run under a number alone.
+    """
     if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
+        base = Path(os.environ["LOCALAPPDATA"])
     else:
-        base = Path.home() / ".cache"
+        places = {"win32": "AppData/Local", "darwin": "Library/Caches"}
+        base = _home() / places.get(sys.platform, ".cache")
     return base / "srcx" / "weights"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise OutputError(
+            "this user has no home folder to keep files in; set XDG_CACHE_HOME to a writable folder"
+        ) from error
 
 
 def find_weights(name: str, *, path: Path | str | None = None) -> Path:
@@ -182,7 +194,10 @@ def _published(name: str) -> Published:
 
 
 def _at_hand(name: str) -> Path | None:
-    folders = [cache_folder()]
+    try:
+        folders = [cache_folder()]
+    except OutputError:
+        folders = []
     if os.environ.get("SRCX_WEIGHTS"):
         folders.insert(0, Path(os.environ["SRCX_WEIGHTS"]))
         if not folders[0].is_dir():

@@ -1,4 +1,6 @@
+import hashlib
 import importlib
+import inspect
 import json
 
 import pytest
@@ -70,18 +72,40 @@ def test_a_description_beside_the_file_comes_first(tmp_path):
         find_model(tmp_path / "net.pth")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"network": 3}', '{"network": {"args": {}}}'])
-def test_a_description_that_is_none_is_refused(text, tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"network": 3}', '{"network": {"args": {}}}', '{"name": "RealSR"}', "[" * 100_000],
+)
+def test_a_json_file_that_describes_no_network_is_left_out(text, tmp_path, caplog):
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     (tmp_path / "net.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"net\.json: expected \{"):
+    assert find_model(tmp_path / "net.pth").architecture == "MSRResNet"
+    assert "net.json: does not describe a network and is left out" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["MSRResNett", "SpyNet", "basicsr.SpyNet", "DFDNet", "BasicVSR", "EDVR"])
+def test_a_checkpoint_may_name_generators_of_single_images_alone(name, tmp_path):
+    """SpyNet and others unpickle a file that an argument names."""
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    describe(tmp_path / "net.json", name, load_path=str(tmp_path / "code.pth"))
+    with pytest.raises(
+        CheckpointError, match=f"'{name}' is no network that .* may be of ECBSR, EDSR, MSRResNet"
+    ):
         find_model(tmp_path / "net.pth")
 
 
-def test_a_description_of_no_network_is_refused(tmp_path):
+def test_no_generator_that_a_checkpoint_may_name_takes_the_path_of_a_file():
+    from srcx.bridge.parts import GENERATORS, AllParts
+
+    for name in GENERATORS:
+        arguments = inspect.signature(AllParts().network(name)).parameters
+        assert not [one for one in arguments if one.endswith(("path", "file"))], name
+
+
+def test_arguments_that_build_nothing_are_one_sentence(tmp_path):
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
-    describe(tmp_path / "net.json", "MSRResNett")
-    with pytest.raises(CheckpointError, match="MSRResNet"):
+    describe(tmp_path / "net.json", "MSRResNet", num_feat=-5)
+    with pytest.raises(CheckpointError, match=r"net\.pth: a MSRResNet cannot be built with these arguments"):
         find_model(tmp_path / "net.pth")
 
 
@@ -95,9 +119,130 @@ def test_a_checkpoint_in_a_run_folder_is_of_its_option_file(tmp_path):
     assert (model.name, model.scale) == ("run1", 2)
     (models / "net_g_5000.pth").write_bytes((models / "net_g_latest.pth").read_bytes())
     assert find_model(models / "net_g_5000.pth").name == "run1-net_g_5000"
-    (tmp_path / "run1" / "run1.yml").write_text("name: run1\n")
-    with pytest.raises(CheckpointError, match=r"run1\.yml: expected a network_g with a type"):
-        find_model(models / "net_g_latest.pth")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {web: {image: nginx}}\n",
+        "a: [\n",
+        "network_g: {type: MSRResNet, num_feat: 9, num_block: 1, upscale: 2}\n",
+    ],
+)
+def test_an_unrelated_yml_above_a_folder_of_models_is_left_out(text, tmp_path):
+    save_state(tmp_path / "models" / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    (tmp_path / "docker-compose.yml").write_text(text)
+    assert find_model(tmp_path / "models" / "net.pth").scale == 2
+
+
+def test_where_nothing_else_knows_the_weights_the_option_file_s_misfit_is_told(tmp_path):
+    save_state(tmp_path / "models" / "net.pth", {"w": torch.zeros(3)})
+    (tmp_path / "other.yml").write_text("network_g: {type: MSRResNet, num_feat: 9, num_block: 1}\n")
+    with pytest.raises(CheckpointError, match="these weights do not fit MSRResNet"):
+        find_model(tmp_path / "models" / "net.pth")
+
+
+def test_loading_leaves_torch_s_random_numbers_alone(tmp_path):
+    save_state(tmp_path / "own.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    save_state(tmp_path / "other.pth", compact().state_dict())
+    save_state(tmp_path / "told.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    describe(tmp_path / "told.json", "MSRResNet", num_feat=4, num_block=1)
+    before = torch.get_rng_state()
+    for name in ("own.pth", "other.pth", "told.pth"):
+        find_model(tmp_path / name)
+        assert torch.equal(torch.get_rng_state(), before), name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value, tmp_path):
+    net = MSRResNet(num_feat=4, num_block=1)
+    net.conv_first.bias.data[2] = value
+    save_state(tmp_path / "net.pth", net.state_dict())
+    with pytest.raises(
+        CheckpointError, match=r"1 of \d+ weights hold NaN or infinite numbers.*'conv_first.bias'"
+    ):
+        find_model(tmp_path / "net.pth")
+
+
+def test_other_channels_than_one_or_three_are_named(tmp_path):
+    save_state(tmp_path / "own.pth", MSRResNet(4, 4, num_feat=4, num_block=1).state_dict())
+    save_state(tmp_path / "other.pth", compact(channels=4).state_dict())
+    for name in ("own.pth", "other.pth"):
+        with pytest.raises(
+            CheckpointError, match="takes images of 4 channels; srcx upscales by networks of 1 or 3"
+        ):
+            find_model(tmp_path / name)
+
+
+ODD = [
+    {"head.0.weight": torch.zeros(4), "tail.weight": torch.zeros(3)},
+    {"head.0.weight": torch.zeros(0, 3, 9, 9), "tail.weight": torch.zeros(3, 0, 9, 9)},
+    {"head.0.weight": torch.zeros(4, 3, 9, 9), "tail.weight": torch.tensor(1.0)},
+    {"model.0.weight": torch.zeros(4), "model.1.sub.0.RDB1.conv1.0.weight": torch.zeros(4)},
+    {},
+]
+
+
+@pytest.mark.parametrize("state", ODD)
+def test_odd_weights_are_one_sentence(state, tmp_path):
+    torch.save({"params": state}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"odd\.pth: "):
+        find_model(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda state: {"state_dict": state},
+        lambda state: {"epoch": 3, "state_dict": {f"module.{name}": one for name, one in state.items()}},
+        lambda state: {"model": state, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]}},
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {"net": state},
+        lambda state: {"params-ema": state},
+        lambda state: {"generator": state},
+        lambda state: {"epoch": 3, "generator": state, "optimizer": {"state": {}, "param_groups": []}},
+        lambda state: {"state_dict": {"params_ema": state}},
+        lambda state: {f"_orig_mod.{name}": one for name, one in state.items()},
+        lambda state: {f"module._orig_mod.{name}": one for name, one in state.items()},
+        lambda state: {f"_orig_mod.module.{name}": one for name, one in state.items()},
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: MSRResNet(num_feat=4, num_block=1), lambda: compact()])
+def test_weights_in_the_layouts_of_other_tools_are_found(layout, make, tmp_path):
+    net = make()
+    save_state(tmp_path / "plain.pth", net.state_dict())
+    torch.save(layout(net.state_dict()), tmp_path / "net.pth")
+    expected, found = (find_model(tmp_path / name).net for name in ("plain.pth", "net.pth"))
+    assert expected is not None
+    assert found is not None
+    for name, weight in expected.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], weight, rtol=0, atol=0)
+
+
+def compact(channels: int = 3) -> nn.Module:
+    private = importlib.import_module("spandrel.architectures.Compact.__arch.SRVGG")
+    return private.SRVGGNetCompact(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_conv=2, upscale=2)
+
+
+def test_the_digest_is_that_of_the_weights_that_were_read(tmp_path, monkeypatch):
+    """A training run may replace the file while it is read."""
+    from srcx.inference import model
+
+    old, new = (MSRResNet(num_feat=4, num_block=1).state_dict() for _ in range(2))
+    save_state(tmp_path / "new.pth", new)
+    save_state(tmp_path / "net.pth", old)
+    digest = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
+    real = model.network_of
+
+    def replace_then_build(*args):
+        (tmp_path / "new.pth").replace(tmp_path / "net.pth")
+        return real(*args)
+
+    monkeypatch.setattr(model, "network_of", replace_then_build)
+    found = find_model(tmp_path / "net.pth")
+    assert found.sha256 == digest
+    assert found.net is not None
+    assert torch.equal(found.net.state_dict()["conv_first.weight"], old["conv_first.weight"])
 
 
 def describe(path, kind: str, **args: object) -> None:
@@ -132,7 +277,7 @@ def test_a_network_that_does_not_enlarge_by_a_whole_factor_is_refused(tmp_path, 
     monkeypatch.setattr(architecture, "own_generator", lambda state: part)
     monkeypatch.setattr(architecture, "OWN", {"Conv2d": nn.Conv2d})
     save_state(tmp_path / "net.pth", net.state_dict())
-    with pytest.raises(CheckpointError, match="whole factors only"):
+    with pytest.raises(CheckpointError, match=r"cannot be used to upscale: .*, which is not a whole factor"):
         find_model(tmp_path / "net.pth")
 
 

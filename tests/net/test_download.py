@@ -1,4 +1,7 @@
+import errno
 import hashlib
+import http.client
+import ssl
 import subprocess
 import threading
 from pathlib import Path
@@ -153,6 +156,60 @@ def test_a_place_that_cannot_be_written_is_told(server: Any, tmp_path: Path, loo
     (tmp_path / "w.bin.part").mkdir()
     with pytest.raises(OutputError, match="cannot be written"):
         fetch(server, tmp_path / "w.bin", loopback)
+
+
+BREAKS_OF_THE_NET = [
+    ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
+    ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed or bad record mac"),
+    OSError(errno.EHOSTUNREACH, "No route to host"),
+    OSError(errno.ENETDOWN, "Network is down"),
+    ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    TimeoutError("timed out"),
+]
+
+
+@pytest.mark.parametrize("error", BREAKS_OF_THE_NET, ids=lambda error: type(error).__name__)
+def test_a_break_of_tls_or_the_net_is_retried_and_is_no_error_of_the_disk(
+    server: Any, tmp_path: Path, loopback: Wire, error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, breaks = http.client.HTTPResponse.read, [error]
+    before: list[int] = []
+
+    def read(self: Any, amount: int | None = None) -> bytes:
+        content = real(self, 300_000)
+        before.append(len(content))
+        if len(before) == 2:
+            raise breaks.pop()
+        return content
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", read)
+    assert fetch(server, tmp_path / "w.bin", loopback).read_bytes() == CONTENT
+    assert not breaks
+    (tmp_path / "w.bin").unlink()
+    monkeypatch.setattr(http.client.HTTPResponse, "read", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(DownloadError, match=r"the server (cannot be reached|does not answer)"):
+        fetch(server, tmp_path / "w.bin", loopback)
+
+
+def test_a_full_disk_is_an_error_of_the_disk(
+    server: Any, tmp_path: Path, loopback: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def write(self, content: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, mode="r", *args: Full() if mode == "wb" else real(self, mode, *args)
+    )
+    with pytest.raises(OutputError, match=r"w\.bin\.part: cannot be written: No space left on device"):
+        fetch(server, tmp_path / "w.bin", loopback)
+    assert len(server.asked) == 1
 
 
 def test_git_s_digest_is_git_s(tmp_path: Path) -> None:

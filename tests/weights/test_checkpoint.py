@@ -224,6 +224,36 @@ def test_files_that_are_not_there_empty_or_of_another_kind(tmp_path: Path) -> No
         assert one_sentence(error).startswith(str(tmp_path / name))
 
 
+def test_the_content_says_what_a_file_is_and_not_its_suffix(tmp_path: Path) -> None:
+    state = weights()
+    save_state(tmp_path / "a.safetensors", state, metadata={"scale": "4"})
+    save_state(tmp_path / "b.pth", state)
+    torch.save(state, tmp_path / "c.pth", _use_new_zipfile_serialization=False)
+    for name, other in (("a.safetensors", "x.pth"), ("b.pth", "y.safetensors"), ("c.pth", "z.safetensors")):
+        (tmp_path / name).rename(tmp_path / other)
+        assert_close(load_state(tmp_path / other), state, rtol=0, atol=0)
+    assert read_metadata(tmp_path / "x.pth")["scale"] == "4"
+    assert read_metadata(tmp_path / "y.safetensors") == {}
+    (tmp_path / "x.pth").write_bytes((tmp_path / "x.pth").read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match=r"is damaged, cut short or no \.safetensors file"):
+        load_state(tmp_path / "x.pth")
+
+
+def test_a_file_cut_short_anywhere_is_called_so(tmp_path: Path) -> None:
+    torch.save({f"body.{n}.weight": torch.randn(8, 8, 3, 3) for n in range(6)}, tmp_path / "net.pth")
+    whole = (tmp_path / "net.pth").read_bytes()
+    for size in range(1, len(whole) - 1, 97):
+        (tmp_path / "cut.pth").write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=r"is damaged, cut short or no \.pth file"):
+            load_state(tmp_path / "cut.pth")
+
+
+def test_two_sets_under_unknown_names_are_not_guessed_between(tmp_path: Path) -> None:
+    torch.save({"generator": weights(), "discriminator": weights()}, tmp_path / "gan.pth")
+    with pytest.raises(CheckpointError, match="expected a tensor under 'generator', got a set of values"):
+        load_state(tmp_path / "gan.pth")
+
+
 def test_a_failed_save_leaves_the_file_before(tmp_path: Path) -> None:
     """A subprocess limits the size of files it may write: as a full disk does, in the middle of the write."""
     path = tmp_path / "net.pth"
