@@ -52,7 +52,7 @@ ADVERSARY = {
         (
             "pixel_opt",
             "adv_opt: {type: GANLoss}\n  pixel_opt",
-            "x.yml:17: train.adv_opt: gan_opt, and no other term, is a GANLoss",
+            "x.yml:17: train.adv_opt: gan_opt, and no other term, is GANLoss or",
         ),
         ("pixel_opt", "lr_opt", "x.yml:17: train.lr_opt: the log has a figure called lr; take another name"),
         (
