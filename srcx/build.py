@@ -2,8 +2,7 @@
 
 import inspect
 import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
-from torch.nn import Parameter
 
 from srcx import catalog, config
 from srcx.bridge.parts import AllParts
@@ -24,7 +22,7 @@ from srcx.config.checks import GAN_LOSSES
 from srcx.data import PairDataset
 from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
-from srcx.errors import OptionsError, UsageError
+from srcx.errors import OptionsError, SrcxError, UsageError
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.metrics import rmse_of_set
 from srcx.models.cycle import CycleGANModel
@@ -32,6 +30,7 @@ from srcx.models.gan import SRGANModel
 from srcx.models.schedule import Schedule, warm_up
 from srcx.models.sr import Learner, SRModel
 from srcx.processor import fast_dtype
+from srcx.team import processes_started, stray_variables_hidden
 from srcx.validation import Metric, ValidationSet
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
@@ -39,6 +38,7 @@ from srcx.weights.fit import load_into
 __all__ = [
     "accelerator",
     "check_data",
+    "check_metrics",
     "dataset",
     "load_options",
     "load_training",
@@ -87,20 +87,29 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
     return options
 
 
-def network(part: Part) -> nn.Module:
-    """The network that `part` names, with fresh weights."""
-    return PARTS.part("network", part.type)(**part.args)
+def network(part: Part, place: str = "network_g") -> nn.Module:
+    """The network that `part` names, with fresh weights.
+
+    Args:
+        part: Its type and arguments.
+        place: The option that names it, for messages.
+
+    Raises:
+        OptionsError: it cannot be made with these arguments.
+    """
+    made: nn.Module = _make("network", part.type, part.args, place)
+    return made
 
 
 def accelerator(options: Options) -> Accelerator:
     """Device, precision and processes of this run.
 
     Raises:
-        UsageError: several GPUs are asked for, but one process was started; or fp16 on the CPU.
+        UsageError: several GPUs are asked for, but fewer processes were started; or fp16 on the CPU.
     """
     gpus, there = options.num_gpu, torch.cuda.device_count()
-    if gpus != "auto" and gpus > there:
-        logger.warning("num_gpu is %d and this machine has %d: the run uses the CPU", gpus, there)
+    if gpus != "auto" and gpus > there == 0:
+        logger.warning("num_gpu is %d and this machine has none: the run uses the CPU", gpus)
     # accelerate keeps one setting per process; a second run in this process may want another precision.
     AcceleratorState._reset_state()
     on_cpu = gpus == 0 or there == 0
@@ -110,20 +119,27 @@ def accelerator(options: Options) -> Accelerator:
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
     # Left to itself, accelerate takes processes without GPUs for strangers, each of which trains alone.
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    made = Accelerator(
-        cpu=gpus == 0 or (there == 0 and several),
-        mixed_precision="no" if precision == "fp32" else precision,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),
-            InitProcessGroupKwargs(timeout=RANKS_WAIT),
-        ],
-    )
-    if gpus != "auto" and 1 < gpus <= there and made.num_processes < gpus:
-        raise UsageError(
-            f"num_gpu is {gpus}, but one process was started; start one for each GPU: "
-            f"torchrun --nproc_per_node {gpus} -m srcx train -opt ..."
+    several = processes_started() > 1
+    with stray_variables_hidden():
+        made = Accelerator(
+            cpu=gpus == 0 or (there == 0 and several),
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),
+                InitProcessGroupKwargs(timeout=RANKS_WAIT),
+            ],
         )
+    if gpus != "auto" and there and made.num_processes < gpus:
+        usable, processes = min(gpus, there), made.num_processes
+        if processes < usable:
+            raise UsageError(
+                f"num_gpu is {gpus} and this machine has {there}, but processes started: {processes}; "
+                f"start one for each GPU: torchrun --nproc_per_node {usable} -m srcx train -opt ..."
+            )
+        logger.warning(
+            "num_gpu is %d and this machine has %d: the run uses %d, so a step has fewer images than meant",
+            gpus, there, processes,
+        )  # fmt: skip
     return made
 
 
@@ -138,7 +154,7 @@ def schedule(options: Options) -> Schedule:
     """The learning rate over the run."""
     assert options.train is not None
     part = options.train.scheduler
-    bare: Schedule = PARTS.part("scheduler", part.type)(**part.args)
+    bare: Schedule = _make("scheduler", part.type, part.args, _place(options, "train.scheduler"))
     return warm_up(bare, options.train.warmup_iter) if options.train.warmup_iter > 0 else bare
 
 
@@ -153,24 +169,31 @@ def losses(options: Options) -> WeightedSum:
     for name, term in options.train.losses.items():
         if term.type in GAN_LOSSES:
             continue
-        args = term.args
+        args, place = term.args, _place(options, f"train.{name}_opt")
         weight = term.weight * args.pop("perceptual_weight", 1.0)
         style_weight = term.weight * args.pop("style_weight", 0.0)
         made: dict[str, tuple[nn.Module, float]] = {}
         if weight:
-            made[name] = PARTS.part("loss", term.type)(**args), weight
+            made[name] = _make("loss", term.type, args, place), weight
         if style_weight:
-            made[f"{name}_style"] = PARTS.part("loss", "GramLoss")(**args), style_weight
+            made[f"{name}_style"] = _make("loss", "GramLoss", args, place), style_weight
         terms |= made
         if term.against != "gt":
             against |= dict.fromkeys(made, term.against)
     return WeightedSum(terms, against=against, jitter_px=options.train.jitter)
 
 
-def model(options: Options, accelerator: Accelerator) -> SRModel:
+def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) -> SRModel:
     """The training step of `options.model_type`, its networks at their first or pretrained weights.
 
+    Args:
+        options: A training file's options.
+        accelerator: Device, precision and processes.
+        resumes: Whether a saved state is loaded next; pretrained weights are then read only for the
+            networks in `path.ignore_resume_networks`.
+
     Raises:
+        OptionsError: a part cannot be made with the arguments the options give.
         CheckpointError: pretrained weights are damaged or do not fit.
         WeightsError: a loss needs a fixed network whose weights are not at hand.
     """
@@ -178,9 +201,9 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     train = options.train
     kind = catalog.MODELS[options.model_type]
     objective = losses(options)
-    net_g = network(options.network_g)
+    net_g = network(options.network_g, _place(options, "network_g"))
     freeze(net_g, train.freeze_g)
-    generator = _learner(net_g, train.optim_g, options)
+    generator = _learner(net_g, "optim_g", options)
     common: dict[str, Any] = {
         "accelerator": accelerator,
         "ema_decay": train.ema_decay,
@@ -193,16 +216,17 @@ def model(options: Options, accelerator: Accelerator) -> SRModel:
     else:
         gan = train.losses["gan"]
         common |= {"gan_weight": gan.weight}
-        gan_loss, discriminator = PARTS.part("loss", gan.type)(**gan.args), _discriminator(options)
+        gan_loss = _make("loss", gan.type, gan.args, _place(options, "train.gan_opt"))
+        discriminator = _discriminator(options)
         if issubclass(kind, CycleGANModel):
-            back = _learner(network(options.network_g), train.optim_g, options)
+            back = _learner(network(options.network_g), "optim_g", options)
             both = discriminator, _discriminator(options)
             made = kind((generator, back), both, objective, gan_loss, **common)
         else:
             common |= {"gan_against": gan.against}
             common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
             made = kind(generator, discriminator, objective, gan_loss, **common)
-    _load_pretrained(made, options)
+    _load_pretrained(made, options, resumes=resumes)
     return made
 
 
@@ -238,10 +262,30 @@ def train_batches(
 
 
 def validation_sets(options: Options) -> list[ValidationSet]:
-    """The sets to judge on: those of a training file's `val`, or of a test file's `test`."""
-    metrics = {name: metric(part) for name, part in options.val.metrics.items()}
+    """The sets to evaluate on: those of a training file's `val`, or of a test file's `test`.
+
+    Raises:
+        DataError: with all that is wrong with the files of a set.
+        WeightsError: a metric lacks its weights.
+    """
+    metrics = check_metrics(options)
     parts = [*options.datasets.val.values(), *options.datasets.test.values()]
     return [ValidationSet(part.name, dataset(part, options.scale), metrics) for part in parts]
+
+
+def check_metrics(options: Options) -> dict[str, Metric]:
+    """The metrics of validation by name, with their weights looked for.
+
+    Raises:
+        WeightsError: a metric lacks its weights.
+    """
+    metrics = {name: metric(part) for name, part in options.val.metrics.items()}
+    for name, one in metrics.items() if options.datasets.val or options.datasets.test else ():
+        try:
+            one.check()
+        except SrcxError as error:
+            raise type(error)(f"{_place(options, f'val.metrics.{name}')}: {error}") from error
+    return metrics
 
 
 def metric(part: config.Metric) -> Metric:
@@ -301,26 +345,54 @@ def _discriminator(options: Options) -> Learner:
     assert options.network_d is not None
     assert options.train is not None
     assert options.train.optim_d is not None
-    return _learner(network(options.network_d), options.train.optim_d, options)
+    return _learner(network(options.network_d, _place(options, "network_d")), "optim_d", options)
 
 
-def _learner(net: nn.Module, part: Part, options: Options) -> Learner:
-    parameters: Iterable[Parameter] = net.parameters()
-    optimizer = PARTS.part("optimizer", part.type)(parameters, **part.args)
+def _learner(net: nn.Module, name: str, options: Options) -> Learner:
+    part: Part = getattr(options.train, name)
+    args = {"params": net.parameters(), **part.args}
+    optimizer = _make("optimizer", part.type, args, _place(options, f"train.{name}"))
     return Learner(net, optimizer, schedule(options))
 
 
-def _load_pretrained(model: SRModel, options: Options) -> None:
+def _place(options: Options, name: str) -> str:
+    """Return an option with its line, as messages begin."""
+    return f"{options.where(name)}: {name}"
+
+
+def _make(kind: str, type_name: str, args: dict[str, Any], place: str) -> Any:
+    """Make a part; what it says of its arguments is told with the option and its line.
+
+    Raises:
+        OptionsError: the part refuses its arguments, or fails with them.
+        SrcxError: weights it needs are not at hand, or the like.
+    """
+    part = PARTS.part(kind, type_name)
+    try:
+        return part(**args)
+    except OptionsError as error:
+        raise OptionsError([f"{place}: {problem}" for problem in error.problems]) from error
+    except SrcxError:
+        raise
+    except Exception as error:  # BasicSR's parts raise errors of any kind
+        said = str(error).strip().split("\n")[0] or type(error).__name__
+        given = ", ".join(f"{name}: {value}" for name, value in args.items() if name != "params")
+        raise OptionsError(
+            f"{place}: {type_name} cannot be made with {given or 'no arguments'}: {said}"
+        ) from error
+
+
+def _load_pretrained(model: SRModel, options: Options, *, resumes: bool) -> None:
     """Begin from the checkpoints the file names; the averaged weights from their own, as in BasicSR."""
     path = options.path
-    if path.pretrain_network_g:
+    if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
         source, strict = path.pretrain_network_g, path.strict_load_g
         load_into(
             model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict
         )
         if model.ema is not None:
             load_into(model.ema.module, load_state(source), source=source, strict=strict)
-    if path.pretrain_network_d and "net_d" in model.bare_nets:
+    if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
         source = path.pretrain_network_d
         state = load_state(source, key=path.param_key_d)
         load_into(model.bare_nets["net_d"], state, source=source, strict=path.strict_load_d)

@@ -4,6 +4,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 import torch
@@ -16,6 +17,7 @@ from srcx.data import train_batches
 from srcx.imaging.io import write_picture
 from srcx.models.sr import SRModel
 from srcx.report.contact_sheet import contact_sheet
+from srcx.trial import channels, try_once
 
 __all__ = ["describe", "write_contact_sheet"]
 
@@ -27,7 +29,7 @@ MIB = 2**20
 def describe(options: Options) -> str:
     """The resolved options, networks, data and estimates of a training file, as text.
 
-    The estimates are measured: a few steps on random pictures with a copy that is thrown away.
+    The estimates are measured: a few steps on random images with a copy that is thrown away.
 
     Raises:
         SrcxError: of the kind that would stop the run.
@@ -38,8 +40,10 @@ def describe(options: Options) -> str:
     data = [f"  {name}: {counts}" for name, counts in build.check_data(options).items()]
     before_mib = _peak_mib()
     torch.manual_seed(options.manual_seed)
+    build.check_metrics(options)
     model = build.model(options, build.accelerator(options))
-    step_s = _step_s(model, options, train_set)
+    try_once(model, options)
+    step_s, said = _step_s(model, options, train_set)
     networks = [f"  {name}: {_counts(net)}" for name, net in model.bare_nets.items()]
     return "\n".join(
         [
@@ -52,9 +56,10 @@ def describe(options: Options) -> str:
             "# data, every pair checked",
             *data,
             "",
-            f"# estimates, from {TIMED_STEPS} steps on random pictures that were thrown away",
-            f"  time: {step_s:.2f} s an iteration, {timedelta(seconds=round(step_s * train.total_iter))} "
-            f"for {train.total_iter} iterations, without validation",
+            f"# estimates, from {TIMED_STEPS} steps on random images that were thrown away",
+            f"  time: {step_s:.2f} s an iteration{said}, "
+            f"{timedelta(seconds=round(step_s * train.total_iter))} for {train.total_iter} iterations, "
+            "without validation",
             f"  memory: {_peak_mib() - before_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
             "for decoded pictures",
         ]
@@ -92,21 +97,37 @@ def _counts(net: nn.Module) -> str:
     return f"{type(net).__name__}, {parameters:,} parameters"
 
 
-def _step_s(model: SRModel, options: Options, train_set: TrainDataset) -> float:
-    assert options.train is not None
-    size = train_set.gt_size
-    batch_size = train_set.batch_size_per_gpu * options.train.accumulate
+def _step_s(model: SRModel, options: Options, train_set: TrainDataset) -> tuple[float, str]:
+    """Mean seconds an iteration over the run, and what it is the mean of where steps are of two kinds."""
+    train = options.train
+    assert train is not None
+    size, count = train_set.gt_size, train_set.batch_size_per_gpu * train.accumulate
     batch = {
-        "lq": torch.rand(batch_size, 3, size // options.scale, size // options.scale),
-        "gt": torch.rand(batch_size, 3, size, size),
+        "lq": torch.rand(count, channels(options), size // options.scale, size // options.scale),
+        "gt": torch.rand(count, channels(options), size, size),
     }
-    if options.train.needs_gt_sharp:
+    if train.needs_gt_sharp:
         batch["gt_sharp"] = batch["gt"]
-    model.step(batch)  # the first one also makes buffers and picks kernels
-    start = time.perf_counter()
-    for _ in range(TIMED_STEPS):
-        model.step(batch)
-    return (time.perf_counter() - start) / TIMED_STEPS
+    every = train.net_d_iters
+    first = (train.net_d_init_iters // every + 1) * every
+    whole_s = _timed(model, batch, iteration=first)
+    if first == 1:
+        return whole_s, ""
+    alone_s = _timed(model, batch, iteration=1)
+    share = max(train.total_iter // every - train.net_d_init_iters // every, 0) / train.total_iter
+    said = f" ({whole_s:.2f} s with the generator's step, {alone_s:.2f} s with the discriminator's alone)"
+    return share * whole_s + (1 - share) * alone_s, said
+
+
+def _timed(model: SRModel, batch: dict[str, torch.Tensor], *, iteration: int) -> float:
+    """Seconds of a step as it is in this iteration."""
+    times_s = []
+    for _ in range(1 + TIMED_STEPS):
+        model.iteration = iteration - 1
+        start = time.perf_counter()
+        model.step(batch)  # returns when the figures are there, so a GPU is done too
+        times_s.append(time.perf_counter() - start)
+    return fmean(times_s[1:])  # the first one also makes buffers and picks kernels
 
 
 def _peak_mib() -> float:

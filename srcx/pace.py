@@ -15,6 +15,11 @@ __all__ = ["Pace"]
 class Pace:
     """Counts iterations from `done` to `total`; on a terminal it draws a bar; a lap's text fits a log line.
 
+    Args:
+        done: Iterations done so far.
+        total: Iterations in all.
+        shown: Whether to draw the bar; of several processes one does.
+
     Example:
         >>> with Pace(done=0, total=4) as pace:
         ...     pace.tick()
@@ -22,7 +27,7 @@ class Pace:
         'iteration 1 of 4'
     """
 
-    def __init__(self, done: int, total: int) -> None:
+    def __init__(self, done: int, total: int, *, shown: bool = True) -> None:
         self.first, self.done, self.total = done, done, total
         self._bar = Bar(
             TextColumn("training"),
@@ -30,7 +35,7 @@ class Pace:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
-            disable=not sys.stderr.isatty(),
+            disable=not (shown and sys.stderr.isatty()),
             transient=True,
         )
         self._task = self._bar.add_task("training", total=total, completed=done)

@@ -46,7 +46,7 @@ def _take() -> State:
         "python": [version, list(keys), gauss],
         "numpy": {**numpy_state, "state": {"key": numpy_keys, "pos": numpy_state["state"]["pos"]}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -57,5 +57,7 @@ def _restore(state: State) -> None:
     key = numpy_state["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state({**numpy_state, "state": {"key": key, "pos": numpy_state["state"]["pos"]}})
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    of_devices = state["cuda"]  # this process's device alone; older states have all devices of the machine
+    if torch.cuda.is_available() and of_devices:
+        device = torch.cuda.current_device()
+        torch.cuda.set_rng_state(of_devices[device if device < len(of_devices) else 0])

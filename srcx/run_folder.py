@@ -13,9 +13,10 @@ Beside it, .NAME.lock says who trains it (`srcx.run_lock`).
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -41,7 +42,7 @@ class Trainable(Protocol):
 
     def state(self) -> dict[str, Any]: ...
 
-    def load_state(self, state: dict[str, Any]) -> None: ...
+    def load_state(self, state: dict[str, Any], *, ignored: Collection[str] = ()) -> None: ...
 
     def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]: ...
 
@@ -54,6 +55,8 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     summed: int = 0
     best: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    validated: int = 0
+    """Iteration of the last validation that was completed."""
 
     def add(self, terms: Mapping[str, float]) -> None:
         """Count one iteration's loss terms."""
@@ -105,7 +108,7 @@ class RunFolder:
         self.models, self.states = root / "models", root / "training_states"
         self.options_text, self.goes_on = options_text, goes_on
         self.log = RunLog(root, tensorboard=tensorboard)
-        self._resumed_at = 0
+        self._resumed = Progress()
 
     def __enter__(self) -> "RunFolder":
         """Make the folder or tidy it, and begin to keep in log/ what is logged."""
@@ -116,11 +119,11 @@ class RunFolder:
         for folder in (self.models, self.states, self.log.folder):
             make_folder(folder)
         remove_leftovers(self.root)
-        self._set_aside_states_after(self._resumed_at)
+        self._set_aside_states_after(self._resumed.iteration)
         self._prune()  # the last process may have been killed between writing a checkpoint and this
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")
-        self.log.open(after=self._resumed_at)
+        self.log.open(after=self._resumed.iteration, validated=self._resumed.validated)
         return self
 
     def __exit__(
@@ -175,22 +178,34 @@ class RunFolder:
 
         Of several processes all call this together, as each has random generators of its own.
         """
+        if self.writes:
+            for name, weights in model.weights().items():
+                save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
+        self.save_progress(model, progress)
+        if self.writes:
+            self._prune()
+
+    def save_progress(self, model: Trainable, progress: Progress) -> None:
+        """Write the state to resume from alone; all processes call this together."""
         random = random_state.take()
-        if not self.writes:
-            return
-        for name, weights in model.weights().items():
-            save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
-        state = {"model": model.state(), "progress": vars(progress), "random": random}
-        save_training_state(self.states / f"{progress.iteration}.state", state)
-        self._prune()
+        if self.writes:
+            state = {"model": model.state(), "progress": vars(progress), "random": random}
+            save_training_state(self.states / f"{progress.iteration}.state", state)
 
     def save_weights(self, model: Trainable, label: str) -> None:
         """Write the generator's weights as net_g_LABEL.pth."""
         if self.writes:
             save_state(self.models / f"net_g_{label}.pth", model.weights()["net_g"])
 
-    def resume(self, model: Trainable, path: Path | None = None) -> Progress | None:
+    def resume(
+        self, model: Trainable, path: Path | None = None, *, ignored: Collection[str] = ()
+    ) -> Progress | None:
         """Bring `model` and the random states to where `path` was saved, or to the newest undamaged state.
+
+        Args:
+            model: What the state was taken of.
+            path: The state; None takes the newest undamaged one of the folder.
+            ignored: Names of networks that keep the weights they have.
 
         Returns:
             The run's progress, or None where this run does not go on from another.
@@ -209,7 +224,7 @@ class RunFolder:
                 logger.warning("%s", error)
                 damage = damage or error
                 continue
-            return self._go_on(model, state, candidate)
+            return self._go_on(model, state, candidate, ignored)
         if damage is not None:
             raise damage
         return None
@@ -226,35 +241,39 @@ class RunFolder:
         self,
         progress: Progress,
         set_name: str,
-        results: Mapping[str, float],
+        results: Mapping[str, float | None],
         higher_is_better: Mapping[str, bool],
     ) -> bool:
         """Note validation results; tells whether the set's first metric is the best so far."""
-        self.log.add(progress.iteration, set_name, results)
-        best = [
-            progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
-            for name, value in results.items()
-        ]
-        if results:  # a set may be there for its pictures alone
-            logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(results))
-        return bool(best) and best[0]
+        known = {name: value for name, value in results.items() if value is not None}
+        self.log.add(progress.iteration, set_name, known)
+        best = {
+            name: progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
+            for name, value in known.items()
+        }
+        if known:  # a set may be there for its images alone
+            logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(known))
+        return bool(results) and best.get(next(iter(results)), False)
 
     def picture_path(self, progress: Progress, set_name: str, name: str) -> Path:
         """Where a validation picture goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
         return self.root / "visualization" / set_name / f"{name}_{progress.iteration}.png"
 
-    def _go_on(self, model: Trainable, state: dict[str, Any], path: Path) -> Progress:
+    def _go_on(
+        self, model: Trainable, state: dict[str, Any], path: Path, ignored: Collection[str]
+    ) -> Progress:
         try:
-            model.load_state(state["model"])
-            progress = Progress(**state["progress"])
+            model.load_state(state["model"], ignored=ignored)
+            # Older states were saved after the validation of their iteration.
+            progress = Progress(**{"validated": state["progress"]["iteration"], **state["progress"]})
             random_state.restore(state["random"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
             raise CheckpointError(
                 f"{path}: this state does not fit the option file's networks and optimizers ({reason}); "
                 "resume with the option file the run was started with"
             ) from error
-        self._resumed_at = progress.iteration
+        self._resumed = replace(progress)
         logger.info("%s: going on after iteration %d", path, progress.iteration)
         return progress
 

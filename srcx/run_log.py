@@ -34,13 +34,17 @@ class RunLog:
         self.tensorboard = tensorboard
         self._events: Any = None
 
-    def open(self, *, after: int = 0) -> None:
-        """Begin to keep what is logged; figures after iteration `after` are dropped and will come again.
+    def open(self, *, after: int = 0, validated: int = 0) -> None:
+        """Begin to keep what is logged; figures that will come again are dropped.
+
+        Args:
+            after: The iteration the run goes on after; figures of later ones are dropped.
+            validated: Iteration of the last completed validation; results of later ones are dropped too.
 
         Raises:
             OutputError: log/ cannot be written.
         """
-        self._forget_after(after)
+        self._forget_after(after, validated)
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -87,13 +91,14 @@ class RunLog:
                 for name, value in values.items():
                     self._events.add_scalar(f"{set_name}/{name}", value, iteration)
 
-    def _forget_after(self, iteration: int) -> None:
-        """Drop the figures of later iterations, and a line that was cut off in writing."""
+    def _forget_after(self, iteration: int, validated: int) -> None:
+        """Drop figures of later iterations, results of later validations, and a line cut off in writing."""
         if not self.metrics_file.exists():
             return
         with self.metrics_file.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)]
-        kept = [row for row in rows if row[0].isdecimal() and int(row[0]) <= iteration]
+        last = {"train": iteration}
+        kept = [row for row in rows if row[0].isdecimal() and int(row[0]) <= last.get(row[1], validated)]
         with (
             atomic_path(self.metrics_file) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,

@@ -1,5 +1,6 @@
 """Several processes at one work, as `torchrun` and `accelerate launch` start them."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from srcx.errors import SrcxError
 __all__ = ["ALONE", "Team", "team_of_environment"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(days=7)
 """How long one waits for the others, who may have larger pictures."""
@@ -66,11 +69,38 @@ class Team:
 
 ALONE = Team()
 
+LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""The variables that `torchrun` and `accelerate launch` set for each process, all of them."""
+
+
+def processes_started() -> int:
+    """Return how many processes a launcher started for this work; 1 without all of its variables."""
+    if any(name not in os.environ for name in LAUNCHERS):
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            missing = ", ".join(name for name in LAUNCHERS if name not in os.environ)
+            logger.warning(
+                "WORLD_SIZE is %s without %s, so it is ignored: this process works alone; torchrun sets all",
+                os.environ["WORLD_SIZE"], missing,
+            )  # fmt: skip
+        return 1
+    return int(os.environ["WORLD_SIZE"])
+
+
+@contextmanager
+def stray_variables_hidden() -> Iterator[None]:
+    """Hide a launcher's variables inside the block where some are missing: others trust any one of them."""
+    stray = {} if all(name in os.environ for name in LAUNCHERS) else dict(os.environ)
+    hidden = {name: os.environ.pop(name) for name in LAUNCHERS if name in stray}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
 
 @contextmanager
 def team_of_environment() -> Iterator[Team]:
     """The team this process was started in, by the variables that `torchrun` sets; alone without them."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = processes_started()
     if size == 1:
         yield ALONE
         return

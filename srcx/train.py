@@ -16,6 +16,7 @@ from srcx.run_folder import Progress, RunFolder
 from srcx.run_lock import only_training
 from srcx.stopping import listen_for_stop
 from srcx.team import Team
+from srcx.trial import try_once
 from srcx.validation import ValidationSet, validate
 
 __all__ = ["run_file", "train"]
@@ -44,19 +45,25 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     if not run.writes:
         logging.getLogger("srcx").setLevel(logging.WARNING)  # one rank tells how it goes
     random_state.seed(options.manual_seed + accelerator.process_index)
-    model = build.model(options, accelerator)
     training_set, validation_sets = build.training_set(options), build.validation_sets(options)
+    model = build.model(options, accelerator, resumes=run.goes_on)
+    try_once(model, options)
     team = Team(accelerator.process_index, accelerator.num_processes)
 
     with listen_for_stop() as stop, working_together(run.kept), only_training(run.root, team):
-        progress = run.resume(model, resume_from) or Progress()
+        ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
+        progress = run.resume(model, resume_from, ignored=ignored) or Progress()
         agree_on_start(progress.iteration)
         batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
-        with run, Pace(progress.iteration, total) as pace:
+        with run, Pace(progress.iteration, total, shown=run.writes) as pace:
             logger.info(
                 "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
             )
             stopping = False
+            if _is_due(progress, options) and progress.validated < progress.iteration:
+                # The run ended between saving this iteration and validating it.
+                _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
+                run.save_progress(model, progress)
             while progress.iteration < total and not stopping:
                 losses = model.step(next(batches))  # forward, losses, backward, optimizer, averaged weights
                 progress.add(losses)
@@ -67,16 +74,26 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                 done = progress.iteration == total
                 if progress.iteration % every.print_freq == 0 or done:
                     run.log_losses(progress, model.learning_rate, pace)
-                if progress.iteration % options.val.val_freq == 0 or done:
+                saved = progress.iteration % every.save_checkpoint_freq == 0 or done or stopping
+                if saved:
+                    run.save(model, progress)  # before validating, which may fail
+                if _is_due(progress, options) and (done or not stopping):
                     _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
-                if progress.iteration % every.save_checkpoint_freq == 0 or done or stopping:
-                    run.save(model, progress)
+                    if saved:
+                        run.save_progress(model, progress)  # with the record of the best
             if progress.iteration < total:
                 raise Interrupted(
                     f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
                     "the same command with --auto_resume goes on from there"
                 )
             run.save_weights(model, "latest")
+
+
+def _is_due(progress: Progress, options: Options) -> bool:
+    """Whether this iteration is to be validated."""
+    assert options.train is not None
+    done = progress.iteration
+    return done > 0 and (done % options.val.val_freq == 0 or done == options.train.total_iter)
 
 
 def _validate(
@@ -87,14 +104,13 @@ def _validate(
     *,
     keep_pictures: bool,
 ) -> None:
-    """Judge the model on every set, and keep its weights where it is the best so far."""
-    if not run.writes:
-        return
-    for one in validation_sets:
+    """Evaluate the model on every set, and keep its weights where it is the best so far."""
+    for one in validation_sets if run.writes else ():
         save_as = partial(run.picture_path, progress, one.name) if keep_pictures else None
         results = validate(model.eval_net, one, save_as=save_as)
         if run.log_results(progress, one.name, results, one.higher_is_better):
             run.save_weights(model, f"best_{one.name}")
+    progress.validated = progress.iteration
 
 
 def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:

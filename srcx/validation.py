@@ -1,20 +1,26 @@
 """Judging a network on pictures it did not learn from, during a run or after it."""
 
+import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.data import WholePair
-from srcx.errors import DataError
+from srcx.errors import DataError, ImageError, SrcxError
 from srcx.imaging import Picture, to_image, write_picture
 from srcx.padding import NoSizeError, run_padded, size_multiple
 
 __all__ = ["Metric", "ValidationSet", "super_resolve", "validate"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,16 @@ class Metric:
     higher_is_better: bool
     needs_gt: bool
     mean_of_set: Callable[[Sequence[float]], float] = fmean
+
+    def check(self) -> None:
+        """Look for the metric's weights and check its arguments, on images too small to rate.
+
+        Raises:
+            WeightsError: the weights are not at hand.
+        """
+        images = [np.zeros((1, 1, 3), np.uint8)] * (2 if self.needs_gt else 1)
+        with suppress(ImageError):
+            self.function(*images)
 
 
 @dataclass(frozen=True)
@@ -43,8 +59,8 @@ class ValidationSet:
 
 def validate(
     net: nn.Module, validation_set: ValidationSet, *, save_as: Callable[[str], Path] | None = None
-) -> dict[str, float]:
-    """The mean of each metric of the set over its pictures, in full precision.
+) -> dict[str, float | None]:
+    """Return the mean of each metric of the set over its images, in full precision.
 
     Args:
         net: A generator; it is left in the mode it came in.
@@ -52,26 +68,36 @@ def validate(
         save_as: Where to write the picture of a pair's name; None writes none.
 
     Returns:
-        Metric name -> mean over pictures.
-
-    Raises:
-        DataError: a metric needs the ground truth and the set has none.
+        Metric name -> mean over images; None where the metric cannot rate one of them, with a warning that
+        says why.
     """
     values: dict[str, list[float]] = {name: [] for name in validation_set.metrics}
+    reasons: dict[str, list[str]] = {name: [] for name in validation_set.metrics}
     was_training = net.training
     net.eval()
     multiple_of: int | None = None
-    for pair in validation_set.pairs:
-        multiple_of = multiple_of or _multiple_of(net, pair.lq)
-        sr = to_image(super_resolve(net, pair.lq, multiple_of=multiple_of))
-        if save_as is not None:
-            path = save_as(pair.name)
-            make_folder(path.parent)
-            write_picture(path, sr)
-        for name, metric in validation_set.metrics.items():
-            values[name].append(_measure(metric, sr, pair, validation_set.name, name))
-    net.train(was_training)
-    return {name: validation_set.metrics[name].mean_of_set(of_set) for name, of_set in values.items()}
+    try:
+        for pair in validation_set.pairs:
+            multiple_of = multiple_of or _multiple_of(net, pair.lq)
+            sr = to_image(super_resolve(net, pair.lq, multiple_of=multiple_of))
+            if save_as is not None:
+                path = save_as(pair.name)
+                make_folder(path.parent)
+                write_picture(path, sr)
+            for name, metric in validation_set.metrics.items():
+                try:
+                    values[name].append(_measure(metric, sr, pair))
+                except SrcxError as error:
+                    reasons[name].append(f"{pair.name}: {error}")
+    finally:
+        net.train(was_training)
+    for name, (first, *others) in ((name, said) for name, said in reasons.items() if said):
+        images = f"{len(others) + 1} of {len(others) + 1 + len(values[name])} images have none"
+        logger.warning("%s: no %s, as %s; %s", validation_set.name, name, images, first)
+    return {
+        name: None if reasons[name] else validation_set.metrics[name].mean_of_set(of_set)
+        for name, of_set in values.items()
+    }
 
 
 def super_resolve(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Tensor:
@@ -98,12 +124,13 @@ def _multiple_of(net: nn.Module, lq: Tensor) -> int:
         return 1  # the run itself says what is wrong
 
 
-def _measure(metric: Metric, sr: Picture, pair: WholePair, set_name: str, name: str) -> float:
+def _measure(metric: Metric, sr: Picture, pair: WholePair) -> float:
     if not metric.needs_gt:
-        return float(metric.function(sr))
-    if pair.gt is None:
-        raise DataError(
-            f"{set_name}: metric '{name}' compares with the ground truth, and {pair.name} has none; "
-            "give dataroot_gt or leave the metric out"
-        )
-    return float(metric.function(sr, to_image(pair.gt)))
+        value = float(metric.function(sr))
+    elif pair.gt is None:
+        raise DataError("there is no ground truth to compare with; give dataroot_gt or leave the metric out")
+    else:
+        value = float(metric.function(sr, to_image(pair.gt)))
+    if not math.isfinite(value):
+        raise ImageError("infinite, as sr equals gt" if math.isinf(value) else "not a number")
+    return value

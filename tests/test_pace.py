@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from srcx.pace import Pace
 
 
@@ -27,3 +29,12 @@ def test_a_lap_is_counted_from_the_one_before(monkeypatch):
             clock[0] += seconds
             pace.tick()
             assert f"{seconds} s each" in pace.lap()
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_one_process_of_several_draws_the_bar(monkeypatch, capsys, shown):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with Pace(done=0, total=4, shown=shown) as pace:
+        pace.tick()
+    assert ("training" in capsys.readouterr().err) == shown

@@ -1,6 +1,8 @@
 """What users may rely on: the names of srcx and of its packages."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -54,3 +56,10 @@ def test_names_of_srcx_come_when_they_are_asked_for():
     assert srcx.metrics.psnr.higher_is_better
     with pytest.raises(AttributeError, match="module 'srcx' has no attribute 'upscael'"):
         srcx.upscael  # noqa: B018 - asking for it is the test
+
+
+def test_tensorboard_starts():
+    """It shows the figures of `use_tb_logger`; tb-nightly does not start beside setuptools 82 and later."""
+    command = [sys.executable, "-m", "tensorboard.main", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ class Counter:
     def state(self):
         return {"value": self.value.clone()}
 
-    def load_state(self, state):
+    def load_state(self, state, *, ignored=()):
         self.value = state["value"]
 
     def weights(self):
@@ -106,7 +106,7 @@ def test_a_state_that_is_asked_for_and_damaged_stops_the_run(tmp_path):
 
 def test_a_state_of_another_network_is_named(tmp_path):
     class Other(Counter):
-        def load_state(self, state):
+        def load_state(self, state, *, ignored=()):
             raise KeyError("missing")
 
     run = opened(tmp_path / "run")
@@ -157,6 +157,19 @@ def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_pat
     rows = list(csv.reader(run.log.metrics_file.read_text().splitlines()))
     assert rows[0] == ["iter", "set", "metric", "value"]
     assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
+
+
+@pytest.mark.parametrize("validated", [0, 1])
+def test_results_of_a_validation_that_did_not_finish_are_forgotten(tmp_path, validated):
+    run, progress = opened(tmp_path / "run"), Progress()
+    progress.add({"pixel": 1.0})
+    run.log.add(1, "train", {"pixel": 1.0})
+    run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+    progress.validated = validated
+    run.save(Counter(), progress)
+    gone_on(run.root)
+    rows = [line.split(",")[1] for line in run.log.metrics_file.read_text().splitlines()[1:]]
+    assert rows == ["train", "Set5"][: 1 + validated]
 
 
 def test_the_log_file_and_the_terminal_show_the_same_pace(tmp_path, caplog):

@@ -1,10 +1,14 @@
+import math
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from srcx.catalog import METRICS
 from srcx.data import WholePair
-from srcx.errors import DataError
+from srcx.errors import ImageError, WeightsError
 from srcx.imaging import read_picture
 from srcx.metrics import rmse, rmse_of_set
 from srcx.validation import Metric, ValidationSet, super_resolve, validate
@@ -62,10 +66,59 @@ def test_the_network_is_left_in_its_mode_and_judged_in_eval_mode():
     assert net.training
 
 
-def test_a_metric_that_needs_ground_truth_says_where_it_is_missing(doubling):
+def test_a_metric_that_cannot_rate_an_image_has_no_value_and_the_others_have(doubling, caplog):
+    def of_large_ones(sr):
+        if sr.mean() > 100:
+            raise ImageError("too bright to rate")
+        return sr.mean()
+
+    metrics = {"some": Metric(of_large_ones, True, False), "mean": Metric(np.mean, True, False)}
+    results = validate(doubling, ValidationSet("Set5", [pair("a", 0.2), pair("b", 0.8)], metrics))
+    assert results == {"some": None, "mean": pytest.approx(127.5)}
+    assert caplog.messages == ["Set5: no some, as 1 of 2 images have none; b: too bright to rate"]
+
+
+def test_a_metric_that_needs_ground_truth_says_where_it_is_missing(doubling, caplog):
     metrics = {"difference": Metric(mean_difference, False, True)}
-    with pytest.raises(DataError, match=r"Set5: metric 'difference' .* bird has none"):
-        validate(doubling, ValidationSet("Set5", [pair("bird", gt=False)], metrics))
+    assert validate(doubling, ValidationSet("Set5", [pair("bird", gt=False)], metrics)) == {
+        "difference": None
+    }
+    assert "Set5: no difference, as 1 of 1 images have none; bird: there is no ground truth" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(math.inf, "infinite, as sr equals gt"), (math.nan, "not a num")]
+)
+def test_a_value_that_is_not_finite_is_none(doubling, caplog, value, said):
+    metrics = {"odd": Metric(lambda sr: value, True, False)}
+    assert validate(doubling, ValidationSet("Set5", [pair("a")], metrics)) == {"odd": None}
+    assert said in caplog.text
+
+
+def test_the_network_is_left_in_its_mode_where_validation_fails(doubling):
+    def broken(sr):
+        raise RuntimeError("out of luck")
+
+    metrics = {"broken": Metric(broken, True, False)}
+    with pytest.raises(RuntimeError, match="out of luck"):
+        validate(doubling.train(), ValidationSet("Set5", [pair("a")], metrics))
+    assert doubling.training
+
+
+@pytest.mark.parametrize("name", ["ma", "perceptual_index", "lpips"])
+def test_a_metric_looks_for_its_weights_before_there_is_an_image(name, tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise WeightsError("the weights are not at hand")
+
+    monkeypatch.setattr(sys.modules["srcx.metrics.ma"], "ma_model", missing)
+    monkeypatch.setattr(sys.modules["srcx.metrics.lpips"], "lpips_network", missing)
+    with pytest.raises(WeightsError, match="not at hand"):
+        Metric(METRICS[name], METRICS[name].higher_is_better, METRICS[name].needs_gt).check()
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim", "rmse", "niqe"])
+def test_a_metric_without_weights_passes_its_check(name):
+    Metric(METRICS[name], METRICS[name].higher_is_better, METRICS[name].needs_gt).check()
 
 
 def test_window_networks_get_whole_windows_and_the_rest_is_cut_off(doubling):

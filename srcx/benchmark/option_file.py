@@ -22,7 +22,7 @@ from srcx.weights.fit import load_into
 __all__ = ["run_test_file"]
 
 Tell = Callable[[str, int, int], None]
-SetResults = dict[str, dict[str, float]]
+SetResults = dict[str, dict[str, float | None]]
 
 
 def run_test_file(
@@ -41,7 +41,7 @@ def run_test_file(
         tell: Called after each picture.
 
     Returns:
-        Set -> metric -> mean over its pictures.
+        Set -> metric -> mean over its images; None where the metric cannot rate one of them.
 
     Raises:
         OptionsError: the file is wrong, or is no test file.

@@ -29,10 +29,11 @@ def calculate_psnr(
     *,
     crop_border: int,
     test_y_channel: bool = False,
+    round_y: bool = True,
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
-    """`psnr`; on Y it is MATLAB's rounded Y, where BasicSR's is not rounded and reads some 0.01 dB apart."""
-    return METRICS["psnr"](sr, gt, y_only=test_y_channel, crop_px=crop_border)
+    """`psnr`; on Y it is MATLAB's rounded Y, and `round_y: false` gives BasicSR's number."""
+    return METRICS["psnr"](sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
 @_speaks_for("ssim")
@@ -43,10 +44,11 @@ def calculate_ssim(
     *,
     crop_border: int,
     test_y_channel: bool = False,
+    round_y: bool = True,
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
-    """`ssim`; on Y it is MATLAB's rounded Y, where BasicSR's is not rounded."""
-    return METRICS["ssim"](sr, gt, y_only=test_y_channel, crop_px=crop_border)
+    """`ssim`; on Y it is MATLAB's rounded Y, and `round_y: false` gives BasicSR's number."""
+    return METRICS["ssim"](sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
 @_speaks_for("niqe")

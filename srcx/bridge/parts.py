@@ -88,8 +88,9 @@ class AllParts:
             return []
         weights = WEIGHTS.get(type_name, set())
         own = {name: value for name, value in args.items() if name not in weights}
-        # Annotations of optimizers allow tensors, and BasicSR's parts have none.
-        has_hints = type_name in OWN[kind] and kind != "optimizer"
+        # Annotations of optimizers allow tensors, and BasicSR's parts have none; a scheduler's values are
+        # options, where 1e5 is a whole number.
+        has_hints = type_name in OWN[kind] and kind not in ("optimizer", "scheduler")
         return list(argument_problems(part, own, check_values=has_hints))
 
 

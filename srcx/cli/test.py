@@ -29,5 +29,7 @@ def run_test(
     with log_to_stderr(), progress() as tell:
         results = run_test_file(opt, overrides=force_yml or [], tell=tell)
     for name, means in results.items():
-        figures = ", ".join(f"{metric} {value:.4f}" for metric, value in means.items())
+        figures = ", ".join(
+            f"{metric} {'none' if value is None else f'{value:.4f}'}" for metric, value in means.items()
+        )
         print(f"{name}: {figures or 'no metric asked for'}")

@@ -13,16 +13,20 @@ CYCLE_MODEL = "CycleGANModel"
 GAN_MODELS = ("SRGANModel", "ESRGANModel", CYCLE_MODEL)
 GAN_LOSSES = ("GANLoss", "MultiScaleGANLoss")
 FOR_TRAINING = "NonAlignedPairDataset"
+LOGGED = ("lr", "d_real", "d_fake", "out_d_real", "out_d_fake")
+"""Figures in the log that are no loss terms."""
 
 
 def cross_problems(options: Options) -> Iterator[Problem]:
     """Mistakes that no option shows by itself."""
     yield from _phases(options)
+    yield from _upscale(options)
     yield from _datasets(options)
     if options.train is not None:
         yield from _optimizers(options.train)
         yield from _scheduler(options.train)
         yield from _adversary(options, options.train)
+        yield from _discriminator_options(options, options.train)
         yield from _terms(options, options.train)
         if options.model_type == CYCLE_MODEL:
             yield from _cycle(options, options.train)
@@ -39,6 +43,14 @@ def _phases(options: Options) -> Iterator[Problem]:
         yield Problem(("datasets", "train"), "this section is needed because the file has 'train'")
 
 
+def _upscale(options: Options) -> Iterator[Problem]:
+    """The generator upscales by the file's scale; networks call the argument `upscale` or `scale`."""
+    for name in ("upscale", "scale"):
+        given = options.network_g.args.get(name)
+        if isinstance(given, int) and given != options.scale:
+            yield Problem(("network_g", name), f"{given} beside scale {options.scale}; make both the same")
+
+
 def _datasets(options: Options) -> Iterator[Problem]:
     sets: dict[str, DatasetOptions] = {**options.datasets.val, **options.datasets.test}
     names = Counter(dataset.name for dataset in sets.values())
@@ -52,6 +64,9 @@ def _datasets(options: Options) -> Iterator[Problem]:
             yield Problem(("datasets", key, "type"), said)
         yield from _dataset(("datasets", key), dataset)
     if options.datasets.train is not None:
+        if options.datasets.train.type == "SingleImageDataset":
+            said = "SingleImageDataset has no ground truth; PairedImageDataset and HighResolutionDataset have"
+            yield Problem(("datasets", "train", "type"), said)
         yield from _dataset(("datasets", "train"), options.datasets.train)
         yield from _crop(options.datasets.train, options.scale)
         yield from _targets(options.datasets.train)
@@ -83,6 +98,8 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
         yield Problem(
             (*path, "degradation"), f"{dataset.type} reads lq as it is; HighResolutionDataset makes it"
         )
+    if dataset.filename_tmpl != "{}" and (dataset.dataroot_lq is None or "dataroot_gt" not in needs):
+        yield Problem((*path, "filename_tmpl"), "there are no pairs of files to find by name; remove this")
     yield from _lmdb(path, dataset)
 
 
@@ -169,6 +186,8 @@ def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
             yield Problem((*term_path, "type"), f"{options.model_type} takes GANLoss, SRGANModel takes this")
         if term.type == "LDLLoss":
             yield from _ldl(options, train, term_path)
+        if name in LOGGED:
+            yield Problem(term_path, f"the log has a figure called {name}; take another name")
         if term.against == "gt":
             continue
         path: KeyPath = (*term_path, "against")
@@ -186,6 +205,20 @@ def _ldl(options: Options, train: TrainOptions, path: KeyPath) -> Iterator[Probl
         yield Problem(path, f"LDLLoss needs gt of the same scene, and {CYCLE_MODEL} has none; remove this")
     elif not train.ema_decay:
         yield Problem(path, "LDLLoss needs the output of the EMA network; set train.ema_decay, such as 0.999")
+
+
+def _discriminator_options(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    """Options of a discriminator's training, where there is none."""
+    if options.model_type in GAN_MODELS:
+        return
+    given = {
+        ("train", "net_d_iters"): train.net_d_iters != 1,
+        ("train", "net_d_init_iters"): train.net_d_init_iters > 0,
+        ("path", "pretrain_network_d"): options.path.pretrain_network_d is not None,
+    }
+    for path, is_given in given.items():
+        if is_given:
+            yield Problem(path, f"{options.model_type} has no discriminator; remove this")
 
 
 def _cycle(options: Options, train: TrainOptions) -> Iterator[Problem]:

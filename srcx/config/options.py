@@ -239,7 +239,7 @@ class PathOptions(Section):
     """Every weight must fit; false loads those that do."""
     resume_state: FilePath | None = None
     """A .state file of an interrupted run to go on from."""
-    ignore_resume_networks: Tuple[str] = ()
+    ignore_resume_networks: Tuple[Literal["network_g", "network_d"]] = ()
     """Networks (network_g, network_d) that start from pretrain_network_* even when resuming."""
     experiments_root: FilePath = "experiments"
     """srcx: folder in which each run gets a folder of its name."""
@@ -265,7 +265,7 @@ class TrainOptions(Section):
     jitter: Natural = 0
     """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones."""
     freeze_g: list[str] = Field(default_factory=list)
-    """srcx: parts of the generator, such as upconv1, whose weights stay as they are."""
+    """srcx: parts of net_g, such as upconv1, whose weights stay as they are."""
     net_d_iters: Count = 1
     """The generator learns at every so-many-th step."""
     net_d_init_iters: Natural = 0

@@ -13,7 +13,7 @@ __all__ = ["apply_overrides"]
 def apply_overrides(document: Document, overrides: Iterable[str]) -> list[str]:
     """Write each `key:sub=value` into `document`; return what is wrong with those that could not be.
 
-    The value is read as a YAML value and never as code. BasicSR's `None` is taken as null.
+    The value is read as a YAML value and never as code. BasicSR's `None` is taken as null, in any case.
     """
     problems = []
     for override in overrides:

@@ -1,10 +1,13 @@
 """The kinds of value an option can have, read strictly: nothing is guessed from text."""
 
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
+
+from srcx.config.yaml_reader import BACKSLASHES
 
 __all__ = [
     "Count",
@@ -25,6 +28,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+CONTROL = ("Cc", "Zl", "Zp")
+"""Unicode's categories of control characters and of separators of lines and paragraphs."""
+
 
 def _whole(value: Any) -> Any:
     """BasicSR's files write `5e3` for a count; 5000.0 is whole, 1.5 is not."""
@@ -43,6 +49,8 @@ def _wrong(expected: str) -> PydanticCustomError:
 def _file_path(text: str) -> str:
     if not text or "\0" in text:
         raise _wrong("a path")
+    if any(unicodedata.category(sign) in CONTROL for sign in text):
+        raise _wrong(f"a path without control characters ({BACKSLASHES})")
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Option files as plain values with line numbers: YAML 1.2, nothing but data, nothing ever run."""
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from srcx.config.document import Document, KeyPath, Place
 from srcx.errors import OptionsError
 
-__all__ = ["read_file", "read_value"]
+__all__ = ["BACKSLASHES", "read_file", "read_value"]
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024
 """Largest option file read; BasicSR's are 3 KB."""
@@ -20,6 +23,11 @@ MAX_VALUES = 20_000
 """Most values a file may hold once its aliases are written out."""
 MAX_DEPTH = 30
 """Deepest nesting; BasicSR's files need 4."""
+
+BACKSLASHES = (
+    "in double quotes a backslash begins an escape; write a Windows path in single quotes, or with /"
+)
+"""What to do about a path such as "D:\\new"."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself"
 _TAG = "tag:yaml.org,2002:"
@@ -155,10 +163,19 @@ class _Reader:
                 result = self._merged(value_node, path) | result
         first_lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            key = None if _is_merge(key_node) else self._key(key_node, first_lines)
-            if key is not None:
-                self.places[(*path, key)] = Place(first_lines[key], self.source)
-                result[key] = self._value(value_node, (*path, key))
+            key = None if _is_merge(key_node) else self._key(key_node)
+            if key is None:
+                continue
+            value, line = self._value(value_node, (*path, key)), key_node.start_mark.line + 1
+            if key not in first_lines:
+                first_lines[key], result[key] = line, value
+                self.places[(*path, key)] = Place(line, self.source)
+                continue
+            said = f"{_short(key)} is given twice; the first stands in line {first_lines[key]}"
+            if repr(value) == repr(result[key]):
+                logger.warning("%s", self._at(line, f"{said} and has the same value; remove one"))
+            else:
+                self._wrong(key_node, said)
         return result
 
     def _merged(self, node: Node, path: KeyPath) -> dict[str, Any]:
@@ -171,9 +188,8 @@ class _Reader:
             result = self._value(source, path) | result
         return result
 
-    def _key(self, node: Node, first_lines: dict[str, int]) -> str | None:
-        """The key if it is text and new; its line is noted in `first_lines`."""
-        line = node.start_mark.line + 1
+    def _key(self, node: Node) -> str | None:
+        """The key if it is text."""
         if not (isinstance(node, ScalarNode) and str(node.tag).removeprefix(_TAG) in _TEXT_TAGS):
             shown = node.value if isinstance(node, ScalarNode) else "a list or section"
             self._wrong(node, f"a key must be text, not {shown}; put it in quotes")
@@ -182,14 +198,14 @@ class _Reader:
         if not key.isprintable():
             self._wrong(node, f"the key {_short(key)} holds characters that cannot be printed")
             return None
-        if key in first_lines:
-            self._wrong(node, f"{_short(key)} is given twice; the first stands in line {first_lines[key]}")
-            return None
-        first_lines[key] = line
         return key
 
     def _scalar(self, node: ScalarNode, tag: str) -> Any:
         text = str(node.value)
+        if text == "None" and not node.style:
+            return None  # Python's word; in quotes it stays text, as `none` does, a reduction of BasicSR's
+        if node.style == '"' and text[1:2] == ":" and text[2:3] and not text[2].isprintable():
+            self._wrong(node, f"the path {_short(text)} holds control characters: {BACKSLASHES}")
         try:
             return _SCALARS[tag](text)
         except ValueError:
@@ -205,6 +221,8 @@ def _plainly(error: MarkedYAMLError) -> str:
     problem = str(error.problem or error.context or "cannot be read").strip().splitlines()[0]
     if "'\\t'" in problem:
         return "a tab where spaces are needed; YAML indents with spaces only"
+    if "escape" in problem:
+        return f"{problem}: {BACKSLASHES}"
     if "single document" in str(error.context):
         return "a second '---' document; an option file holds one"
     return f"not valid YAML: {problem}"

@@ -26,6 +26,10 @@ class WeightedSum(nn.Module):
         against: Name -> "lq" or "gt_sharp", for the terms that compare sr with this in place of gt.
         jitter_px: What `jittered` takes, for the pictures that fixed networks see; 0 moves nothing.
 
+    Attributes:
+        parts: Number of parts of one batch whose gradients are averaged, on all ranks together. A term with
+            `reduction: sum` is multiplied by it, so that the average is the sum over the batch.
+
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and what else its terms need, of that shape: lq,
     sharpened gt, and the output of the EMA network (`needs_ema`). It returns the total and the weighted terms
     by name.
@@ -48,6 +52,7 @@ class WeightedSum(nn.Module):
         self.against, self.jitter_px = dict(against or {}), jitter_px
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}
+        self.parts = 1
 
     @property
     def needs_ema(self) -> bool:
@@ -81,7 +86,7 @@ class WeightedSum(nn.Module):
                     value = loss(sr, others[other], sr_ema)
                 else:
                     value = loss(sr, others[other])
-                terms[name] = self.weights[name] * value
+                terms[name] = self.weights[name] * (self.parts if _is_sum(loss) else 1) * value
         return sum(terms.values(), start=sr.new_zeros(())), terms
 
     def _other(self, name: str) -> str:
@@ -107,6 +112,11 @@ class WeightedSum(nn.Module):
                     with nullcontext() if side == "sr" else torch.no_grad():
                         features[key][side] = _in_full(extractor(picture, sorted(layers[side])))
         return features
+
+
+def _is_sum(loss: nn.Module) -> bool:
+    """Whether a loss is summed over the batch; one of BasicSR's says so inside its wrapper."""
+    return getattr(getattr(loss, "loss", loss), "reduction", "mean") == "sum"
 
 
 def _in_full(features: dict[str, Tensor]) -> dict[str, Tensor]:

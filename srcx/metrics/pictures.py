@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from srcx.errors import ImageError, UsageError
-from srcx.imaging.color import rgb_to_y
+from srcx.imaging.color import Y_OFFSET, Y_WEIGHTS, rgb_to_y
 from srcx.imaging.tensors import to_image, to_tensor
 
 Array: TypeAlias = NDArray[np.uint8]
@@ -101,6 +101,12 @@ def check_pair(metric: str, sr: AnyArray | Tensor, gt: AnyArray | Tensor) -> Non
             f"{metric}: sr and gt must share one shape; got sr {np.shape(sr)} and gt {np.shape(gt)}: "
             "crop the larger, or give both as RGB or both as grey"
         )
+
+
+def unrounded_y(view: Array) -> Floats:
+    """Return Y of RGB or grey without rounding, as BasicSR measures it; float64 (H, W) in [0, 255]."""
+    y: Floats = view @ (np.array(Y_WEIGHTS) / 255) + Y_OFFSET if view.ndim == 3 else view.astype(np.float64)
+    return y
 
 
 def protocol_view(metric: str, picture: Array, *, y_only: bool, crop_px: int, least_px: int = 1) -> Array:

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from srcx.metrics.metric import pair_metric
-from srcx.metrics.pictures import Array, protocol_view
+from srcx.metrics.pictures import Array, Floats, protocol_view
 
 
-def mean_squared_error(sr: Array, gt: Array) -> float:
-    """Mean of (sr - gt)^2 over all pixels and channels, exact for uint8 pictures of one shape."""
-    difference = sr.astype(np.int32) - gt.astype(np.int32)
-    return float(np.mean(difference * difference, dtype=np.float64))
+def mean_squared_error(sr: Array | Floats, gt: Array | Floats) -> float:
+    """Mean of (sr - gt)^2 over all pixels and channels, exact for uint8 images of one shape."""
+    difference = sr.astype(np.float64) - gt.astype(np.float64)
+    return float(np.mean(difference * difference))
 
 
 @pair_metric(higher_is_better=False)

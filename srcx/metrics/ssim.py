@@ -3,13 +3,13 @@
 from skimage.metrics import structural_similarity
 
 from srcx.metrics.metric import pair_metric
-from srcx.metrics.pictures import Array, protocol_view
+from srcx.metrics.pictures import Array, protocol_view, unrounded_y
 
 WINDOW_PX = 11
 
 
 @pair_metric(higher_is_better=True)
-def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, crop_px: int = 4) -> float:
+def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, crop_px: int = 4) -> float:
     """Mean structural similarity over the windows that lie wholly inside the picture.
 
     Args:
@@ -17,6 +17,7 @@ def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, crop_px: int = 4) -> f
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits.
         gt: Ground truth of the same kind and shape.
         y_only: Whether to measure MATLAB's rounded Y; otherwise the mean over the channels.
+        round_y: Whether Y is rounded to whole levels, as MATLAB's is; false gives BasicSR's number.
         crop_px: Pixels shaved from each border.
 
     Returns:
@@ -34,11 +35,11 @@ def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, crop_px: int = 4) -> f
         >>> ssim(np.full((19, 19), 100, np.uint8), np.full((19, 19), 100, np.uint8))
         1.0
     """
-    views = (
-        protocol_view("ssim", picture, y_only=y_only, crop_px=crop_px, least_px=WINDOW_PX)
-        for picture in (sr, gt)
-    )
-    one, other = views
+    y_now = y_only and round_y
+    views = [
+        protocol_view("ssim", image, y_only=y_now, crop_px=crop_px, least_px=WINDOW_PX) for image in (sr, gt)
+    ]
+    one, other = views if y_now or not y_only else map(unrounded_y, views)
     return float(
         structural_similarity(  # type: ignore[no-untyped-call]  # scikit-image has no annotations
             one,

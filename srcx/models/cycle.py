@@ -73,14 +73,12 @@ class CycleGANModel(SRModel):
                 self.accumulating(BACK.generator, is_last=is_last),
             ):
                 outputs.append(self._teach_generators(part["lq"], part["gt"], len(parts), means))
-        for way in (THERE, BACK):
-            self._update(way.generator)
+        self._update(THERE.generator, BACK.generator)
         for number, (fakes, part) in enumerate(zip(outputs, parts, strict=True), start=1):
             for way, fake, real in zip((THERE, BACK), fakes, (part["gt"], part["lq"]), strict=True):
                 with self.accumulating(way.discriminator, is_last=number == len(parts)):
                     self._teach_discriminator(way, fake, real, len(parts), means)
-        for way in (THERE, BACK):
-            self._update(way.discriminator)
+        self._update(THERE.discriminator, BACK.discriminator)
         return means.values()
 
     def _teach_generators(self, lq: Tensor, gt: Tensor, parts: int, means: Means) -> Sequence[Tensor]:

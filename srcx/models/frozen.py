@@ -10,11 +10,12 @@ __all__ = ["frozen"]
 
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
-    """No gradients for the weights of `nets` inside the block: the generator's step does not need them."""
-    for net in nets:
-        net.requires_grad_(False)
+    """Turn off gradients for the weights of `nets` inside the block; weights frozen before stay frozen."""
+    trained = [weight for net in nets for weight in net.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.requires_grad_(False)
     try:
         yield
     finally:
-        for net in nets:
-            net.requires_grad_(True)
+        for weight in trained:
+            weight.requires_grad_(True)

@@ -110,7 +110,8 @@ class ESRGANModel(SRGANModel):
 
     References:
         Wang et al., "ESRGAN", ECCVW 2018, arXiv:1809.00219, after Jolicoeur-Martineau,
-        arXiv:1807.00734; order and numbers as in BasicSR's ESRGANModel.
+        arXiv:1807.00734; order and numbers as in BasicSR's ESRGANModel. Differs from it with `gan_type:
+        hinge`, where BasicSR's generator term is 0: its hinge for a generator does not look at the target.
     """
 
     def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ def multi_step(
     """Multiply by `gamma` at each milestone; at a restart begin again from the initial rate times its weight.
 
     BasicSR's `MultiStepLR` and `MultiStepRestartLR`. Differs from it: after a warm-up the full rate is
-    reached, where BasicSR stays at the warm-up's last rate.
+    reached, where BasicSR stays at the warm-up's last rate; and milestones inside the warm-up count, where
+    BasicSR passes them by.
 
     Example:
         >>> [multi_step([2], gamma=0.5)(1.0, done) for done in range(4)]

@@ -1,6 +1,7 @@
 """One training step of a generator alone."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ State = dict[str, Any]
 Part = Mapping[str, Tensor]
 """A batch or a part of one: {"lq": ..., "gt": ...}, and "gt_sharp" if a term compares with it."""
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Learner:
@@ -41,7 +44,8 @@ class SRModel:
         accelerator: Device, precision and processes.
         ema_decay: Decay of the averaged weights per iteration; 0 keeps none.
         grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
-        accumulate: Parts a batch is cut into, whose gradients are averaged: the same step in less memory.
+        accumulate: Parts a batch is cut into, whose gradients are averaged: the same step in less memory, but
+            for terms and networks that take statistics over a batch (docs/scale.md).
         channels_last: Keep weights and pictures in channels-last order, which is faster nearly everywhere.
 
     After BasicSR's SRModel, whose numbers it gives in fp32 (tests/bridge/test_trajectory.py).
@@ -62,6 +66,7 @@ class SRModel:
         self.grad_clip, self.accumulate = grad_clip, accumulate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.losses = losses.to(accelerator.device)
+        self.losses.parts = accumulate * accelerator.num_processes
         self.iteration = 0
         self.learners: dict[str, Learner] = {}
         self.bare_nets: dict[str, nn.Module] = {}
@@ -81,7 +86,8 @@ class SRModel:
             The weighted loss terms by name.
 
         Raises:
-            TrainingError: a term is not finite; the weights are left as they were.
+            TrainingError: a term is not finite; the networks that were not yet updated in this step keep
+                their weights.
         """
         self.iteration += 1
         self._set_learning_rates()
@@ -117,16 +123,33 @@ class SRModel:
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
         }
 
-    def load_state(self, state: State) -> None:
-        """Go on exactly where `state` was taken."""
+    def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None:
+        """Go on where `state` was taken; learning rates, betas and the like stay those of this model.
+
+        Args:
+            state: What `state` returned.
+            ignored: Names of networks that keep the weights they have, as does the EMA of `net_g`.
+
+        Raises:
+            ValueError: the state lacks a network or the EMA, or is of another kind of optimizer.
+        """
         self.iteration = state["iteration"]
         for name, net in self.bare_nets.items():
-            net.load_state_dict(state["nets"][name])
-            self.learners[name].optimizer.load_state_dict(state["optimizers"][name])
-        if self.ema is not None:
+            if name not in state["nets"]:
+                raise ValueError(f"it has no {name}")
+            if name not in ignored:
+                net.load_state_dict(state["nets"][name])
+            _load_optimizer(self.learners[name].optimizer, state["optimizers"][name], name)
+        if self.ema is not None and "net_g" not in ignored:
+            if state["ema"] is None:
+                raise ValueError("it has no EMA weights; set train.ema_decay to 0")
             self.ema.load_state_dict(state["ema"])
-        if self.accelerator.scaler is not None:
+        if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        left_out = [name for name in state["nets"] if name not in self.bare_nets]
+        left_out += ["the EMA weights"] if state["ema"] is not None and self.ema is None else []
+        if left_out:
+            logger.warning("the state also has %s, which this run does not use", " and ".join(left_out))
 
     def _learn(self, parts: list[Part]) -> dict[str, float]:
         means = Means(len(parts), self.accelerator)
@@ -160,8 +183,9 @@ class SRModel:
         for group in learner.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         # accelerate replaces the forward of what it prepares; the shell keeps the network itself as it is.
-        wrapped, optimizer = self.accelerator.prepare(nn.Sequential(net), learner.optimizer)
-        self.learners[name] = Learner(wrapped, optimizer, learner.schedule)
+        # It does not prepare optimizers: its step would update the gradient scaler after each of several.
+        wrapped = self.accelerator.prepare(nn.Sequential(net))
+        self.learners[name] = Learner(wrapped, learner.optimizer, learner.schedule)
         wrapped.train()
 
     def _on_device(self, part: Part) -> dict[str, Tensor]:
@@ -185,12 +209,46 @@ class SRModel:
             )
         self.accelerator.backward(total)
 
-    def _update(self, name: str) -> None:
-        learner = self.learners[name]
-        if self.grad_clip is not None:
-            self.accelerator.clip_grad_norm_(learner.net.parameters(), self.grad_clip)
-        learner.optimizer.step()
-        learner.optimizer.zero_grad()
+    def _update(self, *names: str) -> None:
+        """Step the networks of one backward pass, and after all of them the scale of fp16's losses."""
+        scaler = self.accelerator.scaler
+        for name in names:
+            learner = self.learners[name]
+            if self.grad_clip is not None:
+                if scaler is not None:
+                    scaler.unscale_(learner.optimizer)
+                nn.utils.clip_grad_norm_(learner.net.parameters(), self.grad_clip)
+            if scaler is not None:
+                scaler.step(learner.optimizer)
+            else:
+                learner.optimizer.step()
+            learner.optimizer.zero_grad()
+        if scaler is not None:
+            scaler.update()
+
+
+def _load_optimizer(optimizer: Optimizer, state: State, name: str) -> None:
+    """Load the moments of `state`; the hyper-parameters stay, and each that differs is logged."""
+    own = [
+        {key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups
+    ]
+    for group, saved in zip(own, state["param_groups"], strict=False):
+        strange = saved.keys() - group.keys() - {"params"}
+        if strange:
+            raise ValueError(f"its optimizer of {name} was another one, with {', '.join(sorted(strange))}")
+    optimizer.load_state_dict(state)
+    for number, (group, hyper) in enumerate(zip(optimizer.param_groups, own, strict=True)):
+        for key in hyper:
+            before, now = group.get(key), hyper[key]
+            if number == 0 and key != "lr" and before is not None and _plain(before) != _plain(now):
+                option = "lr" if key == "initial_lr" else key
+                logger.warning("%s: %s is now %s, as the options say; it was %s", name, option, now, before)
+        group.update(hyper)
+
+
+def _plain(value: Any) -> Any:
+    """Lists for tuples: saved states may hold either."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _cut(batch: Part, parts: int) -> Iterator[dict[str, Tensor]]:

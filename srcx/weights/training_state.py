@@ -15,6 +15,8 @@ from srcx.errors import CheckpointError
 __all__ = ["load_training_state", "save_training_state"]
 
 DIGEST_BYTES = 32
+END_BYTES = 22
+"""The record that ends a file of `torch.save`, a zip archive."""
 
 
 def save_training_state(path: Path, state: dict[str, Any]) -> None:
@@ -43,9 +45,25 @@ def load_training_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     body, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        raise CheckpointError(f"{path}: this training state is damaged (its checksum does not match)")
+        raise CheckpointError(f"{path}: {_what_else(path, content)}")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
         raise CheckpointError(f"{path}: not a training state of srcx") from error
     return state
+
+
+def _what_else(path: Path, content: bytes) -> str:
+    """Say what a file is that does not end in the digest of its content."""
+    is_whole = content[-END_BYTES:].startswith(b"PK\5\6")
+    if is_whole and b"schedulers" in content and b"optimizers" in content:
+        return (
+            "this is a training state of BasicSR, and srcx goes on from its own alone; start a new run with "
+            "path.pretrain_network_g naming the models/net_g_ITER.pth of that run"
+        )
+    if path.suffix != ".state" or (is_whole and b"progress" not in content):
+        return (
+            "this is no training state; path.resume_state takes a training_states/ITER.state, and "
+            "path.pretrain_network_g takes weights"
+        )
+    return "this training state is damaged (its checksum does not match)"

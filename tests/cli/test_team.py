@@ -12,7 +12,7 @@ import pytest
 
 from srcx.errors import DataError
 from srcx.imaging import imresize, read_picture, write_picture
-from srcx.team import ALONE, Team, team_of_environment
+from srcx.team import ALONE, Team, processes_started, team_of_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +70,28 @@ def test_one_alone_is_a_team(monkeypatch):
         assert team.first(lambda: 3) == 3
         with pytest.raises(DataError, match="no data"):
             team.first(missing)
+
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+def test_a_launcher_sets_all_its_variables(monkeypatch, caplog):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    assert processes_started() == 3
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("missing", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])
+@pytest.mark.parametrize("size", ["2", "", "many"])
+def test_a_stray_world_size_is_told_and_ignored(monkeypatch, caplog, missing, size):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv(missing)
+    with team_of_environment() as team:
+        assert team == ALONE
+    assert f"WORLD_SIZE is {size} without {missing}, so it is ignored" in caplog.text
 
 
 def missing() -> None:

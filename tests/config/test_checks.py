@@ -49,6 +49,59 @@ ADVERSARY = {
             "gan_opt: {type: GANLoss}\n  pixel_opt",
             "x.yml:17: train.gan_opt: SRModel has no discriminator; remove this",
         ),
+        (
+            "pixel_opt",
+            "adv_opt: {type: GANLoss}\n  pixel_opt",
+            "x.yml:17: train.adv_opt: gan_opt, and no other term, is GANLoss or",
+        ),
+        ("pixel_opt", "lr_opt", "x.yml:17: train.lr_opt: the log has a figure called lr; take another name"),
+        (
+            "  ema_decay",
+            "  net_d_iters: 2\n  ema_decay",
+            "x.yml:14: train.net_d_iters: SRModel has no discriminator; remove this",
+        ),
+        (
+            "  ema_decay",
+            "  net_d_init_iters: 2\n  ema_decay",
+            "x.yml:14: train.net_d_init_iters: SRModel has no discriminator; remove this",
+        ),
+        (
+            "train:\n  total",
+            "path: {pretrain_network_d: d.pth}\ntrain:\n  total",
+            "x.yml:12: path.pretrain_network_d: SRModel has no discriminator; remove this",
+        ),
+        ("width: 8", "upscale: 2", "x.yml:11: network_g.upscale: 2 beside scale 4; make both the same"),
+        ("width: 8", "scale: 2", "x.yml:11: network_g.scale: 2 beside scale 4; make both the same"),
+        (
+            "PairedImageDataset\n    dataroot_gt: gt",
+            "SingleImageDataset",
+            "x.yml:7: datasets.train.type: SingleImageDataset has no ground truth; PairedImageDataset and",
+        ),
+        (
+            "PairedImageDataset\n    dataroot_gt: gt\n    dataroot_lq: lq",
+            "HighResolutionDataset\n    dataroot_gt: gt\n    filename_tmpl: '{}x4'",
+            "x.yml:9: datasets.train.filename_tmpl: there are no pairs of files to find by name; remove this",
+        ),
+        (
+            "PairedImageDataset\n    dataroot_gt: gt\n    dataroot_lq: lq",
+            "NonAlignedPairDataset\n    dataroot_gt: gt\n    filename_tmpl: '{}x4'",
+            "x.yml:9: datasets.train.filename_tmpl: there are no pairs of files to find by name; remove this",
+        ),
+        (
+            "gt_size: 32",
+            "gt_size: 32\n  val: {name: v, type: SingleImageDataset, dataroot_lq: v, filename_tmpl: '{}x4'}",
+            "x.yml:11: datasets.val.filename_tmpl: there are no pairs of files to find by name; remove this",
+        ),
+        (
+            "train:\n  total",
+            "path: {ignore_resume_networks: [net_g]}\ntrain:\n  total",
+            "x.yml:12: path.ignore_resume_networks[0]: expected one of 'network_g' or 'network_d', got",
+        ),
+        (
+            "dataroot_gt: gt",
+            'dataroot_gt: "new\\train"',
+            "x.yml:8: datasets.train.dataroot_gt: expected a path without control characters (in double",
+        ),
         ("_gt: gt", "_gt: [a]", "x.yml:8: datasets.train.dataroot_gt: PairedImageDataset takes one folder"),
         (
             "    dataroot_lq: lq\n",

@@ -43,6 +43,11 @@ def complaints(write: Write) -> Callable[[str], list[str]]:
         ("255.", 255.0),
         ("~", None),
         ("null", None),
+        ("None", None),
+        ("none", "none"),
+        ("'None'", "None"),
+        ('"None"', "None"),
+        ("NoneSuch", "NoneSuch"),
         ("", None),
         ("True", True),
         ("false", False),
@@ -59,6 +64,24 @@ def complaints(write: Write) -> Callable[[str], list[str]]:
 def test_reads_values_as_yaml_1_2_and_exponents_as_numbers(text: str, value: object) -> None:
     read = read_value(text)
     assert (type(read), read) == (type(value), value)
+
+
+def test_a_key_given_twice_with_one_value_is_told_and_taken(
+    read: Callable[[str], Document], caplog: pytest.LogCaptureFixture
+) -> None:
+    document = read("a: {b: ~}\nc: 1\na:\n  b: null\n")
+    assert document.data == {"a": {"b": None}, "c": 1}
+    assert document.place(("a",)).line == 1
+    (said,) = caplog.messages
+    assert (
+        said == "x.yml:3: 'a' is given twice; the first stands in line 1 and has the same value; remove one"
+    )
+
+
+def test_a_windows_path_in_single_quotes_or_with_slashes_is_read_as_it_is() -> None:
+    assert read_value(r"'D:\new\train'") == r"D:\new\train"
+    assert read_value('"D:/new/train"') == "D:/new/train"
+    assert read_value('"D:\\\\new"') == "D:\\new"
 
 
 def test_reads_infinities() -> None:
@@ -116,6 +139,14 @@ def test_reads_a_file_with_a_byte_order_mark_and_windows_lines(write: Write) -> 
         ("a: *b\n", "x.yml:1: not valid YAML: found undefined alias"),
         ("a: 1\n---\nb: 2\n", "x.yml:2: a second '---' document; an option file holds one"),
         ("a: 1\nb: 2\na: 3\n", "x.yml:3: 'a' is given twice; the first stands in line 1"),
+        ("a: 1\na: 1.0\n", "x.yml:2: 'a' is given twice; the first stands in line 1"),
+        (
+            'a: "D:\\data"\n',
+            "x.yml:1: found unknown escape character 'd': in double quotes a backslash begins",
+        ),
+        ('a: "D:\\users"\n', "x.yml:1: expected escape sequence of 4 hexdecimal numbers, but found 's': in"),
+        ('a: "D:\\new"\n', "x.yml:1: the path 'D:\\new' holds control characters: in double quotes a backsl"),
+        ('a: "D:\\_new"\n', "x.yml:1: the path 'D:\\xa0new' holds control characters: in double quotes a b"),
         ("a: {b: 1, b: 2}\n", "x.yml:1: 'b' is given twice; the first stands in line 1"),
         ("a: 1\n3: 2\n", "x.yml:2: a key must be text, not 3; put it in quotes"),
         ("a: 1\n[b]: 2\n", "x.yml:2: a key must be text, not a list or section; put it in quotes"),
@@ -163,7 +194,7 @@ def test_any_tag_but_those_of_plain_values_is_refused(
 
 def test_lists_every_mistake_with_its_line(complaints: Callable[[str], list[str]]) -> None:
     text = "a: !!python/name:x 1\nb: {c: 1, c: 2}\nb: !!int x\n4: 5\n"
-    assert [line.split(":")[1] for line in complaints(text)] == ["1", "2", "3", "4"]
+    assert [line.split(":")[1] for line in complaints(text)] == ["1", "2", "3", "3", "4"]
 
 
 def test_alias_bombs_are_refused_quickly(complaints: Callable[[str], list[str]]) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from srcx.bridge.old_metrics import calculate_psnr
 from srcx.errors import ImageError
 from srcx.metrics import psnr
 
@@ -58,3 +59,28 @@ def test_bad_input_is_an_error(metric_input):
     bad = {"sizes": torch.rand(1, 3, 16, 20), "nan": torch.full_like(good, torch.nan)}[metric_input]
     with pytest.raises(ImageError, match="psnr: "):
         psnr(bad, good)
+
+
+def basicsr_y(image):
+    """BasicSR's `to_y_channel`: `bgr2ycbcr` of float32, not rounded."""
+    b, g, r = (image[..., c].astype(np.float32) / 255 for c in (2, 1, 0))
+    return 24.966 * b + 128.553 * g + 65.481 * r + 16.0
+
+
+@pytest.mark.parametrize("sigma", [2.5, 25])
+def test_without_rounding_it_is_basicsrs_number(rng, sigma):
+    gt = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    sr = np.clip(gt + rng.normal(0, sigma, gt.shape), 0, 255).astype(np.uint8)
+    inner = (slice(4, -4), slice(4, -4))
+    error = np.mean((basicsr_y(sr[inner]).astype(np.float64) - basicsr_y(gt[inner])) ** 2)
+    assert psnr(sr, gt, round_y=False) == pytest.approx(10 * math.log10(255**2 / error), abs=1e-4)
+    assert calculate_psnr(sr, gt, crop_border=4, test_y_channel=True, round_y=False) == psnr(
+        sr, gt, round_y=False
+    )
+    assert psnr(sr, gt) != psnr(sr, gt, round_y=False)
+    assert psnr(sr, gt, y_only=False) == psnr(sr, gt, y_only=False, round_y=False)
+
+
+def test_grey_is_y_rounded_or_not(rng):
+    sr, gt = rng.integers(0, 256, (2, 20, 20), np.uint8)
+    assert psnr(sr, gt, round_y=False) == psnr(sr, gt)

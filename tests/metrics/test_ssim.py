@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
+from srcx.bridge.old_metrics import calculate_ssim
 from srcx.errors import ImageError
 from srcx.metrics import ssim
 
@@ -59,3 +61,16 @@ def test_less_than_a_window_is_an_error():
     small = np.zeros((18, 30), np.uint8)
     with pytest.raises(ImageError, match="ssim: needs at least 11 x 11 pixels after shaving 4"):
         ssim(small, small)
+
+
+def test_without_rounding_it_is_the_formula_of_unrounded_y(rng):
+    sr, gt = (rng.integers(0, 256, (24, 24, 3), np.uint8) for _ in range(2))
+    plain = [image @ np.array([65.481, 128.553, 24.966]) / 255 + 16 for image in (sr, gt)]
+    expected = structural_similarity(
+        *plain, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert ssim(sr, gt, round_y=False, crop_px=0) == pytest.approx(expected, abs=1e-12)
+    assert ssim(sr, gt, crop_px=0) != ssim(sr, gt, round_y=False, crop_px=0)
+    assert calculate_ssim(sr, gt, crop_border=0, test_y_channel=True, round_y=False) == ssim(
+        sr, gt, round_y=False, crop_px=0
+    )

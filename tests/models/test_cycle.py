@@ -18,8 +18,10 @@ from srcx.models.sr import Learner
 GENERATORS, DISCRIMINATORS = ("net_g", "net_g_back"), ("net_d", "net_d_back")
 
 
-def cycle_model(*, lr=0.1, jitter_px=0, **options):
+def cycle_model(*, lr=0.1, jitter_px=0, scaler=None, **options):
     AcceleratorState._reset_state()
+    accelerator = Accelerator(cpu=True)
+    accelerator.scaler = scaler
 
     def learner(out, size):
         net = nn.Conv2d(3, out, size, padding=size // 2)
@@ -31,7 +33,7 @@ def cycle_model(*, lr=0.1, jitter_px=0, **options):
         WeightedSum({"pixel": (L1Loss(), 10.0)}, jitter_px=jitter_px),
         GANLoss("vanilla"),
         gan_weight=0.5,
-        accelerator=Accelerator(cpu=True),
+        accelerator=accelerator,
         **options,
     )
 
@@ -115,6 +117,22 @@ def test_accumulating_parts_gives_the_step_of_the_whole_batch():
     assert whole.step(data)["pixel"] == pytest.approx(parts.step(data)["pixel"], rel=1e-5)
     for name in GENERATORS + DISCRIMINATORS:
         assert_close(weights(whole, name), weights(parts, name))
+
+
+@pytest.mark.parametrize("options", [{}, {"grad_clip": 1e9}, {"grad_clip": 1e-2}])
+def test_scaled_losses_give_the_step_of_unscaled_ones_to_all_four_networks(options):
+    """As fp16 trains, here on the CPU; the scale grows at every step, so an update too many shows."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=1)
+    plain, scaled = cycle_model(**options), cycle_model(**options, scaler=scaler)
+    state = plain.state()
+    state["scaler"] = scaler.state_dict()
+    scaled.load_state(copy.deepcopy(state))
+    data = batch()
+    plain.step(data)
+    scaled.step(data)
+    for name in GENERATORS + DISCRIMINATORS:
+        assert_close(weights(plain, name), weights(scaled, name))
+    assert scaler.get_scale() == 2.0**14  # one update for the generators, one for the discriminators
 
 
 def test_the_discriminators_see_crops_and_what_comes_back_is_compared_whole():

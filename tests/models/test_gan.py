@@ -1,3 +1,4 @@
+import copy
 from contextlib import contextmanager
 
 import pytest
@@ -6,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.testing import assert_close
 
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.locally_discriminative import LDLLoss
@@ -73,9 +75,11 @@ def test_relativistic_terms_are_those_of_the_definition():
         ones, zeros = torch.ones_like(fake), torch.zeros_like(fake)
         gan = cross_entropy(fake - real.mean(), ones) + cross_entropy(real - fake.mean(), zeros)
         d_real = cross_entropy(real - fake.mean(), ones) / 2
+        d_fake = cross_entropy(fake - real.mean(), zeros) / 2
     terms = model.step(data)
     assert terms["gan"] == pytest.approx(0.5 * gan.item() / 2, abs=1e-6)
     assert terms["d_real"] == pytest.approx(d_real.item(), abs=1e-6)
+    assert terms["d_fake"] == pytest.approx(d_fake.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
@@ -167,6 +171,38 @@ def test_the_generators_step_does_not_move_the_discriminator_and_back():
     assert not torch.equal(weights(model, "net_g"), before_g)
 
 
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_the_step_of_the_discriminator_is_the_gradient_of_its_own_terms_alone(kind):
+    """The generator's pass goes through the discriminator too, and leaves no gradient there."""
+    model, data = gan_model(kind), batch()
+    net_d = copy.deepcopy(model.bare_nets["net_d"])
+    with torch.no_grad():
+        sr = model.bare_nets["net_g"](data["lq"])
+    fake, real = net_d(sr), net_d(data["gt"])
+    ones, zeros = torch.ones_like(fake), torch.zeros_like(fake)
+    if kind is ESRGANModel:
+        cost = cross_entropy(real - fake.mean().detach(), ones) / 2
+        cost = cost + cross_entropy(fake - real.mean().detach(), zeros) / 2
+    else:
+        cost = cross_entropy(real, ones) + cross_entropy(fake, zeros)
+    cost.backward()
+    model.step(data)
+    for before, now in zip(net_d.parameters(), model.bare_nets["net_d"].parameters(), strict=True):
+        assert_close(now, before - 0.1 * before.grad)
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_accumulating_parts_gives_the_step_of_the_whole_batch(kind):
+    """The parts are alike, so that the means that ESRGANModel takes over a part are those of the batch."""
+    whole, parts = gan_model(kind), gan_model(kind, accumulate=2)
+    parts.load_state(copy.deepcopy(whole.state()))
+    data = {name: torch.cat([value, value]) for name, value in batch().items()}
+    expected = {name: pytest.approx(value, rel=1e-5) for name, value in whole.step(data).items()}
+    assert parts.step(data) == expected
+    for name in whole.bare_nets:
+        assert_close(weights(whole, name), weights(parts, name))
+
+
 def test_at_first_only_the_discriminator_learns_where_asked():
     model = gan_model(net_d_init_iters=1)
     before_g, before_d = weights(model, "net_g"), weights(model, "net_d")
@@ -186,6 +222,15 @@ def test_the_discriminators_gradients_do_not_leak_between_steps():
     model.step(batch())
     assert all(p.grad is None for net in model.bare_nets.values() for p in net.parameters())
     assert all(p.requires_grad for p in model.bare_nets["net_d"].parameters())
+
+
+def test_weights_of_the_discriminator_that_were_frozen_before_stay_frozen():
+    model = gan_model()
+    first, *others = model.bare_nets["net_d"].parameters()
+    first.requires_grad_(False)
+    model.step(batch())
+    assert not first.requires_grad
+    assert all(weight.requires_grad for weight in others)
 
 
 def test_ranks_average_gradients_in_the_last_part_alone(monkeypatch):

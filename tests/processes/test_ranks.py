@@ -27,14 +27,19 @@ SAME = ["train:total_iter=50", "train:optim_g={type: Adam, lr: 1e-4}", "val:val_
 
 ONE_CROP = "datasets:train:batch_size_per_gpu=1"
 RANKS = {"two ranks": (2, []), "four ranks": (4, [ONE_CROP])}
+OF_SUMS = ["train:pixel_opt={type: L1Loss, reduction: sum, loss_weight: 3e-4}"]
 PARTS = {"two parts": (1, ["train:accumulate=2"]), "ranks of parts": (2, [ONE_CROP, "train:accumulate=2"])}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "others"),
-    [([], RANKS | PARTS), (GAN_WITHOUT_BATCH_STATISTICS, RANKS)],
-    ids=["SRModel", "SRGANModel"],
+    [
+        ([], RANKS | PARTS),
+        (GAN_WITHOUT_BATCH_STATISTICS, RANKS),
+        (OF_SUMS, {"ranks of parts": PARTS["ranks of parts"]}),
+    ],
+    ids=["SRModel", "SRGANModel", "sums"],
 )
 def test_ranks_or_parts_end_where_one_whole_batch_ends(finish, tmp_path, more, others):
     """Weights and logged losses after 50 iterations, in fp32 within 1e-5."""

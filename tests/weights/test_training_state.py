@@ -28,6 +28,27 @@ def test_damage_shows(tmp_path, damage):
         load_training_state(path)
 
 
+@pytest.mark.parametrize("name", ["net_g_5.pth", "5.state"])
+def test_weights_in_place_of_a_state_are_told_where_they_belong(tmp_path, name):
+    torch.save({"params": {"w": torch.rand(3)}}, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"no training state; .*pretrain_network_g takes weights"):
+        load_training_state(tmp_path / name)
+
+
+def test_a_state_of_basicsr_is_named(tmp_path):
+    torch.save({"epoch": 1, "iter": 5, "optimizers": [{}], "schedulers": [{}]}, tmp_path / "5.state")
+    with pytest.raises(CheckpointError, match=r"a training state of BasicSR, .*pretrain_network_g"):
+        load_training_state(tmp_path / "5.state")
+
+
+def test_a_state_that_lost_its_digest_alone_is_damaged(tmp_path):
+    save_training_state(tmp_path / "5.state", {"model": {"optimizers": [1]}, "progress": {}})
+    content = (tmp_path / "5.state").read_bytes()
+    (tmp_path / "5.state").write_bytes(content[:-32])
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_training_state(tmp_path / "5.state")
+
+
 TREES = st.recursive(
     st.none()
     | st.booleans()
