@@ -172,7 +172,9 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Pi
             PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
         extras = extras_of(picture)  # loading closes a TIFF
         extras = extras._replace(icc=extras.icc or chunks.icc, colours=chunks.colours)
-        white_is_zero = isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        white_is_zero = (
+            isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        )
         if isinstance(picture, PngImageFile) and isinstance(picture.info.get("transparency"), int):
             picture.info["transparency"] *= GREY_LEVELS.get(_rawmode(picture), 1)
         picture.load()

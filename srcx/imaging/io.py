@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
 PICTURE_SUFFIXES = (".avif", ".bmp", *JPEG_SUFFIXES, ".png", ".tif", ".tiff", ".webp")
-UNREAD_SUFFIXES = tuple(
-    ".3fr .apng .arw .cr2 .cr3 .dds .dng .eps .exr .gif .hdr .heic .heif .hif .ico .j2k .jp2 .jxl .nef .orf "
-    ".pbm .pcx .pdf .pgm .pnm .ppm .psd .raf .rw2 .svg .tga .xcf".split()
+UNREAD_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # cameras' raw files
+    *(".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
 )
 """Suffixes of images in formats that srcx does not read."""
 
@@ -167,7 +167,7 @@ def _exchange(one: Picture, other: Picture) -> None:
 
 
 def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality: int | None) -> None:
-    """AVIF, and JPEG, WebP, BMP and TIFF with what the picture says: by Pillow, which holds no 16-bit colours."""
+    """Write AVIF, and other formats with extras: by Pillow; by tifffile where colours have 16 bits."""
     if image.dtype == np.uint16 and image.ndim == 3:
         import tifffile  # scikit-image brings it
 
@@ -182,10 +182,10 @@ def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality
     by_suffix: dict[str, dict[str, Any]] = {
         ".avif": {"quality": quality or 90, "subsampling": "4:4:4"},
         ".webp": {"lossless": quality is None, "quality": quality or 80, "exact": True},
-        **dict.fromkeys(JPEG_SUFFIXES, {"quality": quality or 95, "subsampling": 0, "format": "JPEG"}),
+        ".jpg": {"quality": quality or 95, "subsampling": 0, "format": "JPEG"},
     }
     # TIFF stays uncompressed: libtiff cannot write EXIF data.
-    settings = by_suffix.get(suffix, {})
+    settings = by_suffix.get(".jpg" if suffix in JPEG_SUFFIXES else suffix, {})
     settings |= {"icc_profile": extras.icc} if extras.icc else {}
     settings |= {"exif": b"Exif\0\0" + extras.exif} if extras.exif else {}
     settings |= {"dpi": extras.dpi} if extras.dpi else {}
@@ -196,7 +196,9 @@ def _holdable(extras: Extras, path: Path, suffix: str) -> Extras:
     """Leave out what another format than PNG cannot hold; say so where the image will look different."""
     if not extras.icc and not shows_as_srgb(extras.colours):
         names = ", ".join(name.decode() for name, _ in extras.colours)
-        log.warning("%s: %s cannot hold the colours of the PNG (%s); choose .png to keep them", path, suffix, names)
+        log.warning(
+            "%s: %s cannot hold the colours of the PNG (%s); choose .png to keep them", path, suffix, names
+        )
     if suffix in JPEG_SUFFIXES and len(extras.exif) > JPEG_EXIF_BYTES:
         kib = len(extras.exif) / 1024
         log.warning("%s: %s holds 64 KiB of EXIF data and there are %.0f; it is left out", path, suffix, kib)
