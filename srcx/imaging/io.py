@@ -48,6 +48,8 @@ LONGEST_SIDE = {".avif": 32_768, **dict.fromkeys(JPEG_SUFFIXES, 65_500), ".webp"
 """Pixels that a format holds in a row or column, where that is less than a picture may have."""
 JPEG_EXIF_BYTES = 65_533 - len(b"Exif\0\0")
 LARGE_BYTES = 1 << 28
+SHOWN = 5
+"""Names that a message lists."""
 LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
 
 
@@ -211,6 +213,8 @@ def _holdable(extras: Extras, path: Path, suffix: str) -> Extras:
 def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """Pictures in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
 
+    A warning names images of formats that srcx does not read.
+
     Args:
         folder: Where to look.
         recursive: Look into the folders in it too.
@@ -230,10 +234,17 @@ def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, and a folder is expected" if folder.exists() else "this folder does not exist"
         raise DataError(f"{folder}: {what}; check the path")
-    found = []
+    found, unread = [], []
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(here, name) for name in names if _is_picture(name)]
+        shown = [name for name in names if not name.startswith(".")]
+        found += [Path(here, name) for name in shown if name.lower().endswith(PICTURE_SUFFIXES)]
+        unread += [name for name in shown if name.lower().endswith(UNREAD_SUFFIXES)]
+    if unread:
+        some = ", ".join(sorted(unread)[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
+        log.warning(
+            "%s: %d files are left out, srcx does not read their format: %s", folder, len(unread), some
+        )
     return sorted(found, key=lambda path: _natural(str(path.relative_to(folder))))
 
 
@@ -283,10 +294,6 @@ def _settings(suffix: str, quality: int | None) -> list[int]:
     if suffix == ".webp":
         return [cv2.IMWRITE_WEBP_QUALITY, quality or LOSSLESS_WEBP]
     return []
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

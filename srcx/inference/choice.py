@@ -112,7 +112,7 @@ def _file() -> Path:
 def _read() -> dict[str, str]:
     try:
         known = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 
