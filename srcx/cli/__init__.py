@@ -64,8 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be what stdout cannot encode
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # it may lack signs that names of files have
     debug = "--debug" in words
     try:
         code = app(args=words or ["--help"], prog_name="srcx", standalone_mode=False)
