@@ -10,6 +10,15 @@ from srcx.stopping import listen_for_stop
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+@pytest.fixture(autouse=True)
+def _signals_are_harmless():
+    """One that is not listened to would end the tests."""
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_asks_and_the_second_insists(number):
     with listen_for_stop() as stop:

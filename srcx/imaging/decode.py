@@ -195,9 +195,9 @@ def _deep_grey(picture: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) 
     """Return grey of 12 or 16 bits as 16 bits, RGBA where one shade is transparent."""
     samples = np.asarray(picture).astype(np.uint16)
     if bits == 12:
-        samples = (samples << 4) | (samples >> 8)  # 4095 becomes 65535
+        samples = (samples << np.uint16(4)) | (samples >> np.uint16(8))  # 4095 becomes 65535
     if white_is_zero:
-        samples = 65535 - samples
+        samples = ~samples
     if "transparency" not in picture.info:
         return samples
     alpha = np.where(samples == picture.info["transparency"], 0, 65535).astype(np.uint16)
