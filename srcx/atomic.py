@@ -32,8 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         >>> target.read_text()
         'whole'
     """
-    # The suffix stays last: writers of pictures choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(3)}.part{path.suffix}")
+    # Writers of images choose the format by the suffix; `path` may have the longest name there is.
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
     try:
         with writing(path):
             yield temporary
@@ -94,6 +94,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _mend(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
     if error.errno not in DISK_FULL:
         return "choose another place or mend its permissions"
     there = next((folder for folder in path.absolute().parents if folder.is_dir()), path)

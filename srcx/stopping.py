@@ -8,7 +8,9 @@ from types import FrameType
 
 __all__ = ["StopRequest", "listen_for_stop"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
 
 
 class StopRequest:
@@ -20,8 +22,10 @@ class StopRequest:
 
 @contextmanager
 def listen_for_stop() -> Iterator[StopRequest]:
-    """Inside the block the first SIGINT or SIGTERM only sets `asked`; a second one interrupts at once.
+    """Inside the block the first signal to stop only sets `asked`; a second one interrupts at once.
 
+    The signals are SIGINT, SIGTERM and SIGHUP, which comes when the terminal or its connection is gone; a
+    signal that the process was started to ignore, as by `nohup`, stays ignored.
     Outside the main thread signals cannot be caught, and `asked` stays False.
     """
     request = StopRequest()
@@ -34,7 +38,8 @@ def listen_for_stop() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.asked = True
 
-    before = {signum: signal.signal(signum, ask) for signum in SIGNALS}
+    heeded = [one for one in SIGNALS if one == signal.SIGINT or signal.getsignal(one) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, ask) for signum in heeded}
     try:
         yield request
     finally:

@@ -1,7 +1,8 @@
 """One forward and backward pass on zeros, so that options that do not fit are found before a run begins."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -49,7 +50,7 @@ def try_once(model: SRModel, options: Options) -> None:
         for name in model.losses.losses:
             option = name if name in options.train.losses else name.removesuffix("_style")
             one = _only(model.losses, name)
-            term = _attempt(options, f"train.{option}_opt", sr, lambda one=one: one(sr, gt, **others)[0])
+            term = _attempt(options, f"train.{option}_opt", sr, partial(_total, one, sr, gt, others))
             if term.dim():
                 shape = tuple(term.shape)
                 raise _problem(options, f"train.{option}_opt", f"gives {shape} values, and a loss gives one")
@@ -73,6 +74,11 @@ def _only(losses: WeightedSum, name: str) -> WeightedSum:
         against={key: other for key, other in losses.against.items() if key == name},
         jitter_px=losses.jitter_px,
     )
+
+
+def _total(losses: WeightedSum, sr: Tensor, gt: Tensor, others: Mapping[str, Tensor]) -> Tensor:
+    total: Tensor = losses(sr, gt, **others)[0]
+    return total
 
 
 def _check_output(options: Options, net: nn.Module, sr: Tensor, gt: Tensor) -> None:

@@ -36,3 +36,15 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("")
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".hidden", "a.part.txt", "deep"]
+
+
+def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path):
+    path = tmp_path / ("x" * 251 + ".txt")
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    with (
+        pytest.raises(OutputError, match="cannot be written: File name too long; choose a shorter name"),
+        atomic_path(tmp_path / ("x" * 252 + ".txt")) as temporary,
+    ):
+        temporary.write_text("whole")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -321,3 +322,68 @@ def test_a_mean_over_some_pictures_only_is_none():
     scores = [Scores({"niqe": 4.0}), Scores({"niqe": None}, {"niqe": "too small"})]
     assert mean_of_set("niqe", scores) == (None, "1 of 2 pictures have none: too small")
     assert mean_of_set("niqe", scores[1:]) == (None, "too small")
+
+
+@pytest.mark.parametrize("damaged", ["gt", "gt of made lq", "lq"])
+def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(data, tmp_path, damaged):
+    if damaged != "gt of made lq":
+        for index in range(2):
+            gt = read_picture(data / f"Tiny/HR/{index}.png")
+            save(data / f"Tiny/LR_bicubic/X4/{index}x4.png", imresize(gt[:48, :48], scale=0.25))
+            save(data / f"Tiny/HR/{index}.png", gt[:48, :48])
+    whole = benchmark(["bicubic"], data, tmp_path / "whole", metrics=("psnr", "niqe"))
+    path = data / ("Tiny/LR_bicubic/X4/0x4.png" if damaged == "lq" else "Tiny/HR/0.png")
+    path.write_bytes(path.read_bytes()[:-20])
+    for _ in range(2):  # a second run takes what the first one kept
+        results = benchmark(["bicubic"], data, tmp_path / "out", metrics=("psnr", "niqe"))
+        bad, good = results.pictures
+        assert bad.metrics["psnr"] is None
+        assert f"{path}: is damaged or cut off" in bad.reasons["psnr"]
+        assert good.metrics == whole.pictures[1].metrics
+        assert results.means[0].metrics["psnr"] is None
+        assert results.means[0].reasons["psnr"].startswith("1 of 2 pictures have none: ")
+    assert bool(bad.sr_sha256) == (damaged == "gt"), "of its lq a result is made all the same"
+    assert json.loads((tmp_path / "out/results.json").read_text())["pictures"][0]["metrics"]["psnr"] is None
+    assert (tmp_path / "out/report.html").read_text()
+
+
+def test_names_that_are_not_utf8_are_escaped(data, tmp_path):
+    (data / "Tiny/HR/0.png").rename(data / "Tiny/HR" / os.fsdecode(b"caf\xe9.png"))
+    benchmark(["bicubic"], data, tmp_path / "out")
+    names = [
+        one["picture"] for one in json.loads((tmp_path / "out/results.json").read_text("utf-8"))["pictures"]
+    ]
+    assert sorted(names) == ["1", os.fsdecode(b"caf\xe9")]
+    assert "caf\\udce9" in (tmp_path / "out/results.csv").read_text("utf-8")
+    assert "caf\\udce9" in (tmp_path / "out/report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\t=1"])
+def test_a_name_is_no_formula_in_a_spreadsheet(data, tmp_path, name):
+    (data / "Tiny").rename(data / name)
+    (data / name / "HR/0.png").rename(data / name / f"HR/{name}.png")
+    benchmark(["bicubic"], data, tmp_path / "out")
+    with (tmp_path / "out/results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["set"] for row in rows} == {f"'{name}"}
+    assert f"'{name}" in {row["picture"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        '{"pictures": {"pictures/bicubic/Tiny/0.png": 3}, "scores": {}}',
+        '{"pictures": {"pictures/bicubic/Tiny/0.png": {"made_of": "x"}}, "scores": {}}',
+        '{"pictures": {}, "scores": {"a": [1]}}',
+        '{"pictures": {}, "scores": [[1, 2]]}',
+        "[" * 100_000,
+        '{"pictures": {"a": ' + '{"a": ' * 100_000,
+    ],
+)
+def test_a_damaged_cache_is_as_good_as_none(data, tmp_path, content, caplog):
+    first = benchmark(["bicubic"], data, tmp_path / "out")
+    (tmp_path / "out/cache.json").write_text(content)
+    assert benchmark(["bicubic"], data, tmp_path / "out").means == first.means
+    assert "cache.json: cannot be read" in caplog.text

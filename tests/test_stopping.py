@@ -1,22 +1,46 @@
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from srcx.stopping import listen_for_stop
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-def test_the_first_signal_asks_and_the_second_insists():
+
+@pytest.fixture(autouse=True)
+def _signals_are_harmless():
+    """One that is not listened to would end the tests."""
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_and_the_second_insists(number):
     with listen_for_stop() as stop:
         assert not stop.asked
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
 
-def test_handlers_are_put_back():
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_handlers_are_put_back(number):
+    before = signal.getsignal(number)
     with listen_for_stop():
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.getsignal(number) is not before
+    assert signal.getsignal(number) is before
+
+
+def test_a_lost_terminal_stops_nothing_under_nohup():
+    code = (
+        "import os, signal; from srcx.stopping import listen_for_stop\n"
+        "with listen_for_stop() as stop:\n    os.kill(os.getpid(), signal.SIGHUP); print(stop.asked)"
+    )
+    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

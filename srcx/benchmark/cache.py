@@ -39,9 +39,11 @@ class Cache:
     def _load(self) -> None:
         try:
             content = json.loads(self.file.read_text("utf-8"))
-            self.pictures, self.scores = dict(content["pictures"]), dict(content["scores"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
+            self.pictures = {name: _made(one) for name, one in content["pictures"].items()}
+            self.scores = {str(key): float(value) for key, value in content["scores"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s: cannot be read (%s); everything is made anew", self.file, type(error).__name__)
+            self.pictures, self.scores = {}, {}
 
     def picture_sha256(self, relative: str, made_of: str) -> str | None:
         """The sha256 of a picture that was made of the same things and is still there, else None."""
@@ -66,3 +68,7 @@ class Cache:
         content: dict[str, Any] = {"pictures": self.pictures, "scores": self.scores}
         with atomic_path(self.file) as temporary:
             temporary.write_text(json.dumps(content, indent=0), "utf-8")
+
+
+def _made(one: Any) -> dict[str, str]:
+    return {"made_of": str(one["made_of"]), "sha256": str(one["sha256"])}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from srcx.benchmark.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
-from srcx.errors import DataError, UsageError
+from srcx.errors import DataError, ImageError, UsageError
 from srcx.imaging import list_pictures, picture_size
 
 __all__ = ["FolderScores", "score_folders"]
@@ -47,7 +47,8 @@ def score_folders(
         tell: Called after each picture.
 
     Raises:
-        DataError: a folder is missing or empty, or pictures lack partners or differ in size; all at once.
+        DataError: a folder is missing or empty, or pictures lack partners or differ in size; all at once. An
+            image that cannot be read has None for every metric, and the reason.
         UsageError: there is no such metric, or it needs ground truth and there is none.
     """
     calls = metric_calls(metrics, scale=border_px)
@@ -86,15 +87,22 @@ def _pairs(sr: Path, gt: Path | None) -> list[tuple[Path, Path | None]]:
     problems += [
         f"{name} is {size} in {sr} and {gt_size} in {gt}"
         for name in pictures
-        if name in partners and (size := _size(pictures[name])) != (gt_size := _size(partners[name]))
+        if name in partners
+        and (size := _size(pictures[name]))
+        and (gt_size := _size(partners[name]))
+        and size != gt_size
     ]
     if problems:
         raise DataError(f"the pictures do not match; {'; '.join(problems)}")
     return [(picture, partners[name]) for name, picture in pictures.items()]
 
 
-def _size(picture: Path) -> str:
-    height, width = picture_size(picture)
+def _size(picture: Path) -> str | None:
+    """Width x height; None for an image that cannot be read, which scoring gives the reason of."""
+    try:
+        height, width = picture_size(picture)
+    except ImageError:
+        return None
     return f"{width} x {height}"
 
 

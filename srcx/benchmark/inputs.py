@@ -10,7 +10,7 @@ import srcx
 from srcx.config import DegradationOptions, load_degradation
 from srcx.data.degradation import degrade, seeded
 from srcx.datasets.layout import BenchmarkSet, PicturePair, find_sets, image_folder
-from srcx.errors import DataError, UsageError
+from srcx.errors import DataError, ImageError, UsageError
 from srcx.imaging import Border, Picture, imresize, picture_size, rgb_to_grey, to_rgb
 
 __all__ = ["BICUBIC_LQ", "LQ_BORDER", "Degradation", "Source", "find_sources", "load_degradations", "make_lq"]
@@ -138,7 +138,10 @@ def _check_sizes(one: BenchmarkSet) -> None:
     for pair in one.pairs:
         if pair.lq is None or pair.gt is None:
             continue
-        (lq_height, lq_width), (height, width) = picture_size(pair.lq), picture_size(pair.gt)
+        try:
+            (lq_height, lq_width), (height, width) = picture_size(pair.lq), picture_size(pair.gt)
+        except ImageError:
+            continue  # it gets no figures, and the reason
         if (width // one.scale, height // one.scale) != (lq_width, lq_height):
             wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
     if wrong:

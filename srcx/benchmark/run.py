@@ -15,7 +15,7 @@ from srcx.benchmark.cache import Cache, sha256_of
 from srcx.benchmark.inputs import LQ_BORDER, Source, find_sources, load_degradations, make_lq
 from srcx.benchmark.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
 from srcx.datasets.layout import PicturePair
-from srcx.errors import UsageError
+from srcx.errors import ImageError, UsageError
 from srcx.imaging import read_picture, write_picture
 from srcx.inference.model import Model
 from srcx.inference.precision import Precision
@@ -55,9 +55,12 @@ class Task:
     model: str
     source: Source
     pair: PicturePair
-    lq: Path
     sr: str
     """File of the result, relative to the results."""
+    lq: Path | None
+    """None where it was to be made of a ground truth that cannot be read."""
+    problem: str = ""
+    """Why there is no lq."""
 
 
 def benchmark(
@@ -129,13 +132,14 @@ def benchmark(
     }
     cache = Cache(make_folder(out))
     tasks = team.first(lambda: _tasks(upscalers, found, cache))
-    _make_pictures(team.share(tasks), upscalers, cache, precision, tell)
-    for pictures in team.gather(cache.pictures):
+    failed = _make_pictures(team.share(tasks), upscalers, cache, precision, tell)
+    for pictures, others_failed in team.gather((cache.pictures, failed)):
         cache.pictures.update(pictures)
+        failed.update(others_failed)
 
     def score_and_write() -> Results:
         try:
-            scores = _score(tasks, calls, cache, workers, tell)
+            scores = _score(tasks, failed, calls, cache, workers, tell)
         finally:
             cache.save()
         results = replace(
@@ -164,31 +168,50 @@ def _named(upscalers: Sequence[Upscaler]) -> dict[str, Upscaler]:
 
 def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[Source]], cache: Cache) -> list[Task]:
     """Every picture of every model; low-resolution pictures that are missing are made."""
-    return [
-        Task(name, one, pair, _lq_of(pair, one, cache), f"pictures/{name}/{one.folder}/{pair.name}.png")
-        for name, upscaler in upscalers.items()
-        for one in found[upscaler.model.scale]
-        for pair in one.pairs
-    ]
+    tasks = []
+    for name, upscaler in upscalers.items():
+        for one in found[upscaler.model.scale]:
+            for pair in one.pairs:
+                sr = f"pictures/{name}/{one.folder}/{pair.name}.png"
+                try:
+                    tasks.append(Task(name, one, pair, sr, _lq_of(pair, one, cache)))
+                except ImageError as error:
+                    tasks.append(Task(name, one, pair, sr, None, str(error)))
+    return tasks
 
 
 def _make_pictures(
     tasks: Sequence[Task], upscalers: dict[str, Upscaler], cache: Cache, precision: Precision, tell: Tell
-) -> None:
-    """Upscale what no earlier run has upscaled; what is done is kept also when the rest is not."""
+) -> dict[str, str]:
+    """Upscale what no earlier run has upscaled; what is done is kept also when the rest is not.
+
+    Returns:
+        Why there is no result, by `Task.sr`, where an image cannot be read.
+    """
+    failed: dict[str, str] = {}
     try:
         for done, task in enumerate(tasks, start=1):
-            upscaler = upscalers[task.model]
-            made_of = f"{_maker(upscaler.model, precision)} of {sha256_of(task.lq)}"
-            if cache.picture_sha256(task.sr, made_of) is None:
-                target = cache.root / task.sr
-                make_folder(target.parent)
-                write_picture(target, upscaler(read_picture(task.lq)))
-                cache.keep_picture(task.sr, made_of)
+            try:
+                _make_picture(task, upscalers[task.model], cache, precision)
+            except ImageError as error:
+                failed[task.sr] = str(error)
             tell(f"{task.model} {task.source.folder} {task.pair.name}", done, len(tasks))
     except BaseException:
         cache.save()
         raise
+    return failed
+
+
+def _make_picture(task: Task, upscaler: Upscaler, cache: Cache, precision: Precision) -> None:
+    """Write the result, unless an earlier run has; raise ImageError where an image cannot be read."""
+    if task.lq is None:
+        raise ImageError(task.problem)
+    made_of = f"{_maker(upscaler.model, precision)} of {sha256_of(task.lq)}"
+    if cache.picture_sha256(task.sr, made_of) is None:
+        target = cache.root / task.sr
+        make_folder(target.parent)
+        write_picture(target, upscaler(read_picture(task.lq)))
+        cache.keep_picture(task.sr, made_of)
 
 
 def _maker(model: Model, precision: Precision) -> str:
@@ -198,7 +221,11 @@ def _maker(model: Model, precision: Precision) -> str:
 
 
 def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
-    """The stored low-resolution picture, or one that is made and kept beside the results."""
+    """The stored low-resolution picture, or one that is made and kept beside the results.
+
+    Raises:
+        ImageError: it is to be made and the ground truth cannot be read.
+    """
     if pair.lq is not None:
         return pair.lq
     assert pair.gt is not None
@@ -215,18 +242,23 @@ def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
 
 def _score(
     tasks: Sequence[Task],
+    failed: dict[str, str],
     calls: dict[int, tuple[MetricCall, ...]],
     cache: Cache,
     workers: int | None,
     tell: Tell,
 ) -> list[Scores]:
     """Measure what no earlier run has measured; a reason for no value is asked for anew each time."""
-    keys = [_score_keys(task, calls[task.source.scale], cache) for task in tasks]
+    keys = [{} if task.sr in failed else _score_keys(task, calls[task.source.scale], cache) for task in tasks]
     jobs = [
         ScoreJob(
             cache.root / task.sr,
             task.pair.gt,
-            tuple(call for call in calls[task.source.scale] if of_task[call.name] not in cache.scores),
+            tuple(
+                call
+                for call in calls[task.source.scale]
+                if of_task and of_task[call.name] not in cache.scores
+            ),
             slack_px=task.source.scale - 1,
         )
         for task, of_task in zip(tasks, keys, strict=True)
@@ -241,8 +273,14 @@ def _score(
         cache.scores.update({keys[index][name]: value for name, value in known.items()})
         task = tasks[index]
         tell(f"scored {task.model} {task.source.folder} {task.pair.name}", done, len(todo))
+    for index, task in enumerate(tasks):
+        if task.sr in failed:
+            names = [call.name for call in calls[task.source.scale]]
+            fresh[index] = Scores(dict.fromkeys(names), dict.fromkeys(names, failed[task.sr]))
     return [
-        Scores(
+        fresh[index]
+        if tasks[index].sr in failed
+        else Scores(
             {name: cache.scores.get(key) for name, key in of_task.items()},
             fresh[index].reasons if index in fresh else {},
         )
@@ -314,10 +352,10 @@ def _picture_result(task: Task, scores: Scores, cache: Cache) -> PictureResult:
         scores.reasons,
         task.sr,
         None if task.pair.gt is None else str(task.pair.gt),
-        str(task.lq),
-        cache.pictures[task.sr]["sha256"],
+        str(task.lq or ""),
+        cache.pictures.get(task.sr, {}).get("sha256", ""),
         _sha256_of_gt(task.pair),
-        sha256_of(task.lq),
+        sha256_of(task.lq) if task.lq else "",
         task.source.damage,
     )
 

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from srcx.catalog import METRICS
-from srcx.errors import DataError, SrcxError, UsageError, WeightsError
-from srcx.imaging.color import on_white, rgb_to_grey
+from srcx.errors import DataError, ImageError, SrcxError, UsageError, WeightsError
+from srcx.imaging.color import on_white, opaque, rgb_to_grey
 from srcx.imaging.io import read_picture
 from srcx.machine import cores
 from srcx.metrics import rmse_of_set
@@ -101,17 +101,20 @@ def _protocol_args(name: str, scale: int) -> dict[str, Any]:
 
 
 def score_pair(job: ScoreJob) -> Scores:
-    """Score one picture; what cannot be computed is None with a reason.
+    """Score one picture; what cannot be computed, or read, is None with a reason.
 
-    Raises:
-        ImageError: a picture cannot be read.
+    An alpha channel that hides nothing is left out.
     """
-    sr = read_picture(job.sr)
-    gt = read_picture(job.gt) if job.gt else None
+    read: dict[Path, Array | ImageError] = {}
+    for path in filter(None, (job.sr, job.gt)):
+        try:
+            read[path] = opaque(read_picture(path))
+        except ImageError as error:
+            read[path] = error
     scores = Scores()
     for call in job.calls:
         try:
-            value = _measure(call, sr, gt, job.slack_px)
+            value = _measure(call, read[job.sr], read[job.gt] if job.gt else None, job.slack_px)
         except SrcxError as error:
             scores.put(call.name, None, str(error))
             if isinstance(error, WeightsError):
@@ -124,10 +127,14 @@ def score_pair(job: ScoreJob) -> Scores:
     return scores
 
 
-def _measure(call: MetricCall, sr: Array, gt: Array | None, slack_px: int) -> float:
+def _measure(call: MetricCall, sr: Array | ImageError, gt: Array | ImageError | None, slack_px: int) -> float:
     metric = METRICS[call.name]
+    if isinstance(sr, ImageError):
+        raise sr
     if not call.needs_gt:
         return float(metric(on_white(sr), **call.args))
+    if isinstance(gt, ImageError):
+        raise gt
     if gt is None:
         raise DataError(f"{call.name}: compares with a ground truth, and there is none")
     return float(metric(*_alike(sr, gt, slack_px), **call.args))
@@ -135,6 +142,9 @@ def _measure(call: MetricCall, sr: Array, gt: Array | None, slack_px: int) -> fl
 
 def _alike(sr: Array, gt: Array, slack_px: int) -> tuple[Array, Array]:
     """Take sr for grey where gt is and for RGB where gt is, and cut gt's slack."""
+    for role, image in (("sr", sr), ("gt", gt)):
+        if image.ndim == 3 and image.shape[2] == 4:
+            raise ImageError(f"{role} is transparent in places (alpha channel); put it on a background first")
     if gt.ndim == 2 and sr.ndim == 3:
         sr = rgb_to_grey(sr)
     elif gt.ndim == 3 and sr.ndim == 2:

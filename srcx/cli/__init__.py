@@ -1,5 +1,6 @@
 """The command line, `srcx VERB ...`: one file per verb; each imports what it works with when it is called."""
 
+import io
 import sys
 import traceback
 from collections.abc import Sequence
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # it may lack signs that names of files have
     debug = "--debug" in words
     try:
         code = app(args=words or ["--help"], prog_name="srcx", standalone_mode=False)
@@ -70,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error, str(error), error.exit_code, debug=debug)
     except _UsageError as error:
         return _report(error, _usage_sentence(error), 2, debug=debug)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        return _report(error, f"srcx: {what}{error.strerror or error}", 1, debug=debug)
     except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a sentence instead of a wall of code
         sentence = f"srcx: unexpected {type(error).__name__}: {error}; run it again with --debug to see where"
         return _report(error, sentence, 1, debug=debug)

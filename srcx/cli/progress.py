@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from srcx.cli.verb import complain, one_line
+
 __all__ = ["progress"]
 
 Tell = Callable[[str, int, int], None]
@@ -36,7 +38,7 @@ def progress(wanted: bool = True) -> Iterator[Tell]:
         task = bar.add_task("", total=None)
 
         def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+            bar.update(task, description=one_line(what), completed=done, total=total)
 
         yield tell
 
@@ -55,6 +57,6 @@ def _plain_lines() -> Tell:
         said_s = now_s
         left_s = (now_s - started_s) / max(done - 1, 1) * (total - done)
         left = f", about {left_s:.0f} s left" if 1 < done < total else ""
-        print(f"{done}/{total} {what}{left}", file=sys.stderr, flush=True)
+        complain(f"{done}/{total} {one_line(what)}{left}")
 
     return tell

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from srcx.cli.verb import printable
+
 __all__ = ["print_table"]
 
 WIDE = 240
@@ -25,5 +27,7 @@ def print_table(
     for metric in rows[0][1]:
         table.add_column(metric, justify="right", no_wrap=True)
     for words, figures in rows:
-        table.add_row(*words, *("-" if value is None else f"{value:.4f}" for value in figures.values()))
+        table.add_row(
+            *map(printable, words), *("-" if value is None else f"{value:.4f}" for value in figures.values())
+        )
     Console(width=None if sys.stdout.isatty() else WIDE, markup=False).print(table)

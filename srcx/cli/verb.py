@@ -1,15 +1,16 @@
 """What every verb of the command line shares: lists after one flag, examples in its help, a quiet Ctrl-C."""
 
 import logging
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-__all__ = ["STOPPED", "Debug", "Verb", "complain", "log_to_stderr"]
+__all__ = ["STOPPED", "Debug", "Verb", "complain", "log_to_stderr", "one_line", "printable"]
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -17,9 +18,28 @@ STOPPED = 130
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters except line breaks: names of files must not command the terminal.
+
+    Example:
+        >>> print(printable("a\x1b[31m.png"))
+        a\x1b[31m.png
+    """
+    return CONTROLS.sub(lambda sign: repr(sign[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, with line breaks escaped too."""
+    return printable(text).replace("\n", "\\n")
+
+
 def complain(text: str) -> None:
-    """Tell the user something on stderr."""
-    print(text, file=sys.stderr)
+    """Tell the user something on stderr, if there still is one."""
+    with suppress(OSError):  # the terminal is gone, and work goes on to where it can be kept
+        print(printable(text), file=sys.stderr)
 
 
 class _ToStderr(logging.Handler):

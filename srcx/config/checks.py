@@ -59,6 +59,10 @@ def _datasets(options: Options) -> Iterator[Problem]:
             yield Problem(
                 ("datasets", key, "name"), f"{names[dataset.name]} sets are called '{dataset.name}'"
             )
+        if dataset.name == "train":
+            yield Problem(
+                ("datasets", key, "name"), "'train' names the losses' rows in metrics.csv; choose another"
+            )
         if dataset.type == FOR_TRAINING:
             said = f"{FOR_TRAINING} is to train on; judge on a PairedImageDataset or SingleImageDataset"
             yield Problem(("datasets", key, "type"), said)

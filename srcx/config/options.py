@@ -18,12 +18,14 @@ from srcx.config.values import (
     FilePath,
     Folders,
     Fraction,
+    NameEnd,
     Natural,
     NonNegative,
     Number,
     NumGpu,
     Positive,
     RunName,
+    SetName,
     Template,
     Tuple,
     Whole,
@@ -135,7 +137,7 @@ class IoBackend(Section):
 class DatasetOptions(Section):
     """A data set for validation (val, val_1 ...) or test (test, test_1 ...)."""
 
-    name: str
+    name: SetName
     """Name in logs, tables and result folders; one name for one set."""
     type: str
     """PairedImageDataset, SingleImageDataset, srcx: HighResolutionDataset (gt), NonAlignedPairDataset."""
@@ -307,7 +309,7 @@ class ValOptions(Section):
     """Validate after every so-many steps."""
     save_img: bool = False
     """Keep the upscaled pictures in the run folder."""
-    suffix: str | None = None
+    suffix: NameEnd | None = None
     """Put behind the names of saved pictures; null puts the run's name."""
     metrics: Defaulted[dict[str, Metric]] = Field(default_factory=dict)
     """What to measure, by any name; the first one picks the best checkpoint."""

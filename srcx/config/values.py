@@ -15,12 +15,14 @@ __all__ = [
     "FilePath",
     "Folders",
     "Fraction",
+    "NameEnd",
     "Natural",
     "NonNegative",
     "NumGpu",
     "Number",
     "Positive",
     "RunName",
+    "SetName",
     "Template",
     "Tuple",
     "Whole",
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of control characters and of separators of lines and paragraphs."""
+FORMULA_SIGNS = "=+-@"
 
 
 def _whole(value: Any) -> Any:
@@ -73,8 +76,26 @@ def _num_gpu(value: Any) -> Any:
 
 
 def _run_name(text: str) -> str:
-    if not text.strip() or text in (".", "..") or any(sign in text for sign in "/\\\0\n"):
+    if (
+        not text.strip()
+        or text in (".", "..")
+        or any(sign in "/\\" or not sign.isprintable() for sign in text)
+    ):
         raise _wrong("a name that can be a folder's name, without '/'")
+    return text
+
+
+def _set_name(text: str) -> str:
+    if text[:1] in FORMULA_SIGNS:
+        raise _wrong(
+            f"a name that no spreadsheet takes for a formula: without {' '.join(FORMULA_SIGNS)} in front"
+        )
+    return text
+
+
+def _name_end(text: str) -> str:
+    if any(sign in "/\\" or not sign.isprintable() for sign in text):
+        raise _wrong("the end of a file's name, without '/'")
     return text
 
 
@@ -110,5 +131,9 @@ NumGpu = Annotated[int | Literal["auto"], PlainValidator(_num_gpu)]
 """A number of GPUs, or "auto"."""
 RunName = Annotated[str, AfterValidator(_run_name)]
 """Text that can be a folder's name."""
+SetName = Annotated[RunName, AfterValidator(_set_name)]
+"""Text that can be a folder's name and stand in a table."""
+NameEnd = Annotated[str, AfterValidator(_name_end)]
+"""Text that can stand at the end of a file's name."""
 Template = Annotated[str, AfterValidator(_template)]
 """Text with one {}."""

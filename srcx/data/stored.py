@@ -1,6 +1,7 @@
 """Where pictures of a data set are kept: files in a folder, records of BasicSR's LMDB folders, shards."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ __all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", 
 
 IoBackend = Literal["disk", "lmdb", "webdataset"]
 META_INFO = "meta_info.txt"
+SIZE_OF_IMAGE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)")
+LONGEST_KEY_BYTES = 511
+"""LMDB's limit."""
 
 
 class Stored(Protocol):
@@ -78,8 +82,11 @@ class StoredRecord:
         return to_rgb(decode_picture(self._bytes(), str(self)))
 
     def _bytes(self) -> bytes:
-        with _environment(self.folder).begin() as transaction:
-            data = transaction.get(self.name.encode())
+        try:
+            with _environment(self.folder).begin() as transaction:
+                data = transaction.get(self.name.encode())
+        except lmdb.Error as error:
+            raise ImageError(f"{self}: the LMDB is damaged ({error}); copy or make it anew") from error
         if data is None:
             raise ImageError(
                 f"{self}: {META_INFO} names this picture, but the LMDB has no such key; make it anew"
@@ -134,8 +141,7 @@ def list_stored(
         root: A folder; for LMDB one whose name ends in `.lmdb`; for shards their folder or pattern.
         io_backend: How the pictures are kept.
         side: Which pictures of a shard that holds both of a pair.
-        meta_info_file: A text file with one file name a line, relative to `root`, and anything after a space;
-            not for shards.
+        meta_info_file: A text file with one file name a line, relative to `root`; for shards none.
         recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
 
     Returns:
@@ -151,7 +157,7 @@ def list_stored(
     if io_backend == "lmdb":
         stored = list(_records(root))
     elif meta_info_file is not None:
-        stored = [StoredFile(root / name) for name in names_in(Path(meta_info_file))]
+        stored = [StoredFile(root / name) for name in names_in(Path(meta_info_file), root)]
     else:
         stored = [StoredFile(path) for path in list_pictures(root, recursive=recursive)]
     if not stored:
@@ -160,9 +166,19 @@ def list_stored(
     return stored
 
 
-def names_in(meta_info_file: Path) -> list[str]:
-    """First word of each line that has one; raises as `lines_in`."""
-    return [line.split()[0] for _, line in lines_in(meta_info_file)]
+def names_in(meta_info_file: Path, root: Path) -> list[str]:
+    """Return the file name of each line that is not blank; raises as `lines_in`.
+
+    It is the whole line where that is a file in `root`, what stands before ` (H,W,C)`, or the first word.
+    """
+    names = []
+    for _, line in lines_in(meta_info_file):
+        size = SIZE_OF_IMAGE.search(line)
+        if size:
+            names.append(line[: size.start()])
+        else:
+            names.append(line if (root / line).is_file() else line.split()[0])
+    return names
 
 
 def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
@@ -172,13 +188,13 @@ def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
         DataError: the file cannot be read.
     """
     try:
-        text = meta_info_file.read_text(encoding="utf-8")
+        text = meta_info_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise DataError(
             f"{meta_info_file}: this list of pictures cannot be read: {reason}; check the path"
         ) from error
-    return [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _members(root: Path | str, side: Side, meta_info_file: Path | str | None) -> list[Stored]:
@@ -195,7 +211,13 @@ def _records(root: Path) -> list[StoredRecord]:
         raise DataError(f"{root}: with io_backend lmdb a data root is a folder whose name ends in .lmdb")
     if not root.is_dir():
         raise DataError(f"{root}: this LMDB folder does not exist; check the path")
-    keys = [name.split(".")[0] for name in names_in(root / META_INFO)]  # as BasicSR makes keys of names
+    keys = [name.split(".")[0] for name in names_in(root / META_INFO, root)]  # as BasicSR makes keys of names
+    bad = [key for key in keys if not key or key.startswith("/") or len(key.encode()) > LONGEST_KEY_BYTES]
+    if bad:
+        raise DataError(
+            f"{root / META_INFO}: expected keys of 1 to {LONGEST_KEY_BYTES} bytes that begin with no dot or "
+            f"slash; got {bad[0]!r}: make the LMDB anew"
+        )
     _environment(root)
     return [StoredRecord(root, key) for key in sorted(keys)]
 
@@ -204,6 +226,13 @@ def _records(root: Path) -> list[StoredRecord]:
 def _environment(folder: Path) -> lmdb.Environment:
     """Open for as long as the process lives: LMDB wants each folder to be opened once."""
     try:
-        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
+        environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise DataError(f"{folder}: this LMDB folder cannot be opened: {error}; make it anew") from error
+    # Reading beyond the end of a mapped file would kill the process.
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    size = (folder / "data.mdb").stat().st_size
+    if size < needed:
+        environment.close()
+        raise DataError(f"{folder}/data.mdb: is cut off: has {size} of {needed} bytes; copy or make it anew")
+    return environment

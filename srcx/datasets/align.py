@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from srcx.atomic import make_folder
 from srcx.datasets.recipe import shared_name, sources
 from srcx.datasets.shifts import Floats, block_shifts, register, smooth
-from srcx.errors import DataError, ImageError, SrcxError
+from srcx.errors import DataError, ImageError, SrcxError, UsageError
 from srcx.imaging.color import rgb_to_grey, to_rgb
 from srcx.imaging.io import read_picture, write_picture
 from srcx.imaging.resize import imresize
@@ -145,9 +145,16 @@ def align_folders(
 
     Raises:
         DataError: as `find_pairs`.
+        UsageError: OUT/lq or OUT/gt is a folder of inputs, which the results would replace.
         OutputError: a picture cannot be written.
     """
     pairs = find_pairs(lq, gt)
+    inputs = {path.parent.resolve() for _, *both in pairs for path in both}
+    for folder in (out / "lq", out / "gt") if out else ():
+        if folder.resolve() in inputs:
+            raise UsageError(
+                f"{folder}: holds inputs, which the results would replace or mix with; name another --write"
+            )
     folders = [make_folder(out / kind) for kind in ("lq", "gt")] if out else []
     for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
         try:

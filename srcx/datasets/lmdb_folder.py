@@ -42,10 +42,11 @@ def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
     if out.suffix != ".lmdb":
         raise UsageError(f"{out}: the name of an LMDB folder ends in .lmdb, by which BasicSR knows it")
     pictures = sources(source, shared_name)
-    bad = [path.name for path in pictures if set(path.stem) & {".", " "}]
+    bad = [path.name for path in pictures if set(path.stem) & {".", " "} or not path.stem.isprintable()]
     if bad:
         raise DataError(
-            f"{source}: names with a dot or a space inside cannot be keys: {listed(bad)}; rename them"
+            f"{source}: names with a dot, a space, control characters or bytes that are not UTF-8 cannot be "
+            f"keys: {listed(bad)}; rename them"
         )
     wanted, part = recipe(pictures, kind="lmdb"), out.with_name(f".{out.name}.part")
     if fits(out, wanted):

@@ -97,8 +97,9 @@ def fits(folder: Path, wanted: Recipe) -> bool:
 
 def _read(folder: Path) -> Recipe | None:
     try:
-        return Recipe(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return Recipe(dict(content["settings"]), dict(content["pictures"]))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
 
 

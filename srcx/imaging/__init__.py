@@ -1,6 +1,6 @@
 """Pictures: files, colours, sizes, and the way to tensors and back."""
 
-from srcx.imaging.color import on_white, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
+from srcx.imaging.color import on_white, opaque, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, Picture, decode_picture
 from srcx.imaging.extras import Extras
 from srcx.imaging.io import (
@@ -25,6 +25,7 @@ __all__ = [
     "imresize",
     "list_pictures",
     "on_white",
+    "opaque",
     "picture_size",
     "read_picture",
     "read_with_extras",

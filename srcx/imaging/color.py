@@ -6,7 +6,7 @@ from torch import Tensor
 
 from srcx.errors import ImageError
 
-__all__ = ["on_white", "rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
+__all__ = ["on_white", "opaque", "rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
 
 # ITU-R BT.601 as in MATLAB's rgb2ycbcr, for R, G, B in [0, 255]. The products with 1/255 are made first:
 # dividing by 255 instead moves exact ties (194 of the 2**24 colours are such).
@@ -14,6 +14,24 @@ Y_WEIGHTS = (65.481, 128.553, 24.966)
 Y_OFFSET = 16.0
 # First row of the inverse of the YIQ matrix, to the digits MATLAB's rgb2gray works with.
 GREY_WEIGHTS = (0.298936021293776, 0.587043074451121, 0.114020904255103)
+
+
+def opaque(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16]:
+    """Return the image without an alpha channel that hides nothing.
+
+    Args:
+        image: (H, W), (H, W, 3) or (H, W, 4); uint8 or uint16.
+
+    Returns:
+        (H, W, 3) if `image` is RGBA and alpha has its highest value everywhere; else `image`.
+
+    Example:
+        >>> opaque(np.full((2, 2, 4), 255, np.uint8)).shape
+        (2, 2, 3)
+    """
+    if image.ndim == 3 and image.shape[2] == 4 and (image[..., 3] == np.iinfo(image.dtype).max).all():
+        return np.ascontiguousarray(image[..., :3])
+    return image
 
 
 def to_rgb(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, ImageOps, features
+from PIL import ExifTags, Image, ImageFile, features
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from srcx.errors import ImageError
 from srcx.imaging.extras import Extras, cmyk_to_rgb, extras_of
+from srcx.imaging.png_chunks import SIGNATURE, Chunks, read_chunks, without_large_chunks
 
 __all__ = [
     "MAX_PIXELS",
@@ -47,7 +48,7 @@ LIMIT_VARIABLE = "SRCX_MAX_MEGAPIXELS"
 READABLE = "srcx reads PNG, JPEG, WebP, AVIF, TIFF and BMP"
 # The first bytes of what is read, and of what people try; the name of a file counts for nothing.
 READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (0, SIGNATURE, PngImageFile),
     (0, b"\xff\xd8\xff", JpegImageFile),
     (8, b"WEBP", WebPImageFile),
     (4, b"ftypavif", AvifImageFile),
@@ -91,12 +92,12 @@ DAMAGE = (
     zlib.error,
 )
 
-BITS_PER_SAMPLE, SAMPLE_FORMAT, UNSIGNED = (
-    258,
-    339,
-    1,
-)  # two tags of TIFF, and the one format of samples taken
+# Tags of TIFF, and what they say.
+SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 254, 258, 262, 339
+SMALL_COPY, WHITE_IS_ZERO, UNSIGNED = 1, 0, 1
 
+GREY_LEVELS = {"L;2": 85, "L;4": 17}
+"""By what Pillow multiplies grey samples of PNG files, though not the transparent one."""
 
 PILLOW_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as Python keeps it
 
@@ -124,7 +125,7 @@ def read_header(file: BinaryIO, name: str) -> PictureHeader:
         _check_still(picture, name)
         _bits(picture, name)
         width, height = picture.size
-        if not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5:
+        if not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5:  # Pillow did it for TIFF
             width, height = height, width
         return PictureHeader(height, width, _looks_whole(picture, file))
 
@@ -161,6 +162,8 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Pi
     Raises:
         ImageError: the file is damaged, cut off, animated, too large, or of a kind that is not read.
     """
+    chunks = read_chunks(data) if data.startswith(SIGNATURE) else Chunks(data, b"", ())
+    data = chunks.data
     with _said_for(name), _open(io.BytesIO(data), name) as picture:
         _check_size(picture, name, _limit() if max_pixels is None else max_pixels)
         _check_still(picture, name)
@@ -168,19 +171,37 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Pi
         if isinstance(picture, PngImageFile):
             PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
         extras = extras_of(picture)  # loading closes a TIFF
+        extras = extras._replace(icc=extras.icc or chunks.icc, colours=chunks.colours)
+        white_is_zero = (
+            isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        )
+        if isinstance(picture, PngImageFile) and isinstance(picture.info.get("transparency"), int):
+            picture.info["transparency"] *= GREY_LEVELS.get(_rawmode(picture), 1)
         picture.load()
-        pixels = _pixels(data, name, picture, bits)
+        if picture.mode.startswith("I"):  # grey of 12 or 16 bits
+            pixels = _deep_grey(picture, bits, white_is_zero=white_is_zero)
+        elif picture.mode == "CMYK":
+            pixels = np.asarray(cmyk_to_rgb(picture, name))
+        else:
+            pixels = np.asarray(picture.convert(_mode(picture, name)))
+            if bits == 16:
+                pixels = _sixteen_bits(data, name, pixels)
+        # Pillow and OpenCV turn TIFF files upright, and Pillow takes the tag away.
+        pixels = _turned(pixels, _orientation(picture))
         return pixels, extras.fitting(1 if pixels.ndim == 2 else pixels.shape[2])
 
 
-def _pixels(data: bytes, name: str, picture: ImageFile.ImageFile, bits: int) -> Picture:
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):  # grey of 16 bits: whole numbers in Pillow too
-        return np.asarray(upright).astype(np.uint16)
-    if upright.mode == "CMYK":
-        return np.asarray(cmyk_to_rgb(upright, name))
-    pixels = np.asarray(upright.convert(_mode(upright, name)))
-    return _sixteen_bits(data, name, picture, pixels) if bits == 16 else pixels
+def _deep_grey(picture: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> Picture:
+    """Return grey of 12 or 16 bits as 16 bits, RGBA where one shade is transparent."""
+    samples = np.asarray(picture).astype(np.uint16)
+    if bits == 12:
+        samples = (samples << np.uint16(4)) | (samples >> np.uint16(8))  # 4095 becomes 65535
+    if white_is_zero:
+        samples = ~samples
+    if "transparency" not in picture.info:
+        return samples
+    alpha = np.where(samples == picture.info["transparency"], 0, 65535).astype(np.uint16)
+    return np.stack([samples, samples, samples, alpha], axis=2)
 
 
 @contextmanager
@@ -228,7 +249,7 @@ def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         if start[offset:].startswith(magic):
             if reader is AvifImageFile and not features.check("avif"):
                 raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
-            return reader(file)
+            return reader(without_large_chunks(file) if reader is PngImageFile else file)
     for offset, magic, kind in STRANGERS:
         if start[offset:].startswith(magic):
             raise ImageError(f"{name}: is a {kind} file, which is not read; {READABLE}: convert it")
@@ -257,6 +278,8 @@ def _check_size(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> Non
 
 def _check_still(picture: ImageFile.ImageFile, name: str) -> None:
     frames = getattr(picture, "n_frames", 1)
+    if isinstance(picture, TiffImageFile) and frames > 1:
+        frames -= _small_copies(picture, frames)
     if frames > 1:
         pages = "pages" if isinstance(picture, TiffImageFile) else "frames of an animation"
         raise ImageError(
@@ -264,16 +287,31 @@ def _check_still(picture: ImageFile.ImageFile, name: str) -> None:
         )
 
 
+def _small_copies(picture: TiffImageFile, pages: int) -> int:
+    """Return how many pages behind the first say that they are smaller copies of another."""
+    count = 0
+    for page in range(1, pages):
+        picture.seek(page)
+        count += bool(picture.tag_v2.get(SUBFILE_TYPE, 0) & SMALL_COPY)
+    picture.seek(0)
+    return count
+
+
 def _bits(picture: ImageFile.ImageFile, name: str) -> int:
-    """Bits a sample, 8 or 16; a palette or fewer bits count as 8."""
+    """Bits a sample, 8, 12 or 16; a palette or fewer bits count as 8."""
     if isinstance(picture, TiffImageFile):
         bits = {*picture.tag_v2.get(BITS_PER_SAMPLE, (1,))}
         kinds = {*picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))}
         if kinds != {UNSIGNED} or len(bits) > 1 or max(bits) > 16:
             raise ImageError(f"{name}: holds {STRANGE_SAMPLES}")
-        return 16 if bits == {16} else 8
+        return max(bits) if bits in ({12}, {16}) else 8
+    return 16 if "16" in _rawmode(picture) else 8
+
+
+def _rawmode(picture: ImageFile.ImageFile) -> str:
+    """Pillow's name for the layout of samples in the file; empty where its reader has none."""
     rawmode = picture.tile[0][3] if picture.tile else None
-    return 16 if isinstance(rawmode, str) and "16" in rawmode else 8
+    return rawmode if isinstance(rawmode, str) else ""
 
 
 def _mode(picture: Image.Image, name: str) -> str:
@@ -296,15 +334,13 @@ def _see_through(picture: Image.Image) -> bool:
     return "transparency" in picture.info or (picture.palette is not None and picture.palette.mode == "RGBA")
 
 
-def _sixteen_bits(data: bytes, name: str, picture: ImageFile.ImageFile, high_bytes: Picture) -> Picture:
+def _sixteen_bits(data: bytes, name: str, high_bytes: Picture) -> Picture:
     """All 16 bits of a colour picture, by OpenCV; `high_bytes` is what Pillow made of it."""
     read = None
     with quiet_opencv(), suppress(cv2.error):
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is not None and read.dtype == np.uint16 and read.ndim == 3:
         pixels = swap_red_and_blue(read.astype(np.uint16, copy=False))
-        if not isinstance(picture, TiffImageFile):  # OpenCV turns those upright by itself
-            pixels = _turned(pixels, _orientation(picture))
         # OpenCV misreads some layouts of TIFF without a word, so both must have seen the same picture.
         if np.array_equal(pixels[..., :3] >> 8, high_bytes[..., :3]):
             return pixels
@@ -320,7 +356,8 @@ def swap_red_and_blue(pixels: Picture) -> Picture:
 
 def _orientation(picture: ImageFile.ImageFile) -> int:
     # Not the PNG reader's own getexif: that decodes the whole picture first.
-    return Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
+    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) else 1
 
 
 def _turned(pixels: Picture, orientation: int) -> Picture:
@@ -328,5 +365,7 @@ def _turned(pixels: Picture, orientation: int) -> Picture:
     turns, mirror = {2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (3, 0), 7: (1, 1), 8: (1, 0)}.get(
         orientation, (0, 0)
     )
+    if not turns and not mirror:
+        return pixels
     turned = np.rot90(pixels, turns)
     return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)

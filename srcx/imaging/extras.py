@@ -2,10 +2,13 @@
 
 import io
 import logging
+import struct
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, ImageCms
+
+from srcx.imaging.png_chunks import ColourChunks
 
 __all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of"]
 
@@ -25,7 +28,21 @@ TOLD_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 OLD_SIZE = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 # What Pillow raises on damaged profiles and EXIF data.
-DAMAGE = (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError)
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+)
+PER_CM = 3
+"""EXIF's word for a resolution in dots per centimetre."""
+CM_PER_INCH = 2.54
+LARGEST_DPI = 65_535
+"""What JPEG holds."""
 
 
 class Extras(NamedTuple):
@@ -35,6 +52,23 @@ class Extras(NamedTuple):
     """Colour profile, of grey or RGB as the pixels are."""
     exif: bytes = b""
     """Who took the picture when, where and how: a TIFF structure, without the word Exif before it."""
+    colours: ColourChunks = ()
+    """PNG's chunks that say what the colours mean: gAMA, cHRM, cICP and the like."""
+    dpi: tuple[float, float] | None = None
+    """Dots per inch across and down for print; the result keeps them and is printed larger."""
+
+    def exif_with_dpi(self) -> bytes:
+        """Return the EXIF data with the resolution in it, for formats that have no other place for it."""
+        if not self.dpi:
+            return self.exif
+        kept = Image.Exif()
+        kept.load(b"Exif\0\0" + self.exif if self.exif else b"")
+        for part in TOLD_PARTS:
+            if words := kept.get_ifd(part):
+                kept[part] = words
+        kept[ExifTags.Base.XResolution], kept[ExifTags.Base.YResolution] = self.dpi
+        kept[ExifTags.Base.ResolutionUnit] = 2
+        return kept.tobytes().removeprefix(b"Exif\0\0")
 
     def fitting(self, channels: int) -> "Extras":
         """Without a profile of other colours than those of pixels with 1, 3 or 4 channels."""
@@ -46,25 +80,58 @@ NO_EXTRAS = Extras()
 
 
 def extras_of(picture: Image.Image) -> Extras:
-    """The profile and the EXIF data to keep of a picture not loaded yet; damaged ones are left out."""
-    exif = b""
+    """Return the profile, EXIF data and resolution of an image not loaded yet; damaged ones are left out."""
+    exif, dpi = b"", None
     with suppress(*DAMAGE):
         exif = _told(picture)
-    return Extras(picture.info.get("icc_profile") or b"", exif)
+    with suppress(*DAMAGE):
+        dpi = _dpi(picture)
+    return Extras(picture.info.get("icc_profile") or b"", exif, dpi=dpi)
 
 
 def _told(picture: Image.Image) -> bytes:
     # Not the PNG reader's own getexif: that decodes the whole picture first.
     source, kept = Image.Image.getexif(picture), Image.Exif()
     for tag in TOLD_TAGS:
-        if tag in source:
+        if tag in source and _can_be_written({tag: source[tag]}):
             kept[tag] = source[tag]
     for part in TOLD_PARTS:
-        words = {tag: value for tag, value in source.get_ifd(part).items() if tag not in OLD_SIZE}
+        words = {
+            tag: value
+            for tag, value in source.get_ifd(part).items()
+            if tag not in OLD_SIZE and _can_be_written({tag: value}, part)
+        }
         if words:
             kept.get_ifd(part).update(words)
             kept[part] = kept.get_ifd(part)
     return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) else b""
+
+
+def _can_be_written(words: dict[int, Any], part: int | None = None) -> bool:
+    """Whether Pillow can write an entry that it has read: it knows some signed fractions as unsigned ones."""
+    probe = Image.Exif()
+    with suppress(*DAMAGE):
+        if part is None:
+            probe.update(words)
+        else:
+            probe.get_ifd(part).update(words)
+            probe[part] = probe.get_ifd(part)
+        probe.tobytes()
+        return True
+    return False
+
+
+def _dpi(picture: Image.Image) -> tuple[float, float] | None:
+    """Dots per inch across and down; None where the file does not say them."""
+    dpi = picture.info.get("dpi")
+    if picture.format == "JPEG" and not picture.info.get("jfif_unit"):
+        dpi = None  # Pillow says 72 where it finds nothing
+    if dpi is None:
+        exif = Image.Image.getexif(picture)
+        per_inch = CM_PER_INCH if exif.get(ExifTags.Base.ResolutionUnit) == PER_CM else 1
+        dpi = [exif[tag] * per_inch for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
+    across, down = (float(dots) for dots in dpi)
+    return (across, down) if 1 <= min(across, down) <= max(across, down) <= LARGEST_DPI else None
 
 
 def cmyk_to_rgb(picture: Image.Image, name: str) -> Image.Image:

@@ -1,5 +1,6 @@
 """Pictures from and to files."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -17,10 +18,13 @@ from srcx.errors import DataError, ImageError
 from srcx.imaging.decode import Picture, decode, quiet_opencv, read_header, swap_red_and_blue
 from srcx.imaging.extras import NO_EXTRAS, Extras
 from srcx.imaging.png import write_png
+from srcx.imaging.png_chunks import shows_as_srgb
 
 __all__ = [
+    "JPEG_SUFFIXES",
     "LONGEST_SIDE",
     "PICTURE_SUFFIXES",
+    "UNREAD_SUFFIXES",
     "list_pictures",
     "picture_size",
     "read_picture",
@@ -28,13 +32,24 @@ __all__ = [
     "write_picture",
 ]
 
-PICTURE_SUFFIXES = (".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+log = logging.getLogger(__name__)
+
+JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
+PICTURE_SUFFIXES = (".avif", ".bmp", *JPEG_SUFFIXES, ".png", ".tif", ".tiff", ".webp")
+UNREAD_SUFFIXES = (
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # cameras' raw files
+    *(".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
+)
+"""Suffixes of images in formats that srcx does not read."""
 
 SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
 SUFFIXES_OF_ALPHA = (".avif", ".png", ".tif", ".tiff", ".webp")
-LONGEST_SIDE = {".avif": 32_768, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+LONGEST_SIDE = {".avif": 32_768, **dict.fromkeys(JPEG_SUFFIXES, 65_500), ".webp": 16_383}
 """Pixels that a format holds in a row or column, where that is less than a picture may have."""
+JPEG_EXIF_BYTES = 65_533 - len(b"Exif\0\0")
 LARGE_BYTES = 1 << 28
+SHOWN = 5
+"""Names that a message lists."""
 LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
 
 
@@ -96,7 +111,9 @@ def write_picture(
             they, WebP and AVIF hold alpha. AVIF holds grey as RGB.
         quality: 1 (small) to 100 (good) for JPEG, WebP and AVIF. By default 95 for JPEG and 90 for AVIF,
             while WebP loses nothing.
-        extras: Colour profile and EXIF data; BMP holds neither, and TIFF of 16-bit colours no EXIF data.
+        extras: Colour profile, EXIF data and resolution. BMP holds the resolution alone, TIFF of 16-bit
+            colours no EXIF data, JPEG none of more than 64 KiB; PNG alone holds PNG's colour chunks. A
+            warning names what changes the look or is lost to its size.
 
     Raises:
         ImageError: the format cannot hold this picture.
@@ -105,10 +122,12 @@ def write_picture(
     path = Path(path)
     suffix = path.suffix.lower()
     _check_writable(path, suffix, image, quality)
+    if suffix != ".png":
+        extras = _holdable(extras, path, suffix)
     with atomic_path(path) as temporary:
         if suffix == ".png":
             write_png(temporary, image, extras)
-        elif suffix == ".avif" or (suffix != ".bmp" and any(extras)):
+        elif suffix == ".avif" or any(extras):
             _write_with(extras, temporary, suffix, image, quality)
         else:
             temporary.write_bytes(_encoded(path, suffix, image, quality).data)
@@ -117,7 +136,8 @@ def write_picture(
 def _encoded(path: Path, suffix: str, image: Picture, quality: int | None) -> NDArray[np.uint8]:
     try:
         with quiet_opencv(), _blue_first(image) as bgr:
-            done, encoded = cv2.imencode(suffix, bgr, _settings(suffix, quality))
+            kind = ".jpg" if suffix in JPEG_SUFFIXES else suffix
+            done, encoded = cv2.imencode(kind, bgr, _settings(suffix, quality))
     except cv2.error as error:
         raise ImageError(f"{path}: {suffix} cannot hold this picture: {error.err}; choose .png") from error
     if not done:
@@ -149,29 +169,51 @@ def _exchange(one: Picture, other: Picture) -> None:
 
 
 def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality: int | None) -> None:
-    """AVIF, and JPEG, WebP and TIFF with what the picture says: by Pillow, which holds no 16-bit colours."""
+    """Write AVIF, and other formats with extras: by Pillow; by tifffile where colours have 16 bits."""
     if image.dtype == np.uint16 and image.ndim == 3:
         import tifffile  # scikit-image brings it
 
         alpha = ["unassalpha"] if image.shape[2] == 4 else None
-        tifffile.imwrite(path, image, photometric="rgb", extrasamples=alpha, iccprofile=extras.icc or None)
+        resolution: dict[str, Any] = {"resolution": extras.dpi, "resolutionunit": 2} if extras.dpi else {}
+        tifffile.imwrite(
+            path, image, photometric="rgb", extrasamples=alpha, iccprofile=extras.icc or None, **resolution
+        )
         return
-    if suffix == ".avif":
-        extras = extras.fitting(3)  # grey becomes RGB
+    if suffix in (".avif", ".webp"):  # grey becomes RGB, and EXIF data is the one place for a resolution
+        extras = extras.fitting(3)._replace(exif=extras.exif_with_dpi(), dpi=None)
     by_suffix: dict[str, dict[str, Any]] = {
         ".avif": {"quality": quality or 90, "subsampling": "4:4:4"},
         ".webp": {"lossless": quality is None, "quality": quality or 80, "exact": True},
-        ".jpg": {"quality": quality or 95, "subsampling": 0},
+        ".jpg": {"quality": quality or 95, "subsampling": 0, "format": "JPEG"},
     }
     # TIFF stays uncompressed: libtiff cannot write EXIF data.
-    settings = by_suffix.get(suffix.replace("jpeg", "jpg"), {})
+    settings = by_suffix.get(".jpg" if suffix in JPEG_SUFFIXES else suffix, {})
     settings |= {"icc_profile": extras.icc} if extras.icc else {}
     settings |= {"exif": b"Exif\0\0" + extras.exif} if extras.exif else {}
+    settings |= {"dpi": extras.dpi} if extras.dpi else {}
     Image.fromarray(image).save(path, **settings)
+
+
+def _holdable(extras: Extras, path: Path, suffix: str) -> Extras:
+    """Leave out what another format than PNG cannot hold; say so where the image will look different."""
+    if not extras.icc and not shows_as_srgb(extras.colours):
+        names = ", ".join(name.decode() for name, _ in extras.colours)
+        log.warning(
+            "%s: %s cannot hold the colours of the PNG (%s); choose .png to keep them", path, suffix, names
+        )
+    if suffix in JPEG_SUFFIXES and len(extras.exif) > JPEG_EXIF_BYTES:
+        kib = len(extras.exif) / 1024
+        log.warning("%s: %s holds 64 KiB of EXIF data and there are %.0f; it is left out", path, suffix, kib)
+        extras = extras._replace(exif=b"")
+    if suffix == ".bmp":
+        extras = extras._replace(icc=b"", exif=b"")
+    return extras._replace(colours=())
 
 
 def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """Pictures in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
+
+    A warning names images of formats that srcx does not read.
 
     Args:
         folder: Where to look.
@@ -192,10 +234,17 @@ def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, and a folder is expected" if folder.exists() else "this folder does not exist"
         raise DataError(f"{folder}: {what}; check the path")
-    found = []
+    found, unread = [], []
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        found += [Path(here, name) for name in names if _is_picture(name)]
+        shown = [name for name in names if not name.startswith(".")]
+        found += [Path(here, name) for name in shown if name.lower().endswith(PICTURE_SUFFIXES)]
+        unread += [name for name in shown if name.lower().endswith(UNREAD_SUFFIXES)]
+    if unread:
+        some = ", ".join(sorted(unread)[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
+        log.warning(
+            "%s: %d files are left out, srcx does not read their format: %s", folder, len(unread), some
+        )
     return sorted(found, key=lambda path: _natural(str(path.relative_to(folder))))
 
 
@@ -239,16 +288,12 @@ def _check_writable(path: Path, suffix: str, image: Picture, quality: int | None
 
 
 def _settings(suffix: str, quality: int | None) -> list[int]:
-    if suffix in (".jpg", ".jpeg"):
+    if suffix in JPEG_SUFFIXES:
         full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
         return [cv2.IMWRITE_JPEG_QUALITY, quality or 95, *full_colour]
     if suffix == ".webp":
         return [cv2.IMWRITE_WEBP_QUALITY, quality or LOSSLESS_WEBP]
     return []
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

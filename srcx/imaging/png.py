@@ -15,6 +15,7 @@ __all__ = ["write_png"]
 
 STRIP_BYTES = 1 << 22
 COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # channels to PNG's numbers for grey, RGB and RGBA
+METRES_PER_INCH = 0.0254
 AVERAGE = 3
 """PNG's filter that leaves of each value what it is above the mean of its left and upper neighbours.
 
@@ -35,8 +36,13 @@ def write_png(path: Path, image: Picture, extras: Extras = NO_EXTRAS) -> None:
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         _chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, bits, COLOR_TYPES[channels], 0, 0, 0))
+        for name, data in extras.colours:
+            _chunk(file, name, data)
         if extras.icc:
             _chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(extras.icc))
+        if extras.dpi:
+            per_metre = (round(dots / METRES_PER_INCH) for dots in extras.dpi)
+            _chunk(file, b"pHYs", struct.pack(">IIB", *per_metre, 1))
         if extras.exif:
             _chunk(file, b"eXIf", extras.exif)
         rows = max(STRIP_BYTES // image[:1].nbytes, 1)

@@ -1,6 +1,7 @@
 """Many pictures: which file becomes which, and upscaling one after the other whatever one of them holds."""
 
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from srcx.atomic import make_folder
+from srcx.atomic import make_folder, writing
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
-from srcx.imaging import Extras, Picture, list_pictures, read_with_extras, write_picture
-from srcx.imaging.io import PICTURE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA
+from srcx.imaging import Extras, Picture, list_pictures, opaque, read_with_extras, write_picture
+from srcx.imaging.io import PICTURE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA, UNREAD_SUFFIXES
 from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Format", "Job", "Outcome", "plan", "run"]
@@ -21,7 +22,7 @@ Format = Literal["same", "png", "jpg", "webp", "avif", "tiff"]
 
 LARGE_BYTES = 1 << 28
 """While a larger result is written, no other is made: two of them may not fit into the memory."""
-ALIASES = {".jpeg": ".jpg", ".tif": ".tiff"}
+ALIASES = {".jpe": ".jpg", ".jpeg": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,20 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 
     Raises:
         DataError: a folder holds no pictures.
-        UsageError: an input is missing, two inputs would become one file, or a result would replace an input.
+        UsageError: an input is missing, two inputs would become one file, a result would replace an input, or
+            `out` has the suffix of a format that is not written.
         OutputError: the output's folder cannot be written.
     """
     missing = [str(path) for path in inputs if not path.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file or folder; check the path")
+    _check_out(inputs, out)
     if _is_picture_name(out) and not out.is_dir():
         jobs = [Job(_only_file(inputs, out), _named_file(out, format))]
     else:
         jobs = [job for path in inputs for job in _jobs_of(path, out, recursive=recursive, format=format)]
-    jobs = list({job.source.resolve(): job for job in jobs}.values())
+    # A file named twice is one job; a link to a file is a job of its own, since its name is another.
+    jobs = list({job.source.parent.resolve() / job.source.name: job for job in jobs}.values())
     _check_targets(jobs)
     for folder in {job.target.parent for job in jobs}:
         _check_writable(make_folder(folder))
@@ -146,16 +150,28 @@ def _begun(
 
 def _read(job: Job, overwrite: bool) -> Read | None:
     """The picture, if its result is wanted and can be written."""
-    if job.target.exists() and not overwrite:
+    if _exists(job.target) and not overwrite:
         return None
     picture, extras = read_with_extras(job.source)
+    if job.target.suffix.lower() not in SUFFIXES_OF_ALPHA:
+        picture = opaque(picture)
     _check_format(picture, job)
     return Read(picture, extras)
 
 
+def _exists(target: Path) -> bool:
+    """Whether the file is there; raise OutputError where the file system takes no such name."""
+    with writing(target):
+        try:
+            target.stat()
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def _problem(job: Job, error: BaseException) -> str:
     if isinstance(error, SrcxError):
-        return str(error)
+        return str(error).replace("\n", "\\n")  # a line break comes from a name of a file
     return f"{job.source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -172,6 +188,19 @@ def _check_format(picture: Picture, job: Job) -> None:
 
 def _is_picture_name(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _check_out(inputs: Sequence[Path], out: Path) -> None:
+    """Refuse a name that looks like an image's and would become a folder's."""
+    suffix = out.suffix.lower()
+    if _is_picture_name(out) or out.is_dir():
+        return
+    one_file = len(inputs) == 1 and inputs[0].is_file()
+    if suffix in UNREAD_SUFFIXES or (one_file and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", suffix)):
+        raise UsageError(
+            f"{out}: images are written as {', '.join(PICTURE_SUFFIXES)}; got {suffix}: choose one of these, "
+            "or make the folder first if you want a folder of this name"
+        )
 
 
 def _only_file(inputs: Sequence[Path], out: Path) -> Path:

@@ -78,14 +78,14 @@ class WeightedSum(nn.Module):
         # The fixed networks run in the caller's precision, the formulas in full.
         with torch.autocast(sr.device.type, enabled=False):
             for name, loss in self.losses.items():
-                other = self._other(name)
+                side = self._other(name)
                 if isinstance(loss, FeatureLoss) and loss.extractor is not None:
                     seen = features[id(loss.extractor)]
-                    value = loss.compare(seen["sr"], seen[other])
+                    value = loss.compare(seen["sr"], seen[side])
                 elif isinstance(loss, LDLLoss):
-                    value = loss(sr, others[other], sr_ema)
+                    value = loss(sr, others[side], sr_ema)
                 else:
-                    value = loss(sr, others[other])
+                    value = loss(sr, others[side])
                 terms[name] = self.weights[name] * (self.parts if _is_sum(loss) else 1) * value
         return sum(terms.values(), start=sr.new_zeros(())), terms
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from srcx.errors import ImageError
 from srcx.imaging.color import on_white
 from srcx.imaging.io import read_picture
 from srcx.imaging.resize import imresize
@@ -61,7 +63,9 @@ def crop_rows(root: Path, pictures: Sequence[PictureResult], metric: str) -> lis
     for label in dict.fromkeys(one.label for one in pictures):
         of_set = [group for key, group in by_picture.items() if key[0] == label]
         chosen = sorted(of_set, key=lambda group: -_spread(group, metric))[:ROWS_PER_SET]
-        rows += [_row(root, group, metric) for group in of_set if group in chosen]
+        for group in (group for group in of_set if group in chosen):
+            with suppress(ImageError):  # an image that cannot be read has its reason in the table
+                rows.append(_row(root, group, metric))
     return rows
 
 

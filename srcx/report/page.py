@@ -74,7 +74,7 @@ def write_html(path: Path, results: Results) -> None:
         options={name: to_text(options) for name, options in results.degradations.items()},
     )
     with atomic_path(path) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(page, "utf-8", "backslashreplace")
 
 
 def tables(results: Results) -> list[Table]:

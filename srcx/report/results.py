@@ -32,6 +32,9 @@ def set_label(name: str, degradation: str, scale: int) -> str:
     return " ".join(word for word in (name, degradation, f"x{scale}") if word)
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """A model that was run."""
@@ -74,6 +77,7 @@ class PictureResult:
     """File of the upscaled picture, relative to the results."""
     gt: str | None
     lq: str
+    """Empty where it was to be made of a ground truth that cannot be read; then there is no result either."""
     sr_sha256: str
     gt_sha256: str | None
     lq_sha256: str
@@ -145,11 +149,14 @@ def write_json(path: Path, results: Results) -> None:
     """
     text = json.dumps(dataclasses.asdict(results), indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_path(path) as temporary:
-        temporary.write_text(f"{text}\n", "utf-8")
+        # In JSON this escape is the name itself, where a name is not UTF-8.
+        temporary.write_text(f"{text}\n", "utf-8", "backslashreplace")
 
 
 def write_csv(path: Path, results: Results) -> None:
     """Write a line for each picture and one, named "mean", for each set; what is not known is empty.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe in front.
 
     Raises:
         OutputError: the place cannot be written.
@@ -160,7 +167,12 @@ def write_csv(path: Path, results: Results) -> None:
     rows: list[PictureResult | MeanResult] = [*results.pictures, *results.means]
     for row in rows:
         picture = row.picture if isinstance(row, PictureResult) else "mean"
-        figures = (row.metrics[name] for name in results.metrics)
-        writer.writerow([row.model, row.set, row.degradation, row.scale, picture, *figures])
+        names = [_no_formula(name) for name in (row.model, row.set, row.degradation)]
+        figures = [row.metrics[name] for name in results.metrics]
+        writer.writerow([*names, row.scale, _no_formula(picture), *figures])
     with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), "utf-8")
+        temporary.write_text(buffer.getvalue(), "utf-8", "backslashreplace")
+
+
+def _no_formula(name: str) -> str:
+    return f"'{name}" if name.startswith(FORMULA_SIGNS) else name

@@ -83,6 +83,10 @@ WHOLE: dict[str, Callable[[Rng], Made]] = {
     "colour": lambda rng: (".png", saved(noise(rng, 3), "PNG")),
     "alpha": lambda rng: (".png", saved(noise(rng, 4), "PNG")),
     "grey and alpha": lambda rng: (".png", saved(Image.fromarray(noise(rng)).convert("LA"), "PNG")),
+    "text that unpacks to 100 MB": lambda rng: (
+        ".png",
+        png(2, 2, 8, 0, b"\0" * 6, chunk(b"zTXt", b"a\0\0" + much_of_nothing())),
+    ),
     "grey of 16 bits": lambda rng: (".png", saved(noise(rng, dtype=np.uint16), "PNG")),
     "grey and alpha of 16 bits": lambda rng: (".png", grey_alpha_16(rng)),
     "one bit": lambda rng: (".png", saved(Image.fromarray(noise(rng)).convert("1"), "PNG")),
@@ -114,10 +118,6 @@ REFUSED: dict[str, Callable[[Rng], Made]] = {
     "floating": lambda rng: (".tif", tiff(rng.random((5, 4, 3)).astype(np.float32), photometric="rgb")),
     "head of 3.6 billion pixels": lambda rng: (".png", png(60000, 60000, 8, 2, b"\0" * 99)),
     "nothing wide": lambda rng: (".png", png(0, 9, 8, 2, b"\0" * 99)),
-    "text that unpacks to 100 MB": lambda rng: (
-        ".png",
-        png(2, 2, 8, 0, b"\0" * 6, chunk(b"zTXt", b"a\0\0" + much_of_nothing())),
-    ),
     "alpha in a jpeg's name": lambda rng: (".jpg", saved(noise(rng, 4), "PNG")),
     "16 bits in a bmp's name": lambda rng: (".bmp", saved(noise(rng, dtype=np.uint16), "PNG")),
 }

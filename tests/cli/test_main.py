@@ -104,3 +104,12 @@ def test_it_runs_as_a_program_without_torch_until_it_is_needed(words):
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
     assert not imported & {"torch", "numpy", "pydantic", "rich", "cv2"}
+
+
+def test_what_the_system_refuses_is_one_sentence(srcx, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(28, "No space left on device", "some/file")
+
+    monkeypatch.setattr("srcx.cli.models.print", refuse, raising=False)
+    said = srcx("models")
+    assert (said.code, said.err) == (1, "srcx: some/file: No space left on device\n")

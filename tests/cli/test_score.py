@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -85,3 +86,58 @@ def test_what_cannot_be_done_is_one_sentence(srcx, pairs, tmp_path, words, code,
 def test_two_files_of_one_name_are_refused(srcx, pairs, tmp_path, rng):
     write_picture(tmp_path / "sr/x.jpg", rng.integers(0, 256, (24, 26, 3), np.uint8))
     assert "sr: has both x.jpg and x.png; keep one" in srcx("score", "--sr", "sr").err
+
+
+@pytest.mark.parametrize("damaged", ["sr", "gt"])
+@pytest.mark.parametrize("kept", [0, 100, -9])
+def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(
+    srcx, pairs, tmp_path, damaged, kept
+):
+    path = tmp_path / damaged / "x.png"
+    path.write_bytes(path.read_bytes()[:kept])
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "ssim", "--json")
+    assert said.code == 1
+    scores = json.loads(said.out)
+    x, y = scores["pictures"]["x"], scores["pictures"]["y"]
+    assert x["metrics"] == {"psnr": None, "ssim": None}
+    assert f"{damaged}/x.png: is " in x["reasons"]["psnr"]
+    assert y["metrics"]["psnr"] == psnr(pairs["sr", "y"], pairs["gt", "y"])
+    assert scores["mean"]["metrics"]["psnr"] is None
+    assert scores["mean"]["reasons"]["psnr"].startswith("1 of 2 pictures have none: ")
+    table = srcx("score", "--sr", "sr", "--gt", "gt")
+    assert table.code == 1
+    assert f"{psnr(pairs['sr', 'y'], pairs['gt', 'y']):.4f}" in table.out
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_alpha_that_hides_nothing_is_left_out(srcx, pairs, tmp_path, grey):
+    for side in ("sr", "gt"):
+        for name in ("x", "y"):
+            pixels = pairs[side, name][..., :1] if grey else pairs[side, name]
+            alpha = np.full(pixels.shape[:2], 255, np.uint8)
+            opaque = np.dstack([pixels[..., 0]] * 3 + [alpha]) if grey else np.dstack([pixels, alpha])
+            write_picture(tmp_path / side / f"{name}.png", opaque if side == "sr" else pixels.squeeze())
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "--json")
+    assert said.code == 0
+    x = [pairs[side, "x"][..., 0] if grey else pairs[side, "x"] for side in ("sr", "gt")]
+    assert json.loads(said.out)["pictures"]["x"]["metrics"]["psnr"] == psnr(*x)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_alpha_that_hides_something_is_named(srcx, pairs, tmp_path, grey):
+    write_picture(tmp_path / "sr/x.png", np.dstack([pairs["sr", "x"], pairs["sr", "x"][..., 0]]))
+    write_picture(tmp_path / "gt/x.png", pairs["gt", "x"][..., 0] if grey else pairs["gt", "x"])
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "--json")
+    reason = json.loads(said.out)["pictures"]["x"]["reasons"]["psnr"]
+    assert reason == "sr is transparent in places (alpha channel); put it on a background first"
+
+
+def test_names_that_are_not_utf8_are_escaped(srcx, pairs, tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    for side in ("sr", "gt"):
+        (tmp_path / side / "x.png").rename(tmp_path / side / name)
+    said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "--json")
+    assert said.code == 0
+    assert "caf\\udce9" in said.out
+    assert set(json.loads(said.out)["pictures"]) == {os.fsdecode(b"caf\xe9"), "y"}
+    assert srcx("score", "--sr", "sr", "--gt", "gt").code == 0

@@ -50,3 +50,14 @@ def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence
     assert said.code == code
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
+
+
+@pytest.mark.usefixtures("_fewer_steps")
+def test_the_folder_of_the_result_is_made_before_the_work(srcx, photos, monkeypatch):
+    words = ["transfer", photos / "a.png", photos / "b.jpg", "--size", 32, "--iterations", 2, "-o"]
+    assert srcx(*words, "new/deep/out.png").code == 0
+    assert read_picture("new/deep/out.png").shape == (24, 32, 3)
+    monkeypatch.setattr(transfer, "steps", None)
+    said = srcx(*words, photos / "a.png" / "out.png")
+    assert said.code == 1
+    assert said.sentences[-1].startswith(f"{photos / 'a.png'}: cannot make this folder")

@@ -325,3 +325,113 @@ def test_models_says_which_auto_takes_and_which_have_fidelity(srcx, two_models):
         "real-x4              x4  for tests (auto takes it for damaged images)",
         "srgan-cx-x4          x4  for tests (auto takes it for clean images; --fidelity)",
     ]
+
+
+def test_a_link_to_a_file_gets_a_result_of_its_own(srcx, tmp_path, photos):
+    (photos / "linked.png").symlink_to("a.png")
+    (tmp_path / "same").symlink_to("photos")
+    said = srcx("upscale", photos, "same", photos / "a.png", "-o", "large")
+    assert (said.code, said.out) == (0, "4 upscaled\n"), "the same file by two ways is one"
+    assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "linked.png"]
+    assert (tmp_path / "large/linked.png").read_bytes() == (tmp_path / "large/a.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.gif", "new/out.GIF", "out.pgn", "out.heic"])
+def test_a_result_of_an_unknown_format_is_refused_and_no_folder_made(srcx, tmp_path, photos, name):
+    before = sorted(tmp_path.iterdir())
+    said = srcx("upscale", photos / "a.png", "-o", name)
+    assert said.code == 2
+    assert said.sentences[-1].startswith(f"{name}: images are written as .avif, ")
+    assert (
+        f"got {Path(name).suffix.lower()}: choose one of these, or make the folder first"
+        in said.sentences[-1]
+    )
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["v1.0", "results", "run.x", "of.2026"])
+def test_a_folder_may_have_a_dot_in_its_name(srcx, tmp_path, photos, name):
+    assert srcx("upscale", photos / "a.png", "-o", name).code == 0
+    assert files_in(tmp_path / name) == ["a.png"]
+
+
+def test_a_folder_that_is_there_may_be_called_anything(srcx, tmp_path, photos):
+    (tmp_path / "out.gif").mkdir()
+    assert srcx("upscale", photos / "a.png", "-o", "out.gif").code == 0
+    assert srcx("upscale", photos, "-o", "new.gif").code == 2
+
+
+@pytest.mark.parametrize("length", [234, 255])
+def test_the_longest_names_are_written(srcx, tmp_path, length):
+    name = "x" * (length - 4) + ".png"
+    write_picture(tmp_path / name, np.zeros((4, 4), np.uint8))
+    assert srcx("upscale", name, "-o", "large").code == 0
+    assert files_in(tmp_path / "large") == [name]
+
+
+def test_a_name_that_becomes_too_long_is_one_sentence_and_the_rest_goes_on(srcx, tmp_path, photos):
+    name = "x" * 251 + ".png"
+    write_picture(photos / name, np.zeros((4, 4), np.uint8))
+    said = srcx("upscale", photos, "-o", "large", "--format", "tiff")
+    assert (said.code, said.out) == (1, "3 upscaled, 1 failed\n")
+    assert (
+        f"large/{name[:-4]}.tiff: cannot be written: File name too long; choose a shorter name"
+        in said.sentences
+    )
+
+
+def test_an_input_with_an_impossible_name_is_one_sentence(srcx, photos):
+    said = srcx("upscale", "x" * 300, "-o", "large")
+    assert said.code in (1, 2)
+    assert len(said.sentences) == 1
+    assert said.sentences[0].startswith(("srcx: xxx", "xxx"))
+    assert "unexpected" not in said.err
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_that_hides_nothing_is_dropped_where_the_format_has_none(srcx, tmp_path, rng, dtype):
+    pixels = rng.integers(0, 256, (6, 6, 4)).astype(dtype)
+    pixels[..., 3] = np.iinfo(dtype).max
+    write_picture(tmp_path / "x.png", pixels)
+    said = srcx("upscale", "x.png", "-o", "x.jpg")
+    if dtype == np.uint8:
+        assert said.code == 0
+        assert read_picture(tmp_path / "x.jpg").shape == (24, 24, 3)
+    else:
+        assert "has 16 bits a sample" in said.err, "which is the true reason"
+
+
+def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_named(srcx, tmp_path, photos):
+    for name in ("d.jfif", "e.JPE"):
+        (photos / name).write_bytes((photos / "b.jpg").read_bytes())
+    for name in ("f.gif", "g.HEIC", "h.txt", ".i.gif"):
+        (photos / name).write_bytes(b"anything")
+    said = srcx("upscale", photos, "-o", "large")
+    assert (said.code, said.out) == (0, "5 upscaled\n")
+    assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.jfif", "e.JPE"]
+    assert f"{photos}: 2 files are left out, srcx does not read their format: f.gif, g.HEIC" in said.sentences
+    assert srcx("upscale", photos / "d.jfif", "-o", "one.jpe").code == 0
+    assert read_picture(tmp_path / "one.jpe").shape == read_picture(tmp_path / "large/b.jpg").shape
+
+
+def test_a_folder_of_formats_that_are_not_read_says_so(srcx, tmp_path):
+    (tmp_path / "phone").mkdir()
+    for number in range(7):
+        (tmp_path / f"phone/IMG_{number}.HEIC").write_bytes(b"anything")
+    said = srcx("upscale", "phone", "-o", "large")
+    assert said.code == 1
+    names = ", ".join(f"IMG_{number}.HEIC" for number in range(5))
+    assert f"phone: 7 files are left out, srcx does not read their format: {names}, ..." in said.sentences
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(srcx, tmp_path):
+    (tmp_path / "in").mkdir()
+    evil = "a\x1b[2J\nb\x9bc.png"
+    (tmp_path / "in" / evil).write_bytes(b"no image")
+    write_picture(tmp_path / f"in/good{evil}", np.zeros((4, 4), np.uint8))
+    said = srcx("upscale", "in", "-o", "large")
+    assert (said.code, said.out) == (1, "1 upscaled, 1 failed\n")
+    assert "in/a\\x1b[2J\\nb\\x9bc.png: is not a picture" in said.err
+    assert not set(said.err) & {"\x1b", "\x9b"}
+    assert all(line.startswith(("in/a", "1/2 ", "2/2 ")) for line in said.sentences)
+    assert files_in(tmp_path / "large") == [f"good{evil}"]

@@ -19,6 +19,35 @@ ADVERSARY = {
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
+        *(
+            (
+                "val:\n",
+                f"val:\n  suffix: {value}\n",
+                "x.yml:19: val.suffix: expected the end of a file's name, without '/', got",
+            )
+            for value in ("/../x", "a/b", "'a\\\\b'", '"a\\nb"', '"a\\0"')
+        ),
+        *(
+            (
+                "name: D\n",
+                f"name: {value}\n",
+                "x.yml:6: datasets.train.name: expected a name that can be a folder's name, without '/', got",
+            )
+            for value in ("../x", "/x", "..", ".", "a/b", "'a\\\\b'", '"a\\nb"', '"a\\e[2J"', "' '")
+        ),
+        *(
+            (
+                "name: D\n",
+                f"name: '{value}'\n",
+                "x.yml:6: datasets.train.name: expected a name that no spreadsheet takes for a formula",
+            )
+            for value in ("=1", "+1", "-1", "@x")
+        ),
+        (
+            "network_g",
+            "  val: {name: train, type: PairedImageDataset, dataroot_gt: gt, dataroot_lq: lq}\nnetwork_g",
+            "x.yml:11: datasets.val.name: 'train' names the losses' rows in metrics.csv; choose another",
+        ),
         ("32", "34", "x.yml:10: datasets.train.gt_size: 34 is no multiple of the scale 4; write 32"),
         ("32", "2", "x.yml:10: datasets.train.gt_size: 2 is no multiple of the scale 4; write 4"),
         (

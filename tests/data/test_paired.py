@@ -1,5 +1,8 @@
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
 from srcx.bridge.door import open_basicsr
-from srcx.data import PairedImageDataset
+from srcx.data import PairedImageDataset, SingleImageDataset
 from srcx.errors import BridgeError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import read_picture, write_picture
@@ -291,3 +294,66 @@ def test_equals_basicsrs_own_data_set(shared):
     for pair in ours:  # "bridge" among them, which is grey
         assert_close(pair.lq[0], of_name[pair.name]["lq"])
         assert_close(pair.gt[0], of_name[pair.name]["gt"])
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_meta_info_file_may_have_a_byte_order_mark_and_names_with_spaces(pairs, tmp_path, mark, end):
+    for side, name in (("gt", "my photo 2.png"), ("lq", "my photo 2x4.png")):
+        old = pairs[f"dataroot_{side}"] / ("02.png" if side == "gt" else "02x4.png")
+        old.rename(old.with_name(name))
+    listed = tmp_path / "meta.txt"
+    for lines in (
+        ["01.png", "my photo 2.png (56,60,3) 1"],
+        ["01.png (52,60,3)", "my photo 2.png"],
+        ["01.png x", "my photo 2.png"],
+    ):
+        listed.write_text(mark + end.join(lines) + end, encoding="utf-8", newline="")
+        assert [pair.name for pair in PairedImageDataset(**pairs, meta_info_file=listed)] == [
+            "01",
+            "my photo 2",
+        ]
+
+
+READ_ALL = """
+import sys
+from srcx.data import SingleImageDataset
+from srcx.errors import SrcxError
+try:
+    print(sum(1 for _ in SingleImageDataset(dataroot_lq=sys.argv[1], io_backend="lmdb")))
+except SrcxError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 4096, 5000, 8192, 8193, 0.3, 0.7, -4096, -1])
+def test_an_lmdb_that_is_cut_off_is_an_error_and_no_crash(tmp_path, make_pairs, make_lmdb, kept):
+    names = make_pairs(tmp_path, template="{}")
+    make_lmdb(tmp_path / "x.lmdb", {name: tmp_path / "HR" / f"{name}.png" for name in names})
+    file = tmp_path / "x.lmdb/data.mdb"
+    size = file.stat().st_size
+    os.truncate(file, int(size * kept) if isinstance(kept, float) else kept % size)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ALL, tmp_path / "x.lmdb"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"killed by signal {-done.returncode}: {done.stderr}"
+    assert "x.lmdb" in done.stdout
+    assert "anew" in done.stdout
+
+
+def test_an_lmdb_with_a_damaged_page_is_an_error(tmp_path, make_pairs, make_lmdb):
+    names = make_pairs(tmp_path, template="{}")
+    make_lmdb(tmp_path / "x.lmdb", {name: tmp_path / "HR" / f"{name}.png" for name in names})
+    with (tmp_path / "x.lmdb/data.mdb").open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * 8192)
+    with pytest.raises((DataError, ImageError), match=r"x\.lmdb.*(damaged|cut off)"):
+        list(SingleImageDataset(dataroot_lq=tmp_path / "x.lmdb", io_backend="lmdb"))
+
+
+@pytest.mark.parametrize("key", ["/etc/x", ".hidden", "../../x", "k" * 512])
+def test_keys_of_an_lmdb_that_cannot_be_or_lead_elsewhere_are_refused(tmp_path, pairs, make_lmdb, key):
+    make_lmdb(tmp_path / "x.lmdb", {"k": pairs["dataroot_lq"] / "00x4.png"})
+    (tmp_path / "x.lmdb/meta_info.txt").write_text(f"{key}.png (12,15,3) 1\n")
+    with pytest.raises(DataError, match=r"meta_info\.txt: expected keys of 1 to 511 bytes"):
+        SingleImageDataset(dataroot_lq=tmp_path / "x.lmdb", io_backend="lmdb")

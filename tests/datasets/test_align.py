@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -5,7 +8,7 @@ from skimage import data
 
 from srcx.datasets.align import align, align_folders, find_pairs
 from srcx.datasets.shifts import block_shifts
-from srcx.errors import DataError, ImageError
+from srcx.errors import DataError, ImageError, UsageError
 from srcx.imaging import imresize, read_picture, write_picture
 
 
@@ -142,3 +145,21 @@ def test_pictures_without_a_partner_are_named(tmp_path, photo):
     with pytest.raises(DataError, match=r"1 pictures have no partner of their name \(.*b.png"):
         find_pairs(tmp_path / "lq", tmp_path / "gt")
     assert find_pairs(tmp_path / "lq/a.png", tmp_path / "gt/b.png")[0][0] == "b"
+
+
+@pytest.mark.parametrize("places", [("lq", "gt"), ("lq", "other"), ("other", "gt")])
+def test_results_do_not_replace_or_mix_with_inputs(tmp_path, photo, places):
+    kept = {}
+    for kind, place in zip(("lq", "gt"), places, strict=True):
+        path = tmp_path / place / "a.bmp"
+        path.parent.mkdir(exist_ok=True)
+        write_picture(path, photo if kind == "gt" else imresize(photo, scale=0.5))
+        kept[path] = path.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for inputs in (places, [f"{place}/a.bmp" for place in places]):
+        lq, gt = (tmp_path / place for place in inputs)
+        found = align_folders(lq, gt, scale=2, out=tmp_path / "link", tell=lambda *words: None)
+        with pytest.raises(UsageError, match="holds inputs, which the results would replace or mix with"):
+            next(found)
+    files = {Path(here, name) for here, _, names in os.walk(tmp_path) for name in names}
+    assert {path: path.read_bytes() for path in files} == kept

@@ -66,6 +66,14 @@ def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
     assert [path.name for path in (tmp_path / "LR/X4").iterdir()] == ["ax4.png"]
 
 
+@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": 1, "pictures": 2}', "[" * 100_000])
+def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
+    low(hr, tmp_path / "LR")
+    (tmp_path / "LR/X4/.srcx-prepared.json").write_text(content)
+    with pytest.raises(OutputError, match="holds something that srcx did not prepare"):
+        low(hr, tmp_path / "LR")
+
+
 def test_other_settings_and_other_pictures_are_refused(hr, tmp_path, rng):
     low(hr, tmp_path / "LR")
     with pytest.raises(

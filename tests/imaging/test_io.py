@@ -219,6 +219,32 @@ def test_damage_of_any_kind_gives_pixels_or_a_sentence(name, data):
         assert decode_picture(bytes(file), name, max_pixels=100_000).ndim in (2, 3)
 
 
+@pytest.mark.parametrize(
+    "picture", [RAMP, RGB, wide(RAMP), wide(RGB)], ids=["grey", "rgb", "grey16", "rgb16"]
+)
+@pytest.mark.parametrize("copies", [1, 3])
+def test_thumbnails_in_a_tiff_are_no_pages(picture, copies):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in range(copies + 1):
+            writer.write(
+                picture[:: page + 1, :: page + 1],
+                photometric="rgb" if picture.ndim == 3 else None,
+                subfiletype=int(page > 0),
+            )
+    assert_array_equal(decode_picture(file.getvalue(), "x"), picture)
+
+
+@pytest.mark.parametrize("kinds", [(0, 0), (1, 0), (0, 1, 0)])
+def test_pages_that_are_no_copies_are_refused(kinds):
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for kind in kinds:
+            writer.write(RGB, photometric="rgb", subfiletype=kind)
+    with pytest.raises(ImageError, match="holds 2 pages"):
+        decode_picture(file.getvalue(), "x")
+
+
 MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
 
 

@@ -91,8 +91,9 @@ def test_what_was_measured_is_remembered_for_this_model_and_this_choice(net, tmp
     assert recalled(model_of(net), ALL) == BF16
     assert recalled(model_of(net, "another"), ALL) is None
     assert recalled(model_of(net), [EXACT]) is None
-    (tmp_path / "cache/srcx/fastest.json").write_text("[")
-    assert recalled(model_of(net), ALL) is None
+    for damaged in ("[", "[" * 100_000, "[]", "null"):
+        (tmp_path / "cache/srcx/fastest.json").write_text(damaged)
+        assert recalled(model_of(net), ALL) is None
     remember(model_of(net), ALL, EXACT)
     assert recalled(model_of(net), ALL) == EXACT
 
