@@ -239,13 +239,21 @@ def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -
         }
         compiled = core.compile_model(core.read_model(content), "CPU", settings)
 
+        # A request is used by one call at a time: threads that share one get each other's images. It is used
+        # again, because destroying it while its thread still wants Python's lock stops both for ever.
+        idle: list[Any] = []
+
         def run(lq: Tensor) -> Tensor:
-            # A request of its own, because threads that share one get each other's images; asynchronous,
-            # because a request that fails synchronously does not raise and keeps an earlier image.
-            request = compiled.create_infer_request()
+            try:
+                request = idle.pop()
+            except IndexError:
+                request = compiled.create_infer_request()
+            # Asynchronous: a request that fails synchronously does not raise and gives an earlier image.
             request.start_async({0: lq.contiguous().numpy()})
             request.wait()
-            return torch.from_numpy(request.get_output_tensor().data.copy())
+            sr = torch.from_numpy(request.get_output_tensor().data.copy())
+            idle.append(request)
+            return sr
 
         return run
 
