@@ -33,6 +33,7 @@ FLOORS = [  # ground first; a file may import from lower floors and from its own
     {"build"},
     {"inference", "report"},
     {"benchmark"},
+    {"trial"},
     {"check"},
     {"train"},
     {"web"},

@@ -88,7 +88,7 @@ def test_there_are_eleven():
 
 def test_checks_and_trains(file, small):
     options = build.load_training(file, small)
-    assert "nothing was trained and nothing was written" in describe(options)
+    assert "MiB for the step" in describe(options)
     run_file(file, overrides=[*small, *THREE])
     run = Path("experiments") / options.name
     rows = list(csv.reader((run / "metrics.csv").read_text().splitlines()))[1:]

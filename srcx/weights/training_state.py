@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,26 @@ def save_training_state(path: Path, state: dict[str, Any]) -> None:
         OutputError: the place cannot be written or the disk is full.
     """
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(_unshared(state), buffer)
     body = buffer.getbuffer()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(body)
         file.write(hashlib.sha256(body).digest())
+
+
+def _unshared(value: Any) -> Any:
+    """Copy the containers of `value` and make equal texts one object, so that equal states are equal bytes.
+
+    A pickle writes an object once and refers to it after that. Which objects are the same depends on where
+    they come from: the options, the code, or a state that was loaded.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_unshared(key): _unshared(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_unshared(item) for item in value)
+    return value
 
 
 def load_training_state(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,24 @@ import pytest
 from srcx.imaging import write_picture
 from srcx.inference import folder
 from srcx.inference.folder import plan, run
+from srcx.inference.upscaler import Choice
 
 SOON_S = 10
+
+
+class Always:
+    """An upscaler that is chosen for each image."""
+
+    model = SimpleNamespace(name="always")
+
+    def __init__(self, upscale):
+        self.upscale = upscale
+
+    def __call__(self, picture):
+        return self.upscale(picture)
+
+    def choose(self, picture, file=None):
+        return Choice(self, "")
 
 
 @pytest.fixture
@@ -36,7 +53,7 @@ def test_reading_and_writing_go_on_while_the_network_works(photos, tmp_path, mon
         if path.stem == "0":
             written.set()
 
-    def upscaler(picture):
+    def upscale(picture):
         if picture[0, 0] == 1:
             assert read.wait(SOON_S)
             assert written.wait(SOON_S)
@@ -44,7 +61,7 @@ def test_reading_and_writing_go_on_while_the_network_works(photos, tmp_path, mon
 
     monkeypatch.setattr(folder, "read_with_extras", reading)
     monkeypatch.setattr(folder, "write_picture", writing)
-    outcomes = list(run(plan([photos], tmp_path / "out"), upscaler))
+    outcomes = list(run(plan([photos], tmp_path / "out"), Always(upscale)))
     assert [outcome.problem for outcome in outcomes] == [None] * 8
 
 
@@ -72,12 +89,12 @@ def test_no_more_than_three_pictures_are_in_memory_whatever_is_slow(photos, tmp_
         real_write(path, picture, **options)
         more(-1)
 
-    def upscaler(picture):
+    def upscale(picture):
         slowly("network")
         return picture
 
     monkeypatch.setattr(folder, "read_with_extras", reading)
     monkeypatch.setattr(folder, "write_picture", writing)
-    list(run(plan([photos], tmp_path / "out"), upscaler))
+    list(run(plan([photos], tmp_path / "out"), Always(upscale)))
     assert most <= 3
     assert alive == 0

@@ -80,7 +80,7 @@ def test_a_file_of_other_weights_is_not_run(checkpoint):
 
 
 def test_without_the_file_it_is_said_what_makes_it(checkpoint):
-    with pytest.raises(UsageError, match=r"net: has no 8-bit file .*'srcx export --format openvino --int8"):
+    with pytest.raises(UsageError, match=r"net: has no 8-bit file; 'srcx export --format openvino --int8"):
         Upscaler(find_model(checkpoint), precision="int8")
 
 

@@ -23,7 +23,7 @@ def test_goes_to_other_processes(metric):
 
 
 def test_shows_its_options():
-    assert list(inspect.signature(metrics.psnr).parameters) == ["sr", "gt", "y_only", "crop_px"]
+    assert list(inspect.signature(metrics.psnr).parameters) == ["sr", "gt", "y_only", "round_y", "crop_px"]
     with pytest.raises(TypeError, match="crop"):
         inspect.signature(metrics.psnr).bind_partial(crop=3)
 

@@ -101,3 +101,13 @@ def test_code_inside_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="not a training state"):
         load_training_state(tmp_path / "1.state")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_equal_states_are_equal_bytes_wherever_their_texts_come_from(tmp_path):
+    one, other = "psnr", "".join(["ps", "nr"])
+    assert one is not other
+    for name, text in (("same", one), ("another", other)):
+        state = {"best": {one: {text: 1.5}}, "pairs": [(text, 2), (one, 3)]}
+        save_training_state(tmp_path / name, state)
+        assert load_training_state(tmp_path / name) == state
+    assert (tmp_path / "same").read_bytes() == (tmp_path / "another").read_bytes()
