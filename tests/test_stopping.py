@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -23,10 +22,10 @@ def _signals_are_harmless():
 def test_the_first_signal_asks_and_the_second_insists(number):
     with listen_for_stop() as stop:
         assert not stop.asked
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         assert stop.asked
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -146,6 +146,8 @@ class SRModel:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.iteration:
+            self._set_learning_rates()  # so that this state, saved again, is the same
         left_out = [name for name in state["nets"] if name not in self.bare_nets]
         left_out += ["the EMA weights"] if state["ema"] is not None and self.ema is None else []
         if left_out:
