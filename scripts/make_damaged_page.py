@@ -1,7 +1,7 @@
-"""Write docs/damaged.md: models on damaged sets by LPIPS and DISTS, and on images as people have them.
+"""Write docs/damaged.md: models on damaged sets by LPIPS and DISTS, and crops of damaged photographs.
 
     python scripts/make_damaged_page.py --model bicubic srresnet-x4 srgan-cx-x4 real-x4 \
-        --data datasets/benchmark --images datasets/real
+        --data datasets/benchmark
 
 The benchmark is kept in results/damaged: a second run computes only what is new.
 """
@@ -12,19 +12,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.benchmark import benchmark
+from srcx.config import load_degradation
+from srcx.data.degradation import degrade, seeded
 from srcx.errors import SrcxError
-from srcx.imaging import Picture, imresize, list_pictures, read_picture, write_picture
-from srcx.imaging.color import to_rgb
+from srcx.imaging import Picture, imresize, write_picture
 from srcx.inference import Upscaler, load_model
 from srcx.report import MeanResult
 
 DEGRADATIONS = ("web", "phone", "old")
 METRICS = ("lpips", "dists", "psnr")
 SCALE = 4
-SQUARE_PX = 64  # of the input
+SQUARE_PX = 64  # of lq
+PLACES = {"coffee": (72, 180), "astronaut": (12, 140), "rocket": (150, 260)}
+"""Corner of the square in each photograph, which the degradations are shown on in turn."""
 GAP_PX = 6
 
 
@@ -47,22 +51,20 @@ def table(means: Sequence[MeanResult], models: Sequence[str], label: str) -> Ite
     yield ""
 
 
-def strip(image: Picture, upscalers: Sequence[Upscaler]) -> Picture:
-    """Return the square of the input with the most contrast, by bicubic and by every model, side by side."""
-    y = image.astype(np.float32).mean(axis=2)
-    places = [
-        (top, left)
-        for top in range(0, max(1, y.shape[0] - SQUARE_PX + 1), SQUARE_PX // 2)
-        for left in range(0, max(1, y.shape[1] - SQUARE_PX + 1), SQUARE_PX // 2)
-    ]
-    top, left = max(places, key=lambda at: float(y[at[0] :, at[1] :][:SQUARE_PX, :SQUARE_PX].std()))
-    square = np.s_[top * SCALE : (top + SQUARE_PX) * SCALE, left * SCALE : (left + SQUARE_PX) * SCALE]
-    results = [imresize(image, scale=SCALE), *(upscaler(image) for upscaler in upscalers)]
+def strip(picture: str, degradation: str, upscalers: Sequence[Upscaler]) -> Picture:
+    """Return a square of a damaged photograph by bicubic and by every model, side by side."""
+    whole = getattr(data, picture)()
+    gt = whole[: whole.shape[0] // SCALE * SCALE, : whole.shape[1] // SCALE * SCALE]
+    options = load_degradation(degradation)
+    lq = degrade(gt, options, scale=SCALE, rng=seeded(0, options, picture))
+    top, left = (place // SCALE for place in PLACES[picture])
+    square = lq[top : top + SQUARE_PX, left : left + SQUARE_PX]
+    results = [imresize(square, scale=SCALE), *(upscaler(square) for upscaler in upscalers)]
     gap = np.full((SQUARE_PX * SCALE, GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for result in results for piece in (gap, result[square])][1:])
+    return np.hstack([piece for result in results for piece in (gap, result)][1:])
 
 
-def write_page(models: Sequence[str], data_root: Path, images: Path, out: Path, command: str) -> None:
+def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int, command: str) -> None:
     """Benchmark the models and write OUT/damaged.md with its strips in OUT/damaged/.
 
     Raises:
@@ -75,6 +77,7 @@ def write_page(models: Sequence[str], data_root: Path, images: Path, out: Path, 
         sets=("Set14", "BSD100"),
         metrics=METRICS,
         degrade=DEGRADATIONS,
+        every=every,
         tell=_tell,
     )
     lines = [
@@ -82,23 +85,24 @@ def write_page(models: Sequence[str], data_root: Path, images: Path, out: Path, 
         "",
         f"Made by `{command}`: x{SCALE}, lq made of the ground truth by the presets with seed 0.",
         "LPIPS and DISTS: lower is better. `real-x4` was trained on LPIPS, so DISTS stands beside it.",
-        "NIQE is left out: it takes noise for natural texture.",
+        "NIQE is left out: it takes noise for natural texture."
+        + (f" Every {every}th image of each set." if every > 1 else ""),
         "",
     ]
     for label in dict.fromkeys(mean.label for mean in results.means):
         lines += table(results.means, [model.name for model in results.models], label)
     networks = [model for model in models if model != "bicubic"]
     lines += [
-        "## Images as people have them",
+        "## Damaged photographs",
         "",
-        f"Squares of {SQUARE_PX} pixels. From left to right: bicubic, {', '.join(networks)}.",
+        f"Photographs of scikit-image. From left to right: bicubic, {', '.join(networks)}.",
         "",
     ]
     upscalers = [load_model(model, precision="fp32") for model in networks]
     folder = make_folder(out / "damaged")
-    for path in list_pictures(images):
-        write_picture(folder / f"{path.stem}.webp", strip(to_rgb(read_picture(path)), upscalers), quality=85)
-        lines += [f"{path.name}", "", f"![{path.name}](damaged/{path.stem}.webp)", ""]
+    for picture, degradation in zip(PLACES, DEGRADATIONS, strict=True):
+        write_picture(folder / f"{picture}.webp", strip(picture, degradation, upscalers), quality=85)
+        lines += [f"{picture}, {degradation}", "", f"![{picture}](damaged/{picture}.webp)", ""]
     with atomic_path(out / "damaged.md") as temporary:
         temporary.write_text("\n".join(lines), "utf-8")
 
@@ -115,12 +119,13 @@ def main() -> None:
     )
     parser.add_argument("--model", nargs="+", required=True, help="names or checkpoints, in the page's order")
     parser.add_argument("--data", type=Path, default=Path("datasets/benchmark"))
-    parser.add_argument("--images", type=Path, default=Path("datasets/real"), help="without ground truth")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th image of each set (1)")
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
-    command = f"python scripts/make_damaged_page.py --model {' '.join(args.model)}"
+    every = f" --every {args.every}" if args.every > 1 else ""
+    command = f"python scripts/make_damaged_page.py --model {' '.join(args.model)}{every}"
     try:
-        write_page(args.model, args.data, args.images, args.out, command)
+        write_page(args.model, args.data, args.out, every=args.every, command=command)
     except SrcxError as error:
         sys.exit(str(error))
 
