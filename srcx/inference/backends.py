@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -227,10 +228,16 @@ def onnx_run(onnxruntime: Any, content: bytes | str) -> Run:
     return _reopened_when_out_of_memory(open_session)
 
 
+_FIRST_USE = threading.Lock()
+
+
 def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -> Run:
     """OpenVINO on the content of an .onnx file or the path of an .xml file."""
 
     def compile_model() -> Run:
+        # Its first use of numpy makes a table; two threads at that point wait for each other for ever.
+        with _FIRST_USE:
+            assert openvino.Tensor(np.zeros(1, np.float32)).data.size == 1
         core = openvino.Core()
         settings = {
             "INFERENCE_PRECISION_HINT": OPENVINO_NAMES[precision],
@@ -239,8 +246,7 @@ def openvino_run(openvino: Any, content: bytes | str, precision: str = "fp32") -
         }
         compiled = core.compile_model(core.read_model(content), "CPU", settings)
 
-        # A request is used by one call at a time: threads that share one get each other's images. It is used
-        # again, because destroying it while its thread still wants Python's lock stops both for ever.
+        # A request is used by one call at a time: threads that share one get each other's images.
         idle: list[Any] = []
 
         def run(lq: Tensor) -> Tensor:
