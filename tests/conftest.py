@@ -1,5 +1,6 @@
 """Fixtures every test folder shares."""
 
+import logging
 import os
 import threading
 import time
@@ -43,6 +44,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             f"a test was skipped for a reason that ALLOWED_SKIPS does not list: {reason}", red=True
         )
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _plain_log() -> None:
+    """A run that is not on rank 0 turns the log down, for all tests of the process."""
+    logging.getLogger("srcx").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
