@@ -50,6 +50,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def _plain_log() -> None:
     """A run that is not on rank 0 turns the log down, for all tests of the process."""
     logging.getLogger("srcx").setLevel(logging.NOTSET)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
