@@ -361,7 +361,7 @@ def _place(options: Options, name: str) -> str:
 
 
 def _make(kind: str, type_name: str, args: dict[str, Any], place: str) -> Any:
-    """Make a part; what it says of its arguments is told with the option and its line.
+    """Make a part; its errors about arguments name the option and its line.
 
     Raises:
         OptionsError: the part refuses its arguments, or fails with them.

@@ -152,7 +152,7 @@ def blockiness(image: Picture) -> float:
 
     Returns:
         Step of the quantisation in units of JPEG's at quality 50, so 0.2 at quality 90, 0.5 at 75, 0.8 at 60;
-        0 where no grid is found, or one so fine that it cannot be told.
+        0 where no grid is found, or one too fine to measure.
 
     References:
         Nikoukhah et al., "ZERO: a Local JPEG Grid Origin Detector Based on the Number of DCT Zeros", IPOL

@@ -159,7 +159,7 @@ def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wir
 
 
 class _Break(ConnectionError):
-    """The transfer broke: told from an error of the disk."""
+    """The transfer broke; this is not an error of the disk."""
 
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
