@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from srcx.bridge.door import open_basicsr
+from srcx.basicsr_compat.importing import open_basicsr
 from srcx.errors import BridgeError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import list_pictures, read_picture

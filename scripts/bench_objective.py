@@ -15,10 +15,10 @@ from pathlib import Path
 import skimage
 import torch
 
-from srcx import build
-from srcx.host_memory import keep_freed_memory
 from srcx.imaging import read_picture, to_tensor
-from srcx.models.sr import SRModel
+from srcx.training import build
+from srcx.training.host_memory import keep_freed_memory
+from srcx.training.model import SRModel
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options/train/srgan_cx_vgg16_x4.yml"
 PERCEPTUAL = "{type: PerceptualLoss, layer_weights: {conv3_3: 1}, vgg_type: vgg16, criterion: l2}"

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srcx import build
-from srcx.bridge.rival import Rival
-from srcx.host_memory import keep_freed_memory
+from srcx.basicsr_compat.rival import Rival
+from srcx.training import build
+from srcx.training.host_memory import keep_freed_memory
 
 BATCH, GT_PX, SCALE = 16, 96, 4
 WARM_UP_STEPS = 3

@@ -1,9 +1,9 @@
 """Train with BasicSR's own models and with srcx's, side by side, and print how far apart they get.
 
 Both start from the same weights and see the same batches of noise, in fp32 on the CPU. With channels first,
-as BasicSR has them, the losses are equal (tests/bridge/test_trajectory.py holds them to 1e-5). With channels
-last, srcx's default, sums are taken in another order: Adam makes steps of the learning rate even of gradients
-near zero, so rounding shows in some weights. BasicSR's models run through srcx's bridge.
+as BasicSR has them, the losses are equal (tests/basicsr_compat/test_trajectory.py holds them to 1e-5). With
+channels last, srcx's default, sums are taken in another order: Adam makes steps of the learning rate even of
+gradients near zero, so rounding shows in some weights. BasicSR's models run through srcx's basicsr_compat.
 
     python scripts/compare_with_basicsr.py --iters 20
 """
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from srcx import build
-from srcx.bridge.rival import Rival
-from srcx.models.sr import SRModel
+from srcx.basicsr_compat.rival import Rival
+from srcx.training import build
+from srcx.training.model import SRModel
 
 MODELS = ("SRModel", "SRGANModel", "ESRGANModel")
 

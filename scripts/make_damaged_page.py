@@ -15,13 +15,13 @@ import numpy as np
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.benchmark import benchmark
 from srcx.config import load_degradation
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import SrcxError
+from srcx.evaluation import benchmark
+from srcx.evaluation.report import MeanResult
 from srcx.imaging import Picture, imresize, write_picture
 from srcx.inference import Upscaler, load_model
-from srcx.report import MeanResult
 
 DEGRADATIONS = ("web", "phone", "old")
 METRICS = ("lpips", "dists", "psnr")

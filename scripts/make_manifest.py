@@ -1,6 +1,6 @@
 """Write a benchmark set's manifest anew from a whole copy of it, laid out as `srcx data fetch` does.
 
-    python scripts/make_manifest.py datasets/benchmark/Set5 > srcx/datasets/manifests/Set5.json
+    python scripts/make_manifest.py datasets/benchmark/Set5 > srcx/benchmarks/manifests/Set5.json
 
 The names at the source are those of the manifest that is there; what can be known of the files is filled in.
 Where the manifest already has a digest, a file that differs from it stops the script.
@@ -12,9 +12,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from srcx.datasets.layout import gt_files, lq_files
-from srcx.datasets.manifest import KnownFile, known_set
-from srcx.datasets.pixels import cut, pixel_sha256
+from srcx.benchmarks.layout import gt_files, lq_files
+from srcx.benchmarks.manifest import KnownFile, known_set
+from srcx.benchmarks.pixels import cut, pixel_sha256
 from srcx.imaging import read_picture
 
 SCALE = 4

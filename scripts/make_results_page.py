@@ -16,13 +16,13 @@ import numpy as np
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.benchmark import benchmark
 from srcx.errors import SrcxError
+from srcx.evaluation import benchmark
+from srcx.evaluation.report import Results
+from srcx.evaluation.report.page import Table, tables
+from srcx.evaluation.report.plane import plane_svg, planes
 from srcx.imaging import Picture, imresize, write_picture
 from srcx.inference.upscaler import load_model
-from srcx.report import Results
-from srcx.report.page import Table, tables
-from srcx.report.plane import plane_svg, planes
 
 SETS = ("Set5", "Set14", "BSD100")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "perceptual_index", "rmse")

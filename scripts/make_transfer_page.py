@@ -19,7 +19,7 @@ from skimage import data
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import SrcxError
 from srcx.imaging import Picture, imresize, to_image, write_picture
-from srcx.transfer import OBJECTIVES, By, steps
+from srcx.inference.transfer import OBJECTIVES, By, steps
 
 PAIRS = (("astronaut", "chelsea"), ("coffee", "immunohistochemistry"))
 """Content and style: two faces, and two pictures that share nothing."""

@@ -30,12 +30,12 @@ from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.cli import main as srcx
-from srcx.datasets.shifts import register, smooth
 from srcx.errors import SrcxError
 from srcx.imaging import Picture, imresize, list_pictures, read_picture, rgb_to_grey, write_picture
 from srcx.imaging.color import rgb_to_y
 from srcx.inference.upscaler import load_model
 from srcx.metrics import lpips, niqe, psnr
+from srcx.prepare.shifts import register, smooth
 
 LOSSES = ("l1", "l2", "perceptual", "cx", "cobi")
 OFFSETS = (0, 2, 4, 8)

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from srcx.imaging import imresize, write_picture
-from srcx.train import run_file
+from srcx.training.run import run_file
 
 MIB = 2**20
 MEMORY_MIB = 16

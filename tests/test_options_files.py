@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from srcx.build import load_options
 from srcx.config import TrainOptions
+from srcx.training.build import load_options
 
 ROOT = Path(__file__).resolve().parents[1] / "options"
 FILES = sorted(ROOT.rglob("*.yml"))

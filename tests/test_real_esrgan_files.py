@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from srcx import build
-from srcx.check import describe
 from srcx.features.extractor import FeatureExtractor
 from srcx.imaging.io import write_picture
 from srcx.imaging.resize import imresize
-from srcx.train import run_file
+from srcx.training import build
+from srcx.training.check import describe
+from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state, save_state
 
 CONFIG = Path(__file__).parent / "config"

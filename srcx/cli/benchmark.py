@@ -12,7 +12,7 @@ from srcx.cli.verb import Debug, log_to_stderr
 from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from srcx.report import Results
+    from srcx.evaluation.report import Results
 
 EXAMPLES = """
   srcx benchmark -o results/bicubic
@@ -70,8 +70,8 @@ def benchmark(
     debug: Debug = False,
 ) -> None:
     """Run models over benchmark sets, score them, and write a report."""
-    from srcx.benchmark import benchmark as run
-    from srcx.team import team_of_environment
+    from srcx.distributed import team_of_environment
+    from srcx.evaluation import benchmark as run
 
     if images is not None:
         _check_alone(data, sets, degrade)

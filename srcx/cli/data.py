@@ -14,8 +14,8 @@ from srcx.cli.verb import Debug, Verb, complain, log_to_stderr
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
-    from srcx.datasets.align import Aligned
-    from srcx.datasets.manifest import KnownSet
+    from srcx.benchmarks.manifest import KnownSet
+    from srcx.prepare.align import Aligned
 
 app = typer.Typer(
     help="Benchmark sets, DIV2K and your own pairs: what is at hand, and is it right.", rich_markup_mode=None
@@ -48,7 +48,7 @@ COARSE = 0.75
 @app.command("list", cls=Verb, epilog="\n  srcx data list\n")
 def list_sets(data: Data = None, debug: Debug = False) -> None:
     """Say which sets srcx knows, what of them is at hand, where they come from and under which licence."""
-    from srcx.datasets.manifest import known_sets
+    from srcx.benchmarks.manifest import known_sets
 
     for known in known_sets().values():
         place = known.place(data)
@@ -60,7 +60,7 @@ def list_sets(data: Data = None, debug: Debug = False) -> None:
 
 def _at_hand(known: "KnownSet", place: Path) -> str:
     """How many of its pictures, large and small, are where they belong."""
-    from srcx.datasets.layout import gt_files, lq_files
+    from srcx.benchmarks.layout import gt_files, lq_files
 
     if known.archives:
         names = [
@@ -83,8 +83,8 @@ def fetch_sets(
     debug: Debug = False,
 ) -> None:
     """Download sets from their publishers, and verify them; what is there is not fetched again."""
-    from srcx.datasets.fetch import fetch_set
-    from srcx.datasets.manifest import known_set
+    from srcx.benchmarks.fetch import fetch_set
+    from srcx.benchmarks.manifest import known_set
 
     wanted = list({known.name: known for known in map(known_set, names)}.values())
     wrong = False
@@ -120,7 +120,7 @@ def verify_sets(
 
 
 def _place(word: str, data: Path | None) -> Path:
-    from srcx.datasets.manifest import known_set
+    from srcx.benchmarks.manifest import known_set
 
     if Path(word).exists() or len(Path(word).parts) > 1:
         return Path(word)
@@ -131,7 +131,7 @@ def _place(word: str, data: Path | None) -> Path:
 
 
 def _all_places(data: Path | None) -> list[Path]:
-    from srcx.datasets.manifest import known_sets
+    from srcx.benchmarks.manifest import known_sets
 
     if data:
         return [data]
@@ -148,7 +148,7 @@ def _all_places(data: Path | None) -> list[Path]:
 
 def _verified(places: Sequence[Path]) -> bool:
     """Print a verdict on each set in these folders; whether all is right."""
-    from srcx.datasets.verify import sets_in, verify
+    from srcx.benchmarks.verify import sets_in, verify
 
     right = True
     for place in places:
@@ -182,7 +182,7 @@ def degrade_images(
 ) -> None:
     """Make damaged images and their ground truth: to look at, to train from, to evaluate on."""
     from srcx.config import load_degradation
-    from srcx.datasets.prepare import make_degraded
+    from srcx.prepare.images import make_degraded
 
     degradation = load_degradation(preset)
     try:
@@ -215,7 +215,7 @@ def align_pairs(
     debug: Debug = False,
 ) -> None:
     """Lay pairs by two lenses or zooms upon each other, and say what shift is left, in pixels of GT."""
-    from srcx.datasets.align import Aligned, align_folders
+    from srcx.prepare.align import Aligned, align_folders
 
     found: dict[str, Aligned] = {}
     failed = 0
@@ -245,7 +245,7 @@ def align_pairs(
 
 def _print_shifts(found: dict[str, "Aligned"]) -> None:
     """A table: of each pair its zoom, its shift as it came, and what is left; then of all blocks together."""
-    from srcx.datasets.align import together
+    from srcx.prepare.align import together
 
     came = [aligned.before for aligned in found.values() if aligned.before]
     rows: list[tuple[list[str], dict[str, float | None]]] = []

@@ -10,7 +10,7 @@ from srcx.cli.verb import Debug, Verb, complain
 from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from srcx.datasets.prepare import Outcome
+    from srcx.prepare.images import Outcome
 
 app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB, shards.", rich_markup_mode=None)
 
@@ -56,7 +56,7 @@ def lr(
     debug: Debug = False,
 ) -> None:
     """Make low-resolution pictures as MATLAB's imresize makes them, to the bit."""
-    from srcx.datasets.prepare import make_low_resolution
+    from srcx.prepare.images import make_low_resolution
 
     multiple = scale if multiple is None else multiple
     if multiple % scale:
@@ -85,7 +85,7 @@ def sub_images(
     debug: Debug = False,
 ) -> None:
     """Cut large pictures into overlapping ones, which are quicker to read, as BasicSR's extract_subimages."""
-    from srcx.datasets.prepare import make_sub_images
+    from srcx.prepare.images import make_sub_images
 
     try:
         with progress() as tell:
@@ -104,7 +104,7 @@ def lmdb(
     debug: Debug = False,
 ) -> None:
     """Put a folder of pictures into an LMDB that srcx's and BasicSR's data sets read."""
-    from srcx.datasets.lmdb_folder import make_lmdb
+    from srcx.prepare.lmdb_folder import make_lmdb
 
     try:
         with progress() as tell:
@@ -128,7 +128,7 @@ def shards(
     debug: Debug = False,
 ) -> None:
     """Put a folder of pictures, or two of pairs, into WebDataset's tar shards; files stay as they are."""
-    from srcx.datasets.shards import make_shards
+    from srcx.prepare.shards import make_shards
 
     try:
         with progress() as tell:

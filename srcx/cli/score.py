@@ -33,7 +33,7 @@ def score(
     debug: Debug = False,
 ) -> None:
     """Score ready-made pictures, with or without ground truth."""
-    from srcx.benchmark.folders import score_folders
+    from srcx.evaluation.folders import score_folders
 
     with log_to_stderr(logging.WARNING), progress() as tell:
         scores = score_folders(sr, gt, metrics or (["psnr", "ssim"] if gt else ["niqe"]), border, tell=tell)

@@ -24,7 +24,7 @@ def run_test(
     debug: Debug = False,
 ) -> None:
     """Run the network of an option file over its test sets; pictures and scores go to results/NAME."""
-    from srcx.benchmark.option_file import run_test_file
+    from srcx.training.testing import run_test_file
 
     with log_to_stderr(), progress() as tell:
         results = run_test_file(opt, overrides=force_yml or [], tell=tell)

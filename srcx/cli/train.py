@@ -37,8 +37,8 @@ def train(
     """Train the networks of an option file; the run is kept in experiments/NAME."""
     with log_to_stderr():
         if check:
-            from srcx.build import load_training
-            from srcx.check import SHEET_CROPS, describe, write_contact_sheet
+            from srcx.training.build import load_training
+            from srcx.training.check import SHEET_CROPS, describe, write_contact_sheet
 
             options = load_training(opt, force_yml or [])
             print(describe(options))
@@ -46,6 +46,6 @@ def train(
             print(f"  {write_contact_sheet(options)}")
             print("nothing was trained, and nothing else was written")
         else:
-            from srcx.train import run_file
+            from srcx.training.run import run_file
 
             run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)

@@ -33,10 +33,10 @@ def transfer(
     debug: Debug = False,
 ) -> None:
     """Put the style of one picture on the content of another: an application of the contextual loss."""
-    from srcx import random_state
     from srcx.atomic import make_folder
     from srcx.imaging import PICTURE_SUFFIXES, to_image, write_picture
-    from srcx.transfer import Step, read_at, steps
+    from srcx.inference.transfer import Step, read_at, steps
+    from srcx.training import random_state
 
     if out.suffix.lower() not in PICTURE_SUFFIXES:
         raise UsageError(f"{out}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; name one of these")

@@ -84,9 +84,9 @@ def upscale(
     debug: Debug = False,
 ) -> None:
     """Upscale images; one that cannot be read does not stop the others. Alpha is enlarged by bicubic."""
+    from srcx.distributed import team_of_environment
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import device_of, load_model
-    from srcx.team import team_of_environment
 
     count: Counter[str] = Counter()
     try:

@@ -129,9 +129,8 @@ def _inside(problem: Problem, wrong: set[KeyPath]) -> bool:
 def _part_problems(document: Document, parts: Parts) -> list[Problem]:
     found = []
     for path, kind, type_name, args in named_parts(document):
-        own_key = () if kind == "model" else ("type",)
         for name, message in parts.problems(kind, type_name, args):
-            found.append(Problem((*path, name) if name is not None else (*path, *own_key), message))
+            found.append(Problem((*path, name or "type"), message))
     return found
 
 

@@ -61,7 +61,7 @@ class Part(Section):
     """Keys that are srcx's and not the part's."""
 
     type: str
-    """The part's class or function name, as in srcx/catalog.py or in BasicSR."""
+    """The part's class or function name, as in srcx/registry.py or in BasicSR."""
 
     @property
     def args(self) -> dict[str, Any]:

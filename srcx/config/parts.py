@@ -10,13 +10,13 @@ __all__ = ["Parts", "named_parts"]
 
 
 class Parts(Protocol):
-    """Knows the parts by name; `srcx.build` gives the real one."""
+    """Knows the parts by name; `srcx.training.build` gives the real one."""
 
     def problems(self, kind: str, type_name: str, args: Mapping[str, object]) -> list[tuple[str | None, str]]:
         """What is wrong with one part.
 
         Args:
-            kind: "model", "network", "loss", "dataset", "metric", "optimizer" or "scheduler".
+            kind: "network", "loss", "dataset", "metric", "optimizer" or "scheduler".
             type_name: The part's `type`.
             args: What stands beside `type` and is the part's own.
 
@@ -37,9 +37,6 @@ class NamedPart(NamedTuple):
 
 def named_parts(document: Document) -> Iterator[NamedPart]:
     """Every part the file names; sections of the wrong shape are left to the schema."""
-    model_type = document.get(("model_type",))
-    if isinstance(model_type, str):
-        yield NamedPart(("model_type",), "model", model_type, {})
     for path, kind, part in _mentions(document):
         value = document.get(path)
         if isinstance(value, dict) and isinstance(value.get("type"), str):

@@ -192,7 +192,7 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
     Raises:
         CheckpointError: there is no such generator, or it does not take these arguments.
     """
-    from srcx.bridge.parts import GENERATORS, AllParts  # loads every part there is: half a second
+    from srcx.basicsr_compat.parts import GENERATORS, AllParts  # loads every part there is: half a second
 
     bare = part.type.rpartition(".")[2]
     if bare not in GENERATORS:

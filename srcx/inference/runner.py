@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srcx import machine
+from srcx import hardware
 from srcx.errors import ImageError
 from srcx.imaging import Picture, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
@@ -219,4 +219,4 @@ def _turned(picture: Tensor, transposed: bool, flips: tuple[int, ...], *, back: 
 
 def free_bytes(device: torch.device) -> int:
     """Return the memory that can be had on this device."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.free_bytes()
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else hardware.free_bytes()

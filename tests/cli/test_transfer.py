@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from srcx import transfer
 from srcx.imaging import read_picture, to_tensor
+from srcx.inference import transfer
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ def test_every_part_is_asked_about_with_its_own_arguments(write: Write, small_te
     text = small_text.replace("{type: L1Loss}", "{type: L1Loss, loss_weight: 2, reduction: mean}")
     load_options(write(text.replace("crop_border", "better: higher, crop_border")), parts=parts)
     assert parts.asked == [
-        ("model", "SRModel", {}),
         ("network", "Net", {"width": 8}),
         ("dataset", "PairedImageDataset", {}),
         ("optimizer", "Adam", {"lr": 1e-4}),
@@ -66,7 +65,7 @@ def test_sections_of_the_wrong_shape_are_left_to_the_schema(write: Write, small_
     text = small_text.replace("{type: Net, width: 8}", "3").replace("{type: L1Loss}", "{type: [x]}")
     with pytest.raises(OptionsError):
         load_options(write(text), parts=parts)
-    assert {kind for kind, _, _ in parts.asked} == {"model", "dataset", "optimizer", "scheduler", "metric"}
+    assert {kind for kind, _, _ in parts.asked} == {"dataset", "optimizer", "scheduler", "metric"}
 
 
 def test_a_place_is_the_overrides_where_one_named_the_part(write: Write, small_text: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from srcx.bridge.door import open_basicsr
+from srcx.basicsr_compat.importing import open_basicsr
 from srcx.data import PairedImageDataset, SingleImageDataset
 from srcx.errors import BridgeError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y

@@ -95,7 +95,7 @@ def test_a_checkpoint_may_name_generators_of_single_images_alone(name, tmp_path)
 
 
 def test_no_generator_that_a_checkpoint_may_name_takes_the_path_of_a_file():
-    from srcx.bridge.parts import GENERATORS, AllParts
+    from srcx.basicsr_compat.parts import GENERATORS, AllParts
 
     for name in GENERATORS:
         arguments = inspect.signature(AllParts().network(name)).parameters

@@ -40,7 +40,7 @@ def basicsr_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vgg19: Feature
     """BasicSR's PerceptualLoss, its network filled with the same made-up weights."""
     if sys.version_info >= (3, 13):
         pytest.skip("BasicSR 1.4.2 cannot be installed on this Python")
-    from srcx.bridge.door import open_basicsr
+    from srcx.basicsr_compat.importing import open_basicsr
 
     losses, arch = open_basicsr("basicsr.losses.basic_loss"), open_basicsr("basicsr.archs.vgg_arch")
     modules = [nn.ReLU(inplace=True) if isinstance(m, nn.ReLU) else m for m in vgg19.features]

@@ -42,7 +42,7 @@ logger: {print_freq: 2, save_checkpoint_freq: 3, keep_last: 3}
 def server():
     """Forks of it have everything imported, so that a training process starts in no time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "srcx.train", "srcx.cli", "torch._dynamo"])
+    context.set_forkserver_preload(["pytest", "srcx.training.run", "srcx.cli", "torch._dynamo"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # for all threads, as torchrun has it
         patch.setenv("CUDA_VISIBLE_DEVICES", "")  # ranks of a machine without GPUs, wherever this runs

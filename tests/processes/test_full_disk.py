@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srcx.run_folder import RunFolder
+from srcx.training.checkpoints import RunFolder
 from srcx.weights.training_state import load_training_state
 
 

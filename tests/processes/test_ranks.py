@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from srcx.errors import TrainingError
-from srcx.ranks import agree_on_start, working_together
+from srcx.training.ranks import agree_on_start, working_together
 
 GAN_WITHOUT_BATCH_STATISTICS = [
     "model_type=SRGANModel",

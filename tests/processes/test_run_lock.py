@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from srcx.cli import main
-from srcx.run_lock import only_training
-from srcx.team import ALONE
+from srcx.distributed import ALONE
+from srcx.training.run_lock import only_training
 
 ENDLESS = ["train:total_iter=1000000", "val:val_freq=1000000"]
 SHORT = ["train:total_iter=3", "val:val_freq=3"]

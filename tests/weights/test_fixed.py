@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from srcx.download.files import Digest
+from srcx.download.wire import Wire
 from srcx.errors import CheckpointError, WeightsError
-from srcx.net.download import Digest
-from srcx.net.wire import Wire
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
 from srcx.weights.fixed import cache_folder, fetch, find_weights, import_file, known

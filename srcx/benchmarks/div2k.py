@@ -1,0 +1,100 @@
+"""DIV2K on disk: its pictures' digests are not known here, so names, sizes and contents are looked at."""
+
+from pathlib import Path
+
+from srcx.benchmarks.low_resolution import inspect_lq, judge_lqs
+from srcx.benchmarks.manifest import Archive, known_set
+from srcx.benchmarks.verdict import Verdict, counted, listed
+from srcx.errors import ImageError
+from srcx.imaging.io import list_pictures, picture_size, read_picture
+from srcx.imaging.parallel import Tell, in_parallel
+
+__all__ = ["is_div2k", "verify_div2k"]
+
+SCALE = 4
+SAMPLES = 8  # low-resolution pictures of each half that are compared with their ground truth
+Sizes = dict[str, tuple[int, int]]
+"""Height and width of pictures by their number."""
+
+
+def is_div2k(folder: Path) -> bool:
+    """Whether a folder holds any of DIV2K's."""
+    return any((folder / archive.folder).is_dir() for archive in known_set("DIV2K").archives)
+
+
+def verify_div2k(folder: Path, tell: Tell) -> Verdict:
+    """Say what of DIV2K a folder holds, and what is wrong with that; nobody needs all four parts."""
+    clauses: list[str] = []
+    problems: list[str] = []
+    sizes: Sizes = {}
+    for archive in known_set("DIV2K").archives:  # each half's ground truth comes before its low resolution
+        if not (folder / archive.folder).is_dir():
+            clauses.append(f"{archive.folder} is not here")
+            continue
+        clause, wrong, here = _check_folder(folder, archive, tell)
+        if archive.ending:
+            wrong += _misfits(folder, archive, here, sizes)
+            how, more = _how_made(folder, archive, [number for number in here if number in sizes])
+            clause, wrong = clause + how, wrong + more
+        sizes.update({} if archive.ending else here)
+        clauses.append(clause)
+        problems += wrong
+    return Verdict(folder, f"DIV2K: {'; '.join(clauses)}", tuple(problems))
+
+
+def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list[str], Sizes]:
+    place, names = folder / archive.folder, archive.picture_names
+    there = {path.name for path in list_pictures(place)}
+    missing, extra = [name for name in names if name not in there], sorted(there - set(names))
+    problems = []
+    if missing:
+        problems.append(f"{place}: {counted(len(missing))} of {len(names)} not here: {listed(missing)}")
+    if extra:
+        problems.append(f"{place}: {counted(len(extra))} not of DIV2K: {listed(extra)}")
+    sizes = {}
+    whole = [name for name in names if name in there]
+    for done, (name, answer) in enumerate(in_parallel(lambda name: _size(place, name), whole), start=1):
+        tell(f"{archive.folder} {name}", done, len(whole))
+        if isinstance(answer, str):
+            problems.append(answer)
+        else:
+            sizes[name[:4]] = answer
+    return f"{archive.folder} has {len(whole)} of {len(names)} pictures", problems, sizes
+
+
+def _size(place: Path, name: str) -> tuple[str, tuple[int, int] | str]:
+    try:
+        return name, picture_size(place / name)
+    except ImageError as error:
+        return name, str(error)
+
+
+def _misfits(folder: Path, archive: Archive, here: Sizes, sizes: Sizes) -> list[str]:
+    wrong = [
+        number
+        for number, (height, width) in here.items()
+        if number in sizes and sizes[number] != (height * SCALE, width * SCALE)
+    ]
+    where = folder / archive.folder
+    if not wrong:
+        return []
+    return [f"{where}: {counted(len(wrong))} not 1/{SCALE} the size of their ground truth: {listed(wrong)}"]
+
+
+def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, list[str]]:
+    """A clause about some low-resolution pictures, taken evenly, and what is wrong with them."""
+    if not numbers:
+        return "", []
+    high = known_set("DIV2K").archives
+    gt_folder = next(one.folder for one in high if one.first == archive.first and not one.ending)
+    found, problems = [], []
+    for number in numbers[:: -(-len(numbers) // SAMPLES)]:
+        try:
+            gt = read_picture(folder / gt_folder / f"{number}.png")
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        lq = folder / archive.folder / f"{number}{archive.ending}.png"
+        found.append(inspect_lq(lq, gt, SCALE, None))
+    clause, wrong = judge_lqs(found, SCALE)
+    return f", by {len(found)} of them {clause}", problems + wrong

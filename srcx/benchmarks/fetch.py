@@ -1,0 +1,138 @@
+"""Sets from their publishers, into the layout `srcx benchmark` and the option files read."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from srcx.atomic import make_folder
+from srcx.benchmarks.archive import unpack
+from srcx.benchmarks.manifest import Archive, KnownFile, KnownSet
+from srcx.download import Digest, Wire, alone, download
+from srcx.errors import DataError, DownloadError, ImageError, SrcxError
+from srcx.imaging.io import read_picture
+from srcx.imaging.parallel import Tell, in_parallel
+
+__all__ = ["fetch_set"]
+
+CONNECTIONS = 6
+GIVE_UP = 3  # files that do not come: then the server is not asked for the others
+MAX_BYTES = 16 << 20  # of a picture whose size nobody has told
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Job:
+    known: KnownFile
+    target: Path
+
+
+def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = None) -> list[str]:
+    """Fetch what of a set is not there yet.
+
+    What has come of a file stays in a hidden folder beside `place` when it breaks off; the next call goes on.
+
+    Args:
+        known: The set.
+        place: Its folder.
+        tell: Told of every file, or of the MiB of an archive.
+        wire: How the server may be reached; https alone by default.
+
+    Returns:
+        What is wrong, a sentence for each file; empty when the set is whole.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    make_folder(place.parent)
+    staging = place.with_name(f".{place.name}.fetching")
+    with alone(place):
+        make_folder(staging)
+        if known.archives:
+            problems = _fetch_archives(known, place, staging, tell, wire)
+        else:
+            problems = _fetch_pictures(known, place, staging, tell, wire)
+        if not problems:
+            shutil.rmtree(staging, ignore_errors=True)
+    return problems
+
+
+def _fetch_pictures(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
+    jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.pictures]
+    jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.pictures]
+    problems: list[str] = []
+    unanswered = 0
+    results = in_parallel(
+        lambda job: _fetch_picture(known.url, job, staging, wire), jobs, workers=CONNECTIONS
+    )
+    for done, (job, error) in enumerate(results, start=1):
+        tell(f"{known.name} {job.target.name}", done, len(jobs))
+        if error:
+            problems.append(str(error))
+            unanswered += isinstance(error, DownloadError) and error.__cause__ is not None
+        if unanswered == GIVE_UP and done < len(jobs):
+            problems.append(
+                f"{known.name}: gave up with {len(jobs) - done} files to go; the same command goes on "
+                "later, or bring the set from elsewhere: 'srcx data verify' tells whether it is right"
+            )
+            break
+    return problems
+
+
+def _fetch_picture(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple[_Job, SrcxError | None]:
+    try:
+        digest = Digest("sha256", job.known.sha256) if job.known.sha256 else None
+        if job.target.exists():
+            if digest and not digest.matches(job.target):
+                return job, DataError(
+                    f"{job.target}: is another file than the published one; remove it, then fetch"
+                )
+            return job, None
+        came = download(
+            url + job.known.file,
+            staging / job.target.name,
+            digest=digest,
+            max_bytes=job.known.bytes or MAX_BYTES,
+            wire=wire,
+        )
+        if digest is None:
+            _check_picture(came, url + job.known.file)
+        came.replace(make_folder(job.target.parent) / job.target.name)
+    except SrcxError as error:
+        return job, error
+    return job, None
+
+
+def _check_picture(path: Path, url: str) -> None:
+    """Throw a file away that is no whole picture, so that it is asked for again."""
+    try:
+        read_picture(path)
+    except ImageError as error:
+        path.unlink()
+        raise DownloadError(f"{url}: what came is no whole picture; run it again") from error
+
+
+def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
+    problems = []
+    for archive in known.archives:
+        folder = place / archive.folder
+        if all((folder / name).exists() for name in archive.picture_names):
+            continue
+        try:
+            came = download(
+                known.url + archive.file,
+                staging / archive.file,
+                digest=Digest("sha256", archive.sha256),
+                max_bytes=archive.bytes,
+                progress=_in_mib(archive, tell),
+                wire=wire,
+            )
+            unpack(came, folder, archive.picture_names, tell)
+            came.unlink()
+        except (DataError, DownloadError) as error:
+            problems.append(str(error))
+    return problems
+
+
+def _in_mib(archive: Archive, tell: Tell) -> Callable[[int, int | None], None]:
+    return lambda done, _: tell(f"MiB of {archive.file}", done // MIB, archive.bytes // MIB)

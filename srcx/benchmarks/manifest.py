@@ -1,0 +1,118 @@
+"""The sets srcx knows, file by file: `manifests/*.json`, which come with the package."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from srcx.errors import UsageError
+
+__all__ = ["Archive", "KnownFile", "KnownPicture", "KnownSet", "known_set", "known_sets"]
+
+ORDER = ("Set5", "Set14", "BSD100", "Urban100", "DIV2K")
+DATASETS = Path("datasets")
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A published picture file; what nobody has told is None.
+
+    Args:
+        file: Its name at the source.
+        bytes: Its size.
+        sha256: Of the file.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        channels: 1 for grey, 3 for RGB.
+        pixels: `pixel_sha256` of the picture.
+        pixels_mod12: The same, of the picture cut to multiples of 12.
+    """
+
+    file: str
+    bytes: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    channels: int | None = None
+    pixels: str | None = None
+    pixels_mod12: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownPicture:
+    """A ground truth and its published quarter."""
+
+    name: str
+    hr: KnownFile
+    lr: KnownFile
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip of the pictures NUMBER + `ending` + ".png" from `first` to `last`, which belong in `folder`."""
+
+    file: str
+    bytes: int
+    sha256: str
+    folder: str
+    first: int
+    last: int
+    ending: str
+
+    @property
+    def picture_names(self) -> list[str]:
+        """The names of its pictures."""
+        return [f"{number:04d}{self.ending}.png" for number in range(self.first, self.last + 1)]
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A set as its publisher gives it; `pictures` or `archives` lie at `url`."""
+
+    name: str
+    folder: str
+    about: str
+    licence: str
+    url: str
+    pictures: tuple[KnownPicture, ...] = ()
+    archives: tuple[Archive, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many ground-truth pictures there are."""
+        whole = [one for one in self.archives if not one.ending]
+        return len(self.pictures) or sum(len(one.picture_names) for one in whole)
+
+    def place(self, data: Path | None) -> Path:
+        """Where it lies: in the folder of sets `data`, or in its place under `datasets`."""
+        return data / self.name if data else DATASETS / self.folder
+
+
+@cache
+def known_sets() -> dict[str, KnownSet]:
+    """All the sets srcx knows, by name, in the order of the tables."""
+    folder = resources.files("srcx.benchmarks") / "manifests"
+    return {name: _read(json.loads((folder / f"{name}.json").read_text("utf-8"))) for name in ORDER}
+
+
+def known_set(name: str) -> KnownSet:
+    """The set of this name, in any case.
+
+    Raises:
+        UsageError: there is none.
+    """
+    by_name = {one.lower(): known for one, known in known_sets().items()}
+    if name.lower() not in by_name:
+        raise UsageError(f"{name}: srcx knows no such set; it knows {', '.join(ORDER)}")
+    return by_name[name.lower()]
+
+
+def _read(entry: dict[str, Any]) -> KnownSet:
+    pictures = [
+        KnownPicture(one["name"], KnownFile(**one["hr"]), KnownFile(**one["lr"]))
+        for one in entry.pop("pictures", [])
+    ]
+    archives = [Archive(**one) for one in entry.pop("archives", [])]
+    return KnownSet(**entry, pictures=tuple(pictures), archives=tuple(archives))

@@ -1,0 +1,118 @@
+"""How a low-resolution picture was made from its ground truth: each usual way is tried."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from srcx.benchmarks.pixels import cut, without_copies
+from srcx.errors import ImageError
+from srcx.imaging.decode import Picture
+from srcx.imaging.resize import Border, imresize
+
+__all__ = ["WAYS", "Likeness", "Way", "compare"]
+
+Grade = Literal["published", "close", "wrong"]
+
+
+class Way(NamedTuple):
+    """A way to shrink a picture to (height, width); a "close" one changes tables by 0.01 dB at most."""
+
+    words: str
+    grade: Grade
+    shrink: Callable[[Picture, tuple[int, int]], Picture]
+
+
+class Likeness(NamedTuple):
+    """What a low-resolution picture is like.
+
+    Args:
+        exact: Places in `WAYS` of those that give it to the pixel.
+        nearest: Place of the one that comes nearest.
+        mean: How far that one is from it: levels of 255, on average.
+        most: The same, at the worst sample.
+    """
+
+    exact: frozenset[int]
+    nearest: int
+    mean: float
+    most: int
+
+
+def _matlab(border: Border) -> Callable[[Picture, tuple[int, int]], Picture]:
+    return lambda gt, size: imresize(gt, size=size, border=border)
+
+
+def _rounded_once(border: Border) -> Callable[[Picture, tuple[int, int]], Picture]:
+    def shrink(gt: Picture, size: tuple[int, int]) -> Picture:
+        small: NDArray[np.float64] = imresize(gt.astype(np.float64), size=size, border=border)
+        return np.clip(np.floor(small + 0.5), 0, 255).astype(np.uint8)
+
+    return shrink
+
+
+def _opencv(method: int) -> Callable[[Picture, tuple[int, int]], Picture]:
+    return lambda gt, size: np.asarray(cv2.resize(gt, size[::-1], interpolation=method), np.uint8)
+
+
+def _pillow(method: Image.Resampling) -> Callable[[Picture, tuple[int, int]], Picture]:
+    return lambda gt, size: np.asarray(Image.fromarray(gt).resize(size[::-1], method))
+
+
+def _every_nth(gt: Picture, size: tuple[int, int]) -> Picture:
+    return gt[:: gt.shape[0] // size[0], :: gt.shape[1] // size[1]]
+
+
+WAYS = (
+    Way("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
+    Way("today's MATLAB, which mirrors the borders", "close", _matlab("symmetric")),
+    Way("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
+    Way("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
+    Way("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
+    Way("OpenCV's INTER_LINEAR, which does not antialias", "wrong", _opencv(cv2.INTER_LINEAR)),
+    Way("OpenCV's INTER_AREA", "wrong", _opencv(cv2.INTER_AREA)),
+    Way("OpenCV's INTER_LANCZOS4, which does not antialias", "wrong", _opencv(cv2.INTER_LANCZOS4)),
+    Way("Pillow's BICUBIC", "wrong", _pillow(Image.Resampling.BICUBIC)),
+    Way("Pillow's LANCZOS", "wrong", _pillow(Image.Resampling.LANCZOS)),
+    Way("Pillow's BILINEAR", "wrong", _pillow(Image.Resampling.BILINEAR)),
+    Way("taking every nth pixel", "wrong", _every_nth),
+)
+
+
+def compare(lq: Picture, gt: Picture, scale: int) -> Likeness:
+    """Compare a low-resolution picture with what each way makes of its ground truth.
+
+    Args:
+        lq: uint8, of the size of `gt` divided by `scale` and rounded down.
+        gt: uint8; cut to a multiple of `scale` first.
+        scale: The factor.
+
+    Raises:
+        ImageError: the sizes do not fit, or a picture has 16 bits or alpha.
+    """
+    gt, lq = without_copies(cut(gt, scale)), without_copies(lq)
+    size = (gt.shape[0] // scale, gt.shape[1] // scale)
+    if lq.shape[:2] != size:
+        raise ImageError(
+            f"is {lq.shape[1]} x {lq.shape[0]} pixels, and 1/{scale} of its ground truth is "
+            f"{size[1]} x {size[0]}"
+        )
+    for picture in (gt, lq):
+        if picture.dtype != np.uint8 or picture.shape[2:] == (4,):
+            raise ImageError("or its ground truth has 16 bits or alpha, which no benchmark picture has")
+    gt, lq = _alike(gt, lq)
+    apart = [np.abs(way.shrink(gt, size).astype(np.int16) - lq) for way in WAYS]
+    means = [float(one.mean()) for one in apart]
+    nearest = int(np.argmin(means))
+    exact = frozenset(place for place, mean in enumerate(means) if mean == 0)
+    return Likeness(exact, nearest, means[nearest], int(apart[nearest].max()))
+
+
+def _alike(gt: Picture, lq: Picture) -> tuple[Picture, Picture]:
+    """Both as RGB unless both are grey: a shrunk picture may lose its colours, or be given some."""
+    if gt.ndim == lq.ndim:
+        return gt, lq
+    return tuple(np.stack([one] * 3, axis=2) if one.ndim == 2 else one for one in (gt, lq))  # type: ignore[return-value] # two

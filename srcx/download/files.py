@@ -1,0 +1,203 @@
+"""Files from the net: a pinned digest, resumed after a break, whole or not at all."""
+
+import contextlib
+import hashlib
+import http.client
+import re
+import urllib.error
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from srcx.atomic import atomic_path, make_folder
+from srcx.download.wire import Wire
+from srcx.errors import DownloadError, OutputError
+
+__all__ = ["Digest", "Progress", "alone", "download"]
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and the bytes there will be (None: the server does not say)."""
+
+BREAKS = 4  # a transfer that breaks off is taken up again so often
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Digest:
+    r"""What a file must be: its "sha256", or its "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
+
+    kind: str
+    value: str
+
+    def of(self, path: Path) -> str:
+        """The digest of `path`, of this kind."""
+        digest = hashlib.sha256() if self.kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+        if self.kind == "git":
+            digest.update(b"blob %d\0" % path.stat().st_size)
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def matches(self, path: Path) -> bool:
+        """Whether `path` is the file that is meant."""
+        return self.of(path) == self.value
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    digest: Digest | None,
+    max_bytes: int,
+    progress: Progress | None = None,
+    wire: Wire | None = None,
+) -> Path:
+    """Fetch `url` into the file `target`, unless it is there already.
+
+    What has come stays beside it in a `.part` file when the connection breaks, and the next call goes on from
+    there. The file gets its name only when it is whole and its digest is right. Processes that want the same
+    file wait for the one that fetches it.
+
+    Args:
+        url: An https address.
+        target: The file to be.
+        digest: What the file must be; None where nobody knows, and then only the length is checked.
+        max_bytes: No file larger than this is taken.
+        progress: Told about every chunk.
+        wire: How the server may be reached; https alone by default.
+
+    Returns:
+        `target`.
+
+    Raises:
+        DownloadError: the server cannot be reached, or what it sends is not the file that is meant.
+        OutputError: the file cannot be written.
+    """
+    make_folder(target.parent)
+    part = target.with_name(f"{target.name}.part")
+    with alone(target):
+        if target.exists() and (digest is None or digest.matches(target)):
+            return target
+        resumed = _size(part) > 0
+        got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+        if (
+            digest and got != digest.value and resumed
+        ):  # what was there may have been the start of another file
+            got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+        if digest and got != digest.value:
+            raise DownloadError(
+                f"{url}: expected the {digest.kind} digest {digest.value}, got {got}, which is another file"
+            )
+        with atomic_path(target) as temporary:
+            part.replace(temporary)
+    return target
+
+
+@contextlib.contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Let one process at a time make `target`; the lock is let go when its process ends, however it ends."""
+    try:
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=3600):
+            yield
+    except Timeout as error:
+        raise DownloadError(f"{target}: another process has been fetching it for an hour") from error
+    except OSError as error:
+        raise _cannot_be_written(target, error) from error
+
+
+def _fetch(
+    url: str, part: Path, digest: Digest | None, max_bytes: int, progress: Progress | None, wire: Wire
+) -> str:
+    """Bring `part` to its full length and return its digest, if one is expected; a wrong one is thrown away.
+
+    A break in the transfer that came after some new bytes allows another try.
+    """
+    for attempt in range(BREAKS):
+        before = _size(part)
+        try:
+            _append(url, part, max_bytes, progress, wire)
+            break
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != 416 or before == 0:
+                raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from error
+            part.unlink()  # longer than the file, so no part of it
+        except (http.client.HTTPException, OSError) as error:
+            # urllib's, TLS' and the network's errors are OSErrors; the disk's come as OutputError.
+            if _size(part) <= before or attempt == BREAKS - 1:
+                raise DownloadError(f"{url}: {_reason(error)}") from error
+    if digest is None:
+        return ""
+    got = digest.of(part)
+    if got != digest.value:
+        part.unlink()
+    return got
+
+
+def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wire: Wire) -> None:
+    done = _size(part)
+    with wire.open(url, {"Range": f"bytes={done}-"} if done else {}) as answer:
+        if answer.status != 206:
+            done = 0  # the whole file comes, whatever was asked for
+        elif not re.match(rf"bytes {done}-", answer.headers.get("Content-Range", "")):
+            raise http.client.HTTPException("it sends another range of bytes than asked for")
+        length = answer.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdigit() else None
+        _check_bytes(url, total or 0, max_bytes)
+        with _written(part), part.open("ab" if done else "wb") as file:
+            while chunk := _read(answer):
+                done += len(chunk)
+                _check_bytes(url, done, max_bytes)
+                file.write(chunk)
+                if progress:
+                    progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
+
+
+class _Break(ConnectionError):
+    """The transfer broke; this is not an error of the disk."""
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    try:
+        return answer.read(CHUNK)
+    except OSError as error:
+        raise _Break(str(error)) from error
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into an OutputError; a break of the transfer comes through."""
+    try:
+        yield
+    except _Break:
+        raise
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(f"{path}: cannot be written: {reason}; free disk space or fix the permissions")
+
+
+def _check_bytes(url: str, count: int, max_bytes: int) -> None:
+    if count > max_bytes:
+        raise DownloadError(f"{url}: expected at most {max_bytes} bytes, got {count} or more")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _reason(error: Exception) -> str:
+    """Why a server did not deliver, in a few words: urllib wraps the system's reason."""
+    cause = error.__cause__ if isinstance(error, _Break) else error
+    reason = getattr(cause, "reason", None) or cause
+    if isinstance(reason, TimeoutError):
+        return "the server does not answer"
+    return f"the server cannot be reached ({getattr(reason, 'strerror', None) or reason})"

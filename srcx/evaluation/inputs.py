@@ -1,0 +1,168 @@
+"""The sets of a benchmark, and the lq images of each: stored, made by MATLAB's bicubic, or damaged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import srcx
+from srcx.benchmarks.layout import BenchmarkSet, PicturePair, find_sets, image_folder
+from srcx.config import DegradationOptions, load_degradation
+from srcx.data.degradation import degrade, seeded
+from srcx.errors import DataError, ImageError, UsageError
+from srcx.imaging import Border, Picture, imresize, picture_size, rgb_to_grey, to_rgb
+
+__all__ = ["BICUBIC_LQ", "LQ_BORDER", "Degradation", "Source", "find_sources", "load_degradations", "make_lq"]
+
+BICUBIC_LQ = (
+    "made from the ground truth by MATLAB's bicubic imresize with repeated borders, as the published ones"
+)
+LQ_BORDER: Border = "replicate"
+"""Old MATLAB's, which made the published sets: with today's mirrored borders Set14 reads 0.003 dB less."""
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A degradation with the name and the seed it has in a benchmark."""
+
+    name: str
+    options: DegradationOptions
+    seed: int
+
+    def rng(self, image: str) -> np.random.Generator:
+        """Return the generator of an image's random choices, the same as that of `srcx data degrade`."""
+        return seeded(self.seed, self.options, image)
+
+    def made_of(self) -> str:
+        """Return the part of the cache key that says all that decides the damage, but for the image."""
+        return f"{self.name} {self.options.model_dump_json()} seed {self.seed} srcx {srcx.__version__}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A set at one scale, and the degradation that makes its lq images, if one does."""
+
+    set: BenchmarkSet
+    degradation: Degradation | None = None
+
+    @property
+    def name(self) -> str:
+        return self.set.name
+
+    @property
+    def scale(self) -> int:
+        return self.set.scale
+
+    @property
+    def pairs(self) -> tuple[PicturePair, ...]:
+        return self.set.pairs
+
+    @property
+    def damage(self) -> str:
+        """The degradation's name, or nothing."""
+        return self.degradation.name if self.degradation else ""
+
+    @property
+    def folder(self) -> str:
+        """Where results of this set go, below a model's folder."""
+        return f"{self.name}/{self.damage}" if self.damage else self.name
+
+    @property
+    def lq(self) -> str:
+        """A few words on where the lq images come from."""
+        if self.degradation:
+            return f"made from the ground truth by degradation {self.damage}, seed {self.degradation.seed}"
+        if any(pair.gt is None for pair in self.pairs):
+            return f"the images of {self.set.lq_folder} themselves"
+        return f"stored in {self.set.lq_folder}" if self.set.lq_folder else BICUBIC_LQ
+
+
+def load_degradations(names: Sequence[str], seed: int) -> list[Degradation]:
+    """Load degradations by the names of presets or by files; a file is named by its stem.
+
+    Raises:
+        OptionsError: there is no such degradation, or its file is wrong.
+        UsageError: two have one name.
+
+    Example:
+        >>> [one.name for one in load_degradations(["web"], seed=0)]
+        ['web']
+    """
+    found: dict[str, Degradation] = {}
+    for given in dict.fromkeys(names):
+        name = Path(given).stem
+        if name in found:
+            raise UsageError(f"{given}: a degradation of the name '{name}' is there already; rename the file")
+        found[name] = Degradation(name, load_degradation(given), seed)
+    return list(found.values())
+
+
+def find_sources(
+    data: Path,
+    names: Sequence[str] | None,
+    degradations: Sequence[Degradation],
+    *,
+    scale: int,
+    every: int,
+    without_gt: bool,
+) -> list[Source]:
+    """Return the sets to test at one scale, each once for every degradation, or once with its own lq images.
+
+    Args:
+        data: Folder of sets, or, `without_gt`, of images.
+        names: Sets to take; None takes all there are.
+        degradations: What makes the lq images; none takes those that are stored, or bicubic ones.
+        scale: The scale.
+        every: Of each set's images, take the first and then every `every`-th.
+        without_gt: `data` is a folder of images without ground truth.
+
+    Raises:
+        DataError: sets or images are missing or do not fit together.
+    """
+    sets = [image_folder(data, scale=scale)] if without_gt else find_sets(data, names, scale=scale)
+    sets = [replace(one, pairs=one.pairs[::every]) for one in sets]
+    if not degradations:
+        for one in sets:
+            _check_sizes(one)
+        return [Source(one) for one in sets]
+    return [Source(_without_lq(one), degradation) for one in sets for degradation in degradations]
+
+
+def _without_lq(one: BenchmarkSet) -> BenchmarkSet:
+    return replace(one, pairs=tuple(replace(pair, lq=None) for pair in one.pairs), lq_folder=None)
+
+
+def _check_sizes(one: BenchmarkSet) -> None:
+    wrong = []
+    for pair in one.pairs:
+        if pair.lq is None or pair.gt is None:
+            continue
+        try:
+            (lq_height, lq_width), (height, width) = picture_size(pair.lq), picture_size(pair.gt)
+        except ImageError:
+            continue  # it gets no figures, and the reason
+        if (width // one.scale, height // one.scale) != (lq_width, lq_height):
+            wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
+    if wrong:
+        raise DataError(
+            f"{one.lq_folder}: {len(wrong)} pictures are not 1/{one.scale} of their ground truth: "
+            f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}; are they of another scale?"
+        )
+
+
+def make_lq(gt: Picture, name: str, source: Source) -> Picture:
+    """Make the lq image of a ground truth, by the set's degradation or by MATLAB's bicubic.
+
+    Args:
+        gt: Cut to a multiple of the scale first; grey stays grey.
+        name: The image's name, from which its random choices come.
+        source: The set it belongs to.
+    """
+    scale, degradation = source.scale, source.degradation
+    height, width = (side // scale * scale for side in gt.shape[:2])
+    gt = gt[:height, :width]
+    if degradation is None:
+        return imresize(gt, scale=1 / scale, border=LQ_BORDER)
+    lq = degrade(to_rgb(gt), degradation.options, scale=scale, rng=degradation.rng(name))
+    return rgb_to_grey(lq) if gt.ndim == 2 else lq

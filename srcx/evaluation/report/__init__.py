@@ -1,0 +1,23 @@
+"""What a benchmark writes: results as data, and a page to look at."""
+
+from srcx.evaluation.report.page import write_html
+from srcx.evaluation.report.results import (
+    MeanResult,
+    ModelInfo,
+    PictureResult,
+    Results,
+    SetInfo,
+    write_csv,
+    write_json,
+)
+
+__all__ = [
+    "MeanResult",
+    "ModelInfo",
+    "PictureResult",
+    "Results",
+    "SetInfo",
+    "write_csv",
+    "write_html",
+    "write_json",
+]

@@ -1,0 +1,34 @@
+"""Work on many pictures at once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from srcx.hardware import cores
+
+__all__ = ["Tell", "in_parallel"]
+
+Tell = Callable[[str, int, int], None]
+"""Called with what was done, how many that makes, and of how many."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
+) -> Iterator[Result]:
+    """The results of `work` on each item, in order; when the caller stops, nothing more is begun.
+
+    Threads are enough: decoding, resizing, encoding and waiting for a server all leave Python's lock.
+
+    Args:
+        work: What to do.
+        items: With what.
+        workers: Threads; one for each core by default.
+    """
+    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="srcx-pictures")
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)

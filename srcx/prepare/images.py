@@ -1,0 +1,201 @@
+"""Images prepared for training and tables: MATLAB's low resolution, degraded pairs, sub-images."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from srcx.benchmarks.pixels import cut
+from srcx.config.degradation import DegradationOptions
+from srcx.data.degradation import degrade, seeded
+from srcx.errors import ImageError, OutputError, SrcxError
+from srcx.imaging.color import to_rgb
+from srcx.imaging.io import picture_size, read_picture, write_picture
+from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.resize import Border, imresize
+from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
+
+__all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
+
+
+@dataclass
+class Outcome:
+    """How many pictures were made, how many were there already, and what is wrong with the others."""
+
+    made: int = 0
+    skipped: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def make_low_resolution(
+    source: Path, out: Path, *, scale: int, multiple: int, border: Border, gt_out: Path | None, tell: Tell
+) -> Outcome:
+    """Make OUT/X4/NAMEx4.png of each picture of a folder, as MATLAB's `imresize` does; what is there is left.
+
+    Args:
+        source: Folder of ground truth.
+        out: Folder to make X4 (or X2 ...) in.
+        scale: The factor.
+        multiple: Pictures are cut to multiples of this first; a multiple of `scale`.
+        border: As for `imresize`.
+        gt_out: Folder for the cut pictures; None keeps none.
+        tell: Told of every picture.
+
+    Raises:
+        DataError: the source holds no pictures.
+        OutputError: the output holds something else.
+    """
+    pictures, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
+    claim(folder, recipe(pictures, scale=scale, multiple=multiple, border=border))
+    if gt_out:
+        claim(gt_out, recipe(pictures, multiple=multiple))
+
+    def make(path: Path) -> bool:
+        low = folder / f"{path.stem}x{scale}.png"
+        gt = gt_out / f"{path.stem}.png" if gt_out else None
+        if low.exists() and (gt is None or gt.exists()):
+            return False
+        picture = cut(read_picture(path), multiple)
+        if 0 in picture.shape:
+            raise ImageError(f"{path}: has a side of less than {multiple} pixels, so nothing of it is left")
+        if gt is not None:
+            write_picture(gt, picture)
+        write_picture(low, imresize(picture, scale=1 / scale, border=border))
+        return True
+
+    return _each(make, pictures, [folder, gt_out] if gt_out else [folder], tell)
+
+
+def make_degraded(
+    source: Path,
+    out: Path,
+    *,
+    degradation: DegradationOptions,
+    name: str,
+    scale: int,
+    seed: int,
+    tell: Tell,
+) -> Outcome:
+    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; what is there is left.
+
+    An image is cut to a multiple of `scale` first. Its lq depends on seed, degradation and NAME, and on no
+    other image, so the pairs are those that `PairedImageDataset` reads and that a later run makes again.
+
+    Args:
+        source: Folder of good images, or one image.
+        out: Folder for the pairs.
+        degradation: How lq is made.
+        name: What messages call the degradation.
+        scale: gt is this much larger than lq.
+        seed: Of all that is random.
+        tell: Called after every image.
+
+    Raises:
+        DataError: the source holds no images, or two of one NAME.
+        OutputError: `out` lies in the source, holds something else, or cannot be written.
+    """
+    if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
+    images = [source] if source.is_file() else sources(source, lambda path: path.stem)
+    digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+    settings: dict[str, str | int] = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
+    folders = [out / "gt", out / "lq"]
+    for folder in folders:
+        claim(folder, recipe(images, **settings))
+
+    def make(path: Path) -> bool:
+        targets = [folder / f"{path.stem}.png" for folder in folders]
+        if all(target.exists() for target in targets):
+            return False
+        gt = to_rgb(cut(read_picture(path), scale))
+        if 0 in gt.shape:
+            raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
+        lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
+        for target, image in zip(targets, (gt, lq), strict=True):
+            write_picture(target, image)
+        return True
+
+    return _each(make, images, folders, tell)
+
+
+def make_sub_images(
+    source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, tell: Tell
+) -> Outcome:
+    """Cut each picture of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
+
+    An ending x2, x3, x4 or x8 is taken off the names, so that both sides of a pair are called the same.
+
+    Args:
+        source: Folder of pictures.
+        out: Folder for the sub-images.
+        crop_px: Their side.
+        step_px: From one to the next.
+        threshold_px: A rest of more than this at the right or lower border gets a sub-image that ends there.
+        tell: Told of every picture.
+
+    Raises:
+        DataError: the source holds no pictures.
+        OutputError: the output holds something else.
+    """
+    pictures = sources(source, shared_name)
+    claim(out, recipe(pictures, crop=crop_px, step=step_px, threshold=threshold_px))
+
+    def make(path: Path) -> bool:
+        height, width = picture_size(path)
+        if min(height, width) < crop_px:
+            raise ImageError(f"{path}: is {width} x {height} pixels, smaller than a sub-image of {crop_px}")
+        corners = [
+            (top, left)
+            for top in starts(height, crop_px, step_px, threshold_px)
+            for left in starts(width, crop_px, step_px, threshold_px)
+        ]
+        targets = [out / f"{shared_name(path)}_s{number:03d}.png" for number in range(1, len(corners) + 1)]
+        if all(target.exists() for target in targets):
+            return False
+        picture = read_picture(path)
+        for target, (top, left) in zip(targets, corners, strict=True):
+            write_picture(target, picture[top : top + crop_px, left : left + crop_px])
+        return True
+
+    return _each(make, pictures, [out], tell)
+
+
+def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
+    """Where sub-images begin along one side.
+
+    Example:
+        >>> starts(1000, 480, 240, 0)
+        [0, 240, 480, 520]
+        >>> starts(1000, 480, 240, 40)
+        [0, 240, 480]
+    """
+    found = list(range(0, length - crop + 1, step))
+    return [*found, length - crop] if length - (found[-1] + crop) > threshold else found
+
+
+def _each(
+    make: Callable[[Path], bool], pictures: Sequence[Path], folders: Sequence[Path], tell: Tell
+) -> Outcome:
+    """Call `make`, which says whether there was anything to do, with each picture; note what it raises."""
+
+    def attempt(path: Path) -> bool | str:
+        try:
+            return make(path)
+        except SrcxError as error:
+            return str(error)
+
+    outcome, failed = Outcome(), []
+    for done, (path, answer) in enumerate(
+        zip(pictures, in_parallel(attempt, pictures), strict=True), start=1
+    ):
+        if isinstance(answer, str):
+            outcome.problems.append(answer)
+            failed.append(path.name)
+        elif answer:
+            outcome.made += 1
+        else:
+            outcome.skipped += 1
+        tell(path.name, done, len(pictures))
+    for folder in folders:
+        forget(folder, failed)
+    return outcome

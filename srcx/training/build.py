@@ -1,0 +1,406 @@
+"""From options to parts: the words of an option file become networks, losses, data sets, a training step."""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch import nn
+
+from srcx import config
+from srcx.basicsr_compat.parts import AllParts
+from srcx.config import DatasetOptions, Options, Part
+from srcx.config.checks import GAN_LOSSES
+from srcx.data import PairDataset
+from srcx.data.batches import Batch
+from srcx.data.batches import train_batches as batches_of
+from srcx.distributed import processes_started, stray_variables_hidden
+from srcx.errors import OptionsError, SrcxError, UsageError
+from srcx.evaluation.validation import Metric, ValidationSet
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.metrics import rmse_of_set
+from srcx.optim.schedules import Schedule, warm_up
+from srcx.processor import fast_dtype
+from srcx.training.adversarial import ESRGANModel, SRGANModel
+from srcx.training.cycle import CycleGANModel
+from srcx.training.model import Learner, SRModel
+from srcx.weights.checkpoint import load_state
+from srcx.weights.fit import load_into
+
+__all__ = [
+    "accelerator",
+    "check_data",
+    "check_metrics",
+    "dataset",
+    "load_options",
+    "load_training",
+    "losses",
+    "metric",
+    "model",
+    "network",
+    "schedule",
+    "train_batches",
+    "training_set",
+    "validation_sets",
+]
+
+logger = logging.getLogger(__name__)
+
+PARTS = AllParts()
+
+MODELS: Mapping[str, type[SRModel]] = {
+    "CycleGANModel": CycleGANModel,
+    "ESRGANModel": ESRGANModel,
+    "SRGANModel": SRGANModel,
+    "SRModel": SRModel,
+    "SwinIRModel": SRModel,  # BasicSR's pads pictures to whole windows; srcx does that for every network
+}
+
+RANKS_WAIT = timedelta(hours=2)
+"""How long the other processes wait while the first one validates and saves."""
+
+
+def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """Read an option file and check every part it names.
+
+    Args:
+        path: The file.
+        overrides: KEY:SUB=VALUE, replacing options of the file.
+
+    Raises:
+        OptionsError: with every mistake found, one line each.
+    """
+    return config.load_options(path, overrides=overrides, parts=PARTS)
+
+
+def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """`load_options` of a file that says how to train.
+
+    Raises:
+        OptionsError: as `load_options`, or the file is a test file.
+    """
+    options = load_options(path, overrides)
+    if options.train is None or options.datasets.train is None:
+        raise OptionsError(
+            f"{path}: no `train` or `datasets.train`, so there is nothing to train; use srcx test"
+        )
+    return options
+
+
+def network(part: Part, place: str = "network_g") -> nn.Module:
+    """The network that `part` names, with fresh weights.
+
+    Args:
+        part: Its type and arguments.
+        place: The option that names it, for messages.
+
+    Raises:
+        OptionsError: it cannot be made with these arguments.
+    """
+    made: nn.Module = _make("network", part.type, part.args, place)
+    return made
+
+
+def accelerator(options: Options) -> Accelerator:
+    """Device, precision and processes of this run.
+
+    Raises:
+        UsageError: several GPUs are asked for, but fewer processes were started; or fp16 on the CPU.
+    """
+    gpus, there = options.num_gpu, torch.cuda.device_count()
+    if gpus != "auto" and gpus > there == 0:
+        logger.warning("num_gpu is %d and this machine has none: the run uses the CPU", gpus)
+    # accelerate keeps one setting per process; a second run in this process may want another precision.
+    AcceleratorState._reset_state()
+    on_cpu = gpus == 0 or there == 0
+    precision = options.train.precision if options.train else "fp32"
+    if precision == "auto":
+        precision = _fast_precision(torch.device("cpu" if on_cpu else "cuda"))
+    if precision == "fp16" and on_cpu:
+        raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
+    # Left to itself, accelerate takes processes without GPUs for strangers, each of which trains alone.
+    several = processes_started() > 1
+    with stray_variables_hidden():
+        made = Accelerator(
+            cpu=gpus == 0 or (there == 0 and several),
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),
+                InitProcessGroupKwargs(timeout=RANKS_WAIT),
+            ],
+        )
+    if gpus != "auto" and there and made.num_processes < gpus:
+        usable, processes = min(gpus, there), made.num_processes
+        if processes < usable:
+            raise UsageError(
+                f"num_gpu is {gpus} and this machine has {there}, but processes started: {processes}; "
+                f"start one for each GPU: torchrun --nproc_per_node {usable} -m srcx train -opt ..."
+            )
+        logger.warning(
+            "num_gpu is %d and this machine has %d: the run uses %d, so a step has fewer images than meant",
+            gpus, there, processes,
+        )  # fmt: skip
+    return made
+
+
+def _fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """bf16 where the processor multiplies it faster than fp32; unlike fp16 it needs no scaling of losses."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if fast_dtype(device) == torch.bfloat16 else "fp32"
+
+
+def schedule(options: Options) -> Schedule:
+    """The learning rate over the run."""
+    assert options.train is not None
+    part = options.train.scheduler
+    bare: Schedule = _make("scheduler", part.type, part.args, _place(options, "train.scheduler"))
+    return warm_up(bare, options.train.warmup_iter) if options.train.warmup_iter > 0 else bare
+
+
+def losses(options: Options) -> WeightedSum:
+    """Every term of the objective but the adversarial one.
+
+    BasicSR's perceptual_opt holds two terms with weights of their own: perceptual_weight and style_weight.
+    """
+    assert options.train is not None
+    terms: dict[str, tuple[nn.Module, float]] = {}
+    against: dict[str, str] = {}
+    for name, term in options.train.losses.items():
+        if term.type in GAN_LOSSES:
+            continue
+        args, place = term.args, _place(options, f"train.{name}_opt")
+        weight = term.weight * args.pop("perceptual_weight", 1.0)
+        style_weight = term.weight * args.pop("style_weight", 0.0)
+        made: dict[str, tuple[nn.Module, float]] = {}
+        if weight:
+            made[name] = _make("loss", term.type, args, place), weight
+        if style_weight:
+            made[f"{name}_style"] = _make("loss", "GramLoss", args, place), style_weight
+        terms |= made
+        if term.against != "gt":
+            against |= dict.fromkeys(made, term.against)
+    return WeightedSum(terms, against=against, jitter_px=options.train.jitter)
+
+
+def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) -> SRModel:
+    """The training step of `options.model_type`, its networks at their first or pretrained weights.
+
+    Args:
+        options: A training file's options.
+        accelerator: Device, precision and processes.
+        resumes: Whether a saved state is loaded next; pretrained weights are then read only for the
+            networks in `path.ignore_resume_networks`.
+
+    Raises:
+        OptionsError: a part cannot be made with the arguments the options give.
+        CheckpointError: pretrained weights are damaged or do not fit.
+        WeightsError: a loss needs a fixed network whose weights are not at hand.
+    """
+    assert options.train is not None
+    train = options.train
+    kind = MODELS[options.model_type]
+    objective = losses(options)
+    net_g = network(options.network_g, _place(options, "network_g"))
+    freeze(net_g, train.freeze_g)
+    generator = _learner(net_g, "optim_g", options)
+    common: dict[str, Any] = {
+        "accelerator": accelerator,
+        "ema_decay": train.ema_decay,
+        "grad_clip": train.grad_clip,
+        "accumulate": train.accumulate,
+        "channels_last": train.channels_last,
+    }
+    if not issubclass(kind, (SRGANModel, CycleGANModel)):
+        made: SRModel = kind(generator, objective, **common)
+    else:
+        gan = train.losses["gan"]
+        common |= {"gan_weight": gan.weight}
+        gan_loss = _make("loss", gan.type, gan.args, _place(options, "train.gan_opt"))
+        discriminator = _discriminator(options)
+        if issubclass(kind, CycleGANModel):
+            back = _learner(network(options.network_g), "optim_g", options)
+            both = discriminator, _discriminator(options)
+            made = kind((generator, back), both, objective, gan_loss, **common)
+        else:
+            common |= {"gan_against": gan.against}
+            common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
+            made = kind(generator, discriminator, objective, gan_loss, **common)
+    _load_pretrained(made, options, resumes=resumes)
+    return made
+
+
+def training_set(options: Options) -> PairDataset:
+    """The pictures to train on; every file is looked at.
+
+    Raises:
+        DataError: with all that is wrong with its files.
+    """
+    assert options.datasets.train is not None
+    return dataset(options.datasets.train, options.scale)
+
+
+def train_batches(
+    options: Options, training_set: PairDataset, accelerator: Accelerator, *, start_iter: int = 0
+) -> Iterator[Batch]:
+    """The endless stream of training batches, from that of iteration `start_iter` + 1 on."""
+    assert options.train is not None
+    part = options.datasets.train
+    assert part is not None
+    return batches_of(
+        training_set,
+        batch_size=part.batch_size_per_gpu * options.train.accumulate,
+        seed=options.manual_seed,
+        start_iter=start_iter,
+        workers=part.num_worker_per_gpu,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        enlarge=part.dataset_enlarge_ratio,
+        pin_memory=accelerator.device.type == "cuda",
+        gt_sharp=options.train.needs_gt_sharp,
+    )
+
+
+def validation_sets(options: Options) -> list[ValidationSet]:
+    """The sets to evaluate on: those of a training file's `val`, or of a test file's `test`.
+
+    Raises:
+        DataError: with all that is wrong with the files of a set.
+        WeightsError: a metric lacks its weights.
+    """
+    metrics = check_metrics(options)
+    parts = [*options.datasets.val.values(), *options.datasets.test.values()]
+    return [ValidationSet(part.name, dataset(part, options.scale), metrics) for part in parts]
+
+
+def check_metrics(options: Options) -> dict[str, Metric]:
+    """The metrics of validation by name, with their weights looked for.
+
+    Raises:
+        WeightsError: a metric lacks its weights.
+    """
+    metrics = {name: metric(part) for name, part in options.val.metrics.items()}
+    for name, one in metrics.items() if options.datasets.val or options.datasets.test else ():
+        try:
+            one.check()
+        except SrcxError as error:
+            raise type(error)(f"{_place(options, f'val.metrics.{name}')}: {error}") from error
+    return metrics
+
+
+def metric(part: config.Metric) -> Metric:
+    """The metric that `part` names, with its arguments fixed."""
+    function: Any = PARTS.part("metric", part.type)
+    higher = function.higher_is_better if part.better is None else part.better == "higher"
+    return Metric(
+        partial(function, **part.args),
+        higher_is_better=higher,
+        needs_gt=function.needs_gt,
+        mean_of_set=rmse_of_set if part.type == "rmse" else fmean,
+    )
+
+
+def dataset(part: DatasetOptions, scale: int) -> PairDataset:
+    """The data set that `part` names; every file it will read is looked at.
+
+    Raises:
+        DataError: with all that is wrong with its files.
+    """
+    kind = PARTS.part("dataset", part.type)
+    options = {**dict(part), "io_backend": part.io_backend.type, "scale": scale}
+    taken = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in options.items() if name in taken})
+
+
+def check_data(options: Options) -> dict[str, str]:
+    """Look at every file of every data set before anything else happens.
+
+    Returns:
+        For each data set what it holds.
+
+    Raises:
+        DataError: with all that is wrong with one of them.
+    """
+    sets = options.datasets
+    parts: list[DatasetOptions] = [sets.train] if sets.train else []
+    parts += [*sets.val.values(), *sets.test.values()]
+    return {part.name: dataset(part, options.scale).describe() for part in parts}
+
+
+def freeze(net: nn.Module, parts: Sequence[str]) -> None:
+    """Let no training change the weights of these parts of `net`.
+
+    Raises:
+        OptionsError: `net` has no such part.
+    """
+    known = dict(net.named_children())
+    for name in parts:
+        if name not in known:
+            parts_of_it = ", ".join(known)
+            raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}; it has {parts_of_it}")
+        known[name].requires_grad_(False)
+
+
+def _discriminator(options: Options) -> Learner:
+    assert options.network_d is not None
+    assert options.train is not None
+    assert options.train.optim_d is not None
+    return _learner(network(options.network_d, _place(options, "network_d")), "optim_d", options)
+
+
+def _learner(net: nn.Module, name: str, options: Options) -> Learner:
+    part: Part = getattr(options.train, name)
+    args = {"params": net.parameters(), **part.args}
+    optimizer = _make("optimizer", part.type, args, _place(options, f"train.{name}"))
+    return Learner(net, optimizer, schedule(options))
+
+
+def _place(options: Options, name: str) -> str:
+    """Return an option with its line, as messages begin."""
+    return f"{options.where(name)}: {name}"
+
+
+def _make(kind: str, type_name: str, args: dict[str, Any], place: str) -> Any:
+    """Make a part; its errors about arguments name the option and its line.
+
+    Raises:
+        OptionsError: the part refuses its arguments, or fails with them.
+        SrcxError: weights it needs are not at hand, or the like.
+    """
+    part = PARTS.part(kind, type_name)
+    try:
+        return part(**args)
+    except OptionsError as error:
+        raise OptionsError([f"{place}: {problem}" for problem in error.problems]) from error
+    except SrcxError:
+        raise
+    except Exception as error:  # BasicSR's parts raise errors of any kind
+        said = str(error).strip().split("\n")[0] or type(error).__name__
+        given = ", ".join(f"{name}: {value}" for name, value in args.items() if name != "params")
+        raise OptionsError(
+            f"{place}: {type_name} cannot be made with {given or 'no arguments'}: {said}"
+        ) from error
+
+
+def _load_pretrained(model: SRModel, options: Options, *, resumes: bool) -> None:
+    """Begin from the checkpoints the file names; the averaged weights from their own, as in BasicSR."""
+    path = options.path
+    if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
+        source, strict = path.pretrain_network_g, path.strict_load_g
+        load_into(
+            model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict
+        )
+        if model.ema is not None:
+            load_into(model.ema.module, load_state(source), source=source, strict=strict)
+    if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
+        source = path.pretrain_network_d
+        state = load_state(source, key=path.param_key_d)
+        load_into(model.bare_nets["net_d"], state, source=source, strict=path.strict_load_d)

@@ -1,0 +1,108 @@
+import dataclasses
+
+import pytest
+
+from srcx.benchmarks.fetch import GIVE_UP, fetch_set
+from srcx.benchmarks.manifest import KnownFile
+from srcx.benchmarks.verify import verify
+
+
+def quiet(*_):
+    """Told of progress, says nothing."""
+
+
+@pytest.fixture
+def served(server, published, tiny):
+    """The known set at a server on loopback."""
+    for path in published.iterdir():
+        server.files[f"/data/{path.name}"] = path.read_bytes()
+    return dataclasses.replace(tiny, url=server.url("/data/"))
+
+
+def without_digests(known):
+    pictures = [
+        dataclasses.replace(one, hr=KnownFile(one.hr.file), lr=KnownFile(one.lr.file))
+        for one in known.pictures
+    ]
+    return dataclasses.replace(known, pictures=tuple(pictures))
+
+
+def test_a_set_comes_whole_in_the_layout_benchmark_reads(served, loopback, tmp_path):
+    told = []
+    place = tmp_path / "got" / "Tiny"
+    assert fetch_set(served, place, lambda *a: told.append(a), wire=loopback) == []
+    assert verify(place, quiet).sentence == "Tiny: HR: the published files; LR x4: the published files"
+    assert [done for _, done, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert [path.name for path in place.parent.iterdir() if path.is_dir()] == ["Tiny"]
+
+
+def test_what_is_there_is_not_fetched_again(served, server, loopback, tmp_path):
+    fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
+    (tmp_path / "Tiny/HR/one.png").unlink()
+    server.asked.clear()
+    assert fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback) == []
+    assert [path for path, _, _ in server.asked] == ["/data/one_SRF_4_HR.png"]
+
+
+def test_a_broken_fetch_goes_on_where_it_broke(served, server, loopback, tmp_path):
+    content = server.files.pop("/data/two_SRF_4_LR.png")
+    staging = tmp_path / ".Tiny.fetching"
+    assert len(fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)) == 1
+    (staging / "twox4.png.part").write_bytes(content[:100])
+    server.files["/data/two_SRF_4_LR.png"] = content
+    server.asked.clear()
+    assert fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback) == []
+    assert [asked[:2] for asked in server.asked] == [("/data/two_SRF_4_LR.png", "bytes=100-")]
+    assert not staging.exists()
+
+
+def test_every_file_that_is_not_the_published_one_is_named(served, server, loopback, tmp_path):
+    for name in ("one_SRF_4_HR.png", "grey_SRF_4_LR.png"):
+        server.files[f"/data/{name}"] = server.files[f"/data/{name}"][:-1] + b"!"
+    problems = fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
+    assert len(problems) == 2
+    assert "one_SRF_4_HR.png: expected the sha256 digest" in problems[0]
+    assert "grey_SRF_4_LR.png: expected the sha256 digest" in problems[1]
+    assert not (tmp_path / "Tiny/HR/one.png").exists()
+    assert (tmp_path / "Tiny/HR/two.png").exists()
+
+
+def test_a_file_of_the_user_s_is_left_alone(served, loopback, tmp_path):
+    (tmp_path / "Tiny/HR").mkdir(parents=True)
+    (tmp_path / "Tiny/HR/one.png").write_bytes(b"mine")
+    (problem,) = fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
+    assert problem.endswith("HR/one.png: is another file than the published one; remove it, then fetch")
+    assert (tmp_path / "Tiny/HR/one.png").read_bytes() == b"mine"
+
+
+def test_without_a_digest_only_a_whole_picture_is_taken(served, server, loopback, tmp_path):
+    known = without_digests(served)
+    server.files["/data/two_SRF_4_HR.png"] = b"<html>not here</html>"
+    (problem,) = fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback)
+    assert "two_SRF_4_HR.png: what came is no whole picture" in problem
+    assert not (tmp_path / "Tiny/HR/two.png").exists()
+    assert (tmp_path / "Tiny/HR/one.png").exists()
+
+
+def test_a_bad_file_without_a_digest_is_asked_for_again(served, server, loopback, tmp_path):
+    known, good = without_digests(served), server.files["/data/two_SRF_4_HR.png"]
+    server.files["/data/two_SRF_4_HR.png"] = b"<html>not here</html>"
+    fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback)
+    server.files["/data/two_SRF_4_HR.png"] = good
+    assert fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback) == []
+
+
+def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopback, tmp_path):
+    many = dataclasses.replace(served, pictures=served.pictures * 20)
+    server.files.clear()
+    problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
+    assert len(problems) == GIVE_UP + 1
+    assert problems[-1].startswith("Tiny: gave up with 117 files to go; the same command goes on later, or ")
+    assert len(server.asked) < 60
+
+
+def test_only_https_is_asked(tiny, tmp_path):
+    known = dataclasses.replace(tiny, url="http://127.0.0.1/")
+    assert all(
+        "expected an https address" in problem for problem in fetch_set(known, tmp_path / "Tiny", quiet)
+    )

@@ -1,0 +1,98 @@
+"""Two processes on one folder, started by torchrun itself."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srcx.distributed import ALONE, Team, processes_started, team_of_environment
+from srcx.errors import DataError
+from srcx.imaging import imresize, read_picture, write_picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "srcx",
+    ]  # fmt: skip
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_upscale_each_picture_once_and_give_one_summary(tmp_path, rng):
+    (tmp_path / "in").mkdir()
+    for index in range(5):
+        write_picture(tmp_path / f"in/{index}.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
+    (tmp_path / "in/bad.png").write_bytes(b"nothing")
+    done = torchrun(tmp_path, "upscale", "in", "-o", "out", "--model", "bicubic-x2")
+    assert re.findall(r"\d+ upscaled.*", done.stdout) == ["5 upscaled, 1 failed"]
+    assert done.stderr.count("bad.png: is not a picture") == 1
+    assert done.returncode == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.png" for index in range(5)}
+    expected = imresize(read_picture(tmp_path / "in/4.png"), scale=2)
+    np.testing.assert_array_equal(read_picture(tmp_path / "out/4.png"), expected)
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_benchmark(srcx, benchmark_data, tmp_path):
+    words = ("benchmark", "--data", "sets", "--model", "bicubic")
+    done = torchrun(tmp_path, *words, "-o", "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("report:") == 1
+    assert srcx(*words, "-o", "one").code == 0
+    assert (tmp_path / "two/results.csv").read_text() == (tmp_path / "one/results.csv").read_text()
+    two, one = (json.loads((tmp_path / name / "cache.json").read_text()) for name in ("two", "one"))
+    assert two == one
+
+
+def test_shares_are_whole_and_disjoint():
+    for size in (1, 2, 3, 7):
+        shares = [Team(rank, size).share(range(5)) for rank in range(size)]
+        assert sorted(item for share in shares for item in share) == [0, 1, 2, 3, 4]
+
+
+def test_one_alone_is_a_team(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with team_of_environment() as team:
+        assert team == ALONE
+        assert team.speaks
+        assert team.gather("mine") == ["mine"]
+        assert team.first(lambda: 3) == 3
+        with pytest.raises(DataError, match="no data"):
+            team.first(missing)
+
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+def test_a_launcher_sets_all_its_variables(monkeypatch, caplog):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    assert processes_started() == 3
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("missing", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])
+@pytest.mark.parametrize("size", ["2", "", "many"])
+def test_a_stray_world_size_is_told_and_ignored(monkeypatch, caplog, missing, size):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv(missing)
+    with team_of_environment() as team:
+        assert team == ALONE
+    assert f"WORLD_SIZE is {size} without {missing}, so it is ignored" in caplog.text
+
+
+def missing() -> None:
+    raise DataError("no data")

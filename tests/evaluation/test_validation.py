@@ -1,0 +1,177 @@
+import math
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srcx.data import WholePair
+from srcx.errors import ImageError, WeightsError
+from srcx.evaluation.validation import Metric, ValidationSet, super_resolve, validate
+from srcx.imaging import read_picture
+from srcx.metrics import rmse, rmse_of_set
+from srcx.registry import METRICS
+
+
+def mean_difference(sr, gt):
+    return float(np.abs(sr.astype(int) - gt).mean())
+
+
+def pair(name, value=0.2, *, gt=True):
+    lq = torch.full((1, 3, 4, 6), value)
+    return WholePair(name, lq, torch.full((1, 3, 8, 12), value) if gt else None)
+
+
+@pytest.fixture
+def doubling():
+    """Enlarges by repeating pixels, exactly."""
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Upsample(scale_factor=2))
+    net[0].weight.data.copy_(torch.eye(3)[..., None, None])
+    net[0].bias.data.zero_()
+    return net
+
+
+def test_results_are_means_over_pictures(doubling):
+    metrics = {"difference": Metric(mean_difference, False, True), "mean": Metric(np.mean, True, False)}
+    pairs = [pair("a", 0.2), pair("b", 0.4)]
+    assert validate(doubling, ValidationSet("set", pairs, metrics)) == {
+        "difference": 0,
+        "mean": pytest.approx(76.5),
+    }
+
+
+def test_pictures_are_saved_where_asked(doubling, tmp_path):
+    validate(
+        doubling, ValidationSet("set", [pair("a")]), save_as=lambda name: tmp_path / "new" / f"{name}.png"
+    )
+    assert (read_picture(tmp_path / "new/a.png") == 51).all()
+
+
+def test_the_network_is_left_in_its_mode_and_judged_in_eval_mode():
+    seen = []
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            seen.append((self.training, torch.is_inference_mode_enabled()))
+            return x
+
+    net = Net().train()
+    validate(net, ValidationSet("set", [pair("a")]))
+    assert set(seen) == {(False, True)}
+    assert net.training
+
+
+def test_a_metric_that_cannot_rate_an_image_has_no_value_and_the_others_have(doubling, caplog):
+    def of_large_ones(sr):
+        if sr.mean() > 100:
+            raise ImageError("too bright to rate")
+        return sr.mean()
+
+    metrics = {"some": Metric(of_large_ones, True, False), "mean": Metric(np.mean, True, False)}
+    results = validate(doubling, ValidationSet("Set5", [pair("a", 0.2), pair("b", 0.8)], metrics))
+    assert results == {"some": None, "mean": pytest.approx(127.5)}
+    assert caplog.messages == ["Set5: no some, as 1 of 2 images have none; b: too bright to rate"]
+
+
+def test_a_metric_that_needs_ground_truth_says_where_it_is_missing(doubling, caplog):
+    metrics = {"difference": Metric(mean_difference, False, True)}
+    assert validate(doubling, ValidationSet("Set5", [pair("bird", gt=False)], metrics)) == {
+        "difference": None
+    }
+    assert "Set5: no difference, as 1 of 1 images have none; bird: there is no ground truth" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(math.inf, "infinite, as sr equals gt"), (math.nan, "not a num")]
+)
+def test_a_value_that_is_not_finite_is_none(doubling, caplog, value, said):
+    metrics = {"odd": Metric(lambda sr: value, True, False)}
+    assert validate(doubling, ValidationSet("Set5", [pair("a")], metrics)) == {"odd": None}
+    assert said in caplog.text
+
+
+def test_the_network_is_left_in_its_mode_where_validation_fails(doubling):
+    def broken(sr):
+        raise RuntimeError("out of luck")
+
+    metrics = {"broken": Metric(broken, True, False)}
+    with pytest.raises(RuntimeError, match="out of luck"):
+        validate(doubling.train(), ValidationSet("Set5", [pair("a")], metrics))
+    assert doubling.training
+
+
+@pytest.mark.parametrize("name", ["ma", "perceptual_index", "lpips"])
+def test_a_metric_looks_for_its_weights_before_there_is_an_image(name, tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise WeightsError("the weights are not at hand")
+
+    monkeypatch.setattr(sys.modules["srcx.metrics.ma"], "ma_model", missing)
+    monkeypatch.setattr(sys.modules["srcx.metrics.lpips"], "lpips_network", missing)
+    with pytest.raises(WeightsError, match="not at hand"):
+        Metric(METRICS[name], METRICS[name].higher_is_better, METRICS[name].needs_gt).check()
+
+
+@pytest.mark.parametrize("name", ["psnr", "ssim", "rmse", "niqe"])
+def test_a_metric_without_weights_passes_its_check(name):
+    Metric(METRICS[name], METRICS[name].higher_is_better, METRICS[name].needs_gt).check()
+
+
+def test_window_networks_get_whole_windows_and_the_rest_is_cut_off(doubling):
+    shapes = []
+
+    class Windowed(nn.Module):
+        window_size = 4
+
+        def __init__(self):
+            super().__init__()
+            self.inner = doubling
+
+        def forward(self, x):
+            shapes.append(tuple(x.shape[-2:]))
+            return self.inner(x)
+
+    lq = torch.rand(1, 3, 5, 7)
+    sr = super_resolve(Windowed().eval(), lq)
+    assert shapes[-1] == (8, 8)
+    assert torch.equal(sr, doubling(lq))
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 41), (9, 3), (1, 1), (16, 24)])
+def test_basicsr_s_swinir_gets_whole_windows_as_swinirmodel_gives_it(height, width):
+    """Set5's head is 70 x 70; the network itself takes multiples of its window of 8 alone."""
+    if find_spec("basicsr") is None:
+        pytest.skip("BasicSR is not installed")
+    from srcx.basicsr_compat.parts import AllParts
+
+    net = AllParts().network("SwinIR")(
+        img_size=16,
+        window_size=8,
+        embed_dim=12,
+        depths=[2],
+        num_heads=[2],
+        upscale=2,
+        upsampler="pixelshuffledirect",
+    )
+    lq = torch.rand(1, 3, height, width)
+    sr = super_resolve(net.eval(), lq)
+    padded = np.pad(lq.numpy(), [(0, 0), (0, 0), (0, -height % 8), (0, -width % 8)], mode="reflect")
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(padded))[..., : 2 * height, : 2 * width]
+    torch.testing.assert_close(sr, expected)
+
+
+def test_the_rmse_of_a_set_is_that_of_the_benchmark(doubling):
+    def wrong_by(value):
+        made = pair(str(value), 0.5)
+        return WholePair(made.name, made.lq, made.gt + value)
+
+    metrics = {"rmse": Metric(lambda sr, gt: rmse(sr, gt, crop_px=0), False, True, rmse_of_set)}
+    both = [wrong_by(0.1), wrong_by(0.3)]
+    each = [validate(doubling, ValidationSet("set", [one], metrics))["rmse"] for one in both]
+    assert validate(doubling, ValidationSet("set", both, metrics))["rmse"] == pytest.approx(rmse_of_set(each))

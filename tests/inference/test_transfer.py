@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torch.testing import assert_close
+
+from srcx.errors import ImageError, UsageError
+from srcx.features.extractor import FeatureExtractor
+from srcx.imaging import imresize, to_image, to_tensor, write_picture
+from srcx.inference import transfer
+
+
+@pytest.fixture(scope="module")
+def network():
+    return FeatureExtractor.random("vgg16")
+
+
+@pytest.fixture
+def _made_up(network, monkeypatch):
+    """VGG16 with made-up weights wherever an objective asks for it."""
+    for module in ("losses.contextual_features", "losses.perceptual", "transfer"):
+        monkeypatch.setattr(f"srcx.{module}.extractor", lambda *args, **kwargs: network)
+
+
+@pytest.fixture
+def pictures(rng):
+    return [imresize(rng.integers(0, 256, (6, 6, 3), np.uint8), size=size) for size in ((40, 48), (36, 52))]
+
+
+@pytest.mark.parametrize("by", transfer.OBJECTIVES)
+@pytest.mark.usefixtures("_made_up")
+def test_every_way_lowers_its_objective_from_the_content_on(pictures, by):
+    content, style = pictures
+    steps = [
+        (step.iteration, step.loss, to_image(step.picture))
+        for step in transfer.steps(content, style, by=by, iterations=8)
+    ]
+    numbers, losses, results = zip(*steps, strict=True)
+    assert numbers == tuple(range(1, 9))
+    assert min(losses[-2:]) < losses[0]
+    assert results[-1].shape == content.shape
+    assert (
+        0
+        < np.abs(results[-1].astype(int) - content).mean()
+        < np.abs(content.mean(axis=(0, 1)) - content).mean()
+    )
+
+
+@pytest.mark.parametrize("by", transfer.OBJECTIVES)
+@pytest.mark.usefixtures("_made_up")
+def test_the_loss_is_that_to_the_style_and_that_to_the_content_by_their_weights(pictures, by):
+    steps = transfer.steps(*pictures, by=by, iterations=2)
+    picture = next(steps).picture.clone()
+    content, style = map(to_tensor, pictures)
+    one = transfer.OBJECTIVES[by]()
+    wanted = one.style_weight * one.style(picture, style) + one.content_weight * one.content(picture, content)
+    assert next(steps).loss == pytest.approx(wanted.item(), rel=1e-4)
+
+
+@pytest.mark.usefixtures("_made_up")
+def test_a_picture_in_its_own_style_has_nothing_to_gain(pictures):
+    content = pictures[0]
+    for by, most in {"contextual": 1e-3, "gram": 1e-6, "patches": 1e-6}.items():
+        (step,) = transfer.steps(content, content, by=by, iterations=1)
+        assert step.loss < most, by
+
+
+def test_the_patch_loss_is_the_distance_to_the_patch_that_resembles_most(network):
+    sr, gt = torch.rand(1, 3, 12, 14), torch.rand(1, 3, 10, 16)
+    features = [network(picture, ["relu2_1"])["relu2_1"] for picture in (sr, gt)]
+    patches, targets = (functional.unfold(one, 3)[0].T for one in features)
+    wanted = []
+    for patch in patches:
+        likeness = [functional.cosine_similarity(patch, target, dim=0) for target in targets]
+        wanted.append((patch - targets[int(torch.stack(likeness).argmax())]).square().mean())
+    assert_close(transfer.PatchLoss(network, ["relu2_1"])(sr, gt), torch.stack(wanted).mean())
+
+
+def test_a_smaller_patch_of_the_same_direction_is_the_nearest(network):
+    """Normalised correlation: how strong the target's features are does not make them nearer."""
+    loss = transfer.PatchLoss(network, ["conv1_1"])
+    patch = torch.rand(1, 2, 3, 3)
+    other = 100 * torch.rand(1, 2, 3, 3)
+    targets = torch.cat([0.5 * patch, other], dim=3)
+    assert_close(loss.compare({"conv1_1": patch}, {"conv1_1": targets}), (0.5 * patch).square().mean())
+
+
+def test_a_picture_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
+    grey = rng.integers(0, 65536, (30, 60), np.uint16)
+    write_picture(tmp_path / "a.png", grey)
+    read = transfer.read_at(tmp_path / "a.png", 40)
+    assert (read.shape, read.dtype) == ((20, 40, 3), np.uint8)
+    assert (read == read[..., :1]).all()
+
+
+def test_says_what_it_takes(pictures):
+    with pytest.raises(UsageError, match="expected one of contextual, gram, patches as way, got 'magic'"):
+        transfer.steps(*pictures, by="magic")
+    with pytest.raises(
+        ImageError, match=r"a style picture in RGB of at least 32 pixels a side, got shape \(8, 48"
+    ):
+        transfer.steps(pictures[0], pictures[0][:8])

@@ -1,0 +1,169 @@
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from srcx.errors import CheckpointError, OptionsError
+from srcx.features.extractor import FeatureExtractor
+from srcx.losses.gram import GramLoss
+from srcx.losses.perceptual import PerceptualLoss
+from srcx.training import build
+from srcx.training.adversarial import SRGANModel
+from srcx.weights.checkpoint import save_state
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
+THEIRS = sorted(
+    path for name in ("basicsr", "real_esrgan") for path in (REPOSITORY / "tests/config" / name).glob("*.yml")
+)
+
+
+@pytest.mark.skipif(find_spec("basicsr") is None, reason="needs BasicSR, which does not build on this Python")
+@pytest.mark.parametrize("path", THEIRS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_basicsrs_files_name_only_parts_that_exist_and_arguments_they_take(path):
+    build.load_options(path, ["network_g:upscale=2"] if path.stem == "train_RCAN_x2" else [])
+
+
+def test_mistakes_in_schema_and_parts_are_listed_together_with_their_lines(tmp_path):
+    path = tmp_path / "wrong.yml"
+    text = SMOKE.read_text().replace("num_block:", "num_blok:").replace("ema_decay:", "ema_decy:")
+    path.write_text(text.replace("type: L1Loss", "type: L1Los"))
+    with pytest.raises(OptionsError) as error:
+        build.load_options(path)
+    lines = {line.split(": ", 2)[1]: line for line in error.value.problems}
+    assert "did you mean 'num_block'?" in lines["network_g.num_blok"]
+    assert "did you mean 'ema_decay'?" in lines["train.ema_decy"]
+    assert "did you mean 'L1Loss'?" in lines["train.pixel_opt.type"]
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        "{type: MultiStepLR, milestones: [10, 15.0, 2e1]}",
+        "{type: MultiStepRestartLR, milestones: [1e1], restarts: [0, 1.2e1], restart_weights: [1, 1]}",
+        "{type: CosineAnnealingRestartLR, periods: [1e1, !!float 1e1], restart_weights: [1, 1]}",
+    ],
+)
+def test_whole_numbers_with_exponents_are_whole_in_lists_too(scheduler):
+    options = build.load_training(SMOKE, [f"train:scheduler={scheduler}"])
+    build.schedule(options)(1.0, 3)
+    given = options.train.scheduler
+    assert {type(one) for one in (*given.milestones, *given.restarts, *given.periods)} == {int}
+
+
+def test_milestones_that_are_not_whole_are_refused():
+    with pytest.raises(OptionsError, match=r"milestones\[1\]: expected a whole number, got 1.5"):
+        build.load_training(SMOKE, ["train:scheduler={type: MultiStepLR, milestones: [1, 1.5]}"])
+
+
+def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
+    network = FeatureExtractor.random("vgg16")
+    monkeypatch.setattr("srcx.losses.perceptual.extractor", lambda *args, **kwargs: network)
+    perceptual = (
+        "{type: PerceptualLoss, layer_weights: {conv1_1: 1}, vgg_type: vgg16, perceptual_weight: 0.5, "
+    )
+    options = build.load_training(SMOKE, [f"train:pixel_opt={perceptual}style_weight: 2.0}}"])
+    objective = build.losses(options)
+    assert objective.weights["pixel"] == 0.5
+    assert objective.weights["pixel_style"] == 2.0
+    assert isinstance(objective.losses["pixel"], PerceptualLoss)
+    assert isinstance(objective.losses["pixel_style"], GramLoss)
+
+
+def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
+    options = build.load_training(SMOKE, ["train:gan_opt:loss_weight=0.25"])
+    model = build.model(options, build.accelerator(options))
+    assert isinstance(model, SRGANModel)
+    assert model.gan_weight == 0.25
+    assert set(model.bare_nets) == {"net_g", "net_d"}
+    assert "gan" not in model.losses.losses
+
+
+def test_a_cycle_files_model_has_two_of_each_network_with_weights_of_their_own():
+    options = build.load_training(REPOSITORY / "options/unpaired/domain_cycle.yml")
+    model = build.model(options, build.accelerator(options))
+    assert list(model.bare_nets) == ["net_g", "net_g_back", "net_d", "net_d_back"]
+    for name in ("net_g", "net_d"):
+        one, other = (model.bare_nets[f"{name}{ending}"].parameters() for ending in ("", "_back"))
+        assert any(not torch.equal(*pair) for pair in zip(one, other, strict=True))
+    assert list(model.losses.losses) == ["cycle"]
+    assert model.gan_weight == 1
+
+
+def test_terms_say_what_they_compare_with():
+    pixel = "train:pixel_opt={type: L1Loss, against: lq}"
+    options = build.load_training(REPOSITORY / "options/unpaired/domain_cx.yml", [pixel])
+    options = options.model_copy(
+        update={
+            "train": options.train.model_copy(update={"losses": {"pixel": options.train.losses["pixel"]}})
+        }
+    )
+    assert build.losses(options).against == {"pixel": "lq"}
+    assert build.losses(build.load_training(SMOKE)).against == {}
+
+
+def test_averaged_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
+    options = build.load_training(SMOKE)
+    params, averaged = (build.network(options.network_g).state_dict() for _ in range(2))
+    path = tmp_path / "net_g.pth"
+    save_state(path, {"params": params, "params_ema": averaged})
+    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    model = build.model(options, build.accelerator(options))
+    assert_close(dict(model.bare_nets["net_g"].state_dict()), dict(params))
+    assert_close(dict(model.eval_net.state_dict()), dict(averaged))
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
+    path = tmp_path / "other.pth"
+    save_state(path, {"params": {"weight": torch.zeros(3)}})
+    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    with pytest.raises(CheckpointError, match=r"other.pth: these weights do not fit MSRResNet"):
+        build.model(options, build.accelerator(options))
+
+
+def test_the_schedule_warms_up_where_asked():
+    options = build.load_training(SMOKE, ["train:warmup_iter=10"])
+    schedule = build.schedule(options)
+    assert schedule(1.0, 4) == pytest.approx(0.5)
+    assert schedule(1.0, 12) == 1.0
+
+
+def test_which_way_is_better_is_the_metrics_word_unless_the_file_says_otherwise():
+    options = build.load_training(SMOKE)
+    part = options.val.metrics["psnr"]
+    assert build.metric(part).higher_is_better
+    assert not build.metric(part.model_copy(update={"better": "lower"})).higher_is_better
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(torch.bfloat16, "bf16"), (torch.float32, "no")])
+def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monkeypatch, fast, precision):
+    monkeypatch.setattr("srcx.training.build.fast_dtype", lambda device: fast)
+    options = build.load_training(SMOKE, ["num_gpu=0", "train:precision=auto"])
+    assert build.accelerator(options).mixed_precision == precision
+
+
+def test_the_objective_is_jittered_as_the_file_says():
+    assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
+
+
+def test_frozen_parts_keep_their_weights_and_the_others_learn():
+    options = build.load_training(SMOKE, ["num_gpu=0", "train:freeze_g=[conv_last]"])
+    model = build.model(options, build.accelerator(options))
+    before = {name: weight.clone() for name, weight in model.bare_nets["net_g"].state_dict().items()}
+    model.step({"lq": torch.rand(2, 3, 12, 12), "gt": torch.rand(2, 3, 48, 48)})
+    moved = {
+        name.split(".")[0]
+        for name, weight in model.bare_nets["net_g"].state_dict().items()
+        if not torch.equal(weight, before[name])
+    }
+    assert "conv_last" not in moved
+    assert "conv_first" in moved
+
+
+def test_a_part_to_freeze_that_is_not_there_is_named():
+    with pytest.raises(
+        OptionsError, match=r"freeze_g: \w+ has no part 'conv_lst'; it has conv_first, .*conv_last"
+    ):
+        build.freeze(build.network(build.load_training(SMOKE, []).network_g), ["conv_lst"])

@@ -1,0 +1,281 @@
+import csv
+import errno
+import logging
+import os
+import re
+
+import pytest
+import torch
+
+from srcx.errors import CheckpointError, OutputError
+from srcx.progress import Pace
+from srcx.training import checkpoints
+from srcx.training.checkpoints import Progress, RunFolder
+from srcx.weights.checkpoint import load_state
+from srcx.weights.training_state import load_training_state
+
+
+class Counter:
+    """The least that can be trained: one number that counts its steps."""
+
+    def __init__(self):
+        self.value = torch.zeros(1)
+
+    def step(self):
+        self.value += torch.rand(1)
+
+    def state(self):
+        return {"value": self.value.clone()}
+
+    def load_state(self, state, *, ignored=()):
+        self.value = state["value"]
+
+    def weights(self):
+        sets = {"params": {"value": self.value}}
+        return {"net_g": sets, "net_g_back": sets, "net_d": {"params": {"value": -self.value}}}
+
+
+def opened(root, **options):
+    """A run that goes on from what is there, already entered."""
+    return RunFolder(root, goes_on=True, **options).__enter__()
+
+
+def gone_on(root, path=None, **options):
+    """A run that resumed, entered only then, as `train` does."""
+    run = RunFolder(root, goes_on=True, **options)
+    progress = run.resume(Counter(), path)
+    return run.__enter__(), progress
+
+
+def trained(run, steps, model=None, progress=None):
+    model, progress = model or Counter(), progress or Progress()
+    for _ in range(steps):
+        model.step()
+        progress.add({"pixel": float(model.value)})
+    run.save(model, progress)
+    return model, progress
+
+
+def test_resuming_gives_the_same_numbers_as_going_straight_on(tmp_path):
+    run = opened(tmp_path / "run")
+    straight, progress = trained(run, 3)
+    for _ in range(2):
+        straight.step()
+
+    resumed = Counter()
+    torch.manual_seed(99)  # whatever happened in between
+    assert run.resume(resumed) == progress
+    for _ in range(2):
+        resumed.step()
+    assert torch.equal(resumed.value, straight.value)
+
+
+def test_a_new_folder_has_nothing_to_resume(tmp_path):
+    assert opened(tmp_path / "run").resume(Counter()) is None
+
+
+def test_loss_means_go_over_an_interruption(tmp_path):
+    run = opened(tmp_path / "run")
+    progress = Progress()
+    progress.add({"pixel": 1.0})
+    run.save(Counter(), progress)
+    resumed = run.resume(Counter())
+    resumed.add({"pixel": 2.0})
+    assert resumed.take_means() == {"pixel": 1.5}
+    assert resumed.take_means() == {}
+
+
+def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path, caplog):
+    run = opened(tmp_path / "run")
+    model, progress = trained(run, 1)
+    trained(run, 1, model, progress)
+    newest = RunFolder.saved_states(run.root)[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert run.resume(Counter()).iteration == 1
+    assert "2.state: this training state is damaged" in caplog.text
+
+
+def test_a_state_that_is_asked_for_and_damaged_stops_the_run(tmp_path):
+    path = tmp_path / "5.state"
+    path.write_bytes(b"half a fi")
+    with pytest.raises(CheckpointError, match="damaged"):
+        opened(tmp_path / "run").resume(Counter(), path)
+
+
+def test_a_state_of_another_network_is_named(tmp_path):
+    class Other(Counter):
+        def load_state(self, state, *, ignored=()):
+            raise KeyError("missing")
+
+    run = opened(tmp_path / "run")
+    trained(run, 1)
+    with pytest.raises(CheckpointError, match="does not fit the option file"):
+        run.resume(Other())
+
+
+def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
+    run = opened(tmp_path / "run", keep_last=2)
+    model, progress = trained(run, 1)
+    run.save_weights(model, "best_of_5")
+    for _ in range(11):
+        trained(run, 1, model, progress)
+    assert sorted(path.name for path in run.models.iterdir()) == [
+        "net_d_11.pth", "net_d_12.pth", "net_g_11.pth", "net_g_12.pth",
+        "net_g_back_11.pth", "net_g_back_12.pth", "net_g_best_of_5.pth",
+    ]  # fmt: skip
+    assert [path.name for path in RunFolder.saved_states(run.root)] == ["11.state", "12.state"]
+
+
+def test_a_run_killed_before_it_pruned_prunes_at_the_next_start(tmp_path):
+    run = opened(tmp_path / "run")
+    model, progress = Counter(), Progress()
+    for _ in range(4):
+        trained(run, 1, model, progress)
+    run, _ = gone_on(run.root, keep_last=2)
+    assert [path.name for path in RunFolder.saved_states(run.root)] == ["3.state", "4.state"]
+    assert sorted(path.name for path in run.models.glob("net_d_*")) == ["net_d_3.pth", "net_d_4.pth"]
+
+
+def test_weights_are_readable_in_basicsrs_layout(tmp_path):
+    run = opened(tmp_path / "run")
+    model, _ = trained(run, 2)
+    assert torch.equal(load_state(run.models / "net_g_2.pth", key="params")["value"], model.value)
+
+
+def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_path):
+    run = opened(tmp_path / "run")
+    _, progress = trained(run, 1)
+    with Pace(0, 3) as pace:
+        run.log_losses(progress, 0.1, pace)
+        progress.add({"pixel": 2.0})
+        assert run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+    with run.log.metrics_file.open("a") as file:
+        file.write("3,train,pi")  # killed in the middle of a line
+    gone_on(run.root)
+    rows = list(csv.reader(run.log.metrics_file.read_text().splitlines()))
+    assert rows[0] == ["iter", "set", "metric", "value"]
+    assert [row[:3] for row in rows[1:]] == [["1", "train", "lr"], ["1", "train", "pixel"]]
+
+
+@pytest.mark.parametrize("validated", [0, 1])
+def test_results_of_a_validation_that_did_not_finish_are_forgotten(tmp_path, validated):
+    run, progress = opened(tmp_path / "run"), Progress()
+    progress.add({"pixel": 1.0})
+    run.log.add(1, "train", {"pixel": 1.0})
+    run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+    progress.validated = validated
+    run.save(Counter(), progress)
+    gone_on(run.root)
+    rows = [line.split(",")[1] for line in run.log.metrics_file.read_text().splitlines()[1:]]
+    assert rows == ["train", "Set5"][: 1 + validated]
+
+
+def test_the_log_file_and_the_terminal_show_the_same_pace(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(checkpoints.logger, "info", lambda text, *words: shown.append(text % words))
+    with RunFolder(tmp_path / "run") as run, Pace(0, 3) as pace:
+        pace.tick()
+        run.log_losses(Progress(), 0.1, pace)
+    assert shown[-1].startswith("iteration 1 of 3, ")
+
+
+def test_the_best_is_the_highest_or_the_lowest_as_the_metric_says():
+    progress = Progress()
+    seen = []
+    for value in (0.3, 0.2, 0.25):
+        progress.iteration += 1
+        seen.append(
+            (
+                progress.note_best("Set5", "psnr", value, higher_is_better=True),
+                progress.note_best("Set5", "lpips", value, higher_is_better=False),
+            )
+        )
+    assert seen == [(True, True), (False, True), (False, False)]
+    assert progress.best["Set5"]["lpips"] == {"value": 0.2, "iter": 2}
+
+
+def test_an_earlier_run_is_set_aside_whole(tmp_path):
+    trained(opened(tmp_path / "run"), 1)
+    with RunFolder(tmp_path / "run") as run:
+        assert RunFolder.saved_states(run.root) == []
+    (aside,) = tmp_path.glob("run_archived_*")
+    assert (aside / "models/net_g_1.pth").exists()
+
+
+def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda *_: "now")
+    for iterations in (1, 2):
+        with RunFolder(tmp_path / "run") as run:
+            trained(run, iterations)
+    with RunFolder(tmp_path / "run"):
+        pass
+    assert sorted(path.name for path in tmp_path.glob("run_archived_*/models/net_d_*.pth")) == [
+        "net_d_1.pth", "net_d_2.pth",
+    ]  # fmt: skip
+
+
+def test_states_beyond_the_one_gone_on_from_are_set_aside_and_prune_nothing(tmp_path):
+    """Damaged ones, or those of a way not taken: they are neither resumed from nor count as the newest."""
+    run = opened(tmp_path / "run")
+    model, progress = Counter(), Progress()
+    for _ in range(4):
+        trained(run, 1, model, progress)
+    run, progress = gone_on(run.root, run.states / "1.state")
+    run.keep_last = 1
+    trained(run, 1, Counter(), progress)
+    assert sorted(path.name for path in run.states.iterdir()) == [
+        "2.state", "2.state.aside", "3.state.aside", "4.state.aside",
+    ]  # fmt: skip
+
+
+def test_what_killed_processes_left_half_written_is_removed_at_the_next_start(tmp_path):
+    run = opened(tmp_path / "run")
+    trained(run, 1)
+    for folder in (run.root, run.models, run.states, run.root / "visualization/Set5"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".1.77-a1b2c3.part.state").write_bytes(b"half")
+    _, progress = gone_on(run.root)
+    assert progress.iteration == 1
+    assert not list(run.root.rglob(".*"))
+
+
+@pytest.mark.parametrize("file", ["net_g_1.pth", "metrics.csv", "train_run"])
+def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(tmp_path, monkeypatch, file):
+    with RunFolder(tmp_path / "run") as run:
+        trained(run, 1)
+    run = RunFolder(tmp_path / "run", goes_on=True)
+    progress = run.resume(Counter())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def meet_it():
+        with run, Pace(1, 3) as pace:
+            if file == "train_run":
+                logging.getLogger("srcx").handlers[-1].stream.write = full
+            else:
+                monkeypatch.setattr("os.fsync", full)
+            if file == "net_g_1.pth":
+                run.save(Counter(), progress)
+            run.log_losses(progress, 0.1, pace)
+
+    with pytest.raises(OutputError, match=f"{file}.*No space left") as error:
+        meet_it()
+    *_, mend, kept = str(error.value).split("; ")
+    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run it again", mend)
+    assert kept.endswith("with --auto_resume goes on from 1.state")
+    assert load_training_state(run.states / "1.state")
+    assert not list(run.root.rglob(".*.part*"))
+
+
+def test_a_log_file_goes_on_in_a_new_one_when_it_is_large(tmp_path, monkeypatch):
+    monkeypatch.setattr("srcx.training.tracking.LOG_BYTES", 1000)
+    with RunFolder(tmp_path / "run") as run:
+        for _ in range(100):
+            logging.getLogger("srcx.training.run").info("a line of a run that is very long")
+    logs = list(run.log.folder.iterdir())
+    assert len(logs) == 4
+    assert sum(path.stat().st_size for path in logs) <= 4000

@@ -1,0 +1,289 @@
+import copy
+import math
+from contextlib import contextmanager
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.testing import assert_close
+
+from srcx.errors import TrainingError
+from srcx.features.extractor import FeatureExtractor
+from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.optim.schedules import multi_step
+from srcx.training.model import Learner, SRModel
+
+
+@pytest.fixture
+def accelerator():
+    AcceleratorState._reset_state()
+    return Accelerator(cpu=True)
+
+
+def batch(size=4):
+    lq = torch.rand(size, 3, 4, 4)
+    return {"lq": lq, "gt": lq.repeat_interleave(2, 2).repeat_interleave(2, 3)}
+
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2))
+
+
+def sr_model(accelerator, *, lr=0.1, optimizer=torch.optim.SGD, loss=None, schedule=None, **options):
+    one = net()
+    learner = Learner(one, optimizer(one.parameters(), lr=lr), schedule or multi_step([]))
+    return SRModel(
+        learner, WeightedSum({"pixel": (loss or MSELoss(), 1.0)}), accelerator=accelerator, **options
+    )
+
+
+def test_a_step_is_one_of_plain_gradient_descent(accelerator):
+    model = sr_model(accelerator)
+    before = {name: value.clone() for name, value in model.bare_nets["net_g"].named_parameters()}
+    twin = net()
+    twin.load_state_dict(before)
+    data = batch()
+    loss = nn.functional.mse_loss(twin(data["lq"]), data["gt"])
+    loss.backward()
+
+    terms = model.step(data)
+
+    assert terms == {"pixel": pytest.approx(loss.item(), rel=1e-5)}
+    for name, value in twin.named_parameters():
+        assert_close(model.bare_nets["net_g"].get_parameter(name), before[name] - 0.1 * value.grad)
+
+
+def test_accumulating_parts_gives_the_step_of_the_whole_batch(accelerator):
+    whole, parts = sr_model(accelerator), sr_model(accelerator, accumulate=4)
+    parts.load_state(copy.deepcopy(whole.state()))
+    data = batch(8)
+    assert whole.step(data)["pixel"] == pytest.approx(parts.step(data)["pixel"], rel=1e-5)
+    for one, other in zip(whole.eval_net.parameters(), parts.eval_net.parameters(), strict=True):
+        assert_close(one, other)
+
+
+def test_ranks_average_gradients_in_the_last_part_alone(accelerator, monkeypatch):
+    model, seen, local = sr_model(accelerator, accumulate=3), [], []
+
+    @contextmanager
+    def no_sync(net):
+        local.append(net)
+        yield
+        local.remove(net)
+
+    monkeypatch.setattr(accelerator, "no_sync", no_sync)
+    model.learners["net_g"].net.register_forward_pre_hook(lambda net, _: seen.append(net in local))
+    model.step(batch(6))
+    assert seen == [True, True, False]
+
+
+def test_averaged_weights_start_at_the_first_and_follow_with_their_decay(accelerator):
+    model = sr_model(accelerator, ema_decay=0.75)
+    first = model.bare_nets["net_g"][0].weight.detach().clone()
+    model.step(batch())
+    expected = 0.75 * first + 0.25 * model.bare_nets["net_g"][0].weight
+    assert_close(model.eval_net[0].weight, expected)
+
+
+def test_averaged_network_computes_with_its_own_weights(accelerator):
+    model = sr_model(accelerator, ema_decay=0.5)
+    model.step(batch())
+    lq = batch()["lq"]
+    assert not torch.equal(model.eval_net(lq), model.bare_nets["net_g"](lq))
+
+
+def test_the_schedule_sets_the_rate_of_each_iteration(accelerator):
+    model = sr_model(accelerator, schedule=multi_step([1], gamma=0.5))
+    model.step(batch())
+    assert model.learning_rate == 0.1
+    model.step(batch())
+    assert model.learning_rate == 0.05
+
+
+def test_clipping_bounds_the_step(accelerator):
+    model = sr_model(accelerator, lr=1.0, grad_clip=1e-3)
+    before = torch.cat([p.detach().flatten().clone() for p in model.eval_net.parameters()])
+    model.step(batch())
+    moved = torch.cat([p.detach().flatten() for p in model.eval_net.parameters()]) - before
+    assert moved.norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_names_iteration_and_term_and_leaves_the_weights(accelerator):
+    class Broken(nn.Module):
+        def forward(self, sr, gt):
+            return sr.mean() * math.nan
+
+    model = sr_model(accelerator, loss=Broken())
+    before = model.bare_nets["net_g"][0].weight.detach().clone()
+    with pytest.raises(TrainingError, match=r"iteration 1: .*pixel = nan"):
+        model.step(batch())
+    assert torch.equal(model.bare_nets["net_g"][0].weight, before)
+
+
+def test_state_goes_on_to_the_same_bits(accelerator):
+    def made():
+        return sr_model(accelerator, lr=1e-3, optimizer=torch.optim.Adam, loss=L1Loss(), ema_decay=0.9)
+
+    batches = [batch() for _ in range(6)]
+    straight = made()
+    resumed = made()
+    straight.load_state(copy.deepcopy(resumed.state()))
+    for data in batches[:3]:
+        straight.step(data)
+    resumed.load_state(copy.deepcopy(straight.state()))
+    after = [(straight.step(data), resumed.step(data)) for data in batches[3:]]
+    assert all(one == other for one, other in after)
+    for one, other in zip(straight.eval_net.parameters(), resumed.eval_net.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def scaled(accelerator, scale=2.0**12):
+    """`accelerator` with the loss scaling that fp16 brings, here on the CPU."""
+    accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=2)
+    return accelerator
+
+
+@pytest.mark.parametrize("options", [{}, {"grad_clip": 1e-2}])
+def test_scaled_losses_give_the_step_of_unscaled_ones(accelerator, options):
+    plain = sr_model(accelerator, **options)
+    state, data = copy.deepcopy(plain.state()), batch()
+    plain.step(data)
+    model = sr_model(scaled(accelerator), **options)
+    model.load_state(state)
+    model.step(data)
+    for one, other in zip(plain.eval_net.parameters(), model.eval_net.parameters(), strict=True):
+        assert_close(one, other)
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_the_scale_halved(accelerator):
+    model = sr_model(scaled(accelerator, scale=2.0**126))
+    before = model.bare_nets["net_g"][0].weight.detach().clone()
+    model.step({"lq": batch()["lq"], "gt": 1e4 * batch()["gt"]})
+    assert torch.equal(model.bare_nets["net_g"][0].weight, before)
+    assert accelerator.scaler.get_scale() == 2.0**125
+
+
+def test_the_scale_of_the_losses_and_its_growth_are_saved(accelerator):
+    model = sr_model(scaled(accelerator))
+    for _ in range(3):  # grows after two steps, and is one step on to the next growth
+        model.step(batch())
+    state = copy.deepcopy(model.state())
+    again = sr_model(scaled(accelerator))
+    again.load_state(state)
+    assert accelerator.scaler.get_scale() == 2.0**13
+    again.step(batch())
+    assert accelerator.scaler.get_scale() == 2.0**14
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_weights_and_images_have_the_memory_format_that_is_asked_for(accelerator, channels_last):
+    model, seen = sr_model(accelerator, channels_last=channels_last), []
+    wanted = torch.channels_last if channels_last else torch.contiguous_format
+    model.bare_nets["net_g"].register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    model.step(batch())
+    assert seen[0].is_contiguous(memory_format=wanted)
+    assert model.bare_nets["net_g"][0].weight.is_contiguous(memory_format=wanted)
+
+
+class FirstLayer(FeatureLoss):
+    """Compares one layer of a fixed network."""
+
+    def compare(self, sr_features, gt_features):
+        return (sr_features["conv1_1"] - gt_features["conv1_1"]).abs().mean()
+
+
+def test_fixed_networks_of_the_objective_run_in_the_runs_precision():
+    AcceleratorState._reset_state()
+    network, seen = FeatureExtractor.random("vgg16"), []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, images, out: seen.append(out.dtype))
+    model = sr_model(
+        Accelerator(cpu=True, mixed_precision="bf16"), loss=FirstLayer(network, ["conv1_1"]), lr=1e-3
+    )
+    lq = torch.rand(1, 3, 16, 16)
+    model.step({"lq": lq, "gt": torch.rand(1, 3, 32, 32)})
+    assert set(seen) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("kind", [L1Loss, MSELoss, CharbonnierLoss])
+def test_a_sum_over_the_batch_is_that_of_the_whole_batch_in_parts_too(accelerator, kind):
+    whole, parts = (sr_model(accelerator, lr=1e-3, loss=kind("sum"), accumulate=n) for n in (1, 4))
+    parts.load_state(copy.deepcopy(whole.state()))
+    data = batch(8)
+    assert whole.step(data)["pixel"] == pytest.approx(parts.step(data)["pixel"], rel=1e-5)
+    for one, other in zip(whole.eval_net.parameters(), parts.eval_net.parameters(), strict=True):
+        assert_close(one, other)
+
+
+def adam(parameters, lr):
+    return torch.optim.Adam(parameters, lr=lr, betas=(0.8, 0.9), weight_decay=0.1)
+
+
+def test_going_on_with_other_hyper_parameters_takes_them_and_says_each(accelerator, caplog):
+    before = sr_model(accelerator, optimizer=torch.optim.Adam, lr=1e-2)
+    before.step(batch())
+    now = sr_model(accelerator, optimizer=adam, lr=1e-3)
+    with caplog.at_level("INFO"):
+        now.load_state(copy.deepcopy(before.state()))
+    now.step(batch())
+    group = now.learners["net_g"].optimizer.param_groups[0]
+    assert (now.learning_rate, group["betas"], group["weight_decay"]) == (1e-3, (0.8, 0.9), 0.1)
+    assert caplog.messages == [
+        "net_g: betas is now (0.8, 0.9), as the options say; it was (0.9, 0.999)",
+        "net_g: weight_decay is now 0.1, as the options say; it was 0",
+        "net_g: lr is now 0.001, as the options say; it was 0.01",
+    ]
+    moments = now.learners["net_g"].optimizer.state_dict()["state"][0]
+    assert moments["step"] == 2  # Adam's moments went on
+
+
+def test_going_on_with_the_same_options_says_nothing(accelerator, caplog):
+    model = sr_model(accelerator, optimizer=adam, schedule=multi_step([1], gamma=0.5))
+    model.step(batch())
+    model.step(batch())
+    with caplog.at_level("INFO"):
+        sr_model(accelerator, optimizer=adam).load_state(copy.deepcopy(model.state()))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("ema_before", "ema_now", "optimizer", "said"),
+    [(0.0, 0.9, adam, "no EMA weights"), (0.0, 0.0, torch.optim.SGD, "amsgrad.*another|another.*amsgrad")],
+)
+def test_a_state_that_lacks_what_the_options_ask_for_is_refused(
+    accelerator, ema_before, ema_now, optimizer, said
+):
+    state = sr_model(accelerator, optimizer=adam, ema_decay=ema_before).state()
+    with pytest.raises(ValueError, match=said):
+        sr_model(accelerator, optimizer=optimizer, ema_decay=ema_now).load_state(state)
+
+
+def test_what_a_state_has_and_the_options_leave_out_is_named(accelerator, caplog):
+    state = sr_model(accelerator, ema_decay=0.9).state()
+    state["nets"]["net_d"] = {}
+    sr_model(accelerator).load_state(state)
+    assert "the state also has net_d and the EMA weights" in caplog.text
+
+
+def test_an_ignored_network_keeps_its_weights_and_its_ema(accelerator):
+    state = sr_model(accelerator, ema_decay=0.9).state()
+    model = sr_model(accelerator, ema_decay=0.9)
+    model.iteration, state["iteration"] = 0, 7
+    first = copy.deepcopy(model.state())
+    model.load_state(state, ignored=["net_g"])
+    assert model.iteration == 7
+    assert_close(model.state()["nets"], first["nets"])
+    assert_close(model.state()["ema"], first["ema"])
+
+
+def test_bf16_keeps_master_weights_and_output_in_full():
+    AcceleratorState._reset_state()
+    model = sr_model(Accelerator(cpu=True, mixed_precision="bf16"))
+    assert model.learners["net_g"].net(batch()["lq"]).dtype == torch.float32
+    model.step(batch())
+    assert {p.dtype for p in model.eval_net.parameters()} == {torch.float32}

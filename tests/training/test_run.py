@@ -1,0 +1,410 @@
+"""Whole runs of the option files under options/, on pictures made here."""
+
+import copy
+import csv
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from accelerate import PartialState
+from numpy.testing import assert_array_equal
+from torch.testing import assert_close
+
+from srcx.errors import (
+    CheckpointError,
+    DataError,
+    Interrupted,
+    OptionsError,
+    TrainingError,
+    UsageError,
+    WeightsError,
+)
+from srcx.evaluation.report.contact_sheet import contact_sheet
+from srcx.evaluation.validation import validate
+from srcx.imaging import read_picture, to_image, to_rgb
+from srcx.training import build
+from srcx.training.build import load_training
+from srcx.training.check import describe, write_contact_sheet
+from srcx.training.dry_run import try_once
+from srcx.training.model import SRModel
+from srcx.training.run import run_file
+from srcx.weights.checkpoint import load_state
+from srcx.weights.training_state import load_training_state
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, rng):
+    """A current folder with a few pictures in datasets/smoke, as the smoke file wants them."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "datasets/smoke"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        noise = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
+        smooth = cv2.resize(noise, (96, 80), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number}.png"), smooth)
+    return tmp_path
+
+
+def rows(run="experiments/smoke_x4"):
+    return list(csv.reader((Path(run) / "metrics.csv").read_text().splitlines()))[1:]
+
+
+def value_of(rows, iteration, metric):
+    return next(float(row[3]) for row in rows if row[0] == str(iteration) and row[2] == metric)
+
+
+def test_twenty_iterations_lower_the_loss_and_leave_what_basicsr_would(workplace):
+    run_file(SMOKE, overrides=["logger:print_freq=5"])
+    run = Path("experiments/smoke_x4")
+    assert value_of(rows(), 20, "pixel") < value_of(rows(), 5, "pixel")
+    weights = torch.load(run / "models/net_g_latest.pth", weights_only=True)
+    assert set(weights) == {"params", "params_ema"}
+    assert (run / "models/net_d_20.pth").exists()
+    assert load_training(run / "smoke_x4.yml") == load_training(SMOKE, ["logger:print_freq=5"])
+    assert "iteration 20 of 20" in next((run / "log").glob("*.log")).read_text()
+
+
+def test_a_new_run_of_the_same_name_sets_the_old_one_aside(workplace):
+    for _ in range(2):
+        run_file(SMOKE, overrides=["train:total_iter=2"])
+    (aside,) = Path("experiments").glob("smoke_x4_archived_*")
+    assert (aside / "models/net_g_latest.pth").exists()
+
+
+def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
+    before = sorted(workplace.rglob("*"))
+    text = describe(load_training(SMOKE))
+    assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
+    assert "train: 3 pictures" in text
+    assert "s an iteration" in text
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_check_times_the_generators_step_too_where_it_is_rare(workplace, monkeypatch):
+    """The weighted mean: of 20 iterations the generator is trained in the 4th, 8th ... after the 9th."""
+    clock, trained = [0.0], []
+    step = SRModel.step
+
+    def timed(model, batch):
+        terms = step(model, batch)
+        trained.append("gan" in terms)
+        clock[0] += 7.0 if "gan" in terms else 2.0
+        return terms
+
+    monkeypatch.setattr(SRModel, "step", timed)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    text = describe(load_training(SMOKE, ["train:net_d_iters=4", "train:net_d_init_iters=9"]))
+    assert sorted(trained) == [False] * 3 + [True] * 3
+    mean_s = (3 * 7 + 17 * 2) / 20  # in iterations 12, 16 and 20
+    assert f"{mean_s:.2f} s an iteration (7.00 s with the generator's step, 2.00 s with the" in text
+
+
+def test_check_makes_images_of_the_channels_of_the_data(workplace):
+    luma = ["datasets:train:color=y", "network_g:num_in_ch=1", "network_g:num_out_ch=1", "model_type=SRModel"]
+    gone = ["train:gan_opt=~", "train:optim_d=~", "network_d=~"]
+    assert "s an iteration" in describe(load_training(SMOKE, [*luma, *gone]))
+
+
+MISFITS = {
+    "upscale left at its default": (
+        ["network_g={type: MSRResNet, num_feat: 4}", "scale=2"],
+        "network_g: MSRResNet makes 96 x 96",
+    ),
+    "channels in": (["network_g:num_in_ch=1"], r"network_g: cannot work on images of shape \(2, 3, 12, 12\)"),
+    "channels out": (
+        ["datasets:train:color=y", "network_g:num_in_ch=1"],
+        "network_g: MSRResNet makes images of 3 channels, and training images have 1",
+    ),
+    "luma": (["datasets:train:color=y"], r"network_g: cannot work on images of shape \(2, 1, 12, 12\)"),
+    "input size of net_d": (["network_d:input_size=96"], "network_d: cannot work on images of shape"),
+    "jitter of net_d": (["train:jitter=8"], "network_d: cannot work on images of shape"),
+    "a loss": (
+        ["train:pixel_opt={type: GridLoss, period: 7}"],
+        "train.pixel_opt: .*GridLoss: made for multiples",
+    ),
+    "an argument": (["train:pixel_opt:reduction=median"], "train.pixel_opt: L1Loss: reduction must be"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "said"), MISFITS.values(), ids=MISFITS)
+def test_options_that_do_not_fit_are_named_before_an_earlier_run_is_set_aside(workplace, overrides, said):
+    earlier = Path("experiments/smoke_x4/models")
+    earlier.mkdir(parents=True)
+    (earlier / "net_g_latest.pth").write_bytes(b"earlier")
+    before = sorted(workplace.rglob("*"))
+    for refused in (run_file, lambda path, overrides: describe(load_training(path, overrides))):
+        with pytest.raises(OptionsError, match=rf"(smoke_x4.yml:\d+|--force_yml): {said}"):
+            refused(SMOKE, overrides=overrides)
+    assert sorted(workplace.rglob("*")) == before
+
+
+WRONG_FOR_BASICSR = {
+    "scale": ("network_g={type: EDSR, num_in_ch: 3, num_out_ch: 3, upscale: 5}", "scale=5", "EDSR cannot be"),
+    "choice": (
+        "network_g={type: SRVGGNetCompact, upscale: 4, num_feat: 8, num_conv: 1, act_type: foo}", "scale=4",
+        "SRVGGNetCompact cannot be made with .*act_type: foo",
+    ),
+    "text": (
+        "network_g={type: EDSR, num_in_ch: 3, num_out_ch: 3, upscale: 4, num_feat: '8'}", "scale=4",
+        "EDSR cannot be made with .*num_feat: 8",
+    ),
+    "loss": ("train:pixel_opt={type: WeightedTVLoss, reduction: none}", "scale=4", "WeightedTVLoss cannot"),
+    "not scalar": (
+        "train:pixel_opt={type: basicsr.L1Loss, reduction: none}", "scale=4", r"gives \(2, 3, 48, 48\) v",
+    ),
+    "video": ("network_g={type: EDVR, num_feat: 8}", "scale=4", "cannot work on images of shape"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(find_spec("basicsr") is None, reason="needs BasicSR, which does not build on this Python")
+@pytest.mark.parametrize(("part", "scale", "said"), WRONG_FOR_BASICSR.values(), ids=WRONG_FOR_BASICSR)
+def test_wrong_values_for_basicsrs_parts_are_told_with_the_option(workplace, part, scale, said):
+    option = part.split("=")[0].replace(":", ".")
+    size = ["datasets:train:gt_size=80", "network_d:input_size=80"] if scale == "scale=5" else []
+    with pytest.raises(OptionsError, match=rf"--force_yml: {option}: .*{said}"):
+        run_file(SMOKE, overrides=[part, scale, *size])
+    assert not Path("experiments").exists()
+
+
+def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
+    options = load_training(
+        SMOKE, ["train:jitter=16", "network_d:input_size=32", "train:pixel_opt:type=MSELoss"]
+    )
+    model = build.model(options, build.accelerator(options))
+    before, random = copy.deepcopy(model.state()), torch.get_rng_state()
+    try_once(model, options)
+    assert_close(model.state(), before)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(weight.grad is None for net in model.bare_nets.values() for weight in net.parameters())
+
+
+def test_weights_that_a_metric_lacks_are_missed_at_the_start(workplace):
+    metrics = "val:metrics={index: {type: ma, weights_path: nowhere.mat}}"
+    for refused in (run_file, lambda path, overrides: describe(load_training(path, overrides))):
+        with pytest.raises(WeightsError, match=r"--force_yml: val.metrics.index: weights of ma: nowhere.mat"):
+            refused(SMOKE, overrides=[metrics])
+    assert not Path("experiments").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mean", "std"),
+    [([], 0, 1), (["datasets:train:color=y", "datasets:train:mean=[0.5]", "datasets:train:std=[2]"], 0.5, 2)],
+)
+def test_the_sheet_of_a_check_shows_the_crops_the_run_begins_with(workplace, overrides, mean, std):
+    options = load_training(SMOKE, [*overrides, "datasets:train:dataset_enlarge_ratio=3"])
+    path = write_contact_sheet(options)
+    assert path == Path("experiments/smoke_x4_check.png")
+    assert [one.name for one in Path("experiments").iterdir()] == ["smoke_x4_check.png"]
+    batches = build.train_batches(options, build.training_set(options), build.accelerator(options))
+    crops = [
+        tuple(to_rgb(to_image(batch[side][place] * std + mean)) for side in ("lq", "gt"))
+        for batch in itertools.islice(batches, 3)
+        for place in range(4)
+    ]
+    assert_array_equal(read_picture(path), contact_sheet(crops))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "named"),
+    [
+        (["datasets:train:dataroot_gt=nowhere"], DataError, "nowhere"),
+        (["datasets:train:gt_size=400", "network_d:input_size=400"], DataError, "gt_size 400"),
+        (["path:pretrain_network_g=none.pth"], CheckpointError, "none.pth"),
+        (["path:resume_state=none.state"], CheckpointError, "none.state"),
+        (["network_g:num_blok=3"], OptionsError, "num_block"),
+        (["train:precision=fp16"], UsageError, "on the CPU take bf16"),
+    ],
+)
+def test_a_run_that_cannot_start_says_why_and_leaves_no_run_folder(workplace, overrides, error, named):
+    with pytest.raises(error, match=named):
+        run_file(SMOKE, overrides=overrides)
+    assert not Path("experiments/smoke_x4").exists()
+
+
+def test_a_test_file_is_not_for_training(workplace):
+    with pytest.raises(OptionsError, match="nothing to train"):
+        load_training(REPOSITORY / "options/test/srresnet_x4.yml")
+
+
+def test_more_gpus_than_processes_is_told_how_to_start(workplace, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    with pytest.raises(UsageError, match="torchrun --nproc_per_node 4"):
+        run_file(SMOKE, overrides=["num_gpu=4"])
+
+
+def test_more_gpus_than_the_machine_has_takes_those_there_are(workplace, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UsageError, match=r"num_gpu is 4 and this machine has 2.*torchrun --nproc_per_node 2"):
+        run_file(SMOKE, overrides=["num_gpu=4"])
+
+
+def test_one_gpu_of_many_asked_for_is_told(monkeypatch, caplog):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    build.accelerator(load_training(SMOKE, ["num_gpu=4"]))
+    assert "num_gpu is 4 and this machine has 1: the run uses 1" in caplog.text
+    assert "CPU" not in caplog.text
+
+
+@pytest.mark.parametrize("stray", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": ""}, {"RANK": "1", "LOCAL_RANK": "1"}])
+def test_a_stray_variable_of_a_launcher_is_no_launcher(workplace, monkeypatch, stray):
+    for name, value in stray.items():
+        monkeypatch.setenv(name, value)
+    PartialState._reset_state()
+    run_file(SMOKE, overrides=["train:total_iter=1"])
+    assert {name: os.environ[name] for name in stray} == stray
+    assert Path("experiments/smoke_x4/training_states/1.state").exists()
+
+
+SHORT = ["train:total_iter=4", "val:val_freq=2", "logger:save_checkpoint_freq=2", "logger:print_freq=1"]
+
+
+def kept(run="experiments/smoke_x4"):
+    """The figures and weights of a run, without the weights' names."""
+    weights = {path.name: load_state(path) for path in (Path(run) / "models").glob("*.pth")}
+    return rows(run), weights
+
+
+def test_a_validation_that_fails_costs_nothing_and_is_made_up_for(workplace, monkeypatch):
+    """The checkpoint is there, and the run that goes on from it ends as one that was not disturbed."""
+    run_file(SMOKE, overrides=[*SHORT, "name=whole"])
+    validated = []
+
+    def failing(*args, **kwargs):
+        validated.append(validate(*args, **kwargs))
+        if len(validated) == 1:
+            raise RuntimeError("no luck")
+        return validated[-1]
+
+    monkeypatch.setattr("srcx.training.run.validate", failing)
+    with pytest.raises(RuntimeError, match="no luck"):
+        run_file(SMOKE, overrides=SHORT)
+    assert [path.name for path in Path("experiments/smoke_x4/training_states").iterdir()] == ["2.state"]
+    run_file(SMOKE, overrides=SHORT, auto_resume=True)
+    (figures, weights), (expected, of_whole) = kept(), kept("experiments/whole")
+    assert figures == expected
+    assert_close(weights, of_whole)
+    states = [
+        load_training_state(Path(f"experiments/{run}/training_states/4.state"))
+        for run in ("smoke_x4", "whole")
+    ]
+    assert states[0]["progress"]["best"] == states[1]["progress"]["best"]
+
+
+def test_a_finished_validation_is_not_repeated_when_the_run_goes_on(workplace, monkeypatch):
+    run_file(SMOKE, overrides=[*SHORT, "train:total_iter=2"])
+    seen = []
+    monkeypatch.setattr(
+        "srcx.training.run.validate", lambda *args, **kwargs: seen.append(args) or {"psnr": 1.0}
+    )
+    run_file(SMOKE, overrides=SHORT, auto_resume=True)
+    assert len(seen) == 1
+    assert [row[0] for row in rows() if row[1] == "val"] == ["2", "4"]
+
+
+def test_a_metric_that_cannot_rate_lets_the_run_go_on(workplace, caplog):
+    metrics = "val:metrics={niqe: {type: niqe}, psnr: {type: psnr}}"
+    run_file(SMOKE, overrides=[*SHORT, metrics])
+    assert {row[2] for row in rows() if row[1] == "val"} == {"psnr"}
+    assert not list(Path("experiments/smoke_x4/models").glob("net_g_best_*"))  # the first metric picks it
+    assert "val: no niqe, as 3 of 3 images have none; 0: niqe: needs at least" in caplog.text
+
+
+def test_a_run_goes_on_with_the_rate_its_option_file_now_has(workplace):
+    run_file(SMOKE, overrides=[*SHORT, "train:total_iter=2"])
+    run_file(SMOKE, overrides=[*SHORT, "train:optim_g:lr=5e-5"], auto_resume=True)
+    assert [value_of(rows(), iteration, "lr") for iteration in (1, 2, 3, 4)] == [1e-3, 1e-3, 5e-5, 5e-5]
+
+
+def test_a_run_goes_on_without_the_weights_it_once_started_from(workplace):
+    run_file(SMOKE, overrides=[*SHORT, "name=first"])
+    Path("experiments/first/models/net_g_latest.pth").rename("start.pth")
+    pretrained = [*SHORT, "path:pretrain_network_g=start.pth", "path:pretrain_network_d=start_d.pth"]
+    Path("experiments/first/models/net_d_4.pth").rename("start_d.pth")
+    run_file(SMOKE, overrides=[*pretrained, "train:total_iter=2"])
+    Path("start.pth").unlink()
+    Path("start_d.pth").unlink()
+    run_file(SMOKE, overrides=pretrained, auto_resume=True)
+    assert value_of(rows(), 4, "pixel")
+
+
+@pytest.mark.parametrize("name", ["g", "d"])
+def test_a_network_that_resuming_ignores_starts_from_its_pretrained_weights(workplace, name):
+    run_file(SMOKE, overrides=[*SHORT, "name=other", "manual_seed=5"])
+    run_file(SMOKE, overrides=[*SHORT, "train:total_iter=2"])
+    other = f"experiments/other/models/net_{name}_4.pth"
+    still = [f"train:optim_{one}:lr=1e-30" for one in "gd"]
+    run_file(
+        SMOKE,
+        overrides=[
+            *SHORT, *still, f"path:pretrain_network_{name}={other}",
+            f"path:ignore_resume_networks=[network_{name}]",
+        ],
+        auto_resume=True,
+    )  # fmt: skip
+    for one in "gd":
+        before = load_state(
+            other if one == name else Path(f"experiments/smoke_x4/models/net_{one}_2.pth"), key="params"
+        )
+        now = load_state(Path(f"experiments/smoke_x4/models/net_{one}_4.pth"), key="params")
+        weights = [key for key in before if key.endswith("weight")]
+        assert weights
+        assert all(torch.allclose(before[key], now[key], atol=1e-6) for key in weights), one
+
+
+def test_weights_named_as_a_state_are_told_where_they_belong(workplace):
+    run_file(SMOKE, overrides=[*SHORT, "name=first"])
+    weights = "path:resume_state=experiments/first/models/net_g_latest.pth"
+    with pytest.raises(CheckpointError, match=r"path\.pretrain_network_g takes weights"):
+        run_file(SMOKE, overrides=[*SHORT, weights])
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(workplace):
+    with pytest.raises(TrainingError, match=r"iteration \d+: the loss is not finite"):
+        run_file(SMOKE, overrides=["train:optim_g:lr=1e30", "logger:save_checkpoint_freq=1"])
+    assert list(Path("experiments/smoke_x4/training_states").glob("*.state"))
+
+
+def test_training_starts_from_given_weights(workplace):
+    run_file(SMOKE, overrides=["name=first", "train:total_iter=2"])
+    first = Path("experiments/first/models/net_g_latest.pth")
+    run_file(
+        SMOKE,
+        overrides=[
+            "name=second",
+            "train:total_iter=1",
+            "train:optim_g:lr=1e-30",
+            f"path:pretrain_network_g={first}",
+        ],
+    )
+    start, end = (
+        load_state(first, key="params"),
+        load_state(Path("experiments/second/models/net_g_1.pth"), key="params"),
+    )
+    assert all(torch.equal(value, end[name]) for name, value in start.items())
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(workplace):
+    command = [sys.executable, "-m", "srcx", "train", "-opt", str(SMOKE)]
+    command += ["--force_yml", "train:total_iter=100000"]
+    with subprocess.Popen([*command, "logger:print_freq=1"], stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("iteration 3 of"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == Interrupted.exit_code
+    assert "--auto_resume goes on from there" in rest
+    assert "Traceback" not in rest
+    assert len(list(Path("experiments/smoke_x4/training_states").glob("*.state"))) == 1

@@ -1,0 +1,56 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from srcx.training.stopping import listen_for_stop
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.fixture(autouse=True)
+def _signals_are_harmless():
+    """One that is not listened to would end the tests."""
+    before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_and_the_second_insists(number):
+    """In a process of its own, which an interrupt that escapes may end."""
+    code = f"""
+import signal
+from srcx.training.stopping import listen_for_stop
+
+signal.signal({int(number)}, lambda *_: None)  # the process may have been started to ignore it
+with listen_for_stop() as stop:
+    print(stop.asked)
+    signal.raise_signal({int(number)})
+    print(stop.asked)
+    try:
+        signal.raise_signal({int(number)})
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\nTrue\ninterrupted\n"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_handlers_are_put_back(number):
+    before = signal.getsignal(number)
+    with listen_for_stop():
+        assert signal.getsignal(number) is not before
+    assert signal.getsignal(number) is before
+
+
+def test_a_lost_terminal_stops_nothing_under_nohup():
+    code = (
+        "import os, signal; from srcx.training.stopping import listen_for_stop\n"
+        "with listen_for_stop() as stop:\n    os.kill(os.getpid(), signal.SIGHUP); print(stop.asked)"
+    )
+    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
