@@ -30,8 +30,8 @@ def test_public_names_are_these(name):
 
 
 PACKAGES = [
-    "archs", "benchmark", "cli", "config", "data", "features", "imaging", "inference", "losses",
-    "metrics", "report", "web", "weights",
+    "archs", "cli", "config", "data", "evaluation", "evaluation.report", "features", "imaging", "inference",
+    "losses", "metrics", "web", "weights",
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Running models over benchmark sets and scoring pictures, under one protocol."""
 
-from srcx.evaluation.benchmark import benchmark
+from srcx.evaluation.run import benchmark
 from srcx.evaluation.scoring import metric_calls, score_all
 
 __all__ = ["benchmark", "metric_calls", "score_all"]

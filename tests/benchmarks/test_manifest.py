@@ -68,5 +68,5 @@ def test_a_name_nobody_knows_is_told():
 
 def test_the_manifests_are_part_of_the_package():
     assert re.search(
-        r'^srcx = \[.*"datasets/manifests/\*"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+        r'^srcx = \[.*"benchmarks/manifests/\*"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
     )

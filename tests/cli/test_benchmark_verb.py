@@ -106,7 +106,7 @@ def test_ctrl_c_says_what_is_kept(srcx, benchmark_data, tmp_path, monkeypatch):
     def interrupted(jobs, workers):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srcx.evaluation.benchmark.score_all", interrupted)
+    monkeypatch.setattr("srcx.evaluation.run.score_all", interrupted)
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 130
     assert said.sentences[-1].startswith("stopped; what was upscaled and scored is kept in out")

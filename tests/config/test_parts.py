@@ -38,13 +38,11 @@ def test_every_part_is_asked_about_with_its_own_arguments(write: Write, small_te
 def test_their_faults_have_the_place_of_the_type_or_the_argument(write: Write, small_text: str) -> None:
     faults: dict[str, list[tuple[str | None, str]]] = {
         "Net": [("width", "unknown argument; did you mean 'num_feat'?")],
-        "SRModel": [(None, "no such model")],
         "L1Loss": [(None, "no such loss")],
     }
     with pytest.raises(OptionsError) as caught:
         load_options(write(small_text.replace("0.9", "9")), parts=Recorder(faults))
     assert caught.value.problems == [
-        "x.yml:2: model_type: no such model",
         "x.yml:11: network_g.width: unknown argument; did you mean 'num_feat'?",
         "x.yml:14: train.ema_decay: expected a number below 1, got 9",
         "x.yml:17: train.pixel_opt.type: no such loss",
