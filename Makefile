@@ -12,7 +12,7 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: $(INSTALLED)  ## a short real training, a benchmark and an upscaled picture, in demo/
+demo: $(INSTALLED)  ## a short real training, a benchmark and an upscaled image, in demo/
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python scripts/demo.py
 
 test: $(INSTALLED)  ## the whole suite
@@ -27,4 +27,4 @@ lint: $(INSTALLED)
 check: lint test
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

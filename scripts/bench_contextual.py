@@ -6,7 +6,7 @@ r the share of rows that hold a maximum: a walk that multiplies winning rows aga
 them would need 1 + 2r products. Run it on an idle machine.
 
     python scripts/bench_contextual.py --threads 2 --repeats 7
-    python scripts/bench_contextual.py --error PICTURE...      what a bfloat16 product changes, instead
+    python scripts/bench_contextual.py --error IMAGE...      what a bfloat16 product changes, instead
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from srcx.features.extractor import extractor
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.imaging.resize import imresize
 from srcx.imaging.tensors import to_tensor
 from srcx.losses.contextual import contextual_loss
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads (all cores)")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each side (7)")
     parser.add_argument("--maps", type=int, nargs="+", choices=range(len(MAPS)), help="which (all)")
-    parser.add_argument("--error", type=Path, nargs="+", metavar="PICTURE", help="print errors, not times")
+    parser.add_argument("--error", type=Path, nargs="+", metavar="IMAGE", help="print errors, not times")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # side and map: this script calls itself
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -174,15 +174,15 @@ def peak_rise_mib(side: str, maps: Maps) -> float:
     return rise / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def print_errors(pictures: list[Path]) -> None:
+def print_errors(images: list[Path]) -> None:
     """How far each side is from the plain formula in float64.
 
-    On noise, and on AlexNet's conv2 of `pictures` and of their bicubic x4.
+    On noise, and on AlexNet's conv2 of `images` and of their bicubic x4.
     """
     maps = {"noise": Maps(1, 48, 256, True).features()}
     network = extractor("alexnet")
-    for path in pictures:
-        gt = read_picture(path)
+    for path in images:
+        gt = read_image(path)
         gt = gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4]
         sr = imresize(imresize(gt, scale=1 / 4), scale=4)
         maps[path.name] = tuple(network(to_tensor(z), ["conv2"])["conv2"].detach() for z in (sr, gt))

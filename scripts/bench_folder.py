@@ -1,11 +1,11 @@
 r"""Time `srcx upscale` of a folder against what the network alone takes of it, in one process.
 
-100 crops of training pictures are upscaled by the real command in a process of its own, which adds up the
-seconds each picture was upscaled, without reading and writing; the ratio is that of the whole process, from
+100 crops of training images are upscaled by the real command in a process of its own, which adds up the
+seconds each image was upscaled, without reading and writing; the ratio is that of the whole process, from
 its start to its end, to this sum. The way of running the network is measured before, once. Run it on an idle
 machine.
 
-    python scripts/bench_folder.py --pictures datasets/train --threads 2 --height 120 --width 160
+    python scripts/bench_folder.py --images datasets/train --threads 2 --height 120 --width 160
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from srcx.errors import SrcxError
-from srcx.imaging import list_pictures, read_picture, write_picture
+from srcx.imaging import list_images, read_image, write_image
 
 NETWORK_TIME = """
 import json, sys
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures to take crops of")
+    parser.add_argument("--images", type=Path, required=True, help="folder of images to take crops of")
     parser.add_argument("--count", type=int, default=100, help="crops (100)")
     parser.add_argument("--height", type=int, default=120, help="of a crop (120)")
     parser.add_argument("--width", type=int, default=160, help="of a crop (160)")
@@ -52,10 +52,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "in").mkdir()
-        cut(args.pictures, folder / "in", args.count, args.height, args.width)
+        cut(args.images, folder / "in", args.count, args.height, args.width)
         first = next((folder / "in").iterdir())
         timed(folder, [str(first), "-o", str(folder / "first"), *args.words], args.threads)
-        print(f"{args.count} pictures of {args.width} x {args.height}, load before {os.getloadavg()[0]:.2f}")
+        print(f"{args.count} images of {args.width} x {args.height}, load before {os.getloadavg()[0]:.2f}")
         whole_s, network_s = timed(
             folder, [str(folder / "in"), "-o", str(folder / "out"), *args.words], args.threads
         )
@@ -64,18 +64,18 @@ def main() -> None:
         )
 
 
-def cut(pictures: Path, out: Path, count: int, height: int, width: int) -> None:
-    """Write the middles of evenly drawn pictures."""
-    found = list_pictures(pictures, recursive=True)
+def cut(images: Path, out: Path, count: int, height: int, width: int) -> None:
+    """Write the middles of evenly drawn images."""
+    found = list_images(images, recursive=True)
     written = 0
     for path in (found[len(found) * place // (2 * count)] for place in range(2 * count)):
-        picture = read_picture(path)
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        image = read_image(path)
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if min(top, left) >= 0 and written < count:
-            write_picture(out / f"{written}.png", picture[top : top + height, left : left + width])
+            write_image(out / f"{written}.png", image[top : top + height, left : left + width])
             written += 1
     if written < count:
-        sys.exit(f"{pictures}: only {written} of the {2 * count} drawn are {width} x {height} pixels or more")
+        sys.exit(f"{images}: only {written} of the {2 * count} drawn are {width} x {height} pixels or more")
 
 
 def timed(folder: Path, words: list[str], threads: int) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 r"""Peak memory of `srcx.upscale` and of writing its result, beyond the input and output arrays.
 
-The peak is the process's (VmHWM), less what it had (VmRSS) when the model and the picture were loaded and
+The peak is the process's (VmHWM), less what it had (VmRSS) when the model and the image were loaded and
 nothing had run, less the output array. Opening backends counts, and where none was measured on this machine
 before, so does that. srresnet-x4 would work for half an hour and more on the 320 megapixels it makes of
 20, so there are three cases:
@@ -25,13 +25,13 @@ from pathlib import Path
 import torch
 
 from srcx.archs import MSRResNet
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.export import photograph
 
 CASES = ("output", "input", "bicubic")
 SIZES = {"output": (968, 1292), "input": (3873, 5164), "bicubic": (3873, 5164)}
-"""Height and width of the picture that is upscaled."""
+"""Height and width of the image that is upscaled."""
 
 
 def main() -> None:
@@ -53,18 +53,18 @@ def main() -> None:
 
 
 def measure(case: str, name: str, backend: str, threads: int) -> None:
-    """Upscale and write one picture, and print what it took."""
+    """Upscale and write one image, and print what it took."""
     torch.set_num_threads(threads)
-    picture = imresize(read_picture(photograph())[..., :3], size=SIZES[case])
+    image = imresize(read_image(photograph())[..., :3], size=SIZES[case])
     up = Upscaler(model_of(case, name), backend=backend)  # type: ignore[arg-type] # it says what there is
     forget_peak()
     before, began_s = resident("VmRSS"), time.perf_counter()
-    result = up(picture)
+    result = up(image)
     upscaled, time_s = resident("VmHWM"), time.perf_counter() - began_s
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        write_picture(Path(folder) / "result.png", result)
+        write_image(Path(folder) / "result.png", result)
     peak = resident("VmHWM")
-    (height, width), (sr_height, sr_width) = picture.shape[:2], result.shape[:2]
+    (height, width), (sr_height, sr_width) = image.shape[:2], result.shape[:2]
     beyond, written = ((most - before - result.nbytes) / 1e6 for most in (upscaled, peak))
     print(
         f"{case:8} {width} x {height} to {sr_width} x {sr_height} by {up.model.name}, {up.way}: "

@@ -33,15 +33,15 @@ from rich.table import Table
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.errors import BridgeError
 from srcx.imaging.color import rgb_to_y
-from srcx.imaging.io import list_pictures, read_picture
+from srcx.imaging.io import list_images, read_image
 from srcx.imaging.resize import imresize
 from srcx.metrics import lpips, ma_features, niqe, psnr, ssim
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 
 class Rival(NamedTuple):
-    """Seconds of CPU time for each picture, ours and theirs."""
+    """Seconds of CPU time for each image, ours and theirs."""
 
     what: str
     whose: str
@@ -54,34 +54,34 @@ class Rival(NamedTuple):
         return self.theirs_s / self.ours_s
 
 
-def cpu_seconds(work: Callable[[Picture], object], pictures: list[Picture], repeats: int) -> float:
-    """CPU time for each picture: the median over the repeats of the mean over the pictures."""
-    work(pictures[0])  # tables are made at the first call
+def cpu_seconds(work: Callable[[ImageArray], object], images: list[ImageArray], repeats: int) -> float:
+    """CPU time for each image: the median over the repeats of the mean over the images."""
+    work(images[0])  # tables are made at the first call
     times = []
     for _ in range(repeats):
         start = time.process_time()
-        for picture in pictures:
-            work(picture)
-        times.append((time.process_time() - start) / len(pictures))
+        for image in images:
+            work(image)
+        times.append((time.process_time() - start) / len(images))
     return statistics.median(times)
 
 
-def compare_niqe(pictures: list[Picture], repeats: int) -> Iterator[Rival]:
+def compare_niqe(images: list[ImageArray], repeats: int) -> Iterator[Rival]:
     """NIQE on Y, 4 pixels shaved, beside `basicsr.metrics.calculate_niqe`."""
     try:
         theirs = open_basicsr("basicsr.metrics").calculate_niqe
     except BridgeError as error:
         print(f"NIQE beside BasicSR: not done: {error}", file=sys.stderr)
         return
-    # As tests of BasicSR hand pictures over: BGR in one piece.
-    turned = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
-    theirs_s = cpu_seconds(lambda picture: theirs(picture, crop_border=4), turned, repeats)
-    yield Rival("NIQE", "BasicSR", cpu_seconds(niqe, pictures, repeats), theirs_s, 5)
+    # As tests of BasicSR hand images over: BGR in one piece.
+    turned = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+    theirs_s = cpu_seconds(lambda image: theirs(image, crop_border=4), turned, repeats)
+    yield Rival("NIQE", "BasicSR", cpu_seconds(niqe, images, repeats), theirs_s, 5)
 
 
-def compare_ma(pictures: list[Picture], repeats: int, recorded: Path | None) -> Iterator[Rival]:
+def compare_ma(images: list[ImageArray], repeats: int, recorded: Path | None) -> Iterator[Rival]:
     """Ma's features on Y, 4 pixels shaved, beside the authors' recorded times and pyiqa's functions."""
-    ours_s = cpu_seconds(ma_features, pictures, repeats)
+    ours_s = cpu_seconds(ma_features, images, repeats)
     if recorded is not None:
         stock = json.loads(recorded.read_text())["ma_feature_times"]["ma_stock"]
         of_set5 = [one["cpu_s"] for key, one in stock.items() if key.startswith("pirm__Set5")]
@@ -89,14 +89,14 @@ def compare_ma(pictures: list[Picture], repeats: int, recorded: Path | None) -> 
     if importlib.util.find_spec("pyiqa") is None:
         print("Ma's features beside pyiqa: not done: pyiqa is not installed", file=sys.stderr)
         return
-    theirs_s = cpu_seconds(pyiqa_features, pictures, repeats)
+    theirs_s = cpu_seconds(pyiqa_features, images, repeats)
     yield Rival("Ma's features", "pyiqa", ours_s, theirs_s, 3)
 
 
-def pyiqa_features(picture: Picture) -> object:
+def pyiqa_features(image: ImageArray) -> object:
     """The same 138 numbers from pyiqa's `nrqm`, without its forests."""
     nrqm = importlib.import_module("pyiqa.archs.nrqm_arch")
-    y = np.ascontiguousarray(rgb_to_y(picture)[4:-4, 4:-4])
+    y = np.ascontiguousarray(rgb_to_y(image)[4:-4, 4:-4])
     batch = torch.from_numpy(y.astype(np.float64))[None, None]
     scales = nrqm.get_gauss_pyramid(batch / 255)
     dct = [nrqm.block_dct(scale) for scale in scales]
@@ -104,11 +104,11 @@ def pyiqa_features(picture: Picture) -> object:
     return dct, nrqm.global_gsm(batch), pca
 
 
-def score_picture(pair: tuple[Path, Path]) -> tuple[float, ...]:
-    """Every evaluator on the bicubic x4 of one LR picture."""
+def score_image(pair: tuple[Path, Path]) -> tuple[float, ...]:
+    """Every evaluator on the bicubic x4 of one LR image."""
     lr, hr = pair
-    gt: Any = read_picture(hr)
-    sr: Any = imresize(read_picture(lr), scale=4)
+    gt: Any = read_image(hr)
+    sr: Any = imresize(read_image(lr), scale=4)
     dct, gsm, pca = ma_features(sr)
     return psnr(sr, gt), ssim(sr, gt), lpips(sr, gt), niqe(sr), float(dct.sum() + gsm.sum() + pca.sum())
 
@@ -120,12 +120,12 @@ def limit_threads() -> None:
 
 
 def time_whole_set(folder: Path, processes: int) -> tuple[float, int, list[float]]:
-    """Wall seconds, pictures, and the means of the scores."""
-    pairs = list(zip(list_pictures(folder / "LR_bicubic" / "X4"), list_pictures(folder / "HR"), strict=True))
+    """Wall seconds, images, and the means of the scores."""
+    pairs = list(zip(list_images(folder / "LR_bicubic" / "X4"), list_images(folder / "HR"), strict=True))
     start = time.perf_counter()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=limit_threads) as pool:
-        scores = list(pool.map(score_picture, pairs))
+        scores = list(pool.map(score_image, pairs))
     return time.perf_counter() - start, len(pairs), [float(mean) for mean in np.mean(scores, axis=0)]
 
 
@@ -144,9 +144,9 @@ def main() -> int:
     options = parser.parse_args()
     limit_threads()
 
-    # Some of both shapes of BSD100 and Set5, whose pictures the authors' code was timed on.
-    few: list[Any] = [read_picture(path) for path in list_pictures(options.data / "BSD100" / "HR")[:6]]
-    few += [read_picture(path) for path in list_pictures(options.data / "Set5" / "HR")]
+    # Some of both shapes of BSD100 and Set5, whose images the authors' code was timed on.
+    few: list[Any] = [read_image(path) for path in list_images(options.data / "BSD100" / "HR")[:6]]
+    few += [read_image(path) for path in list_images(options.data / "Set5" / "HR")]
     rivals = [*compare_niqe(few, options.repeats)]
     rivals += compare_ma(few, max(1, options.repeats // 2), options.recorded)
     table = Table("figure", "beside", "ours (CPU s)", "theirs (CPU s)", "times faster", "wanted")
@@ -160,10 +160,10 @@ def main() -> int:
     if options.processes:
         wall_s, count, means = time_whole_set(options.data / "BSD100", options.processes)
         print(
-            f"BSD100: psnr ssim lpips niqe ma_features of {count} pictures in {wall_s:.0f} s "
+            f"BSD100: psnr ssim lpips niqe ma_features of {count} images in {wall_s:.0f} s "
             f"on {options.processes} processes"
         )
-        figures["whole_set"] = {"wall_s": wall_s, "pictures": count, "means": means}
+        figures["whole_set"] = {"wall_s": wall_s, "images": count, "means": means}
         slow = slow or wall_s > 180
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))

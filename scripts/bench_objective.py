@@ -1,7 +1,7 @@
 """Time one SRGAN training step with the contextual loss against the same step with the perceptual loss.
 
 Both look at conv3_3 of VGG16; batch 16, GT 96, MSRResNet 64 x 16 against SRGANDiscriminator, bf16, on the
-CPU, as options/train/srgan_cx_vgg16_x4.yml has it, on crops of a picture that ships with scikit-image. The
+CPU, as options/train/srgan_cx_vgg16_x4.yml has it, on crops of an image that ships with scikit-image. The
 two take their steps in turn and medians are printed. Run it on an idle machine.
 
     python scripts/bench_objective.py --threads 2 --steps 10
@@ -15,7 +15,7 @@ from pathlib import Path
 import skimage
 import torch
 
-from srcx.imaging import read_picture, to_tensor
+from srcx.imaging import read_image, to_tensor
 from srcx.training import build
 from srcx.training.host_memory import keep_freed_memory
 from srcx.training.model import SRModel
@@ -43,8 +43,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     models = {"contextual": made(), "perceptual": made(f"train:contextual_opt={PERCEPTUAL}")}
-    picture = to_tensor(read_picture(Path(skimage.__file__).parent / "data/astronaut.png"))
-    crops = picture.unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
+    image = to_tensor(read_image(Path(skimage.__file__).parent / "data/astronaut.png"))
+    crops = image.unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
     gt = crops.transpose(0, 1).contiguous()
     batch = {"lq": torch.nn.functional.avg_pool2d(gt, 4), "gt": gt}
     times: dict[str, list[float]] = {name: [] for name in models}

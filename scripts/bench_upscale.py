@@ -1,8 +1,8 @@
-r"""Time the ways of running MSRResNet 64 x 16 on a 320 x 180 picture, and a small picture from start to file.
+r"""Time the ways of running MSRResNet 64 x 16 on a 320 x 180 image, and a small image from start to file.
 
 The ways take their turns, so that whatever else the machine does meets all of them; each is given with the
 middle of its times, its ratio to eager fp32 and its PSNR against it. int8 is what `srcx export --int8` makes
-of the pictures of --calibration; --set prints what of PSNR-Y each way loses on a benchmark set. Ways whose
+of the images of --calibration; --set prints what of PSNR-Y each way loses on a benchmark set. Ways whose
 package is not installed are left out, and so is bf16 where the processor does not multiply it. Run it on an
 idle machine.
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from srcx.archs import MSRResNet
 from srcx.errors import SrcxError
-from srcx.imaging import imresize, list_pictures, read_picture, to_image, to_tensor, write_picture
+from srcx.imaging import imresize, list_images, read_image, to_image, to_tensor, write_image
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.backends import BACKENDS, Run, installed
 from srcx.inference.choice import ways_of
@@ -47,9 +47,9 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of each way (2)")
     parser.add_argument("--runs", type=int, default=7, help="turns timed (7)")
-    parser.add_argument("--picture", type=Path, help="a photograph; one of scikit-image's without it")
+    parser.add_argument("--image", type=Path, help="a photograph; one of scikit-image's without it")
     parser.add_argument("--model", help="NAME or FILE; fresh weights of MSRResNet 64 x 16 without it")
-    parser.add_argument("--calibration", type=Path, help="folder of pictures to make int8 with")
+    parser.add_argument("--calibration", type=Path, help="folder of images to make int8 with")
     parser.add_argument("--set", type=Path, help="folder with HR and LR_bicubic/X4 to take PSNR-Y on")
     parser.add_argument("--tiles", type=int, nargs="*", default=[], help="sides of tiles to try too")
     args = parser.parse_args()
@@ -60,12 +60,12 @@ def main() -> None:
     net = model.net
     if net is None:
         sys.exit(f"{args.model}: has no network")
-    lq = picture_of(args.picture or photograph())
+    lq = image_of(args.image or photograph())
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = temporary  # the fastest way is measured now
         if args.calibration:
             file = Path(temporary) / "int8.xml"
-            export_int8(model, file, list_pictures(args.calibration, recursive=True))
+            export_int8(model, file, list_images(args.calibration, recursive=True))
             model = replace(model, int8=file)
         found = ways(model, net)
         print(f"{args.threads} threads, {args.runs} turns, load before {os.getloadavg()[0]:.2f}")
@@ -76,9 +76,9 @@ def main() -> None:
     start_to_file(args.model, args.runs, args.threads)
 
 
-def picture_of(path: Path) -> Tensor:
+def image_of(path: Path) -> Tensor:
     """A photograph at 320 x 180, (1, 3, 180, 320)."""
-    return to_tensor(imresize(read_picture(path)[..., :3], size=(HEIGHT, WIDTH)))
+    return to_tensor(imresize(read_image(path)[..., :3], size=(HEIGHT, WIDTH)))
 
 
 def ways(model: Model, net: Run) -> dict[str, Run]:
@@ -124,10 +124,10 @@ def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
 @torch.inference_mode()
 def losses(found: dict[str, Run], folder: Path) -> None:
     """Print PSNR-Y of each way on a set, and what it loses against the first."""
-    low = list_pictures(folder / "LR_bicubic/X4")
+    low = list_images(folder / "LR_bicubic/X4")
     pairs = [
-        (to_tensor(read_picture(lq)), read_picture(gt))
-        for lq, gt in zip(low, list_pictures(folder / "HR"), strict=True)
+        (to_tensor(read_image(lq)), read_image(gt))
+        for lq, gt in zip(low, list_images(folder / "HR"), strict=True)
     ]
     means = {}
     for name, run in found.items():
@@ -137,10 +137,10 @@ def losses(found: dict[str, Run], folder: Path) -> None:
 
 
 def start_to_file(model: str | None, runs: int, threads: int) -> None:
-    """Time `srcx upscale` of a 64 x 48 picture, from the start of the process to its end."""
+    """Time `srcx upscale` of a 64 x 48 image, from the start of the process to its end."""
     with tempfile.TemporaryDirectory() as temporary:
         small, large = Path(temporary) / "small.png", Path(temporary) / "large.png"
-        write_picture(small, imresize(read_picture(photograph()), size=(48, 64)))
+        write_image(small, imresize(read_image(photograph()), size=(48, 64)))
         command = [sys.executable, "-m", "srcx", "upscale", str(small), "-o", str(large), "--overwrite"]
         command += ["--model", model] if model else []
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -1,18 +1,18 @@
 r"""What no metric says of a model: its shift of colours, its grid and its seams.
 
-Colour: the mean of R, G or B of an output, less that of the bicubic picture; the largest of any picture and
+Colour: the mean of R, G or B of an output, less that of the bicubic image; the largest of any image and
 channel, and the mean size, in levels of 255.
 
 Grid: a tail that enlarges by shuffles or strides may leave a pattern of its period. The energy of the second
-differences of Y is gathered by place in squares of scale x scale pixels over all pictures: strongest
+differences of Y is gathered by place in squares of scale x scale pixels over all images: strongest
 place over weakest, in dB. The originals' figure, which have no grid, stands beside it.
 
 Peaks: the same in terms of frequency. The spectra of the rows and columns of Y at each multiple of
-1 / scale, over that of the frequencies beside it, in dB; the mean of all pictures. Originals stand at 0.
+1 / scale, over that of the frequencies beside it, in dB; the mean of all images. Originals stand at 0.
 
-Seams: tiles of 64 x 64 against the whole picture; the largest difference of any value, in levels of 255.
+Seams: tiles of 64 x 64 against the whole image; the largest difference of any value, in levels of 255.
 
-    python scripts/check_looks.py --model srgan-cx-x4 --pictures datasets/benchmark/Set5/LR_bicubic/X4 \
+    python scripts/check_looks.py --model srgan-cx-x4 --images datasets/benchmark/Set5/LR_bicubic/X4 \
         --originals datasets/benchmark/Set5/HR
 """
 
@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from srcx.errors import SrcxError
-from srcx.imaging import Picture, imresize, list_pictures, read_picture, rgb_to_y, to_rgb
+from srcx.imaging import ImageArray, imresize, list_images, read_image, rgb_to_y, to_rgb
 from srcx.inference import Upscaler, find_model
 
 TILE_PX = 64
@@ -38,13 +38,13 @@ NEAR, FAR = 3, 14
 Floats = NDArray[np.float64]
 
 
-def luma(picture: Picture) -> Floats:
+def luma(image: ImageArray) -> Floats:
     """Y, in levels of 255.
 
     Raises:
-        ImageError: the picture is of 16 bits.
+        ImageError: the image is of 16 bits.
     """
-    return rgb_to_y(cast("NDArray[np.uint8]", picture)).astype(float)  # it refuses the others
+    return rgb_to_y(cast("NDArray[np.uint8]", image)).astype(float)  # it refuses the others
 
 
 def energy_by_place(y: Floats, period: int) -> Floats:
@@ -77,9 +77,9 @@ def decibels(places: Floats) -> float:
     return float(10 * np.log10(places.max() / places.min()))
 
 
-def read_all(folder: Path) -> list[Picture]:
-    """Its pictures as RGB."""
-    return [to_rgb(read_picture(path)) for path in list_pictures(folder)]
+def read_all(folder: Path) -> list[ImageArray]:
+    """Its images as RGB."""
+    return [to_rgb(read_image(path)) for path in list_images(folder)]
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", nargs="+", required=True, help="NAME or FILE")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of small pictures")
+    parser.add_argument("--images", type=Path, required=True, help="folder of small images")
     parser.add_argument(
         "--originals", type=Path, required=True, help="folder of large ones, in the same order"
     )
@@ -96,12 +96,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     try:
-        compare(args.model, read_all(args.pictures), [luma(one) for one in read_all(args.originals)])
+        compare(args.model, read_all(args.images), [luma(one) for one in read_all(args.originals)])
     except SrcxError as error:
         sys.exit(str(error))
 
 
-def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequence[Floats]) -> None:
+def compare(names: Sequence[str], images: Sequence[ImageArray], originals: Sequence[Floats]) -> None:
     """Print a line for each model; of the originals Y is enough."""
     for name in names:
         model = find_model(name)
@@ -109,10 +109,10 @@ def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequen
             Upscaler(model, precision="fp32", backend="torch", tile=tile) for tile in (0, TILE_PX)
         )
         shifts, seams, places, tops = [], [], [], []
-        for picture in pictures:
-            output, bicubic = whole(picture), imresize(picture, scale=model.scale)
+        for image in images:
+            output, bicubic = whole(image), imresize(image, scale=model.scale)
             shifts.append(output.mean((0, 1)) - bicubic.mean((0, 1)))
-            seams.append(int(np.abs(output.astype(int) - tiled(picture)).max()))
+            seams.append(int(np.abs(output.astype(int) - tiled(image)).max()))
             y = luma(output)
             places.append(energy_by_place(y, model.scale))
             tops.append(peaks(y, model.scale))
@@ -123,7 +123,7 @@ def compare(names: Sequence[str], pictures: Sequence[Picture], originals: Sequen
         )
         sizes = np.abs(shifts)
         print(
-            f"{name}, {len(pictures)} pictures: colour at most {sizes.max():.2f}, mean {sizes.mean():.2f}; "
+            f"{name}, {len(images)} images: colour at most {sizes.max():.2f}, mean {sizes.mean():.2f}; "
             f"grid {decibels(np.mean(places, 0)):.2f} dB (originals {decibels(np.mean(without, 0)):.2f}); "
             f"peaks {top} dB (originals {top_without}); "
             f"seams at most {max(seams)}"

@@ -20,12 +20,12 @@ from rich.table import Table
 
 from srcx.errors import WeightsError
 from srcx.imaging.color import rgb_to_grey
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.imaging.resize import imresize
 from srcx.metrics import lpips, ma_features, niqe, psnr, rmse, rmse_of_set, ssim
 from srcx.metrics.ma_model import read_mat
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 LPIPS_OF_EXAMPLES = {"ex_p0": 0.7219, "ex_p1": 0.1376}
 """Where the authors' NIQE moves by less than this with the order of its sums, ours must be as near."""
@@ -45,39 +45,39 @@ class Check(NamedTuple):
 
 
 class Reference:
-    """The folder of figures, and the pictures they were measured on."""
+    """The folder of figures, and the images they were measured on."""
 
     def __init__(self, shared: Path) -> None:
         self.folder, self.data = shared / "reference", shared / "data"
         files = json.loads((self.data / "MANIFEST.json").read_text())["files"]
         self._file_of = {one.get("path"): self.data / one["file"] for one in files}
 
-    def hr(self, name: str, index: int) -> Picture:
+    def hr(self, name: str, index: int) -> ImageArray:
         """The ground truth, by its number in SelfExSR."""
         return self._read(self._file_of[f"data/{name}/image_SRF_4/img_{index:03d}_SRF_4_HR.png"])
 
-    def bicubic(self, name: str, index: int) -> Picture:
-        """The stored x4 picture that was measured, or ours (equal to it) where none is stored."""
+    def bicubic(self, name: str, index: int) -> ImageArray:
+        """The stored x4 image that was measured, or ours (equal to it) where none is stored."""
         stored = self.folder / "bicubic" / name / f"img_{index:03d}.png"
         return self._read(stored) if stored.is_file() else self.our_bicubic(name, index)
 
-    def our_bicubic(self, name: str, index: int) -> Picture:
-        """The x4 picture of our own imresize."""
+    def our_bicubic(self, name: str, index: int) -> ImageArray:
+        """The x4 image of our own imresize."""
         lr = self._read(self._file_of[f"data/{name}/image_SRF_4/img_{index:03d}_SRF_4_LR.png"])
         return imresize(lr, scale=4).astype(np.uint8)
 
     @staticmethod
-    def _read(path: Path) -> Picture:
-        return read_picture(path).astype(np.uint8)
+    def _read(path: Path) -> ImageArray:
+        return read_image(path).astype(np.uint8)
 
 
-def as_rgb(picture: Picture) -> Picture:
-    """Repeat a grey picture in three channels."""
-    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+def as_rgb(image: ImageArray) -> ImageArray:
+    """Repeat a grey image in three channels."""
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
 
 
 def check_distortion_and_niqe(reference: Reference) -> Iterator[Check]:
-    """PSNR, SSIM, RMSE and NIQE of each picture, and the sets' means."""
+    """PSNR, SSIM, RMSE and NIQE of each image, and the sets' means."""
     stored = json.loads((reference.folder / "metrics.json").read_text())
     means: dict[str, list[tuple[float, float]]] = {}
     for one in stored["images"]:
@@ -93,9 +93,9 @@ def check_distortion_and_niqe(reference: Reference) -> Iterator[Check]:
         yield Check("RMSE", where, abs(rmse(sr, hr) - one["RMSE"]), 1e-4)
         if one["variant"] != "gray_as_Y":
             means.setdefault(name, []).append((psnr(sr, hr), rmse(sr, hr)))
-        for kind, picture in (("HR", hr), ("bicubic", sr)):
+        for kind, image in (("HR", hr), ("bicubic", sr)):
             yield check_niqe(
-                f"{where} {kind}", niqe(picture), one[f"NIQE_{kind}"], one.get(f"NIQE_{kind}_roundoff")
+                f"{where} {kind}", niqe(image), one[f"NIQE_{kind}"], one.get(f"NIQE_{kind}_roundoff")
             )
     for name, values in means.items():
         summary = stored["summary"][name]
@@ -113,18 +113,18 @@ def check_niqe(where: str, ours: float, theirs: float, round_off: dict[str, Any]
 
 
 def check_ma_features(reference: Reference) -> Iterator[Check]:
-    """The largest relative difference in each group of features of each picture at hand."""
+    """The largest relative difference in each group of features of each image at hand."""
     stored = np.load(reference.folder / "features.npz", allow_pickle=False)
     for row, key in enumerate(stored["keys"]):
         convention, name = str(key).split("__")
         if name.count("_") != 2:
-            continue  # "peppers", MATLAB's own picture, is not at hand
+            continue  # "peppers", MATLAB's own image, is not at hand
         set_name, index, kind = name.split("_")
-        picture = (reference.hr if kind == "HR" else reference.bicubic)(set_name, int(index))
+        image = (reference.hr if kind == "HR" else reference.bicubic)(set_name, int(index))
         if convention == "pirm":
-            ours = ma_features(as_rgb(picture))
+            ours = ma_features(as_rgb(image))
         else:
-            ours = ma_features(rgb_to_grey(picture), crop_px=0)
+            ours = ma_features(rgb_to_grey(image), crop_px=0)
         for group, values, table in zip(("DCT", "GSM", "PCA"), ours, ("F1", "F2", "F3"), strict=True):
             relative = float(np.max(np.abs(values / stored[table][row] - 1)))
             yield Check(f"Ma's features, {group} (relative)", str(key), relative, 1e-6)
@@ -146,15 +146,15 @@ def check_forests(reference: Reference) -> Iterator[Check]:
         score = float(
             np.abs(model.score((features["F1"], features["F2"], features["F3"])) - stored["s"][:, 3]).max()
         )
-        yield Check("toy forest", f"{file.name}: scores of the pictures", score, 1e-12)
+        yield Check("toy forest", f"{file.name}: scores of the images", score, 1e-12)
 
 
 def check_lpips(reference: Reference) -> Iterator[Check]:
     """The LPIPS authors' example pairs, to the four digits known of them."""
     folder = reference.data / "lpips_examples"
-    gt = read_picture(folder / "ex_ref.png")
+    gt = read_image(folder / "ex_ref.png")
     for name, expected in LPIPS_OF_EXAMPLES.items():
-        ours = lpips(read_picture(folder / f"{name}.png"), gt)
+        ours = lpips(read_image(folder / f"{name}.png"), gt)
         yield Check("LPIPS (alex)", name, abs(ours - expected), 6e-5)
 
 

@@ -137,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--iters", type=int, default=20, help="iterations (20)")
-    parser.add_argument("--batch", type=int, default=4, help="pictures in a batch (4)")
+    parser.add_argument("--batch", type=int, default=4, help="images in a batch (4)")
     parser.add_argument("--num-feat", type=int, default=64, help="channels of the networks (64)")
     parser.add_argument("--num-block", type=int, default=16, help="residual blocks of the generator (16)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="which models (all)")

@@ -1,6 +1,6 @@
 """The main job in under three minutes: train with the combined objective, benchmark, upscale two images.
 
-Pictures: those that ship with scikit-image, two of them held out. Nothing is downloaded.
+Images: those that ship with scikit-image, two of them held out. Nothing is downloaded.
 
 Example:
     python scripts/demo.py
@@ -15,7 +15,7 @@ from PIL import Image
 from skimage.io import imread
 
 from srcx.cli import main as srcx
-from srcx.imaging.io import write_picture
+from srcx.imaging.io import write_image
 from srcx.imaging.resize import imresize
 
 OUT = Path("demo")
@@ -35,7 +35,7 @@ JPEG, JPEG_QUALITY = "rocket.jpg", 60
 
 
 def prepare() -> None:
-    """Lay out the pictures: high resolution to train on; pairs, in the benchmark's layout, to judge by."""
+    """Lay out the images: high resolution to train on; pairs, in the benchmark's layout, to judge by."""
     folder = Path(skimage.__file__).parent / "data"
     shutil.rmtree(OUT, ignore_errors=True)
     (OUT / "data/train").mkdir(parents=True)
@@ -44,11 +44,11 @@ def prepare() -> None:
     for kind in ("HR", "LR_bicubic/X4"):
         (OUT / "data/benchmark/held_out" / kind).mkdir(parents=True)
     for name in HELD_OUT:
-        picture = imread(folder / name)
-        height, width = (side - side % SCALE for side in picture.shape[:2])
-        gt, stem = picture[:height, :width], Path(name).stem
-        write_picture(OUT / f"data/benchmark/held_out/HR/{stem}.png", gt)
-        write_picture(
+        image = imread(folder / name)
+        height, width = (side - side % SCALE for side in image.shape[:2])
+        gt, stem = image[:height, :width], Path(name).stem
+        write_image(OUT / f"data/benchmark/held_out/HR/{stem}.png", gt)
+        write_image(
             OUT / f"data/benchmark/held_out/LR_bicubic/X4/{stem}x4.png", imresize(gt, scale=1 / SCALE)
         )
     small = imresize(imread(folder / JPEG), scale=1 / 2)
@@ -66,7 +66,7 @@ def main() -> None:
     """Prepare, train, benchmark, upscale by the trained model, upscale a JPEG photograph by the default."""
     prepare()
     model = str(OUT / "experiments/demo_x4/models/net_g_latest.pth")
-    picture = str(OUT / "data/benchmark/held_out/LR_bicubic/X4/chelseax4.png")
+    image = str(OUT / "data/benchmark/held_out/LR_bicubic/X4/chelseax4.png")
     run("train", "train", "-opt", str(OPTIONS))
     run(
         "benchmark", "benchmark", "--model", "bicubic", model, "--data", str(OUT / "data/benchmark"),
@@ -75,7 +75,7 @@ def main() -> None:
     run(
         "upscale an image",
         "upscale",
-        picture,
+        image,
         "--model",
         model,
         "-o",

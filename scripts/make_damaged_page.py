@@ -20,7 +20,7 @@ from srcx.data.degradation import degrade, seeded
 from srcx.errors import SrcxError
 from srcx.evaluation import benchmark
 from srcx.evaluation.report import MeanResult
-from srcx.imaging import Picture, imresize, write_picture
+from srcx.imaging import ImageArray, imresize, write_image
 from srcx.inference import Upscaler, load_model
 
 DEGRADATIONS = ("web", "phone", "old")
@@ -51,13 +51,13 @@ def table(means: Sequence[MeanResult], models: Sequence[str], label: str) -> Ite
     yield ""
 
 
-def strip(picture: str, degradation: str, upscalers: Sequence[Upscaler]) -> Picture:
+def strip(image: str, degradation: str, upscalers: Sequence[Upscaler]) -> ImageArray:
     """Return a square of a damaged photograph by bicubic and by every model, side by side."""
-    whole = getattr(data, picture)()
+    whole = getattr(data, image)()
     gt = whole[: whole.shape[0] // SCALE * SCALE, : whole.shape[1] // SCALE * SCALE]
     options = load_degradation(degradation)
-    lq = degrade(gt, options, scale=SCALE, rng=seeded(0, options, picture))
-    top, left = (place // SCALE for place in PLACES[picture])
+    lq = degrade(gt, options, scale=SCALE, rng=seeded(0, options, image))
+    top, left = (place // SCALE for place in PLACES[image])
     square = lq[top : top + SQUARE_PX, left : left + SQUARE_PX]
     results = [imresize(square, scale=SCALE), *(upscaler(square) for upscaler in upscalers)]
     gap = np.full((SQUARE_PX * SCALE, GAP_PX, 3), 255, np.uint8)
@@ -100,9 +100,9 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int,
     ]
     upscalers = [load_model(model, precision="fp32") for model in networks]
     folder = make_folder(out / "damaged")
-    for picture, degradation in zip(PLACES, DEGRADATIONS, strict=True):
-        write_picture(folder / f"{picture}.webp", strip(picture, degradation, upscalers), quality=85)
-        lines += [f"{picture}, {degradation}", "", f"![{picture}](damaged/{picture}.webp)", ""]
+    for image, degradation in zip(PLACES, DEGRADATIONS, strict=True):
+        write_image(folder / f"{image}.webp", strip(image, degradation, upscalers), quality=85)
+        lines += [f"{image}, {degradation}", "", f"![{image}](damaged/{image}.webp)", ""]
     with atomic_path(out / "damaged.md") as temporary:
         temporary.write_text("\n".join(lines), "utf-8")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from srcx.config import load_degradation
 from srcx.data.degradation import degrade, seeded
-from srcx.imaging import list_pictures, read_picture, write_picture
+from srcx.imaging import list_images, read_image, write_image
 from srcx.imaging.color import to_rgb
 
 SIDE_PX = 320
@@ -30,14 +30,14 @@ def main() -> None:
         gt_folder, lq_folder = (args.output / f"x{scale}" / side for side in ("gt", "lq"))
         gt_folder.mkdir(parents=True, exist_ok=True)
         lq_folder.mkdir(parents=True, exist_ok=True)
-        for path, preset in zip(list_pictures(args.folder), cycle(PRESETS), strict=False):
-            image = to_rgb(read_picture(path))
+        for path, preset in zip(list_images(args.folder), cycle(PRESETS), strict=False):
+            image = to_rgb(read_image(path))
             top, left = (side // 2 - SIDE_PX // 2 for side in image.shape[:2])
             gt = image[top : top + SIDE_PX, left : left + SIDE_PX]
             options = load_degradation(preset)
             lq = degrade(gt, options, scale=scale, rng=seeded(0, options, path.stem))
-            write_picture(gt_folder / f"{path.stem}.png", gt)
-            write_picture(lq_folder / f"{path.stem}.png", lq)
+            write_image(gt_folder / f"{path.stem}.png", gt)
+            write_image(lq_folder / f"{path.stem}.png", lq)
 
 
 if __name__ == "__main__":

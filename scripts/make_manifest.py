@@ -15,7 +15,7 @@ from pathlib import Path
 from srcx.benchmarks.layout import gt_files, lq_files
 from srcx.benchmarks.manifest import KnownFile, known_set
 from srcx.benchmarks.pixels import cut, pixel_sha256
-from srcx.imaging import read_picture
+from srcx.imaging import read_image
 
 SCALE = 4
 
@@ -31,16 +31,16 @@ def main() -> None:
         parser.error(f"{folder}: has no HR or no LR_bicubic/X{SCALE} in it")
     gts, lqs = dict(high[1]), dict(low[1])
     lines = []
-    for picture in known.pictures:
-        hr, lr = seen(picture.hr, gts[picture.name], mod12=True), seen(picture.lr, lqs[picture.name])
-        lines.append(json.dumps({"name": picture.name, "hr": hr, "lr": lr}))
+    for image in known.images:
+        hr, lr = seen(image.hr, gts[image.name], mod12=True), seen(image.lr, lqs[image.name])
+        lines.append(json.dumps({"name": image.name, "hr": hr, "lr": lr}))
     head = {name: getattr(known, name) for name in ("name", "folder", "about", "licence", "url")}
-    print(json.dumps(head, indent=1)[:-2] + ',\n "pictures": [\n  ' + ",\n  ".join(lines) + "\n ]\n}")
+    print(json.dumps(head, indent=1)[:-2] + ',\n "images": [\n  ' + ",\n  ".join(lines) + "\n ]\n}")
 
 
 def seen(known: KnownFile, path: Path, *, mod12: bool = False) -> dict[str, str | int]:
     """A file's entry, filled in."""
-    content, picture = path.read_bytes(), read_picture(path)
+    content, image = path.read_bytes(), read_image(path)
     sha256 = hashlib.sha256(content).hexdigest()
     if known.sha256 not in (None, sha256):
         raise SystemExit(f"{path}: expected the sha256 {known.sha256}, got {sha256}")
@@ -48,11 +48,11 @@ def seen(known: KnownFile, path: Path, *, mod12: bool = False) -> dict[str, str 
         file=known.file,
         bytes=len(content),
         sha256=sha256,
-        width=picture.shape[1],
-        height=picture.shape[0],
-        channels=1 if picture.ndim == 2 else picture.shape[2],
-        pixels=pixel_sha256(picture),
-        pixels_mod12=pixel_sha256(cut(picture, 12)) if mod12 else None,
+        width=image.shape[1],
+        height=image.shape[0],
+        channels=1 if image.ndim == 2 else image.shape[2],
+        pixels=pixel_sha256(image),
+        pixels_mod12=pixel_sha256(cut(image, 12)) if mod12 else None,
     )
     return {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
 

@@ -1,7 +1,7 @@
 r"""Benchmark models and write the page of their results: tables, perception and distortion, crops to look at.
 
 The benchmark's figures are kept in results/page and only what is new is computed again. The crops are of
-free pictures that come with scikit-image, shrunk by MATLAB's bicubic: no benchmark picture may be handed on.
+free images that come with scikit-image, shrunk by MATLAB's bicubic: no benchmark image may be handed on.
 
     python scripts/make_results_page.py --model bicubic srresnet-x4 srgan-cx-x4 \
         experiments/srgan_vgg_x4/models/net_g_latest.pth
@@ -21,12 +21,12 @@ from srcx.evaluation import benchmark
 from srcx.evaluation.report import Results
 from srcx.evaluation.report.page import Table, tables
 from srcx.evaluation.report.plane import plane_svg, planes
-from srcx.imaging import Picture, imresize, write_picture
+from srcx.imaging import ImageArray, imresize, write_image
 from srcx.inference.upscaler import load_model
 
 SETS = ("Set5", "Set14", "BSD100")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "perceptual_index", "rmse")
-PICTURES = ("astronaut", "chelsea", "coffee", "rocket")
+IMAGES = ("astronaut", "chelsea", "coffee", "rocket")
 SCALE = 4
 CROP_PX = 128
 PLACES = {"astronaut": (64, 176), "chelsea": (88, 152), "coffee": (96, 248), "rocket": (232, 256)}
@@ -53,8 +53,8 @@ def page(results: Results, command: str, names: Sequence[str], strips: dict[str,
     parts += [f"No {sentence}." for sentence in results.missing()]
     parts += ["", "## Perception and distortion on BSD100", "", f"![PSNR against NIQE]({plane})", ""]
     parts += ["## Crops", "", f"From left to right: {', '.join(('ground truth', *names))}.", ""]
-    for picture, file in strips.items():
-        parts += [f"![{picture}]({file})", ""]
+    for image, file in strips.items():
+        parts += [f"![{image}]({file})", ""]
     return "\n".join(parts)
 
 
@@ -66,13 +66,13 @@ def _markdown(table: Table, metrics: Sequence[str]) -> Iterator[str]:
         yield f"| {f'*{row.name}*' if row.published else row.name} | {' | '.join(cells)} |"
 
 
-def strip(picture: str, models: Sequence[str | Path]) -> Picture:
+def strip(image: str, models: Sequence[str | Path]) -> ImageArray:
     """The same square of the ground truth and of every model's result, side by side."""
-    whole = getattr(data, picture)()
+    whole = getattr(data, image)()
     height, width = (side - side % SCALE for side in whole.shape[:2])
     gt = whole[:height, :width]
     lq = imresize(gt, size=(height // SCALE, width // SCALE))
-    top, left = PLACES[picture]
+    top, left = PLACES[image]
     square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
     crops = [gt[square], *(load_model(model, precision="fp32")(lq)[square] for model in models)]
     gap = np.full((CROP_PX, GAP_PX, 3), 255, np.uint8)
@@ -92,13 +92,13 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
     )
     with atomic_path(figures / "plane.svg") as temporary:
         temporary.write_text(plane_svg(bsd100), "utf-8")
-    for picture in PICTURES:
-        write_picture(figures / f"{picture}.webp", strip(picture, models))
+    for image in IMAGES:
+        write_image(figures / f"{image}.webp", strip(image, models))
     text = page(
         results,
         command,
         [model.name for model in results.models],
-        {picture: f"results/{picture}.webp" for picture in PICTURES},
+        {image: f"results/{image}.webp" for image in IMAGES},
         "results/plane.svg",
     )
     with atomic_path(out / "results.md") as temporary:

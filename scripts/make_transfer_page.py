@@ -1,6 +1,6 @@
 """Transfer styles by the contextual loss, Gram matrices and patch matching, and write the page of them.
 
-The pictures are scikit-image's. The seconds are of this machine, so run it on an idle one.
+The images are scikit-image's. The seconds are of this machine, so run it on an idle one.
 
     OMP_NUM_THREADS=2 python scripts/make_transfer_page.py
 """
@@ -18,43 +18,43 @@ from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import SrcxError
-from srcx.imaging import Picture, imresize, to_image, write_picture
+from srcx.imaging import ImageArray, imresize, to_image, write_image
 from srcx.inference.transfer import OBJECTIVES, By, steps
 
 PAIRS = (("astronaut", "chelsea"), ("coffee", "immunohistochemistry"))
-"""Content and style: two faces, and two pictures that share nothing."""
+"""Content and style: two faces, and two images that share nothing."""
 GAP_PX = 4
 
 
-def picture_of(name: str, size: int) -> Picture:
-    """A picture of scikit-image, its longer side `size`."""
+def image_of(name: str, size: int) -> ImageArray:
+    """An image of scikit-image, its longer side `size`."""
     whole = getattr(data, name)()
     factor = size / max(whole.shape[:2])
     return imresize(whole, size=(round(whole.shape[0] * factor), round(whole.shape[1] * factor)))
 
 
-def strip(pictures: Sequence[Picture]) -> NDArray[np.uint8]:
-    """Pictures side by side on white."""
-    height = max(picture.shape[0] for picture in pictures)
+def strip(images: Sequence[ImageArray]) -> NDArray[np.uint8]:
+    """Images side by side on white."""
+    height = max(image.shape[0] for image in images)
     pieces = []
-    for picture in pictures:
-        column = np.full((height, picture.shape[1], 3), 255, np.uint8)
-        column[: picture.shape[0]] = picture
+    for image in images:
+        column = np.full((height, image.shape[1], 3), 255, np.uint8)
+        column[: image.shape[0]] = image
         pieces += [column, np.full((height, GAP_PX, 3), 255, np.uint8)]
     return np.hstack(pieces[:-1])
 
 
-def result(content: Picture, style: Picture, by: By, iterations: int) -> tuple[Picture, float]:
-    """The last picture and the seconds it took, the loading of VGG16 among them."""
+def result(content: ImageArray, style: ImageArray, by: By, iterations: int) -> tuple[ImageArray, float]:
+    """The last image and the seconds it took, the loading of VGG16 among them."""
     start_s = time.perf_counter()
     for step in steps(content, style, by=by, iterations=iterations):
         if step.iteration % 10 == 0:
             print(f"{by}: step {step.iteration}, loss {step.loss:.4f}", file=sys.stderr, flush=True)
-    return to_image(step.picture), time.perf_counter() - start_s
+    return to_image(step.image), time.perf_counter() - start_s
 
 
 def write_page(size: int, iterations: int, out: Path, command: str) -> None:
-    """Write OUT/transfer.md and its pictures in OUT/transfer/.
+    """Write OUT/transfer.md and its images in OUT/transfer/.
 
     Raises:
         SrcxError: as `steps`.
@@ -73,10 +73,10 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
         "",
     ]
     for content_name, style_name in PAIRS:
-        content, style = picture_of(content_name, size), picture_of(style_name, size)
+        content, style = image_of(content_name, size), image_of(style_name, size)
         results = {by: result(content, style, by, iterations) for by in OBJECTIVES}
         file = f"{content_name}_{style_name}.webp"
-        write_picture(folder / file, strip([content, style, *(picture for picture, _ in results.values())]))
+        write_image(folder / file, strip([content, style, *(image for image, _ in results.values())]))
         seconds = ", ".join(f"{by} {time_s:.0f} s" for by, (_, time_s) in results.items())
         parts += [f"![{content_name} in the style of {style_name}](transfer/{file})", "", f"{seconds}.", ""]
     with atomic_path(out / "transfer.md") as temporary:

@@ -2,11 +2,11 @@ r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and wr
 
 By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved one
 (options/nonaligned/sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy
-picture and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that picture). With
+image and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that image). With
 --experiment real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged
 on those held out). All runs of an experiment start from the same weights and take about as long: the option
 files give cheaper losses more steps. What is done is kept in experiments/nonaligned and not done again, and a
-run that was stopped goes on: the same command finishes the job. Pictures on the page are scikit-image's; of
+run that was stopped goes on: the same command finishes the job. Images on the page are scikit-image's; of
 real pairs, which may not be handed on, it has none.
 
     python scripts/nonaligned_experiment.py
@@ -31,7 +31,7 @@ from skimage import data
 from srcx.atomic import atomic_path, make_folder
 from srcx.cli import main as srcx
 from srcx.errors import SrcxError
-from srcx.imaging import Picture, imresize, list_pictures, read_picture, rgb_to_grey, write_picture
+from srcx.imaging import ImageArray, imresize, list_images, read_image, rgb_to_grey, write_image
 from srcx.imaging.color import rgb_to_y
 from srcx.inference.upscaler import load_model
 from srcx.metrics import lpips, niqe, psnr
@@ -44,7 +44,7 @@ NOISY = Path("datasets/nonaligned")
 NOISE_SIGMA = 25.0
 """Of 255."""
 BORDER_PX = 12
-"""Not looked at for the PSNR after alignment, as a moved picture has nothing there."""
+"""Not looked at for the PSNR after alignment, as a moved image has nothing there."""
 CROP_PX = 128
 CROPS = {"sr": (96, 248), "denoise": (64, 176)}
 """Top and left in scikit-image's coffee (shrunk and upscaled) and astronaut (noisy)."""
@@ -59,7 +59,7 @@ HELD_OUT = Path("datasets/nonaligned/real_held_out")
 FIGURES = ("lpips", "niqe", "gradient energy", "psnr aligned")
 
 SHOWN = {"sr": "coffee", "denoise": "astronaut"}
-"""Pictures of scikit-image whose crops are on the page."""
+"""Images of scikit-image whose crops are on the page."""
 
 Figures = dict[str, float | None]
 Bytes = NDArray[np.uint8]
@@ -103,11 +103,11 @@ def train(case: Case, root: Path, iters: int | None) -> Path:
 
 
 def judge(case: Case, model: Path) -> Figures:
-    """Mean figures of the case's pictures, kept beside the model."""
+    """Mean figures of the case's images, kept beside the model."""
     kept = model.parent.parent / "figures.json"
     if not kept.exists():
         net = load_model(model, precision="fp32")
-        means = _means([figures(_bytes(net(lq)), gt) for lq, gt in pictures(case.experiment)])
+        means = _means([figures(_bytes(net(lq)), gt) for lq, gt in images(case.experiment)])
         with atomic_path(kept) as temporary:
             temporary.write_text(json.dumps(means, indent=1), "utf-8")
     found: Figures = json.loads(kept.read_text("utf-8"))
@@ -115,26 +115,26 @@ def judge(case: Case, model: Path) -> Figures:
 
 
 def judge_lq(experiment: str) -> Figures:
-    """Mean figures of the experiment's lq pictures themselves, brought to the size of gt by bicubic."""
+    """Mean figures of the experiment's lq images themselves, brought to the size of gt by bicubic."""
     return _means(
         [
             figures(lq if lq.shape == gt.shape else _bytes(imresize(lq, scale=4.0)), gt)
-            for lq, gt in pictures(experiment)
+            for lq, gt in images(experiment)
         ]
     )
 
 
-def pictures(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
+def images(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
     """What is judged: lq and ground truth."""
     if experiment == "denoise":
         name = f"{SHOWN['denoise']}.png"
         yield _read(NOISY / "noisy" / name), _read(NOISY / "clean" / name)
         return
     if experiment == "real":
-        for path in list_pictures(HELD_OUT / "gt"):
+        for path in list_images(HELD_OUT / "gt"):
             yield _read(HELD_OUT / "lq" / path.name), _read(path)
         return
-    for path in list_pictures(SET14 / "HR"):
+    for path in list_images(SET14 / "HR"):
         yield _read(SET14 / f"LR_bicubic/X4/{path.stem}x4.png"), _read(path)
 
 
@@ -148,14 +148,14 @@ def figures(sr: Bytes, gt: Bytes) -> Figures:
     }
 
 
-def gradient_energy(picture: Bytes) -> float:
+def gradient_energy(image: Bytes) -> float:
     """Mean squared difference of neighbours in Y."""
-    y = rgb_to_y(picture).astype(np.float64)
+    y = rgb_to_y(image).astype(np.float64)
     return float((np.diff(y, axis=0) ** 2).mean() + (np.diff(y, axis=1) ** 2).mean())
 
 
 def aligned(sr: Bytes, gt: Bytes) -> Bytes:
-    """The picture sr moved, by a fraction of a pixel too, to where it lies on gt best."""
+    """The image sr moved, by a fraction of a pixel too, to where it lies on gt best."""
     still, moved = (smooth(rgb_to_grey(one).astype(np.float32)) for one in (gt, sr))
     _, warp = register(still, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
@@ -164,29 +164,29 @@ def aligned(sr: Bytes, gt: Bytes) -> Bytes:
 
 
 def _read(path: Path) -> Bytes:
-    return _bytes(read_picture(path))
+    return _bytes(read_image(path))
 
 
-def _bytes(picture: Picture) -> Bytes:
-    assert picture.dtype == np.uint8
-    return picture.astype(np.uint8, copy=False)
+def _bytes(image: ImageArray) -> Bytes:
+    assert image.dtype == np.uint8
+    return image.astype(np.uint8, copy=False)
 
 
 def make_noisy() -> None:
-    """The clean picture and the noisy one, once."""
+    """The clean image and the noisy one, once."""
     clean = getattr(data, SHOWN["denoise"])()
     noise = np.random.default_rng(0).normal(0, NOISE_SIGMA, clean.shape)
     noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
-    for kind, picture in {"clean": clean, "noisy": noisy}.items():
+    for kind, image in {"clean": clean, "noisy": noisy}.items():
         path = make_folder(NOISY / kind) / f"{SHOWN['denoise']}.png"
         if not path.exists():
-            write_picture(path, picture)
+            write_image(path, image)
 
 
 def strip(experiment: str, models: Sequence[Path]) -> Bytes:
     """A square of lq (as large as gt), of gt, and of what each model makes of it, side by side."""
     if experiment == "denoise":
-        lq, gt = next(pictures(experiment))
+        lq, gt = next(images(experiment))
         shown = lq
     else:
         gt = getattr(data, SHOWN["sr"])()
@@ -290,7 +290,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command: str) -> None:
-    """Train, judge and write the page OUT/nonaligned.md with its pictures in OUT/nonaligned/.
+    """Train, judge and write the page OUT/nonaligned.md with its images in OUT/nonaligned/.
 
     Raises:
         SrcxError: of the kind that fits.
@@ -308,7 +308,7 @@ def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command
     for experiment, offset in shown:
         beside = [models[case] for case in cases if (case.experiment, case.offset) == (experiment, offset)]
         file = f"{experiment}_offset{offset}.webp"
-        write_picture(folder / file, strip(experiment, beside))
+        write_image(folder / file, strip(experiment, beside))
         strips[experiment, offset] = f"nonaligned/{file}"
     with atomic_path(out / "nonaligned.md") as temporary:
         of_lq = {name: judge_lq(name) for name in dict.fromkeys(case.experiment for case in cases)}

@@ -6,10 +6,10 @@ of the network's output by more than one level on the images given. The card's f
 from are put beside it, in the same way: `srcx upscale --fidelity` mixes both.
 
     python scripts/ship_model.py srresnet-x4 experiments/srresnet_x4/models/net_g_latest.pth \
-        --card srresnet-x4.md --pictures datasets/benchmark/Set5/LR_bicubic/X4
+        --card srresnet-x4.md --images datasets/benchmark/Set5/LR_bicubic/X4
     python scripts/ship_model.py srgan-cx-x4 experiments/srgan_cx_x4/models/net_g_latest.pth \
         --parent experiments/srresnet_bilinear_x4/models/net_g_latest.pth \
-        --card srgan-cx-x4.md --pictures datasets/benchmark/Set5/LR_bicubic/X4
+        --card srgan-cx-x4.md --images datasets/benchmark/Set5/LR_bicubic/X4
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from srcx.errors import CheckpointError, SrcxError
-from srcx.imaging import list_pictures, read_picture
+from srcx.imaging import list_images, read_image
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.bundled import BUNDLED, parent_of
 from srcx.weights import load_state, save_state
@@ -35,7 +35,7 @@ def ship(
     name: str,
     checkpoint: Path,
     card: Path,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     folder: Path,
     licence: str,
     parent: Path | None = None,
@@ -54,9 +54,9 @@ def ship(
         raise CheckpointError(f"{card}: the first line has to be '# {name}: what it is for'")
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / f"{name}.safetensors"
-        difference = _write_halves(weights, checkpoint, pictures, licence)
+        difference = _write_halves(weights, checkpoint, images, licence)
         if parent:
-            difference = max(difference, _write_halves(parent_of(weights), parent, pictures, licence))
+            difference = max(difference, _write_halves(parent_of(weights), parent, images, licence))
             find_model(weights, fidelity=0.5)  # refuses a parent of another network
         parent_of(folder / weights.name).unlink(missing_ok=True)  # of weights that are no longer there
         for file in (weights, parent_of(weights)):
@@ -66,7 +66,7 @@ def ship(
     return difference
 
 
-def _write_halves(target: Path, checkpoint: Path, pictures: Sequence[Path], licence: str) -> int:
+def _write_halves(target: Path, checkpoint: Path, images: Sequence[Path], licence: str) -> int:
     """Write a checkpoint in half precision; return the largest difference that this makes to an output."""
     exact = find_model(checkpoint)
     if exact.part is None:
@@ -81,13 +81,13 @@ def _write_halves(target: Path, checkpoint: Path, pictures: Sequence[Path], lice
         "licence": licence,
     }
     save_state(target, state, metadata=metadata)
-    difference = largest_difference(exact, find_model(target), pictures)
+    difference = largest_difference(exact, find_model(target), images)
     if difference > MOST_LEVELS:
         raise CheckpointError(f"{checkpoint}: half precision changes a value by {difference} of 255")
     return difference
 
 
-def largest_difference(one: Model, other: Model, pictures: Sequence[Path]) -> int:
+def largest_difference(one: Model, other: Model, images: Sequence[Path]) -> int:
     """Return the largest difference between the 8-bit outputs of two models, both run in fp32.
 
     Raises:
@@ -95,11 +95,10 @@ def largest_difference(one: Model, other: Model, pictures: Sequence[Path]) -> in
     """
     run_one, run_other = (Upscaler(model, precision="fp32") for model in (one, other))
     differences = [
-        int(np.abs(run_one(image).astype(int) - run_other(image)).max())
-        for image in map(read_picture, pictures)
+        int(np.abs(run_one(image).astype(int) - run_other(image)).max()) for image in map(read_image, images)
     ]
     if not differences:
-        raise CheckpointError("no pictures to compare on; name some with --pictures")
+        raise CheckpointError("no images to compare on; name some with --images")
     return max(differences)
 
 
@@ -112,17 +111,15 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help=".pth with params_ema, or any other that srcx reads")
     parser.add_argument("--parent", type=Path, help="faithful weights of the same network, for --fidelity")
     parser.add_argument("--card", type=Path, required=True, help="Markdown")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of 8-bit pictures to compare on")
+    parser.add_argument("--images", type=Path, required=True, help="folder of 8-bit images to compare on")
     parser.add_argument("--licence", default="Apache-2.0", help="of the weights (Apache-2.0)")
     args = parser.parse_args()
     try:
-        pictures = list_pictures(args.pictures)
-        difference = ship(args.name, args.checkpoint, args.card, pictures, BUNDLED, args.licence, args.parent)
+        images = list_images(args.images)
+        difference = ship(args.name, args.checkpoint, args.card, images, BUNDLED, args.licence, args.parent)
     except SrcxError as error:
         sys.exit(str(error))
-    print(
-        f"{BUNDLED / args.name}.safetensors: at most {difference} of 255 from fp32, {len(pictures)} pictures"
-    )
+    print(f"{BUNDLED / args.name}.safetensors: at most {difference} of 255 from fp32, {len(images)} images")
 
 
 if __name__ == "__main__":

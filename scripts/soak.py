@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 from srcx.training.run import run_file
 
 MIB = 2**20
@@ -119,7 +119,7 @@ def main() -> int:
         root = Path(folder)
         for number in range(4):
             coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
-            write_picture(root / f"{number}.png", imresize(coarse, size=(32, 32)))
+            write_image(root / f"{number}.png", imresize(coarse, size=(32, 32)))
         tenth = max(iters // 10, 1)
         (root / "soak.yml").write_text(OPTIONS.format(root=root, iters=iters, tenth=tenth))
         watch = Watch(root)

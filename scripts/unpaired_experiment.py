@@ -1,9 +1,9 @@
-r"""Train on pictures without any pairs, by the contextual loss, and write the page of what came of it.
+r"""Train on images without any pairs, by the contextual loss, and write the page of what came of it.
 
 Two experiments of options/unpaired: single-image animation, where the frames of one moving face are to look
-as one picture of another; and from one kind of pictures to another, here from photographs to faded prints
+as one image of another; and from one kind of images to another, here from photographs to faded prints
 of other photographs, beside two generators with discriminators (CycleGAN). What is done is kept in
-experiments/unpaired and not done again, and a run that was stopped goes on. Pictures to be judged and shown
+experiments/unpaired and not done again, and a run that was stopped goes on. Images to be judged and shown
 are scikit-image's; the way from photograph to print is known, so that the true print of each is known too.
 
     python scripts/unpaired_experiment.py --photographs datasets/train/Kodak
@@ -23,18 +23,18 @@ from skimage import data
 from srcx.atomic import atomic_path, make_folder
 from srcx.cli import main as srcx
 from srcx.errors import SrcxError, UsageError
-from srcx.imaging import imresize, list_pictures, read_picture, to_rgb, write_picture
+from srcx.imaging import imresize, list_images, read_image, to_rgb, write_image
 from srcx.inference.upscaler import load_model
 from srcx.metrics import lpips, psnr
 
 OPTIONS = Path("options/unpaired")
-PICTURES = Path("datasets/unpaired")
+IMAGES = Path("datasets/unpaired")
 
 SIZE_PX = 128
 FRAMES = 24
 SHOWN_FRAMES = (0, 4, 8, 12)
 MOVING, FACE = "astronaut", (0, 96, 256)
-"""The picture of scikit-image that is moved; top, left and side of the face in it."""
+"""The image of scikit-image that is moved; top, left and side of the face in it."""
 TARGET, TARGET_FACE = "chelsea", (20, 110, 256)
 """The same of the one, a cat, whose looks the frames are to have."""
 
@@ -62,8 +62,8 @@ def make_animation() -> None:
         moved = cv2.warpAffine(
             still, motion, still.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
         )
-        _keep(PICTURES / f"animate/lq/{frame:02}.png", _square(_bytes(moved), FACE))
-    _keep(PICTURES / "animate/gt/target.png", _square(getattr(data, TARGET)(), TARGET_FACE))
+        _keep(IMAGES / f"animate/lq/{frame:02}.png", _square(_bytes(moved), FACE))
+    _keep(IMAGES / "animate/gt/target.png", _square(getattr(data, TARGET)(), TARGET_FACE))
 
 
 def make_domain(photographs: Path) -> None:
@@ -72,18 +72,18 @@ def make_domain(photographs: Path) -> None:
     Raises:
         UsageError: there are not two photographs.
     """
-    paths = list_pictures(photographs)
+    paths = list_images(photographs)
     if len(paths) < 2:
         raise UsageError(f"{photographs}: expected two photographs or more, got {len(paths)}; name another")
     random = np.random.default_rng(0)
     for number, path in enumerate(paths):
-        picture = to_rgb(read_picture(path)).astype(np.uint8)
-        kind, shown = ("gt", faded_print(picture, random)) if number % 2 else ("lq", picture)
-        _keep(PICTURES / f"domain/{kind}/{path.stem}.png", shown)
+        image = to_rgb(read_image(path)).astype(np.uint8)
+        kind, shown = ("gt", faded_print(image, random)) if number % 2 else ("lq", image)
+        _keep(IMAGES / f"domain/{kind}/{path.stem}.png", shown)
     for name in HELD_OUT:
-        picture = getattr(data, name)()
-        _keep(PICTURES / f"domain_held_out/lq/{name}.png", picture)
-        _keep(PICTURES / f"domain_held_out/gt/{name}.png", faded_print(picture, random))
+        image = getattr(data, name)()
+        _keep(IMAGES / f"domain_held_out/lq/{name}.png", image)
+        _keep(IMAGES / f"domain_held_out/gt/{name}.png", faded_print(image, random))
 
 
 def faded_print(photograph: Bytes, random: np.random.Generator) -> Bytes:
@@ -94,20 +94,20 @@ def faded_print(photograph: Bytes, random: np.random.Generator) -> Bytes:
     return np.clip(np.round(brown + grain[..., None]), 0, 255).astype(np.uint8)
 
 
-def _square(picture: Bytes, place: tuple[int, int, int]) -> Bytes:
+def _square(image: Bytes, place: tuple[int, int, int]) -> Bytes:
     top, left, side = place
-    return _bytes(imresize(picture[top : top + side, left : left + side], size=(SIZE_PX, SIZE_PX)))
+    return _bytes(imresize(image[top : top + side, left : left + side], size=(SIZE_PX, SIZE_PX)))
 
 
-def _keep(path: Path, picture: Bytes) -> None:
+def _keep(path: Path, image: Bytes) -> None:
     make_folder(path.parent)
     if not path.exists():
-        write_picture(path, picture)
+        write_image(path, image)
 
 
-def _bytes(picture: NDArray[np.generic]) -> Bytes:
-    assert picture.dtype == np.uint8
-    return picture.astype(np.uint8, copy=False)
+def _bytes(image: NDArray[np.generic]) -> Bytes:
+    assert image.dtype == np.uint8
+    return image.astype(np.uint8, copy=False)
 
 
 def train(name: str, root: Path, iters: int | None) -> Path:
@@ -122,16 +122,16 @@ def train(name: str, root: Path, iters: int | None) -> Path:
     return model
 
 
-def run_model(model: Path, pictures: Sequence[Bytes]) -> list[Bytes]:
-    """What a model makes of each picture."""
+def run_model(model: Path, images: Sequence[Bytes]) -> list[Bytes]:
+    """What a model makes of each image."""
     net = load_model(model, precision="fp32")
-    return [_bytes(net(picture)) for picture in pictures]
+    return [_bytes(net(image)) for image in images]
 
 
-def side_by_side(pictures: Sequence[Bytes]) -> Bytes:
-    """Pictures of one height in a row, on white."""
-    gap = np.full((len(pictures[0]), GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for picture in pictures for piece in (gap, picture)][1:])
+def side_by_side(images: Sequence[Bytes]) -> Bytes:
+    """Images of one height in a row, on white."""
+    gap = np.full((len(images[0]), GAP_PX, 3), 255, np.uint8)
+    return np.hstack([piece for image in images for piece in (gap, image)][1:])
 
 
 def below(rows: Sequence[Bytes]) -> Bytes:
@@ -141,12 +141,12 @@ def below(rows: Sequence[Bytes]) -> Bytes:
 
 
 def animation(model: Path, folder: Path) -> list[str]:
-    """The section of the animation; its picture is written to `folder`."""
-    frames = [_bytes(read_picture(PICTURES / f"animate/lq/{frame:02}.png")) for frame in SHOWN_FRAMES]
-    target = _bytes(read_picture(PICTURES / "animate/gt/target.png"))
+    """The section of the animation; its image is written to `folder`."""
+    frames = [_bytes(read_image(IMAGES / f"animate/lq/{frame:02}.png")) for frame in SHOWN_FRAMES]
+    target = _bytes(read_image(IMAGES / "animate/gt/target.png"))
     blank = np.full_like(target, 255)
     rows = [[target, *frames], [blank, *run_model(model, frames)]]
-    write_picture(folder / "animation.webp", below([side_by_side(row) for row in rows]))
+    write_image(folder / "animation.webp", below([side_by_side(row) for row in rows]))
     return [
         "## Single-image animation",
         "",
@@ -158,9 +158,9 @@ def animation(model: Path, folder: Path) -> list[str]:
 
 
 def domain(models: dict[str, Path], folder: Path) -> list[str]:
-    """The section of the prints; its picture is written to `folder`."""
+    """The section of the prints; its image is written to `folder`."""
     photographs, prints = (
-        [_bytes(read_picture(PICTURES / f"domain_held_out/{kind}/{name}.png")) for name in HELD_OUT]
+        [_bytes(read_image(IMAGES / f"domain_held_out/{kind}/{name}.png")) for name in HELD_OUT]
         for kind in ("lq", "gt")
     )
     results = {"the photograph itself": photographs}
@@ -169,16 +169,16 @@ def domain(models: dict[str, Path], folder: Path) -> list[str]:
     for columns in zip(*results.values(), prints, strict=True):
         top, left = ((side - CROP_PX) // 2 for side in columns[0].shape[:2])
         rows.append(side_by_side([one[top : top + CROP_PX, left : left + CROP_PX] for one in columns]))
-    write_picture(folder / "domain.webp", below(rows))
-    table = ["| picture | LPIPS | PSNR |", "|---|---|---|"]
-    for name, pictures in results.items():
-        pairs = list(zip(pictures, prints, strict=True))
+    write_image(folder / "domain.webp", below(rows))
+    table = ["| image | LPIPS | PSNR |", "|---|---|---|"]
+    for name, images in results.items():
+        pairs = list(zip(images, prints, strict=True))
         means = [np.mean([float(metric(sr, gt)) for sr, gt in pairs]) for metric in (lpips, psnr)]
         table.append(f"| {name} | {means[0]:.3f} | {means[1]:.2f} |")
     return [
         "## From photographs to faded prints",
         "",
-        "Trained on photographs and on prints of other photographs, judged on the true prints of pictures "
+        "Trained on photographs and on prints of other photographs, judged on the true prints of images "
         "that neither saw. Both train for about as long, minutes on two cores, which is little for two "
         "generators and two discriminators. The grain of a true print is not to be guessed: no PSNR can be "
         "perfect.",
@@ -193,7 +193,7 @@ def domain(models: dict[str, Path], folder: Path) -> list[str]:
 
 
 def run(photographs: Path, root: Path, iters: int | None, out: Path, command: str) -> None:
-    """Make the pictures, train, and write OUT/unpaired.md with its pictures in OUT/unpaired/.
+    """Make the images, train, and write OUT/unpaired.md with its images in OUT/unpaired/.
 
     Raises:
         SrcxError: of the kind that fits.
@@ -206,7 +206,7 @@ def run(photographs: Path, root: Path, iters: int | None, out: Path, command: st
     parts = [
         "# Learning without pairs",
         "",
-        "Applications of the contextual loss, which compares with a picture of anything, by the option files "
+        "Applications of the contextual loss, which compares with an image of anything, by the option files "
         "of `options/unpaired`. Made by the command below, which computes every number here.",
         "",
         f"    {command}",

@@ -17,7 +17,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PATIENCE = timedelta(days=7)
-"""How long one waits for the others, who may have larger pictures."""
+"""How long one waits for the others, who may have larger images."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 SrcxError
 ├── UsageError        the command line asks for something that makes no sense          (exit 2)
 ├── OptionsError      an option file is wrong; holds every problem found               (exit 2)
-├── ImageError        a picture or tensor cannot be read, or has the wrong shape
+├── ImageError        an image or tensor cannot be read, or has the wrong shape
 ├── DataError         a data set is missing, empty, or its pairs do not fit
 ├── CheckpointError   a checkpoint is damaged, unsafe, or does not fit the network
 ├── WeightsError      weights of a fixed network or evaluator are not at hand
@@ -53,7 +53,7 @@ class OptionsError(SrcxError):
 
 
 class ImageError(SrcxError):
-    """A picture or tensor cannot be read, or has the wrong shape."""
+    """An image or tensor cannot be read, or has the wrong shape."""
 
 
 class DataError(SrcxError):

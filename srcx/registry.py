@@ -49,7 +49,7 @@ class Metric(Protocol):
     higher_is_better: bool
     needs_gt: bool
 
-    def __call__(self, *pictures: Any, **args: Any) -> Any: ...
+    def __call__(self, *images: Any, **args: Any) -> Any: ...
 
 
 DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {

@@ -73,7 +73,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The developers' folder of pictures and reference figures; users do not have it."""
+    """The developers' folder of images and reference figures; users do not have it."""
     if not (SHARED / "data").is_dir():
         pytest.skip("needs the developers' folder ../shared, which is not part of the project")
     return SHARED

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from srcx.features.extractor import FeatureExtractor
-from srcx.imaging.io import write_picture
+from srcx.imaging.io import write_image
 from srcx.imaging.resize import imresize
 from srcx.training import build
 from srcx.training.check import describe
@@ -62,14 +62,14 @@ def small(file, tmp_path, monkeypatch, rng, vgg19):
             (f"LR_sub/{number}.png", imresize(gt, scale=1 / 4)),
         ):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            write_picture(root / name, image)
+            write_image(root / name, image)
         listed.append(f"HR_sub/{number}.png\n")
         pairs.append(f"HR_sub/{number}.png, LR_sub/{number}.png\n")
     (root / "meta_info").mkdir()
     (root / "meta_info/meta_info_DF2Kmultiscale+OST_sub.txt").write_text("".join(listed))
     (root / "meta_info/meta_info_DIV2K_sub_pair.txt").write_text("".join(pairs))
     Path("datasets/RealWorld38/LR").mkdir(parents=True)
-    write_picture(Path("datasets/RealWorld38/LR/a.png"), rng.integers(0, 256, (12, 10, 3), np.uint8))
+    write_image(Path("datasets/RealWorld38/LR/a.png"), rng.integers(0, 256, (12, 10, 3), np.uint8))
 
     options = build.load_options(file, overrides)
     for part, path, key in (

@@ -1,4 +1,4 @@
-"""The networks of srcx: generators from lq to sr, discriminators from pictures to logits."""
+"""The networks of srcx: generators from lq to sr, discriminators from images to logits."""
 
 from srcx.archs.feature_discriminator import FeatureDiscriminator
 from srcx.archs.msrresnet import MSRResNet

@@ -23,18 +23,18 @@ class FeatureDiscriminator(nn.Module):
 
     Args:
         num_feat: Channels of the heads.
-        layers: What the heads look at, from the picture inwards; beside layers of the network "mscn",
-            the picture itself freed of local brightness and contrast (`srcx.features.mscn`).
+        layers: What the heads look at, from the image inwards; beside layers of the network "mscn",
+            the image itself freed of local brightness and contrast (`srcx.features.mscn`).
         vgg_type: "vgg16" or "vgg19".
         weights_path: The network's weights; None looks for them where `find_weights` says.
 
-    Called with pictures, RGB in [0, 1], (N, 3, H, W), it returns logits, (N, layers, H / s, W / s) for a
+    Called with images, RGB in [0, 1], (N, 3, H, W), it returns logits, (N, layers, H / s, W / s) for a
     deepest layer of s times fewer rows: positive where a patch looks real to the head of a layer.
 
     Raises:
         OptionsError: the network has no such layer.
         WeightsError: the network's weights are not at hand; the text says what mends it.
-        ImageError: a picture is too small for the deepest layer.
+        ImageError: an image is too small for the deepest layer.
 
     References:
         Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021, arXiv:2111.01007.
@@ -72,22 +72,22 @@ class FeatureDiscriminator(nn.Module):
         self.extractor._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         least = max(2**self.halvings, LEAST_PX if "mscn" in self.layers else 1)
-        if min(pictures.shape[-2:]) < least:
+        if min(images.shape[-2:]) < least:
             raise ImageError(
                 f"FeatureDiscriminator: made for at least {least} x {least} pixels, "
-                f"got shape {tuple(pictures.shape)}; enlarge gt_size or name earlier layers"
+                f"got shape {tuple(images.shape)}; enlarge gt_size or name earlier layers"
             )
-        features = dict(self.extractor(pictures, self.layers_of_vgg))
+        features = dict(self.extractor(images, self.layers_of_vgg))
         if "mscn" in self.layers:
             # In flat places the 8 bits of what is real would tell; half a level either way hides them.
-            features["mscn"] = mscn(pictures + (torch.rand_like(pictures) - 0.5) / 255)
+            features["mscn"] = mscn(images + (torch.rand_like(images) - 0.5) / 255)
         return torch.cat([self.heads[name](features[name]) for name in self.layers], dim=1)
 
 
 def _width_and_halvings(network: str, name: str) -> tuple[int, int]:
-    """The channels of a layer and how often the picture was halved for it."""
+    """The channels of a layer and how often the image was halved for it."""
     width = halvings = 0
     for layer in NETWORKS[network]:
         width = layer.channels_out or width

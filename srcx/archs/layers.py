@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from srcx.errors import ImageError, OptionsError
 
-__all__ = ["Upscale", "check_picture_size", "normalised_conv", "scale_kaiming_normal", "shuffle_factors"]
+__all__ = ["Upscale", "check_image_size", "normalised_conv", "scale_kaiming_normal", "shuffle_factors"]
 
 Upscale = Literal[1, 2, 3, 4, 8]
 
@@ -60,14 +60,14 @@ def normalised_conv(num_in: int, num_out: int, *, kernel_size: int, stride: int)
     )
 
 
-def check_picture_size(network: str, pictures: Tensor, size: int) -> None:
-    """Check that pictures have the height and width a discriminator with a dense head was made for.
+def check_image_size(network: str, images: Tensor, size: int) -> None:
+    """Check that images have the height and width a discriminator with a dense head was made for.
 
     Raises:
         ImageError: they have not.
     """
-    if pictures.shape[-2:] != (size, size):
+    if images.shape[-2:] != (size, size):
         raise ImageError(
-            f"{network}: made for pictures of {size} x {size} pixels, got shape {tuple(pictures.shape)}; "
+            f"{network}: made for images of {size} x {size} pixels, got shape {tuple(images.shape)}; "
             "set input_size of network_d to gt_size of the training set less train.jitter"
         )

@@ -14,27 +14,27 @@ MOST_WIDENING = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """Fully convolutional discriminator: a logit for each of many overlapping patches of a picture.
+    """Fully convolutional discriminator: a logit for each of many overlapping patches of an image.
 
-    Without a dense head it takes pictures of any size and little time. The 4 x 4 kernels of its strides
+    Without a dense head it takes images of any size and little time. The 4 x 4 kernels of its strides
     of 2 see all pixels equally often, where 3 x 3 ones favour every other.
 
     Args:
-        num_in_ch: Channels of a picture.
+        num_in_ch: Channels of an image.
         num_feat: Channels of the first convolution; each stride doubles them, up to eight times.
         num_layers: Strides of 2, from 1 on. Patches are 16, 34, 70, 142 ... pixels wide.
 
-    Called with pictures, RGB in [0, 1], (N, num_in_ch, H, W), it returns logits,
+    Called with images, RGB in [0, 1], (N, num_in_ch, H, W), it returns logits,
     (N, 1, H / 2^num_layers - 2, W / 2^num_layers - 2): positive where a patch looks real.
 
     Raises:
         OptionsError: there are no strides.
-        ImageError: a picture is too small for a single logit.
+        ImageError: an image is too small for a single logit.
 
     References:
         Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
         arXiv:1611.07004, section 3.2.2 and appendix 6.1.2 (C64-C128-C256-C512).
-        Differs from the paper: it sees the picture alone; logits, where the paper ends in a sigmoid; no
+        Differs from the paper: it sees the image alone; logits, where the paper ends in a sigmoid; no
         convolution bias before a batch normalisation, which takes it out again.
 
     Example:
@@ -63,13 +63,13 @@ class PatchDiscriminator(nn.Module):
         )
         self.apply(draw_weights)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        if min(pictures.shape[-2:]) < self.least_px:
+    def forward(self, images: Tensor) -> Tensor:
+        if min(images.shape[-2:]) < self.least_px:
             raise ImageError(
                 f"PatchDiscriminator: made for at least {self.least_px} x {self.least_px} pixels, "
-                f"got shape {tuple(pictures.shape)}; enlarge gt_size or lower num_layers"
+                f"got shape {tuple(images.shape)}; enlarge gt_size or lower num_layers"
             )
-        return self.layers(pictures)
+        return self.layers(images)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ __all__ = ["ResizeConv"]
 class ResizeConv(nn.Conv2d):
     """Enlarges factor times by bilinear interpolation, then convolves 3 x 3.
 
-    Features that are even or rise evenly give a picture that is so too. `SubPixelConv`, with a kernel for
+    Features that are even or rise evenly give an image that is so too. `SubPixelConv`, with a kernel for
     each pixel that comes of one, gives both of them a grid of its period, and noisy gradients teach it a
     strong one. It takes as many operations.
 

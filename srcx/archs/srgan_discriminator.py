@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from srcx.archs.layers import check_picture_size, normalised_conv
+from srcx.archs.layers import check_image_size, normalised_conv
 from srcx.errors import OptionsError
 
 __all__ = ["SRGANDiscriminator"]
@@ -13,19 +13,19 @@ SHRINKAGE = 16  # four strides of 2
 
 
 class SRGANDiscriminator(nn.Module):
-    """The discriminator of SRGAN: eight convolutions and a dense head, one logit per picture.
+    """The discriminator of SRGAN: eight convolutions and a dense head, one logit per image.
 
     Args:
-        num_in_ch: Channels of a picture.
+        num_in_ch: Channels of an image.
         num_feat: Channels of the first convolution; the last has eight times as many.
-        input_size: Height and width of the pictures, a multiple of 16: the head is made for it.
+        input_size: Height and width of the images, a multiple of 16: the head is made for it.
 
-    Called with pictures, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
-    logits, (N, 1): positive where a picture looks real.
+    Called with images, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
+    logits, (N, 1): positive where an image looks real.
 
     Raises:
         OptionsError: `input_size` is not a positive multiple of 16.
-        ImageError: a picture has another size.
+        ImageError: an image has another size.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
@@ -63,6 +63,6 @@ class SRGANDiscriminator(nn.Module):
             nn.Linear(1024, 1),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        check_picture_size("SRGANDiscriminator", pictures, self.input_size)
-        return self.head(self.features(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        check_image_size("SRGANDiscriminator", images, self.input_size)
+        return self.head(self.features(images))

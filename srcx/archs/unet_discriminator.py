@@ -15,11 +15,11 @@ class UNetDiscriminatorSN(nn.Module):
     """U-Net with spectral normalisation that judges every pixel.
 
     Args:
-        num_in_ch: Channels of a picture.
+        num_in_ch: Channels of an image.
         num_feat: Channels at full resolution; the deepest level has eight times as many.
         skip_connection: Whether the way up adds what the way down saw.
 
-    Called with pictures, RGB in [0, 1], (N, num_in_ch, H, W), H and W multiples of 8, it
+    Called with images, RGB in [0, 1], (N, num_in_ch, H, W), H and W multiples of 8, it
     returns logits, (N, 1, H, W): positive where a pixel looks real.
 
     Raises:
@@ -50,13 +50,13 @@ class UNetDiscriminatorSN(nn.Module):
         self.conv8 = plain_conv(num_feat, num_feat)
         self.conv9 = nn.Conv2d(num_feat, 1, 3, padding=1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        if pictures.shape[-2] % SHRINKAGE or pictures.shape[-1] % SHRINKAGE:
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-2] % SHRINKAGE or images.shape[-1] % SHRINKAGE:
             raise ImageError(
                 f"UNetDiscriminatorSN: height and width must be multiples of {SHRINKAGE}; "
-                f"got shape {tuple(pictures.shape)}"
+                f"got shape {tuple(images.shape)}"
             )
-        full = leaky(self.conv0(pictures))
+        full = leaky(self.conv0(images))
         half = leaky(self.conv1(full))
         quarter = leaky(self.conv2(half))
         x = leaky(self.conv3(quarter))  # (N, 8 * num_feat, H / 8, W / 8)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srcx.archs.layers import check_picture_size
+from srcx.archs.layers import check_image_size
 from srcx.errors import OptionsError
 
 __all__ = ["VGGStyleDiscriminator"]
@@ -16,24 +16,24 @@ LAST_PX = 4  # height and width of the last feature map
 
 
 class VGGStyleDiscriminator(nn.Module):
-    """Discriminator that halves a picture down to 4 x 4: one logit per picture.
+    """Discriminator that halves an image down to 4 x 4: one logit per image.
 
     Args:
-        num_in_ch: Channels of a picture.
+        num_in_ch: Channels of an image.
         num_feat: Channels of the first convolution; the last has eight times as many.
-        input_size: Height and width of the pictures, 128 or 256.
+        input_size: Height and width of the images, 128 or 256.
 
-    Called with pictures, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
-    logits, (N, 1): positive where a picture looks real.
+    Called with images, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
+    logits, (N, 1): positive where an image looks real.
 
     Raises:
         OptionsError: `input_size` is neither 128 nor 256.
-        ImageError: a picture has another size.
+        ImageError: an image has another size.
 
     References:
         Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", ECCVW 2018,
         arXiv:1809.00219, in the form of BasicSR 1.4.2 (Apache-2.0): same constructor, keys, outputs and
-        random weights. Differs from BasicSR: takes pictures and weights in channels-last order too.
+        random weights. Differs from BasicSR: takes images and weights in channels-last order too.
 
     Example:
         >>> import torch
@@ -57,9 +57,9 @@ class VGGStyleDiscriminator(nn.Module):
         self.linear1 = nn.Linear(widths[-1] * LAST_PX**2, 100)
         self.linear2 = nn.Linear(100, 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        check_picture_size("VGGStyleDiscriminator", pictures, self.input_size)
-        features = pictures
+    def forward(self, images: Tensor) -> Tensor:
+        check_image_size("VGGStyleDiscriminator", images, self.input_size)
+        features = images
         for name in (f"{stage}_{half}" for stage in range(self.stages) for half in (0, 1)):
             features = self.get_submodule(f"conv{name}")(features)
             if name != "0_0":

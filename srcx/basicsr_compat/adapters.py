@@ -78,11 +78,11 @@ def _without_weight(loss: type[nn.Module]) -> type[_BorrowedLoss]:
     """The class of `loss` without `loss_weight`.
 
     Raises:
-        BridgeError: the loss compares no pictures: it is adversarial.
+        BridgeError: the loss compares no images: it is adversarial.
     """
     second = list(inspect.signature(loss.forward).parameters)[2]
     if second not in ("gt", "target", "weight"):
-        raise BridgeError(f"{loss.__name__}: this loss of BasicSR's compares no pictures; use GANLoss")
+        raise BridgeError(f"{loss.__name__}: this loss of BasicSR's compares no images; use GANLoss")
     whole = inspect.signature(loss)
     args = [argument for name, argument in whole.parameters.items() if name != "loss_weight"]
     own = {"source": loss, "sees_gt": second != "weight", "__signature__": whole.replace(parameters=args)}

@@ -12,7 +12,7 @@ from srcx.nearest import nearest
 
 __all__ = ["argument_problems"]
 
-GIVEN = {"gt", "params", "sr"}  # arguments srcx itself gives: pictures to metrics, weights to optimizers
+GIVEN = {"gt", "params", "sr"}  # arguments srcx itself gives: images to metrics, weights to optimizers
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 

@@ -13,7 +13,7 @@ from srcx.losses.feature_loss import FeatureLoss
 
 __all__ = ["lend_all"]
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 
 SUFFIX = "srcx"
 NOT_LENT = {"GANLoss", "LDLLoss", "MultiScaleGANLoss"}  # not called (sr, gt); BasicSR has its own
@@ -24,7 +24,7 @@ def lend_all() -> list[str]:
 
     A lent loss takes BasicSR's `loss_weight`. One that looks through a fixed network gives
     two terms, the second None, as BasicSR wants it in `perceptual_opt`; the others go in
-    `pixel_opt`. A lent metric takes BasicSR's pictures: uint8, BGR, (H, W, 3).
+    `pixel_opt`. A lent metric takes BasicSR's images: uint8, BGR, (H, W, 3).
 
     Returns:
         The names added; a second call adds none.
@@ -74,15 +74,17 @@ def _weighted(name: str, loss: type[nn.Module]) -> type[_WeightedLoss]:
 
 
 def _for_bgr(name: str, metric: registry.Metric) -> Callable[..., float]:
-    """A metric as BasicSR's validation calls it: with BGR pictures by name, and with `better`."""
+    """A metric as BasicSR's validation calls it: with BGR images by name, and with `better`."""
 
-    def lent(img: Picture, img2: Picture | None = None, *, better: str | None = None, **args: Any) -> float:
-        pictures = [img] if img2 is None or not metric.needs_gt else [img, img2]
-        return float(metric(*(_rgb(picture) for picture in pictures), **args))
+    def lent(
+        img: ImageArray, img2: ImageArray | None = None, *, better: str | None = None, **args: Any
+    ) -> float:
+        images = [img] if img2 is None or not metric.needs_gt else [img, img2]
+        return float(metric(*(_rgb(image) for image in images), **args))
 
     lent.__name__ = name
     return lent
 
 
-def _rgb(picture: Picture) -> Picture:
-    return np.ascontiguousarray(picture[..., ::-1]) if picture.ndim == 3 else picture
+def _rgb(image: ImageArray) -> ImageArray:
+    return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image

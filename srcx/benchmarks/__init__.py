@@ -1,1 +1,1 @@
-"""Picture sets: what is known of them, fetched, checked and prepared."""
+"""Image sets: what is known of them, fetched, checked and prepared."""

@@ -1,4 +1,4 @@
-"""Pictures out of a zip file that came from the net: nothing is written outside the folder they are for."""
+"""Images out of a zip file that came from the net: nothing is written outside the folder they are for."""
 
 import shutil
 import stat
@@ -11,18 +11,18 @@ from srcx.imaging.parallel import Tell
 
 __all__ = ["unpack"]
 
-MAX_BYTES = 256 << 20  # of one picture, unpacked
+MAX_BYTES = 256 << 20  # of one image, unpacked
 
 
 def unpack(archive: Path, folder: Path, names: list[str], tell: Tell) -> None:
-    """Write the pictures `names` of a zip file into `folder`; those that are there in full are left alone.
+    """Write the images `names` of a zip file into `folder`; those that are there in full are left alone.
 
-    Where in the archive a picture lies is of no matter, only its name.
+    Where in the archive an image lies is of no matter, only its name.
 
     Raises:
         DataError: the archive is damaged, lacks one of `names`, or holds a path that leads out of it, a link
-            or a picture of an absurd size.
-        OutputError: a picture cannot be written.
+            or an image of an absurd size.
+        OutputError: an image cannot be written.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -54,5 +54,5 @@ def _check(archive: Path, members: list[zipfile.ZipInfo], *, missing: list[str])
             raise DataError(f"{archive}: {name!r} unpacks to {member.file_size} bytes; it is refused")
     if missing:
         raise DataError(
-            f"{archive}: lacks {len(missing)} pictures, {missing[0]} among them; it is another archive"
+            f"{archive}: lacks {len(missing)} images, {missing[0]} among them; it is another archive"
         )

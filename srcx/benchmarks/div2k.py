@@ -1,4 +1,4 @@
-"""DIV2K on disk: its pictures' digests are not known here, so names, sizes and contents are looked at."""
+"""DIV2K on disk: its images' digests are not known here, so names, sizes and contents are looked at."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from srcx.benchmarks.low_resolution import inspect_lq, judge_lqs
 from srcx.benchmarks.manifest import Archive, known_set
 from srcx.benchmarks.verdict import Verdict, counted, listed
 from srcx.errors import ImageError
-from srcx.imaging.io import list_pictures, picture_size, read_picture
+from srcx.imaging.io import image_size, list_images, read_image
 from srcx.imaging.parallel import Tell, in_parallel
 
 __all__ = ["is_div2k", "verify_div2k"]
 
 SCALE = 4
-SAMPLES = 8  # low-resolution pictures of each half that are compared with their ground truth
+SAMPLES = 8  # low-resolution images of each half that are compared with their ground truth
 Sizes = dict[str, tuple[int, int]]
-"""Height and width of pictures by their number."""
+"""Height and width of images by their number."""
 
 
 def is_div2k(folder: Path) -> bool:
@@ -43,8 +43,8 @@ def verify_div2k(folder: Path, tell: Tell) -> Verdict:
 
 
 def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list[str], Sizes]:
-    place, names = folder / archive.folder, archive.picture_names
-    there = {path.name for path in list_pictures(place)}
+    place, names = folder / archive.folder, archive.image_names
+    there = {path.name for path in list_images(place)}
     missing, extra = [name for name in names if name not in there], sorted(there - set(names))
     problems = []
     if missing:
@@ -59,12 +59,12 @@ def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list
             problems.append(answer)
         else:
             sizes[name[:4]] = answer
-    return f"{archive.folder} has {len(whole)} of {len(names)} pictures", problems, sizes
+    return f"{archive.folder} has {len(whole)} of {len(names)} images", problems, sizes
 
 
 def _size(place: Path, name: str) -> tuple[str, tuple[int, int] | str]:
     try:
-        return name, picture_size(place / name)
+        return name, image_size(place / name)
     except ImageError as error:
         return name, str(error)
 
@@ -82,7 +82,7 @@ def _misfits(folder: Path, archive: Archive, here: Sizes, sizes: Sizes) -> list[
 
 
 def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, list[str]]:
-    """A clause about some low-resolution pictures, taken evenly, and what is wrong with them."""
+    """A clause about some low-resolution images, taken evenly, and what is wrong with them."""
     if not numbers:
         return "", []
     high = known_set("DIV2K").archives
@@ -90,7 +90,7 @@ def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, 
     found, problems = [], []
     for number in numbers[:: -(-len(numbers) // SAMPLES)]:
         try:
-            gt = read_picture(folder / gt_folder / f"{number}.png")
+            gt = read_image(folder / gt_folder / f"{number}.png")
         except ImageError as error:
             problems.append(str(error))
             continue

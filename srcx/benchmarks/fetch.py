@@ -10,14 +10,14 @@ from srcx.benchmarks.archive import unpack
 from srcx.benchmarks.manifest import Archive, KnownFile, KnownSet
 from srcx.download import Digest, Wire, alone, download
 from srcx.errors import DataError, DownloadError, ImageError, SrcxError
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.imaging.parallel import Tell, in_parallel
 
 __all__ = ["fetch_set"]
 
 CONNECTIONS = 6
 GIVE_UP = 3  # files that do not come: then the server is not asked for the others
-MAX_BYTES = 16 << 20  # of a picture whose size nobody has told
+MAX_BYTES = 16 << 20  # of an image whose size nobody has told
 MIB = 1 << 20
 
 
@@ -51,20 +51,18 @@ def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = N
         if known.archives:
             problems = _fetch_archives(known, place, staging, tell, wire)
         else:
-            problems = _fetch_pictures(known, place, staging, tell, wire)
+            problems = _fetch_images(known, place, staging, tell, wire)
         if not problems:
             shutil.rmtree(staging, ignore_errors=True)
     return problems
 
 
-def _fetch_pictures(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
-    jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.pictures]
-    jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.pictures]
+def _fetch_images(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
+    jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.images]
+    jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.images]
     problems: list[str] = []
     unanswered = 0
-    results = in_parallel(
-        lambda job: _fetch_picture(known.url, job, staging, wire), jobs, workers=CONNECTIONS
-    )
+    results = in_parallel(lambda job: _fetch_image(known.url, job, staging, wire), jobs, workers=CONNECTIONS)
     for done, (job, error) in enumerate(results, start=1):
         tell(f"{known.name} {job.target.name}", done, len(jobs))
         if error:
@@ -79,7 +77,7 @@ def _fetch_pictures(known: KnownSet, place: Path, staging: Path, tell: Tell, wir
     return problems
 
 
-def _fetch_picture(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple[_Job, SrcxError | None]:
+def _fetch_image(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple[_Job, SrcxError | None]:
     try:
         digest = Digest("sha256", job.known.sha256) if job.known.sha256 else None
         if job.target.exists():
@@ -96,27 +94,27 @@ def _fetch_picture(url: str, job: _Job, staging: Path, wire: Wire | None) -> tup
             wire=wire,
         )
         if digest is None:
-            _check_picture(came, url + job.known.file)
+            _check_image(came, url + job.known.file)
         came.replace(make_folder(job.target.parent) / job.target.name)
     except SrcxError as error:
         return job, error
     return job, None
 
 
-def _check_picture(path: Path, url: str) -> None:
-    """Throw a file away that is no whole picture, so that it is asked for again."""
+def _check_image(path: Path, url: str) -> None:
+    """Throw a file away that is no whole image, so that it is asked for again."""
     try:
-        read_picture(path)
+        read_image(path)
     except ImageError as error:
         path.unlink()
-        raise DownloadError(f"{url}: what came is no whole picture; run it again") from error
+        raise DownloadError(f"{url}: what came is no whole image; run it again") from error
 
 
 def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
     problems = []
     for archive in known.archives:
         folder = place / archive.folder
-        if all((folder / name).exists() for name in archive.picture_names):
+        if all((folder / name).exists() for name in archive.image_names):
             continue
         try:
             came = download(
@@ -127,7 +125,7 @@ def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wir
                 progress=_in_mib(archive, tell),
                 wire=wire,
             )
-            unpack(came, folder, archive.picture_names, tell)
+            unpack(came, folder, archive.image_names, tell)
             came.unlink()
         except (DataError, DownloadError) as error:
             problems.append(str(error))

@@ -12,20 +12,20 @@ __all__ = ["judge_gts"]
 
 WORDS: dict[Kind, str] = {
     "published": "the published files",
-    "saved anew": "the published pictures, saved anew (equal pixels)",
-    "cut to multiples of 12": "the published pictures cut to multiples of 12, as BasicSR's GTmod12",
-    "not cut": "the published pictures before they were cut to multiples of 4",
+    "saved anew": "the published images, saved anew (equal pixels)",
+    "cut to multiples of 12": "the published images cut to multiples of 12, as BasicSR's GTmod12",
+    "not cut": "the published images before they were cut to multiples of 4",
 }
 
 
 def judge_gts(folder: Path, known: KnownSet | None, findings: Sequence[Finding]) -> tuple[str, list[str]]:
     """One clause about the ground truth in `folder`, and what is wrong with it."""
     if not findings:
-        return "HR: no pictures", [f"{folder}: there are no pictures in this folder"]
+        return "HR: no images", [f"{folder}: there are no images in this folder"]
     problems = [one.problem for one in findings if one.problem]
     if known is None:
         return f"HR: {counted(len(findings))}", problems
-    if not any(one.hr.pixels for one in known.pictures):
+    if not any(one.hr.pixels for one in known.images):
         if len(findings) != known.count:
             problems.append(f"{folder}: holds {counted(len(findings))}, and {known.name} has {known.count}")
         return f"HR: {counted(len(findings))}, whose published digests are not known", problems
@@ -37,26 +37,23 @@ def judge_gts(folder: Path, known: KnownSet | None, findings: Sequence[Finding])
 
 
 def _kind_in(one: Finding, kinds: set[Kind]) -> Kind:
-    """A picture that no cut changes is of the same kind as the others of its set."""
+    """An image that no cut changes is of the same kind as the others of its set."""
     if one.match and one.kind in ("published", "saved anew"):
         if "not cut" in kinds:
             return "not cut"
-        if (
-            "cut to multiples of 12" in kinds
-            and one.match.picture.hr.pixels == one.match.picture.hr.pixels_mod12
-        ):
+        if "cut to multiples of 12" in kinds and one.match.image.hr.pixels == one.match.image.hr.pixels_mod12:
             return "cut to multiples of 12"
     return one.kind
 
 
 def _missing(folder: Path, known: KnownSet, findings: Sequence[Finding]) -> list[str]:
-    """What is not the published set: changed pictures, pictures that are there twice or not at all."""
-    count = Counter(one.match.picture.name for one in findings if one.match and one.match.set == known.name)
+    """What is not the published set: changed images, images that are there twice or not at all."""
+    count = Counter(one.match.image.name for one in findings if one.match and one.match.set == known.name)
     others = [one for one in findings if not (one.match and one.match.set == known.name)]
     strange = [one.path.name for one in others if one.kind != "damaged"]
     twice = [name for name, times in count.items() if times > 1]
     here = count.keys() | {one.path.stem for one in others}  # a changed or damaged one is not missing too
-    missing = [one.name for one in known.pictures if one.name not in here]
+    missing = [one.name for one in known.images if one.name not in here]
     problems = []
     if strange:
         what = f"changed, saved with loss, or not of {known.name}"

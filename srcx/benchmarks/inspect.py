@@ -1,4 +1,4 @@
-"""One picture of a benchmark set: which published one it is, and how its small versions were made."""
+"""One image of a benchmark set: which published one it is, and how its small versions were made."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from srcx.benchmarks.low_resolution import LqFinding, inspect_lq
-from srcx.benchmarks.manifest import KnownPicture, known_sets
+from srcx.benchmarks.manifest import KnownImage, known_sets
 from srcx.benchmarks.pixels import cut, pixel_sha256
 from srcx.errors import ImageError
-from srcx.imaging.decode import Picture
-from srcx.imaging.io import read_picture
+from srcx.imaging.decode import ImageArray
+from srcx.imaging.io import read_image
 
 __all__ = ["Finding", "Kind", "Match", "inspect"]
 
@@ -20,15 +20,15 @@ MULTIPLE = 4  # the published ground truth is cut to multiples of this
 
 
 class Match(NamedTuple):
-    """A published picture, and the set it belongs to."""
+    """A published image, and the set it belongs to."""
 
     set: str
-    picture: KnownPicture
+    image: KnownImage
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a ground truth and its low-resolution pictures by scale."""
+    """What is known of a ground truth and its low-resolution images by scale."""
 
     path: Path
     kind: Kind
@@ -38,38 +38,38 @@ class Finding:
 
 
 def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
-    """Look at a ground truth and its low-resolution pictures.
+    """Look at a ground truth and its low-resolution images.
 
     Args:
-        gt: Picture file.
-        lqs: Picture file of each scale.
+        gt: Image file.
+        lqs: Image file of each scale.
     """
     try:
         content = gt.read_bytes()
-        picture = read_picture(gt)
+        image = read_image(gt)
     except OSError as error:
         return Finding(gt, "damaged", problem=f"{gt}: cannot be read: {error.strerror}")
     except ImageError as error:
         return Finding(gt, "damaged", problem=str(error))
-    kind, match = _recognise(content, picture)
+    kind, match = _recognise(content, image)
     problem = None
-    if match and match.picture.hr.channels == 1 and picture.ndim == 3:
+    if match and match.image.hr.channels == 1 and image.ndim == 3:
         problem = f"{gt}: is grey, and saved as RGB here: PSNR on Y then reads higher than in the tables"
-    published = match.picture.lr if match and kind in ("published", "saved anew") else None
-    found = {scale: inspect_lq(lq, picture, scale, published) for scale, lq in lqs.items()}
+    published = match.image.lr if match and kind in ("published", "saved anew") else None
+    found = {scale: inspect_lq(lq, image, scale, published) for scale, lq in lqs.items()}
     return Finding(gt, kind, match, problem, found)
 
 
-def _recognise(content: bytes, picture: Picture) -> tuple[Kind, Match | None]:
+def _recognise(content: bytes, image: ImageArray) -> tuple[Kind, Match | None]:
     known = _published()
-    sha256, pixels = hashlib.sha256(content).hexdigest(), pixel_sha256(picture)
+    sha256, pixels = hashlib.sha256(content).hexdigest(), pixel_sha256(image)
     if sha256 in known.files:
         return "published", known.files[sha256]
     if pixels in known.pixels:
         return "saved anew", known.pixels[pixels]
     if pixels in known.pixels_mod12:
         return "cut to multiples of 12", known.pixels_mod12[pixels]
-    match = known.pixels.get(pixel_sha256(cut(picture, MULTIPLE)))
+    match = known.pixels.get(pixel_sha256(cut(image, MULTIPLE)))
     return ("not cut", match) if match else ("not published", None)
 
 
@@ -81,10 +81,10 @@ class _Published(NamedTuple):
 
 @cache
 def _published() -> _Published:
-    """Published pictures by the digests of their files, of their pixels, and of their pixels cut further."""
-    matches = [Match(name, one) for name, known in known_sets().items() for one in known.pictures]
+    """Published images by the digests of their files, of their pixels, and of their pixels cut further."""
+    matches = [Match(name, one) for name, known in known_sets().items() for one in known.images]
     return _Published(
-        {match.picture.hr.sha256: match for match in matches if match.picture.hr.sha256},
-        {match.picture.hr.pixels: match for match in matches if match.picture.hr.pixels},
-        {match.picture.hr.pixels_mod12: match for match in matches if match.picture.hr.pixels_mod12},
+        {match.image.hr.sha256: match for match in matches if match.image.hr.sha256},
+        {match.image.hr.pixels: match for match in matches if match.image.hr.pixels},
+        {match.image.hr.pixels_mod12: match for match in matches if match.image.hr.pixels_mod12},
     )

@@ -1,16 +1,16 @@
-"""Picture sets on disk: which picture belongs to which, in the layouts people have."""
+"""Image sets on disk: which image belongs to which, in the layouts people have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from srcx.errors import DataError
-from srcx.imaging.io import list_pictures
+from srcx.imaging.io import list_images
 
 __all__ = [
     "BenchmarkSet",
+    "ImagePair",
     "NamedFile",
-    "PicturePair",
     "find_sets",
     "gt_files",
     "image_folder",
@@ -21,12 +21,12 @@ __all__ = [
 KNOWN_ORDER = ("Set5", "Set14", "BSD100", "Urban100", "Manga109")
 GT_FOLDERS = ("HR", "GTmod12", "GTmod4", "GT")
 NamedFile = tuple[str, Path]
-"""A picture's name, which ground truth and low resolution share, and its file."""
+"""An image's name, which ground truth and low resolution share, and its file."""
 
 
 @dataclass(frozen=True)
-class PicturePair:
-    """One ground truth, and its low-resolution picture where one is stored; at least one of the two."""
+class ImagePair:
+    """One ground truth, and its low-resolution image where one is stored; at least one of the two."""
 
     name: str
     gt: Path | None
@@ -39,13 +39,13 @@ class BenchmarkSet:
 
     name: str
     scale: int
-    pairs: tuple[PicturePair, ...]
+    pairs: tuple[ImagePair, ...]
     lq_folder: Path | None
-    """Where the low-resolution pictures are; None where they must be made."""
+    """Where the low-resolution images are; None where they must be made."""
 
 
 def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
-    """The folder of ground truth in the set `folder`, and its pictures; None if there is no such folder."""
+    """The folder of ground truth in the set `folder`, and its images; None if there is no such folder."""
     for place, ending in [*((name, "") for name in GT_FOLDERS), (_both(scale), f"_SRF_{scale}_HR")]:
         if (folder / place).is_dir():
             return folder / place, _named(folder / place, ending)
@@ -53,7 +53,7 @@ def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
 
 
 def lq_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
-    """As `gt_files`, for low-resolution pictures."""
+    """As `gt_files`, for low-resolution images."""
     for place in (f"LR_bicubic/X{scale}", f"LRbicx{scale}"):
         if (folder / place).is_dir():
             named = _named(folder / place, "")
@@ -75,10 +75,10 @@ def find_sets(data: Path, names: Sequence[str] | None, *, scale: int) -> list[Be
             DATA/SET/GTmod12/NAME.png with DATA/SET/LRbicx4/NAME.png, or SelfExSR's
             DATA/SET/image_SRF_4/NAME_SRF_4_HR.png with NAME_SRF_4_LR.png.
         names: Sets to take; None takes all there are.
-        scale: Factor of the low-resolution pictures.
+        scale: Factor of the low-resolution images.
 
     Raises:
-        DataError: the folder or a set is missing, empty, or lacks a low-resolution picture.
+        DataError: the folder or a set is missing, empty, or lacks a low-resolution image.
     """
     if not data.is_dir():
         raise DataError(
@@ -102,10 +102,10 @@ def image_folder(folder: Path, *, scale: int) -> BenchmarkSet:
     Raises:
         DataError: the folder is missing or has no images.
     """
-    images = list_pictures(folder)
+    images = list_images(folder)
     if not images:
         raise DataError(f"{folder}: there are no images in this folder")
-    pairs = tuple(PicturePair(image.name, None, image) for image in images)
+    pairs = tuple(ImagePair(image.name, None, image) for image in images)
     return BenchmarkSet(folder.resolve().name, scale, pairs, folder)
 
 
@@ -116,7 +116,7 @@ def _both(scale: int) -> str:
 
 def _named(folder: Path, ending: str) -> list[NamedFile]:
     named: dict[str, Path] = {}
-    for path in list_pictures(folder):
+    for path in list_images(folder):
         if not path.stem.endswith(ending):
             continue
         name = path.stem.removesuffix(ending)
@@ -134,17 +134,17 @@ def _read_set(folder: Path, scale: int) -> BenchmarkSet:
     assert found is not None
     gt_folder, gts = found
     if not gts:
-        raise DataError(f"{gt_folder}: there are no pictures in this folder")
+        raise DataError(f"{gt_folder}: there are no images in this folder")
     low = lq_files(folder, scale)
     if low is None:
-        return BenchmarkSet(folder.name, scale, tuple(PicturePair(name, gt, None) for name, gt in gts), None)
+        return BenchmarkSet(folder.name, scale, tuple(ImagePair(name, gt, None) for name, gt in gts), None)
     lq_folder, stored = low[0], dict(low[1])
     alone = [name for name, _ in gts if name not in stored]
     if alone:
         raise DataError(
-            f"{lq_folder}: has no picture for {len(alone)} of {len(gts)} in {gt_folder.name} "
+            f"{lq_folder}: has no image for {len(alone)} of {len(gts)} in {gt_folder.name} "
             f"({', '.join(alone[:5])}{', ...' if len(alone) > 5 else ''}); add them, or remove the folder "
             "to have them made"
         )
-    pairs = tuple(PicturePair(name, gt, stored[name]) for name, gt in gts)
+    pairs = tuple(ImagePair(name, gt, stored[name]) for name, gt in gts)
     return BenchmarkSet(folder.name, scale, pairs, lq_folder)

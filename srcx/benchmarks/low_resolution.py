@@ -1,4 +1,4 @@
-"""The low-resolution pictures of a set: how each was made, and what that means for a table."""
+"""The low-resolution images of a set: how each was made, and what that means for a table."""
 
 import hashlib
 from collections import Counter
@@ -11,17 +11,17 @@ from srcx.benchmarks.pixels import pixel_sha256
 from srcx.benchmarks.shrinking import WAYS, Likeness, compare
 from srcx.benchmarks.verdict import counted, listed
 from srcx.errors import ImageError
-from srcx.imaging.decode import Picture
-from srcx.imaging.io import read_picture
+from srcx.imaging.decode import ImageArray
+from srcx.imaging.io import read_image
 
 __all__ = ["LqFinding", "inspect_lq", "judge_lqs"]
 
-ELSEWHERE = 12.0  # levels of 255: so far from every way, a picture shows something else
+ELSEWHERE = 12.0  # levels of 255: so far from every way, an image shows something else
 WRONG = "tables made from them are not comparable; 'srcx data prepare lr' makes right ones"
 
 
 class LqFinding(NamedTuple):
-    """A low-resolution picture: how it is the published one, else what it is like, or a problem."""
+    """A low-resolution image: how it is the published one, else what it is like, or a problem."""
 
     path: Path
     published: str | None = None
@@ -29,11 +29,11 @@ class LqFinding(NamedTuple):
     problem: str | None = None
 
 
-def inspect_lq(path: Path, gt: Picture, scale: int, published: KnownFile | None) -> LqFinding:
-    """Compare a low-resolution picture with the published one, and else with its ground truth."""
+def inspect_lq(path: Path, gt: ImageArray, scale: int, published: KnownFile | None) -> LqFinding:
+    """Compare a low-resolution image with the published one, and else with its ground truth."""
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        lq = read_picture(path)
+        lq = read_image(path)
     except OSError as error:
         return LqFinding(path, problem=f"{path}: cannot be read: {error.strerror}")
     except ImageError as error:
@@ -41,7 +41,7 @@ def inspect_lq(path: Path, gt: Picture, scale: int, published: KnownFile | None)
     if published and sha256 == published.sha256:
         return LqFinding(path, "the published files")
     if published and pixel_sha256(lq) == published.pixels:
-        return LqFinding(path, "the published pictures, saved anew (equal pixels)")
+        return LqFinding(path, "the published images, saved anew (equal pixels)")
     try:
         return LqFinding(path, like=compare(lq, gt, scale))
     except ImageError as error:
@@ -49,7 +49,7 @@ def inspect_lq(path: Path, gt: Picture, scale: int, published: KnownFile | None)
 
 
 def judge_lqs(found: Sequence[LqFinding], scale: int) -> tuple[str, list[str]]:
-    """One clause about the pictures of a scale, and what is wrong with them."""
+    """One clause about the images of a scale, and what is wrong with them."""
     problems = [one.problem for one in found if one.problem]
     published = Counter(one.published for one in found if one.published)
     clauses = [(count, words) for words, count in published.items()]
@@ -70,7 +70,7 @@ def judge_lqs(found: Sequence[LqFinding], scale: int) -> tuple[str, list[str]]:
 
 
 def _explained(found: Sequence[LqFinding]) -> dict[int, list[LqFinding]]:
-    """Pictures by the way that gives them: as few ways as will do, since several may give a small picture."""
+    """Images by the way that gives them: as few ways as will do, since several may give a small image."""
     left = [one for one in found if one.like and one.like.exact]
     groups: dict[int, list[LqFinding]] = {}
     while left:
@@ -82,7 +82,7 @@ def _explained(found: Sequence[LqFinding]) -> dict[int, list[LqFinding]]:
 
 
 def _strange(group: Sequence[LqFinding]) -> list[str]:
-    """What is wrong with pictures that no way gives: too far from all of them, or only changed."""
+    """What is wrong with images that no way gives: too far from all of them, or only changed."""
     problems = []
     for others in (True, False):
         some = [one for one in group if one.like and (one.like.mean > ELSEWHERE) is others]

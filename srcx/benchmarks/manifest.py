@@ -9,7 +9,7 @@ from typing import Any
 
 from srcx.errors import UsageError
 
-__all__ = ["Archive", "KnownFile", "KnownPicture", "KnownSet", "known_set", "known_sets"]
+__all__ = ["Archive", "KnownFile", "KnownImage", "KnownSet", "known_set", "known_sets"]
 
 ORDER = ("Set5", "Set14", "BSD100", "Urban100", "DIV2K")
 DATASETS = Path("datasets")
@@ -17,17 +17,17 @@ DATASETS = Path("datasets")
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A published picture file; what nobody has told is None.
+    """A published image file; what nobody has told is None.
 
     Args:
         file: Its name at the source.
         bytes: Its size.
         sha256: Of the file.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
         channels: 1 for grey, 3 for RGB.
-        pixels: `pixel_sha256` of the picture.
-        pixels_mod12: The same, of the picture cut to multiples of 12.
+        pixels: `pixel_sha256` of the image.
+        pixels_mod12: The same, of the image cut to multiples of 12.
     """
 
     file: str
@@ -41,7 +41,7 @@ class KnownFile:
 
 
 @dataclass(frozen=True)
-class KnownPicture:
+class KnownImage:
     """A ground truth and its published quarter."""
 
     name: str
@@ -51,7 +51,7 @@ class KnownPicture:
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip of the pictures NUMBER + `ending` + ".png" from `first` to `last`, which belong in `folder`."""
+    """A zip of the images NUMBER + `ending` + ".png" from `first` to `last`, which belong in `folder`."""
 
     file: str
     bytes: int
@@ -62,28 +62,28 @@ class Archive:
     ending: str
 
     @property
-    def picture_names(self) -> list[str]:
-        """The names of its pictures."""
+    def image_names(self) -> list[str]:
+        """The names of its images."""
         return [f"{number:04d}{self.ending}.png" for number in range(self.first, self.last + 1)]
 
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A set as its publisher gives it; `pictures` or `archives` lie at `url`."""
+    """A set as its publisher gives it; `images` or `archives` lie at `url`."""
 
     name: str
     folder: str
     about: str
     licence: str
     url: str
-    pictures: tuple[KnownPicture, ...] = ()
+    images: tuple[KnownImage, ...] = ()
     archives: tuple[Archive, ...] = ()
 
     @property
     def count(self) -> int:
-        """How many ground-truth pictures there are."""
+        """How many ground-truth images there are."""
         whole = [one for one in self.archives if not one.ending]
-        return len(self.pictures) or sum(len(one.picture_names) for one in whole)
+        return len(self.images) or sum(len(one.image_names) for one in whole)
 
     def place(self, data: Path | None) -> Path:
         """Where it lies: in the folder of sets `data`, or in its place under `datasets`."""
@@ -110,9 +110,9 @@ def known_set(name: str) -> KnownSet:
 
 
 def _read(entry: dict[str, Any]) -> KnownSet:
-    pictures = [
-        KnownPicture(one["name"], KnownFile(**one["hr"]), KnownFile(**one["lr"]))
-        for one in entry.pop("pictures", [])
+    images = [
+        KnownImage(one["name"], KnownFile(**one["hr"]), KnownFile(**one["lr"]))
+        for one in entry.pop("images", [])
     ]
     archives = [Archive(**one) for one in entry.pop("archives", [])]
-    return KnownSet(**entry, pictures=tuple(pictures), archives=tuple(archives))
+    return KnownSet(**entry, images=tuple(images), archives=tuple(archives))

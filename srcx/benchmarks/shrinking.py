@@ -1,4 +1,4 @@
-"""How a low-resolution picture was made from its ground truth: each usual way is tried."""
+"""How a low-resolution image was made from its ground truth: each usual way is tried."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -10,7 +10,7 @@ from PIL import Image
 
 from srcx.benchmarks.pixels import cut, without_copies
 from srcx.errors import ImageError
-from srcx.imaging.decode import Picture
+from srcx.imaging.decode import ImageArray
 from srcx.imaging.resize import Border, imresize
 
 __all__ = ["WAYS", "Likeness", "Way", "compare"]
@@ -19,15 +19,15 @@ Grade = Literal["published", "close", "wrong"]
 
 
 class Way(NamedTuple):
-    """A way to shrink a picture to (height, width); a "close" one changes tables by 0.01 dB at most."""
+    """A way to shrink an image to (height, width); a "close" one changes tables by 0.01 dB at most."""
 
     words: str
     grade: Grade
-    shrink: Callable[[Picture, tuple[int, int]], Picture]
+    shrink: Callable[[ImageArray, tuple[int, int]], ImageArray]
 
 
 class Likeness(NamedTuple):
-    """What a low-resolution picture is like.
+    """What a low-resolution image is like.
 
     Args:
         exact: Places in `WAYS` of those that give it to the pixel.
@@ -42,27 +42,27 @@ class Likeness(NamedTuple):
     most: int
 
 
-def _matlab(border: Border) -> Callable[[Picture, tuple[int, int]], Picture]:
+def _matlab(border: Border) -> Callable[[ImageArray, tuple[int, int]], ImageArray]:
     return lambda gt, size: imresize(gt, size=size, border=border)
 
 
-def _rounded_once(border: Border) -> Callable[[Picture, tuple[int, int]], Picture]:
-    def shrink(gt: Picture, size: tuple[int, int]) -> Picture:
+def _rounded_once(border: Border) -> Callable[[ImageArray, tuple[int, int]], ImageArray]:
+    def shrink(gt: ImageArray, size: tuple[int, int]) -> ImageArray:
         small: NDArray[np.float64] = imresize(gt.astype(np.float64), size=size, border=border)
         return np.clip(np.floor(small + 0.5), 0, 255).astype(np.uint8)
 
     return shrink
 
 
-def _opencv(method: int) -> Callable[[Picture, tuple[int, int]], Picture]:
+def _opencv(method: int) -> Callable[[ImageArray, tuple[int, int]], ImageArray]:
     return lambda gt, size: np.asarray(cv2.resize(gt, size[::-1], interpolation=method), np.uint8)
 
 
-def _pillow(method: Image.Resampling) -> Callable[[Picture, tuple[int, int]], Picture]:
+def _pillow(method: Image.Resampling) -> Callable[[ImageArray, tuple[int, int]], ImageArray]:
     return lambda gt, size: np.asarray(Image.fromarray(gt).resize(size[::-1], method))
 
 
-def _every_nth(gt: Picture, size: tuple[int, int]) -> Picture:
+def _every_nth(gt: ImageArray, size: tuple[int, int]) -> ImageArray:
     return gt[:: gt.shape[0] // size[0], :: gt.shape[1] // size[1]]
 
 
@@ -82,8 +82,8 @@ WAYS = (
 )
 
 
-def compare(lq: Picture, gt: Picture, scale: int) -> Likeness:
-    """Compare a low-resolution picture with what each way makes of its ground truth.
+def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
+    """Compare a low-resolution image with what each way makes of its ground truth.
 
     Args:
         lq: uint8, of the size of `gt` divided by `scale` and rounded down.
@@ -91,7 +91,7 @@ def compare(lq: Picture, gt: Picture, scale: int) -> Likeness:
         scale: The factor.
 
     Raises:
-        ImageError: the sizes do not fit, or a picture has 16 bits or alpha.
+        ImageError: the sizes do not fit, or an image has 16 bits or alpha.
     """
     gt, lq = without_copies(cut(gt, scale)), without_copies(lq)
     size = (gt.shape[0] // scale, gt.shape[1] // scale)
@@ -100,9 +100,9 @@ def compare(lq: Picture, gt: Picture, scale: int) -> Likeness:
             f"is {lq.shape[1]} x {lq.shape[0]} pixels, and 1/{scale} of its ground truth is "
             f"{size[1]} x {size[0]}"
         )
-    for picture in (gt, lq):
-        if picture.dtype != np.uint8 or picture.shape[2:] == (4,):
-            raise ImageError("or its ground truth has 16 bits or alpha, which no benchmark picture has")
+    for image in (gt, lq):
+        if image.dtype != np.uint8 or image.shape[2:] == (4,):
+            raise ImageError("or its ground truth has 16 bits or alpha, which no benchmark image has")
     gt, lq = _alike(gt, lq)
     apart = [np.abs(way.shrink(gt, size).astype(np.int16) - lq) for way in WAYS]
     means = [float(one.mean()) for one in apart]
@@ -111,8 +111,8 @@ def compare(lq: Picture, gt: Picture, scale: int) -> Likeness:
     return Likeness(exact, nearest, means[nearest], int(apart[nearest].max()))
 
 
-def _alike(gt: Picture, lq: Picture) -> tuple[Picture, Picture]:
-    """Both as RGB unless both are grey: a shrunk picture may lose its colours, or be given some."""
+def _alike(gt: ImageArray, lq: ImageArray) -> tuple[ImageArray, ImageArray]:
+    """Both as RGB unless both are grey: a shrunk image may lose its colours, or be given some."""
     if gt.ndim == lq.ndim:
         return gt, lq
     return tuple(np.stack([one] * 3, axis=2) if one.ndim == 2 else one for one in (gt, lq))  # type: ignore[return-value] # two

@@ -19,13 +19,13 @@ class Verdict:
 
 
 def counted(number: int) -> str:
-    """A number of pictures.
+    """A number of images.
 
     Example:
         >>> counted(1), counted(5)
-        ('1 picture', '5 pictures')
+        ('1 image', '5 images')
     """
-    return f"{number} picture{'' if number == 1 else 's'}"
+    return f"{number} image{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ def sets_in(folder: Path) -> list[Path]:
     found = [one for one in sorted(folder.iterdir()) if one.is_dir() and _is_any_set(one)]
     if not found:
         raise DataError(
-            f"{folder}: holds no set; one has its pictures in SET/HR and SET/LR_bicubic/X4, "
+            f"{folder}: holds no set; one has its images in SET/HR and SET/LR_bicubic/X4, "
             "or SET/GTmod12 and SET/LRbicx4"
         )
     return found
@@ -45,7 +45,7 @@ def verify(folder: Path, tell: Tell) -> Verdict:
 
     Args:
         folder: A folder that `sets_in` gives.
-        tell: Told of every picture.
+        tell: Told of every image.
 
     Raises:
         DataError: a folder in it cannot be read.
@@ -71,7 +71,7 @@ def verify(folder: Path, tell: Tell) -> Verdict:
 
 
 class _Group(NamedTuple):
-    """Ground truth, the scale it was found for, and by scale its folder and pictures of low resolution."""
+    """Ground truth, the scale it was found for, and by scale its folder and images of low resolution."""
 
     scale: int
     gts: list[NamedFile]
@@ -111,7 +111,7 @@ def _judge(
 
 
 def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
-    """The set most pictures belong to, else the one whose name the folder has."""
+    """The set most images belong to, else the one whose name the folder has."""
     votes = Counter(one.match.set for one in findings if one.match)
     if votes:
         return votes.most_common(1)[0][0]
@@ -126,7 +126,7 @@ def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[N
     problems = []
     if alone:
         problems.append(
-            f"{low[0]}: has no picture for {len(alone)} of {len(names)} in {gt_folder}: {listed(alone)}"
+            f"{low[0]}: has no image for {len(alone)} of {len(names)} in {gt_folder}: {listed(alone)}"
         )
     if extra:
         problems.append(

@@ -25,7 +25,7 @@ EXAMPLES = """
 
 def benchmark(
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the pictures.")
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the images.")
     ],
     model: Annotated[
         list[str] | None,

@@ -53,20 +53,20 @@ def list_sets(data: Data = None, debug: Debug = False) -> None:
     for known in known_sets().values():
         place = known.place(data)
         print(
-            f"{known.name:<9} {known.count} pictures; {_at_hand(known, place)}\n"
+            f"{known.name:<9} {known.count} images; {_at_hand(known, place)}\n"
             f"          {known.about}\n          licence: {known.licence}\n          {known.url}"
         )
 
 
 def _at_hand(known: "KnownSet", place: Path) -> str:
-    """How many of its pictures, large and small, are where they belong."""
+    """How many of its images, large and small, are where they belong."""
     from srcx.benchmarks.layout import gt_files, lq_files
 
     if known.archives:
         names = [
             (archive.ending, place / archive.folder / name)
             for archive in known.archives
-            for name in archive.picture_names
+            for name in archive.image_names
         ]
         high = sum(path.exists() for ending, path in names if not ending)
         low = sum(path.exists() for ending, path in names if ending)
@@ -113,7 +113,7 @@ def verify_sets(
     data: Data = None,
     debug: Debug = False,
 ) -> None:
-    """Say which copy of a set is at hand, how its low-resolution pictures were made, and what is wrong."""
+    """Say which copy of a set is at hand, how its low-resolution images were made, and what is wrong."""
     places = [_place(word, data) for word in what] if what else _all_places(data)
     if not _verified(places):
         raise typer.Exit(1)
@@ -203,9 +203,9 @@ def degrade_images(
 
 @app.command("align", cls=Verb, epilog=ALIGN)
 def align_pairs(
-    lq: Annotated[Path, typer.Argument(metavar="LQ", help="Folder of low-resolution pictures, or one.")],
+    lq: Annotated[Path, typer.Argument(metavar="LQ", help="Folder of low-resolution images, or one.")],
     gt: Annotated[
-        Path, typer.Argument(metavar="GT", help="Folder of ground truth by the same names, or one picture.")
+        Path, typer.Argument(metavar="GT", help="Folder of ground truth by the same names, or one image.")
     ],
     scale: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="The factor to train for.")] = 4,
     write: Annotated[

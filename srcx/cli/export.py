@@ -34,35 +34,35 @@ def export(
             "or in the user's cache for a model that comes with srcx, where 'srcx upscale' finds it.",
         ),
     ] = None,
-    picture: Annotated[
+    image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What to compare on; a photograph without it.")
     ] = None,
     int8: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="openvino in 8 bits: scales are found on these high-resolution pictures, and the rest of "
+            help="openvino in 8 bits: scales are found on these high-resolution images, and the rest of "
             "them judge it.",
         ),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a model for other programs; the file is kept if it does the same as torch on real pictures."""
+    """Write a model for other programs; the file is kept if it does the same as torch on real images."""
     from srcx.inference.export import export as run
     from srcx.inference.model import find_model
 
     if int8:
-        if format != "openvino" or picture:
-            raise UsageError("--int8: is for --format openvino, and compares on pictures of its own folder")
+        if format != "openvino" or image:
+            raise UsageError("--int8: is for --format openvino, and compares on images of its own folder")
         return _in_8_bits(model, out, int8)
     if out is None:
         raise UsageError("-o: name the file to write")
-    likeness = run(find_model(model), format, out, picture=picture)
+    likeness = run(find_model(model), format, out, image=image)
     print(f"{out}: {'equal to torch' if math.isinf(likeness) else f'{likeness:.0f} dB from torch'}")
 
 
 def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
-    from srcx.imaging import list_pictures
+    from srcx.imaging import list_images
     from srcx.inference.int8 import export_int8
     from srcx.inference.model import find_model, int8_of
 
@@ -70,5 +70,5 @@ def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
     if model.path is None:
         raise UsageError(f"{name}: has no network to export")
     out = out or int8_of(model.path)
-    kept = export_int8(model, out, list_pictures(folder, recursive=True))
+    kept = export_int8(model, out, list_images(folder, recursive=True))
     print(f"{out}: {kept.likeness_db:.1f} dB from torch in fp32, {kept.lost_db:.3f} dB of PSNR-Y lost")

@@ -1,4 +1,4 @@
-"""`srcx data prepare lr|sub-images|lmdb|shards`: pictures made ready for training and for tables."""
+"""`srcx data prepare lr|sub-images|lmdb|shards`: images made ready for training and for tables."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB, shards.", rich_markup_mode=None)
 
-Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pictures.")]
+Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")]
 
 GOES_ON = "stopped; what was made is kept, and the same command goes on from there"
 
@@ -48,14 +48,14 @@ def lr(
             "--mod", metavar="N", min=1, help="Cut to multiples of this first; of --scale if not given."
         ),
     ] = None,
-    gt: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the cut pictures here.")] = None,
+    gt: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the cut images here.")] = None,
     border: Annotated[
         Literal["replicate", "symmetric"],
         typer.Option(help="replicate: as the published sets were made; symmetric: as MATLAB does today."),
     ] = "replicate",
     debug: Debug = False,
 ) -> None:
-    """Make low-resolution pictures as MATLAB's imresize makes them, to the bit."""
+    """Make low-resolution images as MATLAB's imresize makes them, to the bit."""
     from srcx.prepare.images import make_low_resolution
 
     multiple = scale if multiple is None else multiple
@@ -84,7 +84,7 @@ def sub_images(
     ] = 0,
     debug: Debug = False,
 ) -> None:
-    """Cut large pictures into overlapping ones, which are quicker to read, as BasicSR's extract_subimages."""
+    """Cut large images into overlapping ones, which are quicker to read, as BasicSR's extract_subimages."""
     from srcx.prepare.images import make_sub_images
 
     try:
@@ -103,7 +103,7 @@ def lmdb(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT.lmdb", help="The LMDB folder.")],
     debug: Debug = False,
 ) -> None:
-    """Put a folder of pictures into an LMDB that srcx's and BasicSR's data sets read."""
+    """Put a folder of images into an LMDB that srcx's and BasicSR's data sets read."""
     from srcx.prepare.lmdb_folder import make_lmdb
 
     try:
@@ -122,12 +122,12 @@ def shards(
     ],
     lq: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Low resolution of these pictures, to be in the shards too."),
+        typer.Option(metavar="DIR", help="Low resolution of these images, to be in the shards too."),
     ] = None,
-    per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures or pairs to a shard.")] = 1000,
+    per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Images or pairs to a shard.")] = 1000,
     debug: Debug = False,
 ) -> None:
-    """Put a folder of pictures, or two of pairs, into WebDataset's tar shards; files stay as they are."""
+    """Put a folder of images, or two of pairs, into WebDataset's tar shards; files stay as they are."""
     from srcx.prepare.shards import make_shards
 
     try:
@@ -144,6 +144,6 @@ def report(outcome: "Outcome", out: Path) -> None:
         complain(problem)
     skipped = f", {outcome.skipped} were done already" if outcome.skipped else ""
     failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
-    print(f"{out}: {outcome.made} pictures done{skipped}{failed}")
+    print(f"{out}: {outcome.made} images done{skipped}{failed}")
     if outcome.problems:
         raise typer.Exit(1)

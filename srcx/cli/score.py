@@ -1,4 +1,4 @@
-"""`srcx score`: metrics of ready-made pictures."""
+"""`srcx score`: metrics of ready-made images."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ EXAMPLES = """
 
 
 def score(
-    sr: Annotated[Path, typer.Option(metavar="DIR", help="Pictures to score.")],
+    sr: Annotated[Path, typer.Option(metavar="DIR", help="Images to score.")],
     gt: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Their ground truth, by the same file names.")
     ] = None,
@@ -32,7 +32,7 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Score ready-made pictures, with or without ground truth."""
+    """Score ready-made images, with or without ground truth."""
     from srcx.evaluation.folders import score_folders
 
     with log_to_stderr(logging.WARNING), progress() as tell:
@@ -40,8 +40,8 @@ def score(
     if as_json:
         print(json.dumps(scores.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        rows = [*scores.pictures.items(), ("mean", scores.means)]
-        print_table(["picture"], [([name], one.values) for name, one in rows])
+        rows = [*scores.images.items(), ("mean", scores.means)]
+        print_table(["image"], [([name], one.values) for name, one in rows])
         for name, reason in scores.means.reasons.items():
             print(f"no {name}: {reason}")
     if any(value is None for value in scores.means.values.values()):

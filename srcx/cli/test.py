@@ -23,7 +23,7 @@ def run_test(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Run the network of an option file over its test sets; pictures and scores go to results/NAME."""
+    """Run the network of an option file over its test sets; images and scores go to results/NAME."""
     from srcx.training.testing import run_test_file
 
     with log_to_stderr(), progress() as tell:

@@ -1,4 +1,4 @@
-"""`srcx transfer`: the style of one picture on the content of another."""
+"""`srcx transfer`: the style of one image on the content of another."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,8 +16,8 @@ EXAMPLES = """
 
 
 def transfer(
-    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The picture to change.")],
-    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The picture it is to look like.")],
+    content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The image to change.")],
+    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The image it is to look like.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The result.")],
     by: Annotated[
         Literal["contextual", "gram", "patches"],
@@ -32,14 +32,14 @@ def transfer(
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")] = 120,
     debug: Debug = False,
 ) -> None:
-    """Put the style of one picture on the content of another: an application of the contextual loss."""
+    """Put the style of one image on the content of another: an application of the contextual loss."""
     from srcx.atomic import make_folder
-    from srcx.imaging import PICTURE_SUFFIXES, to_image, write_picture
+    from srcx.imaging import IMAGE_SUFFIXES, to_image, write_image
     from srcx.inference.transfer import Step, read_at, steps
     from srcx.training import random_state
 
-    if out.suffix.lower() not in PICTURE_SUFFIXES:
-        raise UsageError(f"{out}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; name one of these")
+    if out.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UsageError(f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; name one of these")
     make_folder(out.parent)
     random_state.seed(0)  # the contextual loss draws positions
     last: Step | None = None
@@ -50,10 +50,10 @@ def transfer(
     except KeyboardInterrupt:
         if last is None:
             raise
-        write_picture(out, to_image(last.picture))
+        write_image(out, to_image(last.image))
         raise Interrupted(
             f"stopped after step {last.iteration} of {iterations}; {out} is what came of it"
         ) from None
     assert last is not None
-    write_picture(out, to_image(last.picture))
-    print(f"{out}: {last.picture.shape[3]} x {last.picture.shape[2]} pixels after {iterations} steps")
+    write_image(out, to_image(last.image))
+    print(f"{out}: {last.image.shape[3]} x {last.image.shape[2]} pixels after {iterations} steps")

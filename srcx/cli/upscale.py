@@ -1,4 +1,4 @@
-"""`srcx upscale`: enlarge pictures and folders of pictures."""
+"""`srcx upscale`: enlarge images and folders of images."""
 
 import logging
 import sys
@@ -26,12 +26,10 @@ EXAMPLES = """
 
 
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of them.")],
     out: Annotated[
         Path,
-        typer.Option(
-            "-o", "--out", metavar="OUT", help="The result, if INPUT is one picture; else a folder."
-        ),
+        typer.Option("-o", "--out", metavar="OUT", help="The result, if INPUT is one image; else a folder."),
     ],
     model: Annotated[
         str,
@@ -71,12 +69,12 @@ def upscale(
         ),
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Mean over the picture's 8 turns and mirrorings: 8 times slower.")
+        bool, typer.Option("--tta", help="Mean over the image's 8 turns and mirrorings: 8 times slower.")
     ] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "webp", "avif", "tiff"],
-        typer.Option(help="Format of the results; same: each picture's own."),
+        typer.Option(help="Format of the results; same: each image's own."),
     ] = "same",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make results again that are there already.")

@@ -23,7 +23,7 @@ def web(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 7860,
     debug: Debug = False,
 ) -> None:
-    """Serve a page for upscaling pictures and comparing models, until Ctrl-C."""
+    """Serve a page for upscaling images and comparing models, until Ctrl-C."""
     from srcx.inference.model import find_model
     from srcx.web import serve
 

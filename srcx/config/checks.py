@@ -132,10 +132,10 @@ def _targets(dataset: TrainDataset) -> Iterator[Problem]:
                 yield Problem((*path, key), f"{dataset.type} has no such option, {FOR_TRAINING} has it")
         return
     if dataset.targets == "several" and dataset.dataroot_lq is None:
-        yield Problem((*path, "dataroot_lq"), "several targets for each lq picture need the folder of these")
+        yield Problem((*path, "dataroot_lq"), "several targets for each lq image need the folder of these")
     if dataset.targets == "unpaired" and dataset.max_offset:
         yield Problem((*path, "max_offset"), "unpaired targets are cut at any place anyway; remove this")
-    files = f"{FOR_TRAINING} reads all picture files of a folder; remove this"
+    files = f"{FOR_TRAINING} reads all image files of a folder; remove this"
     if dataset.io_backend.type == "lmdb":
         yield Problem((*path, "io_backend"), files)
     if dataset.meta_info_file is not None:
@@ -200,7 +200,7 @@ def _terms(options: Options, train: TrainOptions) -> Iterator[Problem]:
         if term.against == "lq" and term.type in GAN_LOSSES:
             yield Problem(path, "a discriminator tells the output from gt or gt_sharp; remove this")
         elif options.model_type == CYCLE_MODEL:
-            said = f"{CYCLE_MODEL} compares each picture with what came back of it; remove this"
+            said = f"{CYCLE_MODEL} compares each image with what came back of it; remove this"
             yield Problem(path, said)
 
 

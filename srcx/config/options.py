@@ -128,10 +128,10 @@ class Metric(Part):
 
 
 class IoBackend(Section):
-    """Where a data set's pictures are kept."""
+    """Where a data set's images are kept."""
 
     type: Literal["disk", "lmdb", "webdataset"] = "disk"
-    """disk: picture files; lmdb: BasicSR's folders, named *.lmdb; srcx: webdataset: tar shards on a disk."""
+    """disk: image files; lmdb: BasicSR's folders, named *.lmdb; srcx: webdataset: tar shards on a disk."""
 
 
 class DatasetOptions(Section):
@@ -144,9 +144,9 @@ class DatasetOptions(Section):
     dataroot_gt: Folders | None = None
     """Folder of ground truth, relative to the current folder; HighResolutionDataset also takes a list."""
     dataroot_lq: FilePath | None = None
-    """Folder of low-resolution pictures; relative to the current folder."""
+    """Folder of low-resolution images; relative to the current folder."""
     meta_info_file: FilePath | None = None
-    """Text file with one picture name a line: reads these instead of the whole folder."""
+    """Text file with one image name a line: reads these instead of the whole folder."""
     meta_info: FilePath | None = None
     """PairedImageDataset: text file with `gt, lq` a line, two names relative to the two folders."""
     filename_tmpl: Template = "{}"
@@ -154,7 +154,7 @@ class DatasetOptions(Section):
     degradation: DegradationOptions | None = None
     """srcx: HighResolutionDataset: how lq is made from gt; null makes MATLAB's bicubic of it."""
     io_backend: Defaulted[IoBackend] = IoBackend()
-    """Where the pictures are kept."""
+    """Where the images are kept."""
     color: Literal["y"] | None = None
     """y: train and test on the luma channel alone; null: RGB."""
     mean: Tuple[Number] | None = None
@@ -166,7 +166,7 @@ class DatasetOptions(Section):
     persistent_workers: bool = False
     """No effect: workers live as long as the run."""
     cache_mib: Natural = 1024
-    """srcx: MiB of decoded pictures kept in memory; 0 keeps none."""
+    """srcx: MiB of decoded images kept in memory; 0 keeps none."""
 
 
 class TrainDataset(DatasetOptions):
@@ -187,9 +187,9 @@ class TrainDataset(DatasetOptions):
     num_worker_per_gpu: Natural = 2
     """Threads that prepare batches ahead, for each device; 0 prepares each batch when it is wanted."""
     dataset_enlarge_ratio: Count = 1
-    """How often each picture is drawn in one epoch; matters where epochs of few pictures cost time."""
+    """How often each image is drawn in one epoch; matters where epochs of few images cost time."""
     use_shuffle: bool = True
-    """No effect: training pictures are always drawn in random order, as in BasicSR 1.4.2."""
+    """No effect: training images are always drawn in random order, as in BasicSR 1.4.2."""
     prefetch_mode: Literal["cpu", "cuda"] | None = None
     """No effect: batches are always prepared ahead."""
     num_prefetch_queue: Count = 1
@@ -308,9 +308,9 @@ class ValOptions(Section):
     val_freq: Count = 5000
     """Validate after every so-many steps."""
     save_img: bool = False
-    """Keep the upscaled pictures in the run folder."""
+    """Keep the upscaled images in the run folder."""
     suffix: NameEnd | None = None
-    """Put behind the names of saved pictures; null puts the run's name."""
+    """Put behind the names of saved images; null puts the run's name."""
     metrics: Defaulted[dict[str, Metric]] = Field(default_factory=dict)
     """What to measure, by any name; the first one picks the best checkpoint."""
     pbar: bool = False

@@ -1,4 +1,4 @@
-"""Training and validation pictures: data sets, checks before a run, and the stream of batches."""
+"""Training and validation images: data sets, checks before a run, and the stream of batches."""
 
 from srcx.data.batches import Batch, train_batches
 from srcx.data.dataset import PairDataset, WholePair

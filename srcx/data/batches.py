@@ -36,12 +36,12 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Random crops of `dataset`, batch after batch without end.
 
-    Place p of the stream is draw p % n of epoch p // n, where n is `enlarge` times the number of pictures.
+    Place p of the stream is draw p % n of epoch p // n, where n is `enlarge` times the number of images.
     An epoch's order depends on (seed, epoch) alone, and a draw's crop on (seed, epoch, draw). So a run that
     starts at `start_iter` goes on exactly, and two ranks with 8 crops see the batch of one rank with 16.
 
     Workers are threads: decoding and resizing leave Python's lock to others, threads share one cache of
-    decoded pictures, and there is nothing to start, to copy between processes, or to fall over at Ctrl-C.
+    decoded images, and there is nothing to start, to copy between processes, or to fall over at Ctrl-C.
 
     Args:
         dataset: Made with `gt_size`.
@@ -51,8 +51,8 @@ def train_batches(
         workers: Threads that prepare batches ahead; 0 prepares each when it is asked for.
         rank: This process among `world`.
         world: Processes that share the stream: each takes every `world`-th place.
-        enlarge: How often each picture is drawn in an epoch.
-        shuffle: False keeps the order of the pictures.
+        enlarge: How often each image is drawn in an epoch.
+        shuffle: False keeps the order of the images.
         pin_memory: Put batches where a GPU fetches them fastest.
         gt_sharp: Add sharpened ground truth to each batch.
 
@@ -61,7 +61,7 @@ def train_batches(
         "gt_sharp", gt after an unsharp mask, if it is asked for.
 
     Raises:
-        ImageError: a picture cannot be read after all.
+        ImageError: an image cannot be read after all.
     """
     order = _Order(len(dataset) * enlarge, seed, shuffle)
 

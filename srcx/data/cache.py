@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory, the least recently used ones given up first."""
+"""Decoded images kept in memory, the least recently used ones given up first."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PictureCache"]
+__all__ = ["ImageCache"]
 
 Arrays = tuple[NDArray[np.uint8], ...]
 
 
-class PictureCache:
+class ImageCache:
     """Keeps tuples of arrays by number, up to `max_mib` MiB in all; safe between threads.
 
     Example:
-        >>> cache = PictureCache(max_mib=1)
+        >>> cache = ImageCache(max_mib=1)
         >>> read = lambda: (np.zeros((512, 512), np.uint8),)
         >>> cache.get(0, read)[0] is cache.get(0, read)[0]
         True

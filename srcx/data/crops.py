@@ -42,7 +42,7 @@ class Crops:
         return self.gt_size + 2 * self._margin * self.scale
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Pair:
-        """Cut one crop; views of the pictures, no copies."""
+        """Cut one crop; views of the images, no copies."""
         place = self.draw(pair.lq.shape[0], pair.lq.shape[1], rng)
         return Pair(self._lq(pair.lq, place), self._gt(pair.gt, place))
 
@@ -86,6 +86,6 @@ class Place(NamedTuple):
     steps: tuple[int, int]
     transpose: bool
 
-    def cut(self, picture: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray[np.uint8]:
-        crop = picture[top : top + size, left : left + size][:: self.steps[0], :: self.steps[1]]
+    def cut(self, image: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray[np.uint8]:
+        crop = image[top : top + size, left : left + size][:: self.steps[0], :: self.steps[1]]
         return crop.swapaxes(0, 1) if self.transpose else crop

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from torch import Tensor
 
-from srcx.data.cache import PictureCache
+from srcx.data.cache import ImageCache
 from srcx.data.crops import Crops, Pair
 from srcx.data.levels import Levels
 from srcx.data.pairs import Size
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class WholePair:
-    """Whole pictures to validate on; lq and gt are float32 (1, C, H, W), gt is None where there is none."""
+    """Whole images to validate on; lq and gt are float32 (1, C, H, W), gt is None where there is none."""
 
     name: str
     lq: Tensor
@@ -33,7 +33,7 @@ class WholePair:
 
 
 class PairDataset(ABC):
-    """Pairs of pictures, read when they are asked for.
+    """Pairs of images, read when they are asked for.
 
     `dataset[i]` is a whole pair; `dataset.sample(i, rng)` is a random crop of it that `rng` alone decides.
     """
@@ -45,17 +45,17 @@ class PairDataset(ABC):
         self.crops = crops
         self.levels = levels
         self._sizes = sizes
-        self._cache = PictureCache(cache_mib)
+        self._cache = ImageCache(cache_mib)
         if crops and self._decoded_mib() > cache_mib:
             logger.warning(
-                "%d pictures need %d MiB when decoded and cache_mib is %d: most crops cost the decoding "
-                "of a picture; raise cache_mib or cut the pictures into smaller ones",
+                "%d images need %d MiB when decoded and cache_mib is %d: most crops cost the decoding "
+                "of an image; raise cache_mib or cut the images into smaller ones",
                 len(sizes), self._decoded_mib(), cache_mib,
             )  # fmt: skip
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What results for this picture are called."""
+        """What results for this image are called."""
 
     @abstractmethod
     def read(self, index: int) -> Pair:
@@ -72,14 +72,14 @@ class PairDataset(ABC):
         return (self[index] for index in range(len(self)))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop, as views of the decoded pictures; only for a data set made with `gt_size`."""
+        """A random crop, as views of the decoded images; only for a data set made with `gt_size`."""
         assert self.crops is not None, "made without gt_size"
         return self.crops(self._cached(index), rng)
 
     def describe(self) -> str:
-        """How many pictures there are, and how large."""
+        """How many images there are, and how large."""
         pixels = sum(height * width for height, width in self._sizes)
-        return f"{len(self)} pictures, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
+        return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
 
     def _decoded_mib(self) -> int:
         values = sum(height * width * 3 for height, width in self._sizes)
@@ -92,7 +92,7 @@ class PairDataset(ABC):
 def crops_of(
     gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool, max_offset: int = 0
 ) -> Crops | None:
-    """The way to cut crops; None for whole pictures.
+    """The way to cut crops; None for whole images.
 
     Raises:
         DataError: `gt_size` is no multiple of `scale`, or `max_offset` is negative.
@@ -107,20 +107,20 @@ def crops_of(
 
 
 def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
-    """Those pictures a crop fits into (or one pixel of lq); the others are counted in the log.
+    """Those images a crop fits into (or one pixel of lq); the others are counted in the log.
 
     Raises:
-        DataError: no picture is large enough.
+        DataError: no image is large enough.
     """
     smallest = crops.room_px if crops else 1
     crop = str(crops) if crops else "gt_size 1"
     fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
     small = [item for item in sizes if item not in fitting]
     if not fitting:
-        raise DataError(f"{where}: none of {len(sizes)} pictures holds a crop of {crop}; lower it")
+        raise DataError(f"{where}: none of {len(sizes)} images holds a crop of {crop}; lower it")
     if small:
         logger.warning(
-            "%s: %d of %d pictures are smaller than a crop (%s) and left out (%s%s)",
+            "%s: %d of %d images are smaller than a crop (%s) and left out (%s%s)",
             where, len(small), len(sizes), crop, small[0], "" if len(small) == 1 else " ...",
         )  # fmt: skip
     return fitting

@@ -35,20 +35,20 @@ class HighResolutionDataset(PairDataset):
     which are to validate on, it depends on the image's number alone.
 
     Args:
-        dataroot_gt: Folder or folders of pictures, read with their sub-folders; or LMDB folders; or shards,
+        dataroot_gt: Folder or folders of images, read with their sub-folders; or LMDB folders; or shards,
             see `find_members`.
         scale: The low-resolution side is this much smaller.
-        gt_size: Side of training crops in ground-truth pixels; None gives whole pictures. Smaller pictures
+        gt_size: Side of training crops in ground-truth pixels; None gives whole images. Smaller images
             are left out with a warning.
         degradation: How lq is made; None makes MATLAB's bicubic.
-        io_backend: How the pictures are kept.
+        io_backend: How the images are kept.
         meta_info_file: A list of names relative to the (one) folder, to take these alone.
         use_hflip: Flip crops left to right at random.
         use_rot: Flip crops upside down and transpose them at random.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded pictures, and what is made of them, kept in memory.
+        cache_mib: MiB of decoded images, and what is made of them, kept in memory.
 
     Raises:
         DataError: with all that is wrong: missing or empty folders, files that cannot be read.
@@ -90,14 +90,14 @@ class HighResolutionDataset(PairDataset):
             levels=Levels(color, mean, std),
             cache_mib=cache_mib,
         )
-        self.pictures = list(fitting)
+        self.images = list(fitting)
         self.degradation = degradation
 
     def name(self, index: int) -> str:
-        return self.pictures[index].name
+        return self.images[index].name
 
     def read(self, index: int) -> Pair:
-        whole = self.pictures[index].read()
+        whole = self.images[index].read()
         if self.degradation is None:
             return with_bicubic(whole, self.scale)
         return self._degraded(cut(whole, self.scale), np.random.default_rng(index))
@@ -109,7 +109,7 @@ class HighResolutionDataset(PairDataset):
         assert self.crops is not None, "made without gt_size"
         # gt alone, so under another number than the whole pair.
         number = len(self) + index
-        (gt,) = self._cache.get(number, lambda: (cut(self.pictures[index].read(), self.scale),))
+        (gt,) = self._cache.get(number, lambda: (cut(self.images[index].read(), self.scale),))
         size = self.crops.gt_size // self.scale
         place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
@@ -142,16 +142,16 @@ def cut(whole: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
 
 
 def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
-    """A picture (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
+    """An image (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
     gt = cut(whole, scale)
     return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 
-def cut_sizes(pictures: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
+def cut_sizes(images: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
     """Sizes cut to a multiple of `scale`."""
     sizes = {}
-    for picture in pictures:
+    for image in images:
         with problems.noted():
-            height, width = picture.size()
-            sizes[picture] = (height - height % scale, width - width % scale)
+            height, width = image.size()
+            sizes[image] = (height - height % scale, width - width % scale)
     return sizes

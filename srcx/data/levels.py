@@ -26,10 +26,10 @@ class Levels:
     std: Sequence[float] | None = None
     """Divides each channel after that."""
 
-    def __call__(self, pictures: NDArray[np.uint8]) -> Tensor:
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
         """uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), in channels-last order in memory."""
         # By numpy: torch would start a team of threads for each worker that does this.
-        values = torch.from_numpy(np.divide(pictures, 255, dtype=np.float32)).permute(0, 3, 1, 2)
+        values = torch.from_numpy(np.divide(images, 255, dtype=np.float32)).permute(0, 3, 1, 2)
         if self.color == "y":
             values = y_of_tensor(values)
         if self.mean is not None:

@@ -40,12 +40,12 @@ class NonAlignedPairDataset(PairDataset):
         dataroot_gt: Folder of targets.
         scale: Targets are this much larger; 1 for tasks such as denoising.
         gt_size: Side of the target's crop in pixels.
-        dataroot_lq: Folder of low-resolution pictures; None makes them of the targets, which are then read
+        dataroot_lq: Folder of low-resolution images; None makes them of the targets, which are then read
             with their sub-folders, by MATLAB's bicubic as `HighResolutionDataset` does.
         filename_tmpl: Name of the lq file without suffix; `{}` is that of its target, or of the folder of
             its targets. Not for unpaired ones.
         targets: "paired": the target of the same name. "several": `dataroot_gt` has a folder for each lq
-            picture, named as it; each of its pictures is a target of its own, drawn once in an epoch.
+            image, named as it; each of its images is a target of its own, drawn once in an epoch.
             "unpaired": any place of any target, drawn anew each time.
         max_offset: Whole target pixels by which the target's crop is moved at random, down and right alike,
             every offset up to this being as likely as any other. All places where they fit are used.
@@ -54,10 +54,10 @@ class NonAlignedPairDataset(PairDataset):
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded pictures kept in memory.
+        cache_mib: MiB of decoded images kept in memory.
 
     Raises:
-        DataError: with all that is wrong: missing or empty folders, pictures without a partner, sizes that
+        DataError: with all that is wrong: missing or empty folders, images without a partner, sizes that
             do not fit, files that cannot be read.
 
     References:
@@ -132,14 +132,14 @@ class NonAlignedPairDataset(PairDataset):
 
 
 def _sizes(root: Path | str, problems: Problems, scale: int = 1) -> dict[Stored, Size]:
-    """Pictures of a folder and those in it, cut to a multiple of `scale`."""
+    """Images of a folder and those in it, cut to a multiple of `scale`."""
     with problems.noted():
         return cut_sizes(list_stored(root, recursive=True), scale, problems)
     return {}
 
 
 def _side_by_side(lqs: Mapping[Stored, Size], gts: Mapping[Stored, Size]) -> dict[Item, Size]:
-    """Every picture of the longer side once, those of the other as often as it takes."""
+    """Every image of the longer side once, those of the other as often as it takes."""
     count = max(len(lqs), len(gts))
     together = zip(range(count), cycle(lqs), cycle(gts.items()), strict=False)
     return {Item(lq, gt): size for _, lq, (gt, size) in together}

@@ -1,4 +1,4 @@
-"""Pairs of a low-resolution picture and its ground truth, both stored."""
+"""Pairs of a low-resolution image and its ground truth, both stored."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ class PairedImageDataset(PairDataset):
 
     Args:
         dataroot_gt: Folder of ground truth; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
-        dataroot_lq: Folder of low-resolution pictures; shards may be those of `dataroot_gt`.
+        dataroot_lq: Folder of low-resolution images; shards may be those of `dataroot_gt`.
         scale: Ground truth is this much larger.
-        gt_size: Side of training crops in ground-truth pixels; None gives whole pictures.
-        io_backend: How the pictures are kept.
+        gt_size: Side of training crops in ground-truth pixels; None gives whole images.
+        io_backend: How the images are kept.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
@@ -31,15 +31,15 @@ class PairedImageDataset(PairDataset):
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded pictures kept in memory.
+        cache_mib: MiB of decoded images kept in memory.
 
     Raises:
-        DataError: with all that is wrong: missing or empty folders, pictures without a partner, sizes that
+        DataError: with all that is wrong: missing or empty folders, images without a partner, sizes that
             do not fit, files that cannot be read.
 
     References:
         BasicSR 1.4.2, `basicsr/data/paired_image_dataset.py` (Apache-2.0).
-        Differs from it: every pair is checked at the start; pictures smaller than `gt_size` are left out with
+        Differs from it: every pair is checked at the start; images smaller than `gt_size` are left out with
         a warning, where BasicSR stops in the middle of training; a partner may have another suffix.
     """
 

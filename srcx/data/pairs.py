@@ -1,4 +1,4 @@
-"""Which low-resolution picture belongs to which ground truth, and whether they fit."""
+"""Which low-resolution image belongs to which ground truth, and whether they fit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ Size = tuple[int, int]  # height, width
 
 
 class StoredPair(NamedTuple):
-    """Two pictures of one scene, not read yet."""
+    """Two images of one scene, not read yet."""
 
     lq: Stored
     gt: Stored
@@ -36,12 +36,12 @@ def find_pairs(
 
     Args:
         dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`; or shards).
-        dataroot_lq: Folder of low-resolution pictures (or LMDB; or shards, which may be the same).
-        io_backend: How the pictures are kept; in LMDB and shards the two have equal keys.
+        dataroot_lq: Folder of low-resolution images (or LMDB; or shards, which may be the same).
+        io_backend: How the images are kept; in LMDB and shards the two have equal keys.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
-        problems: Takes note of missing folders and of pictures without a partner.
+        problems: Takes note of missing folders and of images without a partner.
 
     Returns:
         The pairs there are, in natural order. Where a lq file of the same suffix is missing, one of another
@@ -94,22 +94,20 @@ def _listed_pairs(gt: Path, lq: Path, meta_info: Path, problems: Problems) -> li
 def find_several(
     dataroot_gt: Path | str, dataroot_lq: Path | str, *, filename_tmpl: str = "{}", problems: Problems
 ) -> list[StoredPair]:
-    """Pairs of each low-resolution picture with each of its targets, which have a folder of its name.
+    """Pairs of each low-resolution image with each of its targets, which have a folder of its name.
 
     Args:
         dataroot_gt: Folder of folders of targets.
-        dataroot_lq: Folder of low-resolution pictures.
+        dataroot_lq: Folder of low-resolution images.
         filename_tmpl: Name of the lq file without suffix; `{}` is the folder's.
-        problems: Takes note of what is missing or empty, and of folders and pictures without a partner.
+        problems: Takes note of what is missing or empty, and of folders and images without a partner.
     """
     lqs: dict[str, Stored] = {}
     with problems.noted():
         lqs = {lq.name: lq for lq in list_stored(dataroot_lq)}
     folders = {filename_tmpl.format(path.name): path for path in sorted(Path(dataroot_gt).glob("*/"))}
     if not folders:
-        problems.add(
-            f"{dataroot_gt}: expected a folder of targets for each picture; there is no folder in it"
-        )
+        problems.add(f"{dataroot_gt}: expected a folder of targets for each image; there is no folder in it")
         return []
     for name in sorted(lqs.keys() - folders.keys()):
         problems.add(f"{lqs[name]}: has no folder in {dataroot_gt} whose name gives it by {filename_tmpl!r}")
@@ -131,7 +129,7 @@ def check_pairs(
         pairs: What to look at.
         scale: Ground truth is this much larger.
         for_training: Sizes must fit to the pixel. Otherwise ground truth may be larger by less than one
-            low-resolution pixel, as whole benchmark pictures are; the rest is cut off when it is read.
+            low-resolution pixel, as whole benchmark images are; the rest is cut off when it is read.
         problems: Takes note of unreadable files and sizes that do not fit.
 
     Returns:

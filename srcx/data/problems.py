@@ -1,4 +1,4 @@
-"""All that is wrong with the pictures of a data set, said at once instead of one by one."""
+"""All that is wrong with the images of a data set, said at once instead of one by one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,4 +45,4 @@ class Problems:
             if len(self.sentences) > SHOWN:
                 lines.append(f"... and {len(self.sentences) - SHOWN} more")
             listed = "\n  ".join(lines)
-            raise DataError(f"{where}: {len(self.sentences)} problems with its pictures:\n  {listed}")
+            raise DataError(f"{where}: {len(self.sentences)} problems with its images:\n  {listed}")

@@ -1,8 +1,8 @@
-"""Pictures in shards: tar archives after WebDataset's conventions, read in place and in any order.
+"""Images in shards: tar archives after WebDataset's conventions, read in place and in any order.
 
 The library `webdataset` reads shards as streams: it shuffles within a buffer, cannot go to a place, has
 decoders that unpickle, and runs `pipe:` addresses as commands. So its conventions are kept and its reader is
-not: the members' places are looked up once, with Python's tarfile, and pictures are then read like files of a
+not: the members' places are looked up once, with Python's tarfile, and images are then read like files of a
 folder; order, shuffling, workers and exact resume are those of every other data set.
 """
 
@@ -14,14 +14,14 @@ from pathlib import Path, PureWindowsPath
 from typing import Literal, NamedTuple
 
 from srcx.errors import DataError
-from srcx.imaging.io import PICTURE_SUFFIXES
+from srcx.imaging.io import IMAGE_SUFFIXES
 
 __all__ = ["Member", "Side", "find_members", "open_member"]
 
 Side = Literal["gt", "lq"]
-"""Which picture of a sample: that called KEY.gt.png or KEY.lq.png, or else the only one, KEY.png."""
+"""Which image of a sample: that called KEY.gt.png or KEY.lq.png, or else the only one, KEY.png."""
 
-MAX_PICTURE_BYTES = 256 << 20
+MAX_IMAGE_BYTES = 256 << 20
 MAX_HEADER_BYTES = 64 << 10
 MAX_SHARDS = 1_000_000
 # What tarfile raises on damaged archives, from several places.
@@ -29,7 +29,7 @@ DAMAGE = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 
 
 class Member(NamedTuple):
-    """A picture of a shard, and where its bytes are."""
+    """An image of a shard, and where its bytes are."""
 
     shard: Path
     key: str
@@ -38,22 +38,22 @@ class Member(NamedTuple):
 
 
 def find_members(root: Path | str, side: Side) -> list[Member]:
-    """The pictures of one side in the shards of a data root; headers alone are read.
+    """The images of one side in the shards of a data root; headers alone are read.
 
     A member's key is its path up to the first dot of its name, and what follows says what it is: png, or
     gt.png. Other members, such as json, cls or seg.png, are not looked at.
 
     Args:
         root: A folder, whose .tar files are taken; one .tar file; or several, as in train-{0000..0146}.tar.
-        side: Which pictures.
+        side: Which images.
 
     Returns:
         By shard, those of a folder by name, and in their order in each.
 
     Raises:
         DataError: the root is an address; a shard is missing, damaged or cut off; or it holds a path that
-            leads out of it, a link, a device or a picture of an absurd size, and is refused whole; or two
-            pictures have one key.
+            leads out of it, a link, a device or an image of an absurd size, and is refused whole; or two
+            images have one key.
     """
     members: dict[str, Member] = {}
     for shard in _shards(root):
@@ -61,14 +61,14 @@ def find_members(root: Path | str, side: Side) -> list[Member]:
             first = members.setdefault(member.key, member)
             if first is not member:
                 raise DataError(
-                    f"{shard}: holds a second {side} picture of the key {member.key!r}, and the first is in "
+                    f"{shard}: holds a second {side} image of the key {member.key!r}, and the first is in "
                     f"{first.shard}; a key is for one sample"
                 )
     return list(members.values())
 
 
 def open_member(member: Member) -> io.BufferedReader:
-    """The picture's bytes as a file."""
+    """The image's bytes as a file."""
     return io.BufferedReader(_Part(member))
 
 
@@ -112,18 +112,18 @@ def _expanded(pattern: str) -> list[str]:
 
 
 def _members(shard: Path, side: Side) -> Iterator[Member]:
-    kinds = {f"{start}{suffix[1:]}" for start in ("", f"{side}.") for suffix in PICTURE_SUFFIXES}
+    kinds = {f"{start}{suffix[1:]}" for start in ("", f"{side}.") for suffix in IMAGE_SUFFIXES}
     try:
         with _Headers(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             end, length = 0, shard.stat().st_size
             for entry in archive:
                 key, kind = _parts(entry.name)
-                is_picture = not entry.isdir() and kind in kinds
-                _check(shard, entry, is_picture=is_picture)
+                is_image = not entry.isdir() and kind in kinds
+                _check(shard, entry, is_image=is_image)
                 end = entry.offset_data + -(-entry.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                 if end + tarfile.BLOCKSIZE > length:
                     raise tarfile.ReadError("its end is not there")
-                if is_picture:
+                if is_image:
                     yield Member(shard, key, entry.offset_data, entry.size)
             _check_end(file, end)
     except DAMAGE as error:
@@ -143,7 +143,7 @@ def _parts(name: str) -> tuple[str, str]:
     return (found[1], found[2].lower()) if found else (name, "")
 
 
-def _check(shard: Path, entry: tarfile.TarInfo, *, is_picture: bool) -> None:
+def _check(shard: Path, entry: tarfile.TarInfo, *, is_image: bool) -> None:
     name = PureWindowsPath(entry.name)  # it knows / and \\ and C:
     if name.anchor or ".." in name.parts:
         raise DataError(f"{shard}: holds the path {entry.name!r}, which leads out of it; it is refused")
@@ -151,7 +151,7 @@ def _check(shard: Path, entry: tarfile.TarInfo, *, is_picture: bool) -> None:
         raise DataError(
             f"{shard}: holds {entry.name!r}, which is a link, a device or a sparse file; it is refused"
         )
-    if entry.size < 0 or (is_picture and entry.size > MAX_PICTURE_BYTES):
+    if entry.size < 0 or (is_image and entry.size > MAX_IMAGE_BYTES):
         raise DataError(f"{shard}: {entry.name!r} says it is of {entry.size} bytes; it is refused")
 
 

@@ -1,4 +1,4 @@
-"""Low-resolution pictures alone, to be upscaled without a ground truth."""
+"""Low-resolution images alone, to be upscaled without a ground truth."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ __all__ = ["SingleImageDataset"]
 
 
 class SingleImageDataset:
-    """Whole pictures for a test, with the options of BasicSR's data set of this name; `gt` is always None.
+    """Whole images for a test, with the options of BasicSR's data set of this name; `gt` is always None.
 
     Args:
-        dataroot_lq: Folder of pictures; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
-        io_backend: How the pictures are kept.
+        dataroot_lq: Folder of images; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
+        io_backend: How the images are kept.
         meta_info_file: A list of names, to take these alone.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
@@ -39,28 +39,28 @@ class SingleImageDataset:
         std: Sequence[float] | None = None,
     ) -> None:
         self.levels = Levels(color, mean, std)
-        self.pictures = list_stored(
+        self.images = list_stored(
             dataroot_lq, io_backend=io_backend, side="lq", meta_info_file=meta_info_file
         )
         self._sizes = []
         problems = Problems()
-        check_names(self.pictures, problems=problems)
-        for picture in self.pictures:
+        check_names(self.images, problems=problems)
+        for image in self.images:
             with problems.noted():
-                self._sizes.append(picture.size())
+                self._sizes.append(image.size())
         problems.stop_if_any(str(dataroot_lq))
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> WholePair:
-        picture = self.pictures[index]
-        return WholePair(picture.name, self.levels(picture.read()[None]), None)
+        image = self.images[index]
+        return WholePair(image.name, self.levels(image.read()[None]), None)
 
     def __iter__(self) -> Iterator[WholePair]:
         return (self[index] for index in range(len(self)))
 
     def describe(self) -> str:
-        """How many pictures there are and how large."""
+        """How many images there are and how large."""
         pixels = sum(height * width for height, width in self._sizes)
-        return f"{len(self)} pictures, {pixels / 1e6:.1f} megapixels, without ground truth"
+        return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, without ground truth"

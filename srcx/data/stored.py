@@ -1,4 +1,4 @@
-"""Where pictures of a data set are kept: files in a folder, records of BasicSR's LMDB folders, shards."""
+"""Where images of a data set are kept: files in a folder, records of BasicSR's LMDB folders, shards."""
 
 import io
 import re
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from srcx.data.shards import Member, Side, find_members, open_member
 from srcx.errors import DataError, ImageError
 from srcx.imaging.color import to_rgb
-from srcx.imaging.decode import decode_picture, read_header
-from srcx.imaging.io import list_pictures, picture_size, read_picture
+from srcx.imaging.decode import decode_image, read_header
+from srcx.imaging.io import image_size, list_images, read_image
 
 __all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "lines_in", "list_stored"]
 
@@ -29,14 +29,14 @@ LONGEST_KEY_BYTES = 511
 
 
 class Stored(Protocol):
-    """A picture that can be read."""
+    """An image that can be read."""
 
     @property
     def name(self) -> str:
         """Its name without suffix: what pairs are made by and results are called."""
 
     def size(self) -> tuple[int, int]:
-        """Height and width, without decoding it; ImageError if it is no whole picture."""
+        """Height and width, without decoding it; ImageError if it is no whole image."""
 
     def read(self) -> NDArray[np.uint8]:
         """The pixels as 8-bit RGB, (H, W, 3); ImageError if it cannot be read."""
@@ -44,7 +44,7 @@ class Stored(Protocol):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A picture file."""
+    """An image file."""
 
     path: Path
 
@@ -56,15 +56,15 @@ class StoredFile:
         return self.path.stem
 
     def size(self) -> tuple[int, int]:
-        return picture_size(self.path)
+        return image_size(self.path)
 
     def read(self) -> NDArray[np.uint8]:
-        return to_rgb(read_picture(self.path))
+        return to_rgb(read_image(self.path))
 
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """A picture file inside an LMDB folder."""
+    """An image file inside an LMDB folder."""
 
     folder: Path
     name: str
@@ -79,7 +79,7 @@ class StoredRecord:
         return header.height, header.width
 
     def read(self) -> NDArray[np.uint8]:
-        return to_rgb(decode_picture(self._bytes(), str(self)))
+        return to_rgb(decode_image(self._bytes(), str(self)))
 
     def _bytes(self) -> bytes:
         try:
@@ -89,14 +89,14 @@ class StoredRecord:
             raise ImageError(f"{self}: the LMDB is damaged ({error}); copy or make it anew") from error
         if data is None:
             raise ImageError(
-                f"{self}: {META_INFO} names this picture, but the LMDB has no such key; make it anew"
+                f"{self}: {META_INFO} names this image, but the LMDB has no such key; make it anew"
             )
         return bytes(data)
 
 
 @dataclass(frozen=True)
 class StoredMember:
-    """A picture file inside a shard."""
+    """An image file inside a shard."""
 
     member: Member
 
@@ -116,7 +116,7 @@ class StoredMember:
 
     def read(self) -> NDArray[np.uint8]:
         with self._opened() as file:
-            return to_rgb(decode_picture(file.read(), str(self)))
+            return to_rgb(decode_image(file.read(), str(self)))
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -135,12 +135,12 @@ def list_stored(
     meta_info_file: Path | str | None = None,
     recursive: bool = False,
 ) -> list[Stored]:
-    """Pictures of a data root.
+    """Images of a data root.
 
     Args:
         root: A folder; for LMDB one whose name ends in `.lmdb`; for shards their folder or pattern.
-        io_backend: How the pictures are kept.
-        side: Which pictures of a shard that holds both of a pair.
+        io_backend: How the images are kept.
+        side: Which images of a shard that holds both of a pair.
         meta_info_file: A text file with one file name a line, relative to `root`; for shards none.
         recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
 
@@ -159,10 +159,10 @@ def list_stored(
     elif meta_info_file is not None:
         stored = [StoredFile(root / name) for name in names_in(Path(meta_info_file), root)]
     else:
-        stored = [StoredFile(path) for path in list_pictures(root, recursive=recursive)]
+        stored = [StoredFile(path) for path in list_images(root, recursive=recursive)]
     if not stored:
         where = "this folder or below" if recursive else "this folder"
-        raise DataError(f"{meta_info_file or root}: there are no pictures in {where}; check the path")
+        raise DataError(f"{meta_info_file or root}: there are no images in {where}; check the path")
     return stored
 
 
@@ -192,7 +192,7 @@ def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise DataError(
-            f"{meta_info_file}: this list of pictures cannot be read: {reason}; check the path"
+            f"{meta_info_file}: this list of images cannot be read: {reason}; check the path"
         ) from error
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
@@ -202,7 +202,7 @@ def _members(root: Path | str, side: Side, meta_info_file: Path | str | None) ->
         raise DataError(f"{meta_info_file}: names files of a folder, and shards are read whole; remove it")
     stored: list[Stored] = [StoredMember(member) for member in find_members(root, side)]
     if not stored:
-        raise DataError(f"{root}: these shards hold no pictures called KEY.png or KEY.{side}.png (jpg, ...)")
+        raise DataError(f"{root}: these shards hold no images called KEY.png or KEY.{side}.png (jpg, ...)")
     return stored
 
 

@@ -1,4 +1,4 @@
-"""Running models over benchmark sets and scoring pictures, under one protocol."""
+"""Running models over benchmark sets and scoring images, under one protocol."""
 
 from srcx.evaluation.run import benchmark
 from srcx.evaluation.scoring import metric_calls, score_all

@@ -19,9 +19,9 @@ def sha256_of(path: Path) -> str:
 
 
 class Cache:
-    """Remembers, in OUT/cache.json, what each picture was made of and what was measured on it.
+    """Remembers, in OUT/cache.json, what each image was made of and what was measured on it.
 
-    A picture counts only while its file is as it was written, a score only for the same two files, metric,
+    An image counts only while its file is as it was written, a score only for the same two files, metric,
     arguments and version of srcx; a damaged cache is as good as none.
 
     Args:
@@ -31,7 +31,7 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.file = root / "cache.json"
-        self.pictures: dict[str, dict[str, str]] = {}
+        self.images: dict[str, dict[str, str]] = {}
         self.scores: dict[str, float] = {}
         if self.file.is_file():
             self._load()
@@ -39,24 +39,24 @@ class Cache:
     def _load(self) -> None:
         try:
             content = json.loads(self.file.read_text("utf-8"))
-            self.pictures = {name: _made(one) for name, one in content["pictures"].items()}
+            self.images = {name: _made(one) for name, one in content["images"].items()}
             self.scores = {str(key): float(value) for key, value in content["scores"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s: cannot be read (%s); everything is made anew", self.file, type(error).__name__)
-            self.pictures, self.scores = {}, {}
+            self.images, self.scores = {}, {}
 
-    def picture_sha256(self, relative: str, made_of: str) -> str | None:
-        """The sha256 of a picture that was made of the same things and is still there, else None."""
-        known = self.pictures.get(relative)
+    def image_sha256(self, relative: str, made_of: str) -> str | None:
+        """The sha256 of an image that was made of the same things and is still there, else None."""
+        known = self.images.get(relative)
         if not known or known["made_of"] != made_of or not (self.root / relative).is_file():
             return None
         sha256 = sha256_of(self.root / relative)
         return sha256 if sha256 == known["sha256"] else None
 
-    def keep_picture(self, relative: str, made_of: str) -> str:
-        """Remember a picture that was just written; gives its sha256."""
+    def keep_image(self, relative: str, made_of: str) -> str:
+        """Remember an image that was just written; gives its sha256."""
         sha256 = sha256_of(self.root / relative)
-        self.pictures[relative] = {"made_of": made_of, "sha256": sha256}
+        self.images[relative] = {"made_of": made_of, "sha256": sha256}
         return sha256
 
     def save(self) -> None:
@@ -65,7 +65,7 @@ class Cache:
         Raises:
             OutputError: the place cannot be written.
         """
-        content: dict[str, Any] = {"pictures": self.pictures, "scores": self.scores}
+        content: dict[str, Any] = {"images": self.images, "scores": self.scores}
         with atomic_path(self.file) as temporary:
             temporary.write_text(json.dumps(content, indent=0), "utf-8")
 

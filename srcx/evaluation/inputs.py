@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 import srcx
-from srcx.benchmarks.layout import BenchmarkSet, PicturePair, find_sets, image_folder
+from srcx.benchmarks.layout import BenchmarkSet, ImagePair, find_sets, image_folder
 from srcx.config import DegradationOptions, load_degradation
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import DataError, ImageError, UsageError
-from srcx.imaging import Border, Picture, imresize, picture_size, rgb_to_grey, to_rgb
+from srcx.imaging import Border, ImageArray, image_size, imresize, rgb_to_grey, to_rgb
 
 __all__ = ["BICUBIC_LQ", "LQ_BORDER", "Degradation", "Source", "find_sources", "load_degradations", "make_lq"]
 
@@ -55,7 +55,7 @@ class Source:
         return self.set.scale
 
     @property
-    def pairs(self) -> tuple[PicturePair, ...]:
+    def pairs(self) -> tuple[ImagePair, ...]:
         return self.set.pairs
 
     @property
@@ -139,19 +139,19 @@ def _check_sizes(one: BenchmarkSet) -> None:
         if pair.lq is None or pair.gt is None:
             continue
         try:
-            (lq_height, lq_width), (height, width) = picture_size(pair.lq), picture_size(pair.gt)
+            (lq_height, lq_width), (height, width) = image_size(pair.lq), image_size(pair.gt)
         except ImageError:
             continue  # it gets no figures, and the reason
         if (width // one.scale, height // one.scale) != (lq_width, lq_height):
             wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
     if wrong:
         raise DataError(
-            f"{one.lq_folder}: {len(wrong)} pictures are not 1/{one.scale} of their ground truth: "
+            f"{one.lq_folder}: {len(wrong)} images are not 1/{one.scale} of their ground truth: "
             f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}; are they of another scale?"
         )
 
 
-def make_lq(gt: Picture, name: str, source: Source) -> Picture:
+def make_lq(gt: ImageArray, name: str, source: Source) -> ImageArray:
     """Make the lq image of a ground truth, by the set's degradation or by MATLAB's bicubic.
 
     Args:

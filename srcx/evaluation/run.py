@@ -1,4 +1,4 @@
-"""A benchmark: every model over every set, then every metric of every picture, as far as not done before."""
+"""A benchmark: every model over every set, then every metric of every image, as far as not done before."""
 
 import json
 import platform
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import srcx
 from srcx.atomic import make_folder
-from srcx.benchmarks.layout import PicturePair
+from srcx.benchmarks.layout import ImagePair
 from srcx.distributed import ALONE, Team
 from srcx.errors import ImageError, UsageError
 from srcx.evaluation.cache import Cache, sha256_of
 from srcx.evaluation.inputs import LQ_BORDER, Source, find_sources, load_degradations, make_lq
 from srcx.evaluation.report import (
+    ImageResult,
     MeanResult,
     ModelInfo,
-    PictureResult,
     Results,
     SetInfo,
     write_csv,
@@ -27,7 +27,7 @@ from srcx.evaluation.report import (
     write_json,
 )
 from srcx.evaluation.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
-from srcx.imaging import read_picture, write_picture
+from srcx.imaging import read_image, write_image
 from srcx.inference.model import Model
 from srcx.inference.precision import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
@@ -38,7 +38,7 @@ Tell = Callable[[str, int, int], None]
 """Told what was done, how many of how many."""
 
 PROTOCOL = (
-    "8 bits; Y is MATLAB's rgb2ycbcr, rounded; a grey picture is taken as Y and upscaled as a grey picture; "
+    "8 bits; Y is MATLAB's rgb2ycbcr, rounded; a grey image is taken as Y and upscaled as a grey image; "
     "ground truth cut to a multiple of the scale; as many border pixels shaved as the scale; "
     "rmse of a set is the root of the mean of the squares"
 )
@@ -50,11 +50,11 @@ PROTOCOL_WITHOUT_GT = (
 
 @dataclass(frozen=True)
 class Task:
-    """One picture of one model."""
+    """One image of one model."""
 
     model: str
     source: Source
-    pair: PicturePair
+    pair: ImagePair
     sr: str
     """File of the result, relative to the results."""
     lq: Path | None
@@ -79,9 +79,9 @@ def benchmark(
     tell: Tell = lambda what, done, total: None,
     team: Team = ALONE,
 ) -> Results:
-    """Run models over benchmark sets and score them; writes results.json, results.csv, report.html, pictures.
+    """Run models over benchmark sets and score them; writes results.json, results.csv, report.html, images.
 
-    A second run into the same folder reuses the pictures and scores that are still right.
+    A second run into the same folder reuses the images and scores that are still right.
 
     Args:
         models: Names or checkpoints, as `load_model` takes them.
@@ -98,7 +98,7 @@ def benchmark(
             page shows squares of all of them side by side.
         precision: Number format the networks run in.
         workers: Processes that score; 0 for none beside this one, None for one a core where it is worth it.
-        tell: Called after each picture.
+        tell: Called after each image.
         team: The processes that share the upscaling; they see the same files. The first one scores.
 
     Raises:
@@ -132,9 +132,9 @@ def benchmark(
     }
     cache = Cache(make_folder(out))
     tasks = team.first(lambda: _tasks(upscalers, found, cache))
-    failed = _make_pictures(team.share(tasks), upscalers, cache, precision, tell)
-    for pictures, others_failed in team.gather((cache.pictures, failed)):
-        cache.pictures.update(pictures)
+    failed = _make_images(team.share(tasks), upscalers, cache, precision, tell)
+    for images, others_failed in team.gather((cache.images, failed)):
+        cache.images.update(images)
         failed.update(others_failed)
 
     def score_and_write() -> Results:
@@ -167,12 +167,12 @@ def _named(upscalers: Sequence[Upscaler]) -> dict[str, Upscaler]:
 
 
 def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[Source]], cache: Cache) -> list[Task]:
-    """Every picture of every model; low-resolution pictures that are missing are made."""
+    """Every image of every model; low-resolution images that are missing are made."""
     tasks = []
     for name, upscaler in upscalers.items():
         for one in found[upscaler.model.scale]:
             for pair in one.pairs:
-                sr = f"pictures/{name}/{one.folder}/{pair.name}.png"
+                sr = f"images/{name}/{one.folder}/{pair.name}.png"
                 try:
                     tasks.append(Task(name, one, pair, sr, _lq_of(pair, one, cache)))
                 except ImageError as error:
@@ -180,7 +180,7 @@ def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[Source]], cache
     return tasks
 
 
-def _make_pictures(
+def _make_images(
     tasks: Sequence[Task], upscalers: dict[str, Upscaler], cache: Cache, precision: Precision, tell: Tell
 ) -> dict[str, str]:
     """Upscale what no earlier run has upscaled; what is done is kept also when the rest is not.
@@ -192,7 +192,7 @@ def _make_pictures(
     try:
         for done, task in enumerate(tasks, start=1):
             try:
-                _make_picture(task, upscalers[task.model], cache, precision)
+                _make_image(task, upscalers[task.model], cache, precision)
             except ImageError as error:
                 failed[task.sr] = str(error)
             tell(f"{task.model} {task.source.folder} {task.pair.name}", done, len(tasks))
@@ -202,16 +202,16 @@ def _make_pictures(
     return failed
 
 
-def _make_picture(task: Task, upscaler: Upscaler, cache: Cache, precision: Precision) -> None:
+def _make_image(task: Task, upscaler: Upscaler, cache: Cache, precision: Precision) -> None:
     """Write the result, unless an earlier run has; raise ImageError where an image cannot be read."""
     if task.lq is None:
         raise ImageError(task.problem)
     made_of = f"{_maker(upscaler.model, precision)} of {sha256_of(task.lq)}"
-    if cache.picture_sha256(task.sr, made_of) is None:
+    if cache.image_sha256(task.sr, made_of) is None:
         target = cache.root / task.sr
         make_folder(target.parent)
-        write_picture(target, upscaler(read_picture(task.lq)))
-        cache.keep_picture(task.sr, made_of)
+        write_image(target, upscaler(read_image(task.lq)))
+        cache.keep_image(task.sr, made_of)
 
 
 def _maker(model: Model, precision: Precision) -> str:
@@ -220,8 +220,8 @@ def _maker(model: Model, precision: Precision) -> str:
     return f"{model.sha256} {model.architecture} {part} x{model.scale} {precision} srcx {srcx.__version__}"
 
 
-def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
-    """The stored low-resolution picture, or one that is made and kept beside the results.
+def _lq_of(pair: ImagePair, one: Source, cache: Cache) -> Path:
+    """The stored low-resolution image, or one that is made and kept beside the results.
 
     Raises:
         ImageError: it is to be made and the ground truth cannot be read.
@@ -229,14 +229,14 @@ def _lq_of(pair: PicturePair, one: Source, cache: Cache) -> Path:
     if pair.lq is not None:
         return pair.lq
     assert pair.gt is not None
-    relative = f"pictures/lq-x{one.scale}/{one.folder}/{pair.name}.png"
+    relative = f"images/lq-x{one.scale}/{one.folder}/{pair.name}.png"
     way = f"degrade {one.degradation.made_of()}" if one.degradation else f"imresize {LQ_BORDER}"
     made_of = f"{way} 1/{one.scale} srcx {srcx.__version__} of {sha256_of(pair.gt)}"
-    if cache.picture_sha256(relative, made_of) is None:
+    if cache.image_sha256(relative, made_of) is None:
         target = cache.root / relative
         make_folder(target.parent)
-        write_picture(target, make_lq(read_picture(pair.gt), pair.name, one))
-        cache.keep_picture(relative, made_of)
+        write_image(target, make_lq(read_image(pair.gt), pair.name, one))
+        cache.keep_image(relative, made_of)
     return cache.root / relative
 
 
@@ -289,11 +289,11 @@ def _score(
 
 
 def _score_keys(task: Task, calls: Sequence[MetricCall], cache: Cache) -> dict[str, str]:
-    files = f"{cache.pictures[task.sr]['sha256']} {_sha256_of_gt(task.pair)}"
+    files = f"{cache.images[task.sr]['sha256']} {_sha256_of_gt(task.pair)}"
     return {call.name: f"{call.name} {call.args} {srcx.__version__} {files}" for call in calls}
 
 
-def _sha256_of_gt(pair: PicturePair) -> str | None:
+def _sha256_of_gt(pair: ImagePair) -> str | None:
     return None if pair.gt is None else sha256_of(pair.gt)
 
 
@@ -333,7 +333,7 @@ def _results(
             for one in of_scale
         ],
         means=_means(tasks, scores, [call.name for call in some_calls]),
-        pictures=[_picture_result(task, one, cache) for task, one in zip(tasks, scores, strict=True)],
+        images=[_image_result(task, one, cache) for task, one in zip(tasks, scores, strict=True)],
     )
 
 
@@ -342,8 +342,8 @@ def _protocol_text(found: dict[int, list[Source]]) -> str:
     return PROTOCOL_WITHOUT_GT if any(pair.gt is None for pair in pairs) else PROTOCOL
 
 
-def _picture_result(task: Task, scores: Scores, cache: Cache) -> PictureResult:
-    return PictureResult(
+def _image_result(task: Task, scores: Scores, cache: Cache) -> ImageResult:
+    return ImageResult(
         task.model,
         task.source.name,
         task.source.scale,
@@ -353,7 +353,7 @@ def _picture_result(task: Task, scores: Scores, cache: Cache) -> PictureResult:
         task.sr,
         None if task.pair.gt is None else str(task.pair.gt),
         str(task.lq or ""),
-        cache.pictures.get(task.sr, {}).get("sha256", ""),
+        cache.images.get(task.sr, {}).get("sha256", ""),
         _sha256_of_gt(task.pair),
         sha256_of(task.lq) if task.lq else "",
         task.source.damage,

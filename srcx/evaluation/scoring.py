@@ -1,4 +1,4 @@
-"""Metrics of pictures in files, by name and under one protocol, over several processes."""
+"""Metrics of images in files, by name and under one protocol, over several processes."""
 
 import difflib
 import inspect
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from srcx.errors import DataError, ImageError, SrcxError, UsageError, WeightsError
 from srcx.hardware import cores
 from srcx.imaging.color import on_white, opaque, rgb_to_grey
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.metrics import rmse_of_set
 from srcx.registry import METRICS
 
@@ -29,7 +29,7 @@ __all__ = ["MetricCall", "ScoreJob", "Scores", "mean_of_set", "metric_calls", "s
 Array: TypeAlias = NDArray[Any]
 
 QUICK = {"psnr", "ssim", "rmse"}
-"""Metrics so fast that a few pictures are not worth starting processes for."""
+"""Metrics so fast that a few images are not worth starting processes for."""
 POOL_FROM_JOBS = 64
 POOL_FROM_SLOW_JOBS = 4
 
@@ -52,7 +52,7 @@ class MetricCall:
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """A picture to score, with its ground truth where there is one."""
+    """An image to score, with its ground truth where there is one."""
 
     sr: Path
     gt: Path | None
@@ -68,7 +68,7 @@ class Scores:
     values: dict[str, float | None] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     unavailable: set[str] = field(default_factory=set)
-    """Metrics whose weights are not at hand: they fail for every picture alike."""
+    """Metrics whose weights are not at hand: they fail for every image alike."""
 
     def put(self, name: str, value: float | None, reason: str = "") -> None:
         """Keep a value, or why there is none."""
@@ -101,14 +101,14 @@ def _protocol_args(name: str, scale: int) -> dict[str, Any]:
 
 
 def score_pair(job: ScoreJob) -> Scores:
-    """Score one picture; what cannot be computed, or read, is None with a reason.
+    """Score one image; what cannot be computed, or read, is None with a reason.
 
     An alpha channel that hides nothing is left out.
     """
     read: dict[Path, Array | ImageError] = {}
     for path in filter(None, (job.sr, job.gt)):
         try:
-            read[path] = opaque(read_picture(path))
+            read[path] = opaque(read_image(path))
         except ImageError as error:
             read[path] = error
     scores = Scores()
@@ -154,7 +154,7 @@ def _alike(sr: Array, gt: Array, slack_px: int) -> tuple[Array, Array]:
 
 
 def score_all(jobs: Sequence[ScoreJob], *, workers: int | None = None) -> Iterator[Scores]:
-    """Score many pictures, in their order; a metric that lacks its weights is tried once only.
+    """Score many images, in their order; a metric that lacks its weights is tried once only.
 
     Args:
         jobs: What to score.
@@ -211,7 +211,7 @@ def _worth_a_pool(jobs: Iterable[ScoreJob]) -> bool:
 
 
 def mean_of_set(name: str, scores: Sequence[Scores]) -> tuple[float | None, str]:
-    """A metric's figure for a set: the mean, or PIRM's for rmse; None with a reason if a picture has none.
+    """A metric's figure for a set: the mean, or PIRM's for rmse; None with a reason if an image has none.
 
     Example:
         >>> mean_of_set("psnr", [Scores({"psnr": 30.0}), Scores({"psnr": 32.0})])
@@ -223,5 +223,5 @@ def mean_of_set(name: str, scores: Sequence[Scores]) -> tuple[float | None, str]
         return (rmse_of_set(known) if name == "rmse" else fmean(known)), ""
     reason = next(score.reasons[name] for score in scores if score.values[name] is None)
     if known:
-        reason = f"{len(values) - len(known)} of {len(values)} pictures have none: {reason}"
+        reason = f"{len(values) - len(known)} of {len(values)} images have none: {reason}"
     return None, reason

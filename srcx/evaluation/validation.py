@@ -1,4 +1,4 @@
-"""Judging a network on pictures it did not learn from, during a run or after it."""
+"""Judging a network on images it did not learn from, during a run or after it."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.errors import DataError, ImageError, SrcxError
-from srcx.imaging import Picture, to_image, write_picture
+from srcx.imaging import ImageArray, to_image, write_image
 from srcx.padding import NoSizeError, run_padded, size_multiple
 
 __all__ = ["Metric", "ValidationSet", "super_resolve", "validate"]
@@ -65,7 +65,7 @@ def validate(
     Args:
         net: A generator; it is left in the mode it came in.
         validation_set: Pairs and metrics.
-        save_as: Where to write the picture of a pair's name; None writes none.
+        save_as: Where to write the image of a pair's name; None writes none.
 
     Returns:
         Metric name -> mean over images; None where the metric cannot rate one of them, with a warning that
@@ -83,7 +83,7 @@ def validate(
             if save_as is not None:
                 path = save_as(pair.name)
                 make_folder(path.parent)
-                write_picture(path, sr)
+                write_image(path, sr)
             for name, metric in validation_set.metrics.items():
                 try:
                     values[name].append(_measure(metric, sr, pair))
@@ -124,7 +124,7 @@ def _multiple_of(net: nn.Module, lq: Tensor) -> int:
         return 1  # the run itself says what is wrong
 
 
-def _measure(metric: Metric, sr: Picture, pair: WholePair) -> float:
+def _measure(metric: Metric, sr: ImageArray, pair: WholePair) -> float:
     if not metric.needs_gt:
         value = float(metric.function(sr))
     elif pair.gt is None:

@@ -1,4 +1,4 @@
-"""Fixed networks that pictures are looked at through."""
+"""Fixed networks that images are looked at through."""
 
 from srcx.features.extractor import FeatureExtractor, extractor
 

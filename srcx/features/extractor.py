@@ -15,7 +15,7 @@ from srcx.weights.layout import NETWORKS, Layer, layers_of, weight_shapes
 
 __all__ = ["FeatureExtractor", "check_layers", "extractor"]
 
-# Statistics of the pictures the networks were trained on (ImageNet, RGB in [0, 1]), as torchvision publishes
+# Statistics of the images the networks were trained on (ImageNet, RGB in [0, 1]), as torchvision publishes
 # them with its weights.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -62,8 +62,8 @@ class FeatureExtractor(nn.Module):
         state: Its weights, named as in torchvision (features.0.weight, ...); other names are passed over.
         pooling: "max" as trained, "average" (Gatys et al., CVPR 2016, found it smoother for style) or "l2"
             (`L2Pool`, which DISTS uses).
-        use_input_norm: The picture is normalised by ImageNet's mean and standard deviation first.
-        range_norm: The picture comes in [-1, 1] and is brought to [0, 1] first.
+        use_input_norm: The image is normalised by ImageNet's mean and standard deviation first.
+        range_norm: The image comes in [-1, 1] and is brought to [0, 1] first.
 
     Raises:
         OptionsError: there is no such network or pooling.
@@ -120,7 +120,7 @@ class FeatureExtractor(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of a picture; nothing is computed beyond the deepest layer wanted.
+        """Features of an image; nothing is computed beyond the deepest layer wanted.
 
         Args:
             x: RGB in [0, 1] ([-1, 1] with `range_norm`), shape (N, 3, H, W).
@@ -130,7 +130,7 @@ class FeatureExtractor(nn.Module):
             The output of each layer wanted, (N, C, h, w), in the network's order.
 
         Raises:
-            ImageError: `x` is no RGB picture, or too small for a layer on the way.
+            ImageError: `x` is no RGB image, or too small for a layer on the way.
             OptionsError: the network has no such layer.
         """
         return dict(self.walk(x, layers))
@@ -152,8 +152,8 @@ class FeatureExtractor(nn.Module):
         check_layers(self.network, layers)
         if x.dim() != 4 or x.shape[1] != 3:
             raise ImageError(
-                f"{self.network}: expected RGB pictures of shape (N, 3, H, W), got {tuple(x.shape)}; "
-                "turn grey pictures into three equal channels"
+                f"{self.network}: expected RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
+                "turn grey images into three equal channels"
             )
         wanted, x = set(layers), self._normalised(x)
         for layer, module in zip(NETWORKS[self.network], self.features, strict=True):
@@ -247,8 +247,8 @@ def _check_choice(what: str, given: str, choices: Mapping[str, object]) -> None:
 def _check_size(network: str, layer: Layer, x: Tensor) -> None:
     if min(x.shape[-2:]) + 2 * layer.padding < layer.kernel:
         raise ImageError(
-            f"{network}: the picture is too small: {layer.name} looks at {layer.kernel} x {layer.kernel} "
-            f"positions, got {x.shape[-2]} x {x.shape[-1]}; give a larger picture or name an earlier layer"
+            f"{network}: the image is too small: {layer.name} looks at {layer.kernel} x {layer.kernel} "
+            f"positions, got {x.shape[-2]} x {x.shape[-1]}; give a larger image or name an earlier layer"
         )
 
 

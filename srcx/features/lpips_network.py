@@ -30,7 +30,7 @@ def lpips_network(net: str = "alex") -> nn.Module:
 
     Returns:
         A module called with two batches, RGB in [-1, 1], (N, 3, H, W), that gives (N, 1, 1, 1): the distance
-        of each pair, 0 for equal pictures.
+        of each pair, 0 for equal images.
 
     Raises:
         OptionsError: there is no such backbone.

@@ -1,39 +1,39 @@
-"""Pictures: files, colours, sizes, and the way to tensors and back."""
+"""Images: files, colours, sizes, and the way to tensors and back."""
 
 from srcx.imaging.color import on_white, opaque, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
-from srcx.imaging.decode import MAX_PIXELS, Picture, decode_picture
+from srcx.imaging.decode import MAX_PIXELS, ImageArray, decode_image
 from srcx.imaging.extras import Extras
 from srcx.imaging.io import (
-    PICTURE_SUFFIXES,
-    list_pictures,
-    picture_size,
-    read_picture,
+    IMAGE_SUFFIXES,
+    image_size,
+    list_images,
+    read_image,
     read_with_extras,
-    write_picture,
+    write_image,
 )
 from srcx.imaging.resize import Border, imresize
 from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "MAX_PIXELS",
-    "PICTURE_SUFFIXES",
     "Border",
     "Extras",
-    "Picture",
+    "ImageArray",
     "check_same_shape",
-    "decode_picture",
+    "decode_image",
+    "image_size",
     "imresize",
-    "list_pictures",
+    "list_images",
     "on_white",
     "opaque",
-    "picture_size",
-    "read_picture",
+    "read_image",
     "read_with_extras",
     "rgb_to_grey",
     "rgb_to_y",
     "to_image",
     "to_rgb",
     "to_tensor",
-    "write_picture",
+    "write_image",
     "y_of_tensor",
 ]

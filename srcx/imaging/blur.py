@@ -11,7 +11,7 @@ def gaussian_blur(x: Tensor, *, kernel_size: int = 21, sigma: float = 3.0) -> Te
     """Blur with a Gaussian at full resolution, separably; borders are mirrored.
 
     Args:
-        x: Pictures, (N, C, H, W); H and W at least kernel_size // 2 + 1.
+        x: Images, (N, C, H, W); H and W at least kernel_size // 2 + 1.
         kernel_size: Width of the kernel in pixels, odd.
         sigma: Standard deviation in pixels.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 from scipy.special import bdtrc
 
-from srcx.imaging.decode import Picture
+from srcx.imaging.decode import ImageArray
 
 __all__ = ["LIMITS", "Cleanliness", "Limits", "blockiness", "cleanliness", "noise_levels"]
 
@@ -127,7 +127,7 @@ class Cleanliness(NamedTuple):
         return f"damaged: {', '.join(self.damage)}" if self.damage else "clean"
 
 
-def cleanliness(image: Picture, file: Path | None = None) -> Cleanliness:
+def cleanliness(image: ImageArray, file: Path | None = None) -> Cleanliness:
     """Estimate what damages an image; of a large one, a megapixel is looked at.
 
     Not seen: blur, and JPEG compression before the image was resized, whose grid is gone.
@@ -144,7 +144,7 @@ def cleanliness(image: Picture, file: Path | None = None) -> Cleanliness:
     return Cleanliness(blockiness(image), *noise_levels(image), _damage_of(file) if file else "")
 
 
-def blockiness(image: Picture) -> float:
+def blockiness(image: ImageArray) -> float:
     """Return how coarsely JPEG has quantised an image, wherever its grid of 8 x 8 blocks lies.
 
     Args:
@@ -177,7 +177,7 @@ def blockiness(image: Picture) -> float:
     return UNKNOWN_STEP if most > SURE_SHARE * total else 0.0
 
 
-def noise_levels(image: Picture) -> tuple[float, float]:
+def noise_levels(image: ImageArray) -> tuple[float, float]:
     """Return the standard deviation of noise in luma, and of that which differs between R, G and B.
 
     Both are measured in the quietest tenth of the blocks. Texture there is coarser than white noise: with f
@@ -208,7 +208,7 @@ def noise_levels(image: Picture) -> tuple[float, float]:
     return QUIETEST_TO_ALL * luma, QUIETEST_TO_ALL * colour
 
 
-def _tiles(image: Picture) -> list[Plane]:
+def _tiles(image: ImageArray) -> list[Plane]:
     """Return the image, or tiles of it that begin at multiples of 8, in grey levels; (h, w) or (h, w, 3)."""
     colours = image[..., :3] if image.ndim == 3 else image
     height, width = colours.shape[:2]

@@ -35,7 +35,7 @@ def opaque(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8 | np.uint16
 
 
 def to_rgb(image: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8]:
-    """8-bit RGB as BasicSR reads every picture: the high byte of 16 bits, grey in all channels, no alpha.
+    """8-bit RGB as BasicSR reads every image: the high byte of 16 bits, grey in all channels, no alpha.
 
     Args:
         image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
@@ -77,7 +77,7 @@ def rgb_to_y(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Y of MATLAB's `rgb2ycbcr` on uint8, rounded half up, in [16, 235].
 
     Args:
-        image: uint8, RGB (H, W, 3); a grey (H, W) picture is taken as Y and returned as it is.
+        image: uint8, RGB (H, W, 3); a grey (H, W) image is taken as Y and returned as it is.
 
     Returns:
         uint8 (H, W).
@@ -97,7 +97,7 @@ def rgb_to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """MATLAB's `rgb2gray` on uint8, rounded half up, in [0, 255].
 
     Args:
-        image: uint8, RGB (H, W, 3); a grey (H, W) picture is returned as it is.
+        image: uint8, RGB (H, W, 3); a grey (H, W) image is returned as it is.
 
     Returns:
         uint8 (H, W).
@@ -139,7 +139,7 @@ def _weigh(
     name: str, image: NDArray[np.uint8], weights: tuple[float, ...], offset: float
 ) -> NDArray[np.uint8]:
     if image.dtype != np.uint8:
-        raise ImageError(f"{name}: expected an uint8 picture; got {image.dtype}")
+        raise ImageError(f"{name}: expected an uint8 image; got {image.dtype}")
     if image.ndim == 2:
         return image
     if image.ndim != 3 or image.shape[2] != 3:

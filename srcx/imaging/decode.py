@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to pixels: whole and upright, or a sentence that says why not.
+"""From the bytes of an image file to pixels: whole and upright, or a sentence that says why not.
 
 Pillow reads every file first, since it tells a cut-off file from a whole one, which OpenCV does not; where
 samples have 16 bits, which Pillow cuts to 8, OpenCV reads the pixels. The two are equally fast.
@@ -31,16 +31,16 @@ from srcx.imaging.png_chunks import SIGNATURE, Chunks, read_chunks, without_larg
 
 __all__ = [
     "MAX_PIXELS",
-    "Picture",
-    "PictureHeader",
+    "Image",
+    "ImageHeader",
     "decode",
-    "decode_picture",
+    "decode_image",
     "quiet_opencv",
     "read_header",
     "swap_red_and_blue",
 ]
 
-Picture = NDArray[np.uint8 | np.uint16]
+ImageArray = NDArray[np.uint8 | np.uint16]
 
 MAX_PIXELS = 256_000_000
 LIMIT_VARIABLE = "SRCX_MAX_MEGAPIXELS"
@@ -102,8 +102,8 @@ GREY_LEVELS = {"L;2": 85, "L;4": 17}
 PILLOW_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as Python keeps it
 
 
-class PictureHeader(NamedTuple):
-    """What the head of a picture file says."""
+class ImageHeader(NamedTuple):
+    """What the head of an image file says."""
 
     height: int
     width: int
@@ -111,48 +111,48 @@ class PictureHeader(NamedTuple):
     """False: the end that this kind of file should have is not there; it may be cut off."""
 
 
-def read_header(file: BinaryIO, name: str) -> PictureHeader:
-    """What the head of a picture file says, and whether its end looks whole, without decoding it.
+def read_header(file: BinaryIO, name: str) -> ImageHeader:
+    """What the head of an image file says, and whether its end looks whole, without decoding it.
 
     Args:
         file: The open file.
         name: What messages call it.
 
     Raises:
-        ImageError: this is no picture that is read, or its head is damaged.
+        ImageError: this is no image that is read, or its head is damaged.
     """
-    with _said_for(name), _open(file, name) as picture:
-        _check_still(picture, name)
-        _bits(picture, name)
-        width, height = picture.size
-        if not isinstance(picture, TiffImageFile) and _orientation(picture) >= 5:  # Pillow did it for TIFF
+    with _said_for(name), _open(file, name) as image:
+        _check_still(image, name)
+        _bits(image, name)
+        width, height = image.size
+        if not isinstance(image, TiffImageFile) and _orientation(image) >= 5:  # Pillow did it for TIFF
             width, height = height, width
-        return PictureHeader(height, width, _looks_whole(picture, file))
+        return ImageHeader(height, width, _looks_whole(image, file))
 
 
-def _looks_whole(picture: ImageFile.ImageFile, file: BinaryIO) -> bool:
+def _looks_whole(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
     length = file.seek(0, os.SEEK_END)
     file.seek(max(0, length - TAIL_BYTES))
     tail = file.read()
-    if isinstance(picture, (PngImageFile, JpegImageFile)):
-        return (PNG_END if isinstance(picture, PngImageFile) else JPEG_END) in tail
-    if isinstance(picture, AvifImageFile):
+    if isinstance(image, (PngImageFile, JpegImageFile)):
+        return (PNG_END if isinstance(image, PngImageFile) else JPEG_END) in tail
+    if isinstance(image, AvifImageFile):
         return False  # its parts lie in any order: only decoding tells
-    return all(tile[2] < length for tile in picture.tile)
+    return all(tile[2] < length for tile in image.tile)
 
 
-def decode_picture(data: bytes, name: str, *, max_pixels: int | None = None) -> Picture:
+def decode_image(data: bytes, name: str, *, max_pixels: int | None = None) -> ImageArray:
     """The pixels that `decode` gives."""
     return decode(data, name, max_pixels=max_pixels)[0]
 
 
-def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Picture, Extras]:
-    """Pixels of a picture file, turned upright as its EXIF data says, and what else it says.
+def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[ImageArray, Extras]:
+    """Pixels of an image file, turned upright as its EXIF data says, and what else it says.
 
     Args:
         data: The whole file: PNG, JPEG, WebP, AVIF, TIFF or BMP.
         name: What messages call it.
-        max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
+        max_pixels: A larger image is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
 
     Returns:
@@ -164,43 +164,41 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Pi
     """
     chunks = read_chunks(data) if data.startswith(SIGNATURE) else Chunks(data, b"", ())
     data = chunks.data
-    with _said_for(name), _open(io.BytesIO(data), name) as picture:
-        _check_size(picture, name, _limit() if max_pixels is None else max_pixels)
-        _check_still(picture, name)
-        bits = _bits(picture, name)
-        if isinstance(picture, PngImageFile):
+    with _said_for(name), _open(io.BytesIO(data), name) as image:
+        _check_size(image, name, _limit() if max_pixels is None else max_pixels)
+        _check_still(image, name)
+        bits = _bits(image, name)
+        if isinstance(image, PngImageFile):
             PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
-        extras = extras_of(picture)  # loading closes a TIFF
+        extras = extras_of(image)  # loading closes a TIFF
         extras = extras._replace(icc=extras.icc or chunks.icc, colours=chunks.colours)
-        white_is_zero = (
-            isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-        )
-        if isinstance(picture, PngImageFile) and isinstance(picture.info.get("transparency"), int):
-            picture.info["transparency"] *= GREY_LEVELS.get(_rawmode(picture), 1)
-        picture.load()
-        if picture.mode.startswith("I"):  # grey of 12 or 16 bits
-            pixels = _deep_grey(picture, bits, white_is_zero=white_is_zero)
-        elif picture.mode == "CMYK":
-            pixels = np.asarray(cmyk_to_rgb(picture, name))
+        white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+        if isinstance(image, PngImageFile) and isinstance(image.info.get("transparency"), int):
+            image.info["transparency"] *= GREY_LEVELS.get(_rawmode(image), 1)
+        image.load()
+        if image.mode.startswith("I"):  # grey of 12 or 16 bits
+            pixels = _deep_grey(image, bits, white_is_zero=white_is_zero)
+        elif image.mode == "CMYK":
+            pixels = np.asarray(cmyk_to_rgb(image, name))
         else:
-            pixels = np.asarray(picture.convert(_mode(picture, name)))
+            pixels = np.asarray(image.convert(_mode(image, name)))
             if bits == 16:
                 pixels = _sixteen_bits(data, name, pixels)
         # Pillow and OpenCV turn TIFF files upright, and Pillow takes the tag away.
-        pixels = _turned(pixels, _orientation(picture))
+        pixels = _turned(pixels, _orientation(image))
         return pixels, extras.fitting(1 if pixels.ndim == 2 else pixels.shape[2])
 
 
-def _deep_grey(picture: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> Picture:
+def _deep_grey(image: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> ImageArray:
     """Return grey of 12 or 16 bits as 16 bits, RGBA where one shade is transparent."""
-    samples = np.asarray(picture).astype(np.uint16)
+    samples = np.asarray(image).astype(np.uint16)
     if bits == 12:
         samples = (samples << np.uint16(4)) | (samples >> np.uint16(8))  # 4095 becomes 65535
     if white_is_zero:
         samples = ~samples
-    if "transparency" not in picture.info:
+    if "transparency" not in image.info:
         return samples
-    alpha = np.where(samples == picture.info["transparency"], 0, 65535).astype(np.uint16)
+    alpha = np.where(samples == image.info["transparency"], 0, 65535).astype(np.uint16)
     return np.stack([samples, samples, samples, alpha], axis=2)
 
 
@@ -232,7 +230,7 @@ def _said_for(name: str) -> Iterator[None]:
 def _hush_pillow() -> None:
     """Ignore Pillow's warnings, which name no file.
 
-    The filter stays: `warnings.catch_warnings` around each picture is not safe between threads, and makes
+    The filter stays: `warnings.catch_warnings` around each image is not safe between threads, and makes
     Python forget which warnings of others it has shown already.
     """
     if PILLOW_FILTER not in warnings.filters:
@@ -253,7 +251,7 @@ def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     for offset, magic, kind in STRANGERS:
         if start[offset:].startswith(magic):
             raise ImageError(f"{name}: is a {kind} file, which is not read; {READABLE}: convert it")
-    raise ImageError(f"{name}: is not a picture, by its content; {READABLE}")
+    raise ImageError(f"{name}: is not an image, by its content; {READABLE}")
 
 
 def _limit() -> int:
@@ -266,60 +264,58 @@ def _limit() -> int:
         raise ImageError(f"{LIMIT_VARIABLE}: expected a number of megapixels; got {value!r}") from None
 
 
-def _check_size(picture: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
-    pixels = picture.width * picture.height
+def _check_size(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
+    pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageError(
-            f"{name}: has {picture.width} x {picture.height} pixels, {pixels / 1e6:.6g} megapixels, "
+            f"{name}: has {image.width} x {image.height} pixels, {pixels / 1e6:.6g} megapixels, "
             f"and at most {max_pixels / 1e6:g} are read; "
             f"set {LIMIT_VARIABLE}={pixels // 1_000_000 + 1} to read it all the same"
         )
 
 
-def _check_still(picture: ImageFile.ImageFile, name: str) -> None:
-    frames = getattr(picture, "n_frames", 1)
-    if isinstance(picture, TiffImageFile) and frames > 1:
-        frames -= _small_copies(picture, frames)
+def _check_still(image: ImageFile.ImageFile, name: str) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if isinstance(image, TiffImageFile) and frames > 1:
+        frames -= _small_copies(image, frames)
     if frames > 1:
-        pages = "pages" if isinstance(picture, TiffImageFile) else "frames of an animation"
+        pages = "pages" if isinstance(image, TiffImageFile) else "frames of an animation"
         raise ImageError(
-            f"{name}: holds {frames} {pages}, and one still picture is read; save one of them alone"
+            f"{name}: holds {frames} {pages}, and one still image is read; save one of them alone"
         )
 
 
-def _small_copies(picture: TiffImageFile, pages: int) -> int:
+def _small_copies(image: TiffImageFile, pages: int) -> int:
     """Return how many pages behind the first say that they are smaller copies of another."""
     count = 0
     for page in range(1, pages):
-        picture.seek(page)
-        count += bool(picture.tag_v2.get(SUBFILE_TYPE, 0) & SMALL_COPY)
-    picture.seek(0)
+        image.seek(page)
+        count += bool(image.tag_v2.get(SUBFILE_TYPE, 0) & SMALL_COPY)
+    image.seek(0)
     return count
 
 
-def _bits(picture: ImageFile.ImageFile, name: str) -> int:
+def _bits(image: ImageFile.ImageFile, name: str) -> int:
     """Bits a sample, 8, 12 or 16; a palette or fewer bits count as 8."""
-    if isinstance(picture, TiffImageFile):
-        bits = {*picture.tag_v2.get(BITS_PER_SAMPLE, (1,))}
-        kinds = {*picture.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))}
+    if isinstance(image, TiffImageFile):
+        bits = {*image.tag_v2.get(BITS_PER_SAMPLE, (1,))}
+        kinds = {*image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))}
         if kinds != {UNSIGNED} or len(bits) > 1 or max(bits) > 16:
             raise ImageError(f"{name}: holds {STRANGE_SAMPLES}")
         return max(bits) if bits in ({12}, {16}) else 8
-    return 16 if "16" in _rawmode(picture) else 8
+    return 16 if "16" in _rawmode(image) else 8
 
 
-def _rawmode(picture: ImageFile.ImageFile) -> str:
+def _rawmode(image: ImageFile.ImageFile) -> str:
     """Pillow's name for the layout of samples in the file; empty where its reader has none."""
-    rawmode = picture.tile[0][3] if picture.tile else None
+    rawmode = image.tile[0][3] if image.tile else None
     return rawmode if isinstance(rawmode, str) else ""
 
 
-def _mode(picture: Image.Image, name: str) -> str:
+def _mode(image: Image.Image, name: str) -> str:
     """Pillow's mode among L, RGB and RGBA that loses nothing."""
-    mode = picture.mode
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (
-        mode in ("1", "L", "P", "RGB") and _see_through(picture)
-    ):
+    mode = image.mode
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or (mode in ("1", "L", "P", "RGB") and _see_through(image)):
         return "RGBA"
     if mode in ("1", "L"):
         return "L"
@@ -330,37 +326,37 @@ def _mode(picture: Image.Image, name: str) -> str:
     )
 
 
-def _see_through(picture: Image.Image) -> bool:
-    return "transparency" in picture.info or (picture.palette is not None and picture.palette.mode == "RGBA")
+def _see_through(image: Image.Image) -> bool:
+    return "transparency" in image.info or (image.palette is not None and image.palette.mode == "RGBA")
 
 
-def _sixteen_bits(data: bytes, name: str, high_bytes: Picture) -> Picture:
-    """All 16 bits of a colour picture, by OpenCV; `high_bytes` is what Pillow made of it."""
+def _sixteen_bits(data: bytes, name: str, high_bytes: ImageArray) -> ImageArray:
+    """All 16 bits of a colour image, by OpenCV; `high_bytes` is what Pillow made of it."""
     read = None
     with quiet_opencv(), suppress(cv2.error):
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is not None and read.dtype == np.uint16 and read.ndim == 3:
         pixels = swap_red_and_blue(read.astype(np.uint16, copy=False))
-        # OpenCV misreads some layouts of TIFF without a word, so both must have seen the same picture.
+        # OpenCV misreads some layouts of TIFF without a word, so both must have seen the same image.
         if np.array_equal(pixels[..., :3] >> 8, high_bytes[..., :3]):
             return pixels
     raise ImageError(f"{name}: holds 16-bit samples in a layout that is not read; save it as PNG")
 
 
-def swap_red_and_blue(pixels: Picture) -> Picture:
+def swap_red_and_blue(pixels: ImageArray) -> ImageArray:
     """RGB(A) to OpenCV's order and back; grey stays."""
     if pixels.ndim == 2:
         return pixels
     return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
 
 
-def _orientation(picture: ImageFile.ImageFile) -> int:
-    # Not the PNG reader's own getexif: that decodes the whole picture first.
-    orientation = Image.Image.getexif(picture).get(ExifTags.Base.Orientation)
+def _orientation(image: ImageFile.ImageFile) -> int:
+    # Not the PNG reader's own getexif: that decodes the whole image first.
+    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) else 1
 
 
-def _turned(pixels: Picture, orientation: int) -> Picture:
+def _turned(pixels: ImageArray, orientation: int) -> ImageArray:
     """Pixels turned upright from one of the eight orientations of EXIF."""
     turns, mirror = {2: (0, 1), 3: (2, 0), 4: (2, 1), 5: (3, 1), 6: (3, 0), 7: (1, 1), 8: (1, 0)}.get(
         orientation, (0, 0)

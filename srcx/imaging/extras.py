@@ -1,4 +1,4 @@
-"""What a picture file says beside its pixels, and what of it is still true of a larger picture."""
+"""What an image file says beside its pixels, and what of it is still true of a larger image."""
 
 import io
 import logging
@@ -51,7 +51,7 @@ class Extras(NamedTuple):
     icc: bytes = b""
     """Colour profile, of grey or RGB as the pixels are."""
     exif: bytes = b""
-    """Who took the picture when, where and how: a TIFF structure, without the word Exif before it."""
+    """Who took the image when, where and how: a TIFF structure, without the word Exif before it."""
     colours: ColourChunks = ()
     """PNG's chunks that say what the colours mean: gAMA, cHRM, cICP and the like."""
     dpi: tuple[float, float] | None = None
@@ -79,19 +79,19 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
-def extras_of(picture: Image.Image) -> Extras:
+def extras_of(image: Image.Image) -> Extras:
     """Return the profile, EXIF data and resolution of an image not loaded yet; damaged ones are left out."""
     exif, dpi = b"", None
     with suppress(*DAMAGE):
-        exif = _told(picture)
+        exif = _told(image)
     with suppress(*DAMAGE):
-        dpi = _dpi(picture)
-    return Extras(picture.info.get("icc_profile") or b"", exif, dpi=dpi)
+        dpi = _dpi(image)
+    return Extras(image.info.get("icc_profile") or b"", exif, dpi=dpi)
 
 
-def _told(picture: Image.Image) -> bytes:
-    # Not the PNG reader's own getexif: that decodes the whole picture first.
-    source, kept = Image.Image.getexif(picture), Image.Exif()
+def _told(image: Image.Image) -> bytes:
+    # Not the PNG reader's own getexif: that decodes the whole image first.
+    source, kept = Image.Image.getexif(image), Image.Exif()
     for tag in TOLD_TAGS:
         if tag in source and _can_be_written({tag: source[tag]}):
             kept[tag] = source[tag]
@@ -121,26 +121,26 @@ def _can_be_written(words: dict[int, Any], part: int | None = None) -> bool:
     return False
 
 
-def _dpi(picture: Image.Image) -> tuple[float, float] | None:
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
     """Dots per inch across and down; None where the file does not say them."""
-    dpi = picture.info.get("dpi")
-    if picture.format == "JPEG" and not picture.info.get("jfif_unit"):
+    dpi = image.info.get("dpi")
+    if image.format == "JPEG" and not image.info.get("jfif_unit"):
         dpi = None  # Pillow says 72 where it finds nothing
     if dpi is None:
-        exif = Image.Image.getexif(picture)
+        exif = Image.Image.getexif(image)
         per_inch = CM_PER_INCH if exif.get(ExifTags.Base.ResolutionUnit) == PER_CM else 1
         dpi = [exif[tag] * per_inch for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
     across, down = (float(dots) for dots in dpi)
     return (across, down) if 1 <= min(across, down) <= max(across, down) <= LARGEST_DPI else None
 
 
-def cmyk_to_rgb(picture: Image.Image, name: str) -> Image.Image:
-    """Ink to light: by the picture's own profile into sRGB if it has one, else by the plain formula."""
+def cmyk_to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Ink to light: by the image's own profile into sRGB if it has one, else by the plain formula."""
     how = "without a colour profile, so by the plain formula"
     result = None
     with suppress(ImageCms.PyCMSError, *DAMAGE):
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
-        result = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         how = "by its own colour profile, into sRGB"
     log.warning("%s: CMYK is made RGB %s", name, how)
-    return result or picture.convert("RGB")
+    return result or image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Pictures from and to files."""
+"""Images from and to files."""
 
 import logging
 import os
@@ -15,27 +15,27 @@ from PIL import Image, features
 
 from srcx.atomic import atomic_path
 from srcx.errors import DataError, ImageError
-from srcx.imaging.decode import Picture, decode, quiet_opencv, read_header, swap_red_and_blue
+from srcx.imaging.decode import ImageArray, decode, quiet_opencv, read_header, swap_red_and_blue
 from srcx.imaging.extras import NO_EXTRAS, Extras
 from srcx.imaging.png import write_png
 from srcx.imaging.png_chunks import shows_as_srgb
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "JPEG_SUFFIXES",
     "LONGEST_SIDE",
-    "PICTURE_SUFFIXES",
     "UNREAD_SUFFIXES",
-    "list_pictures",
-    "picture_size",
-    "read_picture",
+    "image_size",
+    "list_images",
+    "read_image",
     "read_with_extras",
-    "write_picture",
+    "write_image",
 ]
 
 log = logging.getLogger(__name__)
 
 JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
-PICTURE_SUFFIXES = (".avif", ".bmp", *JPEG_SUFFIXES, ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".avif", ".bmp", *JPEG_SUFFIXES, ".png", ".tif", ".tiff", ".webp")
 UNREAD_SUFFIXES = (
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # cameras' raw files
     *(".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
@@ -45,7 +45,7 @@ UNREAD_SUFFIXES = (
 SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
 SUFFIXES_OF_ALPHA = (".avif", ".png", ".tif", ".tiff", ".webp")
 LONGEST_SIDE = {".avif": 32_768, **dict.fromkeys(JPEG_SUFFIXES, 65_500), ".webp": 16_383}
-"""Pixels that a format holds in a row or column, where that is less than a picture may have."""
+"""Pixels that a format holds in a row or column, where that is less than an image may have."""
 JPEG_EXIF_BYTES = 65_533 - len(b"Exif\0\0")
 LARGE_BYTES = 1 << 28
 SHOWN = 5
@@ -53,12 +53,12 @@ SHOWN = 5
 LOSSLESS_WEBP = 101  # OpenCV's word for it: a quality above 100
 
 
-def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
-    """Read a picture, turned upright as its EXIF data says; the content decides, not the suffix.
+def read_image(path: Path | str, *, max_pixels: int | None = None) -> ImageArray:
+    """Read an image, turned upright as its EXIF data says; the content decides, not the suffix.
 
     Args:
         path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file. AVIF is read in 8 bits a sample and in RGB.
-        max_pixels: A larger picture is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
+        max_pixels: A larger image is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
 
     Returns:
@@ -71,8 +71,8 @@ def read_picture(path: Path | str, *, max_pixels: int | None = None) -> Picture:
     return read_with_extras(path, max_pixels=max_pixels)[0]
 
 
-def read_with_extras(path: Path | str, *, max_pixels: int | None = None) -> tuple[Picture, Extras]:
-    """`read_picture`, and the colour profile and EXIF data to keep with the picture."""
+def read_with_extras(path: Path | str, *, max_pixels: int | None = None) -> tuple[ImageArray, Extras]:
+    """`read_image`, and the colour profile and EXIF data to keep with the image."""
     path = _a_file(path)
     try:
         data = path.read_bytes()
@@ -81,8 +81,8 @@ def read_with_extras(path: Path | str, *, max_pixels: int | None = None) -> tupl
     return decode(data, str(path), max_pixels=max_pixels)
 
 
-def picture_size(path: Path | str) -> tuple[int, int]:
-    """Height and width of a picture, upright, mostly from the head of its file.
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width of an image, upright, mostly from the head of its file.
 
     A file without the end it should have is decoded, so that a cut-off one is found here.
 
@@ -96,17 +96,17 @@ def picture_size(path: Path | str) -> tuple[int, int]:
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
     if not header.looks_whole:
-        read_picture(path)
+        read_image(path)
     return header.height, header.width
 
 
-def write_picture(
-    path: Path | str, image: Picture, *, quality: int | None = None, extras: Extras = NO_EXTRAS
+def write_image(
+    path: Path | str, image: ImageArray, *, quality: int | None = None, extras: Extras = NO_EXTRAS
 ) -> None:
-    """Write a picture whole or not at all, in the format that the suffix names.
+    """Write an image whole or not at all, in the format that the suffix names.
 
     Args:
-        path: With one of `PICTURE_SUFFIXES`.
+        path: With one of `IMAGE_SUFFIXES`.
         image: uint8 or uint16: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA. PNG and TIFF hold 16 bits;
             they, WebP and AVIF hold alpha. AVIF holds grey as RGB.
         quality: 1 (small) to 100 (good) for JPEG, WebP and AVIF. By default 95 for JPEG and 90 for AVIF,
@@ -116,7 +116,7 @@ def write_picture(
             warning names what changes the look or is lost to its size.
 
     Raises:
-        ImageError: the format cannot hold this picture.
+        ImageError: the format cannot hold this image.
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -133,21 +133,21 @@ def write_picture(
             temporary.write_bytes(_encoded(path, suffix, image, quality).data)
 
 
-def _encoded(path: Path, suffix: str, image: Picture, quality: int | None) -> NDArray[np.uint8]:
+def _encoded(path: Path, suffix: str, image: ImageArray, quality: int | None) -> NDArray[np.uint8]:
     try:
         with quiet_opencv(), _blue_first(image) as bgr:
             kind = ".jpg" if suffix in JPEG_SUFFIXES else suffix
             done, encoded = cv2.imencode(kind, bgr, _settings(suffix, quality))
     except cv2.error as error:
-        raise ImageError(f"{path}: {suffix} cannot hold this picture: {error.err}; choose .png") from error
+        raise ImageError(f"{path}: {suffix} cannot hold this image: {error.err}; choose .png") from error
     if not done:
-        raise ImageError(f"{path}: {suffix} cannot hold a picture of shape {image.shape}; choose .png")
+        raise ImageError(f"{path}: {suffix} cannot hold an image of shape {image.shape}; choose .png")
     return np.asarray(encoded, np.uint8)
 
 
 @contextmanager
-def _blue_first(image: Picture) -> Iterator[Picture]:
-    """OpenCV's order of colours; a large picture is turned in its place and back, as a copy may not fit."""
+def _blue_first(image: ImageArray) -> Iterator[ImageArray]:
+    """OpenCV's order of colours; a large image is turned in its place and back, as a copy may not fit."""
     if (
         image.nbytes < LARGE_BYTES
         or image.ndim == 2
@@ -163,12 +163,12 @@ def _blue_first(image: Picture) -> Iterator[Picture]:
         _exchange(red, blue)
 
 
-def _exchange(one: Picture, other: Picture) -> None:
+def _exchange(one: ImageArray, other: ImageArray) -> None:
     for row, other_row in zip(one, other, strict=True):
         row[:], other_row[:] = other_row.copy(), row.copy()
 
 
-def _write_with(extras: Extras, path: Path, suffix: str, image: Picture, quality: int | None) -> None:
+def _write_with(extras: Extras, path: Path, suffix: str, image: ImageArray, quality: int | None) -> None:
     """Write AVIF, and other formats with extras: by Pillow; by tifffile where colours have 16 bits."""
     if image.dtype == np.uint16 and image.ndim == 3:
         import tifffile  # scikit-image brings it
@@ -210,8 +210,8 @@ def _holdable(extras: Extras, path: Path, suffix: str) -> Extras:
     return extras._replace(colours=())
 
 
-def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
-    """Pictures in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
+def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
+    """Images in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
 
     A warning names images of formats that srcx does not read.
 
@@ -227,7 +227,7 @@ def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
         >>> folder = Path(tempfile.mkdtemp())
         >>> for name in ("10.png", "2.JPG", ".hidden.png", "notes.txt"):
         ...     (folder / name).touch()
-        >>> [path.name for path in list_pictures(folder)]
+        >>> [path.name for path in list_images(folder)]
         ['2.JPG', '10.png']
     """
     folder = Path(folder)
@@ -238,7 +238,7 @@ def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         shown = [name for name in names if not name.startswith(".")]
-        found += [Path(here, name) for name in shown if name.lower().endswith(PICTURE_SUFFIXES)]
+        found += [Path(here, name) for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
         unread += [name for name in shown if name.lower().endswith(UNREAD_SUFFIXES)]
     if unread:
         some = ", ".join(sorted(unread)[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
@@ -251,29 +251,27 @@ def list_pictures(folder: Path | str, *, recursive: bool = False) -> list[Path]:
 def _a_file(path: Path | str) -> Path:
     path = Path(path)
     if path.is_dir():
-        raise ImageError(f"{path}: is a folder, and a picture is expected")
+        raise ImageError(f"{path}: is a folder, and an image is expected")
     if not path.exists():
         raise ImageError(f"{path}: this file does not exist; check the path")
     if not path.is_file():
-        raise ImageError(f"{path}: is a device or pipe, and a picture file is expected")
+        raise ImageError(f"{path}: is a device or pipe, and an image file is expected")
     return path
 
 
-def _check_writable(path: Path, suffix: str, image: Picture, quality: int | None) -> None:
-    if suffix not in PICTURE_SUFFIXES:
+def _check_writable(path: Path, suffix: str, image: ImageArray, quality: int | None) -> None:
+    if suffix not in IMAGE_SUFFIXES:
         raise ImageError(
-            f"{path}: pictures are written as {', '.join(PICTURE_SUFFIXES)}; got {suffix or 'no suffix'}"
+            f"{path}: images are written as {', '.join(IMAGE_SUFFIXES)}; got {suffix or 'no suffix'}"
         )
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
     if image.dtype not in (np.uint8, np.uint16) or not fits or 0 in image.shape:
         raise ImageError(
-            f"{path}: a picture is uint8 or uint16, (H, W), (H, W, 3) or (H, W, 4); "
+            f"{path}: an image is uint8 or uint16, (H, W), (H, W, 3) or (H, W, 4); "
             f"got {image.dtype} {image.shape}"
         )
     if image.dtype == np.uint16 and suffix not in SUFFIXES_OF_16_BITS:
-        raise ImageError(
-            f"{path}: {suffix} holds 8 bits a sample and the picture has 16; choose .png or .tiff"
-        )
+        raise ImageError(f"{path}: {suffix} holds 8 bits a sample and the image has 16; choose .png or .tiff")
     if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
         raise ImageError(
             f"{path}: {suffix} holds no transparency (alpha); choose .png, .tiff, .avif or .webp"

@@ -1,4 +1,4 @@
-"""Work on many pictures at once."""
+"""Work on many images at once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def in_parallel(
         items: With what.
         workers: Threads; one for each core by default.
     """
-    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="srcx-pictures")
+    pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="srcx-images")
     try:
         yield from pool.map(work, items)
     finally:

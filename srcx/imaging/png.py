@@ -1,4 +1,4 @@
-"""A PNG writer that goes through the picture in strips, so that it holds no second copy of it."""
+"""A PNG writer that goes through the image in strips, so that it holds no second copy of it."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from srcx.imaging.decode import Picture
+from srcx.imaging.decode import ImageArray
 from srcx.imaging.extras import NO_EXTRAS, Extras
 
 __all__ = ["write_png"]
@@ -22,7 +22,7 @@ AVERAGE = 3
 With runs alone searched for, photographs become smaller than OpenCV's PNG files, and sooner."""
 
 
-def write_png(path: Path, image: Picture, extras: Extras = NO_EXTRAS) -> None:
+def write_png(path: Path, image: ImageArray, extras: Extras = NO_EXTRAS) -> None:
     """Write a PNG.
 
     Args:
@@ -55,7 +55,7 @@ def write_png(path: Path, image: Picture, extras: Extras = NO_EXTRAS) -> None:
         _chunk(file, b"IEND", b"")
 
 
-def _bytes_of(strip: Picture) -> NDArray[np.uint8]:
+def _bytes_of(strip: ImageArray) -> NDArray[np.uint8]:
     """Rows as PNG has them: the high byte of 16 bits first; (rows, bytes)."""
     big_endian = np.ascontiguousarray(strip, strip.dtype.newbyteorder(">"))
     return big_endian.view(np.uint8).reshape(len(strip), -1)

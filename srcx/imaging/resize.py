@@ -37,23 +37,23 @@ def imresize(
     """Resize as MATLAB's `imresize(image, scale, 'bicubic')` does; shrinking is antialiased.
 
     Args:
-        image: Picture (H, W) or (H, W, C); uint8, uint16 or floating.
+        image: ImageArray (H, W) or (H, W, C); uint8, uint16 or floating.
         scale: Factor for both sides; the new size is rounded up. Give this or `size`.
         size: New (height, width).
-        border: What lies outside the picture: "symmetric" mirrors it as MATLAB does today, "replicate"
+        border: What lies outside the image: "symmetric" mirrors it as MATLAB does today, "replicate"
             repeats the edge as MATLAB did when the benchmark sets were made.
 
     Returns:
-        The resized picture, of the same type. Integers are rounded half up after each of the two
-        passes, as MATLAB does; floating pictures are not rounded.
+        The resized image, of the same type. Integers are rounded half up after each of the two
+        passes, as MATLAB does; floating images are not rounded.
 
     Raises:
         ImageError: the shape, the type or the wanted size is none of the above.
 
     References:
         Keys, "Cubic convolution interpolation for digital image processing", 1981 (a = -0.5).
-        Differs from `torch.nn.functional.interpolate(antialias=True)` on a padded picture, which makes
-        its weights and sums in the picture's precision and one rounding at the end: exact ties fall
+        Differs from `torch.nn.functional.interpolate(antialias=True)` on a padded image, which makes
+        its weights and sums in the image's precision and one rounding at the end: exact ties fall
         otherwise there. Here sums are exact, or in float64 in MATLAB's order.
 
     Example:
@@ -80,10 +80,10 @@ def _check(
 ) -> None:
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ImageError(
-            f"imresize: a picture has shape (H, W) or (H, W, C), none of them 0; got {image.shape}"
+            f"imresize: an image has shape (H, W) or (H, W, C), none of them 0; got {image.shape}"
         )
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-        raise ImageError(f"imresize: a picture is uint8, uint16 or floating; got {image.dtype}")
+        raise ImageError(f"imresize: an image is uint8, uint16 or floating; got {image.dtype}")
     if (scale is None) == (size is None):
         raise ImageError(f"imresize: give either scale or size; got scale {scale} and size {size}")
     if scale is not None and not (math.isfinite(scale) and scale > 0):
@@ -97,7 +97,7 @@ def _check(
 def _resize_side(
     image: NDArray[Scalar], axis: int, length: int, scale: float, border: Border
 ) -> NDArray[Scalar]:
-    """Resize rows (axis 0) or columns (axis 1, through the turned picture, so that rows stay whole)."""
+    """Resize rows (axis 0) or columns (axis 1, through the turned image, so that rows stay whole)."""
     taps = _taps(image.shape[axis], length, scale, border)
     if taps.weights.shape[1] == 1:  # one input row to each output row: nothing is mixed, so copy
         return image.take(taps.indices[:, 0], axis=axis)

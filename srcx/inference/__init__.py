@@ -1,4 +1,4 @@
-"""Upscaling: find a model, run it on pictures of any kind and size, on files and folders."""
+"""Upscaling: find a model, run it on images of any kind and size, on files and folders."""
 
 from srcx.inference.bundled import bundled_models, default_model
 from srcx.inference.model import Model, find_model

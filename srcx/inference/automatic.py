@@ -6,12 +6,12 @@ from typing import Literal
 
 import torch
 
-from srcx.imaging import Picture
+from srcx.imaging import ImageArray
 from srcx.imaging.cleanliness import LIMITS, cleanliness
 from srcx.inference.backends import Backend
 from srcx.inference.bundled import automatic_models, bundled_models, file_of, parent_of
+from srcx.inference.images import check_image
 from srcx.inference.model import Model, find_model
-from srcx.inference.pictures import check_picture
 from srcx.inference.precision import Precision
 from srcx.inference.upscaler import Choice, Tile, Upscaler
 
@@ -62,17 +62,17 @@ class AutoUpscaler(Upscaler):
             for name in (self.clean, self.damaged):
                 self._upscaler(name)
 
-    def __call__(self, picture: Picture) -> Picture:
-        return self.choose(picture).upscaler(picture)
+    def __call__(self, image: ImageArray) -> ImageArray:
+        return self.choose(image).upscaler(image)
 
-    def choose(self, image: Picture, file: Path | None = None) -> Choice:
+    def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return the upscaler for an image and a short phrase that says why, if there was a choice.
 
         Args:
             image: What `Upscaler` takes.
             file: Where it was read from; what its format and quality tell counts too.
         """
-        check_picture(image)
+        check_image(image)
         if self.clean == self.damaged:
             return Choice(self._upscaler(self.clean), "")
         found = cleanliness(image, file)

@@ -196,7 +196,7 @@ def _int8_file(openvino: Any, model: Model) -> str:
 def nnpack_run(net: nn.Module) -> Run:
     """Torch, where its NNPACK multiplies 3 x 3 convolutions by Winograd's F(6, 3).
 
-    torch itself takes NNPACK for 16 pictures at once and more.
+    torch itself takes NNPACK for 16 images at once and more.
     """
     net = copy.deepcopy(net)
     for layer in net.modules():

@@ -34,7 +34,7 @@ AUTO_SCALE = 4
 BICUBIC_CARD = """# bicubic: MATLAB's imresize; bicubic-x2, bicubic-x3 ... for other scales
 
 No network: each pixel is a weighted sum of its 4 x 4 nearest. Results for 8-bit
-and 16-bit pictures are MATLAB's to the last bit.
+and 16-bit images are MATLAB's to the last bit.
 """
 
 

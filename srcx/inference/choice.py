@@ -66,7 +66,7 @@ def fastest(ways: Sequence[Way], run: Callable[[Way], Tensor]) -> Way:
 
     Args:
         ways: What to try.
-        run: Gives the output of a way for one and the same piece of a picture.
+        run: Gives the output of a way for one and the same piece of an image.
 
     Raises:
         UsageError: none of the ways runs this network within `LEAST_DB`, and torch in fp32 is none of them.

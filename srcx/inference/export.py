@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
-from srcx.imaging import read_picture, to_tensor
+from srcx.imaging import read_image, to_tensor
 from srcx.inference.backends import LEAST_LIKENESS_DB, Run, module_of, onnx_run, openvino_run, to_onnx
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import likeness_db
@@ -29,15 +29,15 @@ CHECK_PX = (120, 93)
 """Another size than the one the network was traced with, and another than a square."""
 
 
-def export(model: Model, format: ExportFormat, out: Path, *, picture: Path | None = None) -> float:
-    """Write a model for other programs, if what is written does the same as torch on a real picture.
+def export(model: Model, format: ExportFormat, out: Path, *, image: Path | None = None) -> float:
+    """Write a model for other programs, if what is written does the same as torch on a real image.
 
     Args:
         model: It has to have a network.
         format: "onnx" and "openvino" take "lq", (n, channels, h, w) in [0, 1], to "sr", s times as large, for
             any n, h and w that the network takes; "safetensors" is a checkpoint that says its network.
         out: The file, with the suffix of the format; OpenVINO puts the weights in a .bin beside it.
-        picture: What to compare on; by default a photograph that scikit-image brings.
+        image: What to compare on; by default a photograph that scikit-image brings.
 
     Returns:
         How like torch's output that of the file is, in dB; infinite where it is equal.
@@ -48,7 +48,7 @@ def export(model: Model, format: ExportFormat, out: Path, *, picture: Path | Non
         OutputError: the file cannot be written.
     """
     net = check_exportable(model, out, SUFFIXES[format])
-    lq = _some_pixels(picture, model)
+    lq = _some_pixels(image, model)
     with moved_to(out) as file:
         run = _written(model, format, file)
         with torch.inference_mode():
@@ -121,8 +121,8 @@ def _written(model: Model, format: ExportFormat, file: Path) -> Run:
 
 
 def _some_pixels(path: Path | None, model: Model) -> Tensor:
-    """The middle of a picture, of a size the network takes."""
-    pixels = read_picture(path or photograph())
+    """The middle of an image, of a size the network takes."""
+    pixels = read_image(path or photograph())
     top, left = (max(side - px, 0) // 2 for side, px in zip(pixels.shape[:2], CHECK_PX, strict=True))
     cut = pixels[top : top + CHECK_PX[0], left : left + CHECK_PX[1]]
     lq = pad_to_multiple(to_tensor(cut), model.multiple_of)
@@ -130,7 +130,7 @@ def _some_pixels(path: Path | None, model: Model) -> Tensor:
 
 
 def photograph() -> Path:
-    """A picture of a cat, 451 x 300, in the public domain; scikit-image brings it."""
+    """An image of a cat, 451 x 300, in the public domain; scikit-image brings it."""
     spec = find_spec("skimage")
     assert spec is not None
     assert spec.origin is not None

@@ -1,4 +1,4 @@
-"""Many pictures: which file becomes which, and upscaling one after the other whatever one of them holds."""
+"""Many images: which file becomes which, and upscaling one after the other whatever one of them holds."""
 
 import os
 import re
@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from srcx.atomic import make_folder, writing
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
-from srcx.imaging import Extras, Picture, list_pictures, opaque, read_with_extras, write_picture
-from srcx.imaging.io import PICTURE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA, UNREAD_SUFFIXES
+from srcx.imaging import Extras, ImageArray, list_images, opaque, read_with_extras, write_image
+from srcx.imaging.io import IMAGE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA, UNREAD_SUFFIXES
 from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Format", "Job", "Outcome", "plan", "run"]
@@ -27,7 +27,7 @@ ALIASES = {".jpe": ".jpg", ".jpeg": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to upscale."""
+    """One image to upscale."""
 
     source: Path
     target: Path
@@ -50,24 +50,24 @@ class Outcome:
 
 
 class Read(NamedTuple):
-    """A picture and what its file says beside it."""
+    """An image and what its file says beside it."""
 
-    picture: Picture
+    image: ImageArray
     extras: Extras
 
 
 def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: Format = "same") -> list[Job]:
-    """Decide which picture becomes which file; nothing is written but the output's folder.
+    """Decide which image becomes which file; nothing is written but the output's folder.
 
     Args:
-        inputs: Pictures, and folders of pictures.
-        out: The result itself if there is one input, a file, and this has the suffix of a picture; else a
+        inputs: Images, and folders of images.
+        out: The result itself if there is one input, a file, and this has the suffix of an image; else a
             folder, in which the folders inside an input folder are kept.
         recursive: Whether to take the folders inside folders too.
-        format: Suffix of the results; "same" keeps each picture's own.
+        format: Suffix of the results; "same" keeps each image's own.
 
     Raises:
-        DataError: a folder holds no pictures.
+        DataError: a folder holds no images.
         UsageError: an input is missing, two inputs would become one file, a result would replace an input, or
             `out` has the suffix of a format that is not written.
         OutputError: the output's folder cannot be written.
@@ -76,7 +76,7 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file or folder; check the path")
     _check_out(inputs, out)
-    if _is_picture_name(out) and not out.is_dir():
+    if _is_image_name(out) and not out.is_dir():
         jobs = [Job(_only_file(inputs, out), _named_file(out, format))]
     else:
         jobs = [job for path in inputs for job in _jobs_of(path, out, recursive=recursive, format=format)]
@@ -89,9 +89,9 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 
 
 def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> Iterator[Outcome]:
-    """Upscale picture after picture; what cannot be done is told and the rest goes on.
+    """Upscale image after image; what cannot be done is told and the rest goes on.
 
-    While one picture is upscaled, the next is read and the one before is written.
+    While one image is upscaled, the next is read and the one before is written.
 
     Args:
         jobs: What `plan` gives.
@@ -128,14 +128,14 @@ def _begun(
         found = read.result()
         if found is None:
             return lambda: Outcome(job)
-        chosen, reason = upscaler.choose(found.picture, job.source)
+        chosen, reason = upscaler.choose(found.image, job.source)
         began_s = time.perf_counter()
-        result = chosen(found.picture)
-    except Exception as error:  # noqa: BLE001 - whatever one picture meets, the others are still to be done
+        result = chosen(found.image)
+    except Exception as error:  # noqa: BLE001 - whatever one image meets, the others are still to be done
         outcome = Outcome(job, problem=_problem(job, error))
         return lambda: outcome
     size, time_s = (result.shape[1], result.shape[0]), time.perf_counter() - began_s
-    writing = writer.submit(write_picture, job.target, result, extras=found.extras)
+    writing = writer.submit(write_image, job.target, result, extras=found.extras)
     if result.nbytes > LARGE_BYTES:
         wait([writing])
 
@@ -149,14 +149,14 @@ def _begun(
 
 
 def _read(job: Job, overwrite: bool) -> Read | None:
-    """The picture, if its result is wanted and can be written."""
+    """The image, if its result is wanted and can be written."""
     if _exists(job.target) and not overwrite:
         return None
-    picture, extras = read_with_extras(job.source)
+    image, extras = read_with_extras(job.source)
     if job.target.suffix.lower() not in SUFFIXES_OF_ALPHA:
-        picture = opaque(picture)
-    _check_format(picture, job)
-    return Read(picture, extras)
+        image = opaque(image)
+    _check_format(image, job)
+    return Read(image, extras)
 
 
 def _exists(target: Path) -> bool:
@@ -175,30 +175,30 @@ def _problem(job: Job, error: BaseException) -> str:
     return f"{job.source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _check_format(picture: Picture, job: Job) -> None:
+def _check_format(image: ImageArray, job: Job) -> None:
     """Refuse before the work what the format of the result cannot hold."""
     suffix = job.target.suffix.lower()
-    if picture.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
+    if image.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
         raise ImageError(f"{job.source}: has 16 bits a sample, and {suffix} holds 8; choose --format png")
-    if picture.ndim == 3 and picture.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
+    if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
         raise ImageError(
             f"{job.source}: is transparent in places, which {suffix} cannot be; choose --format png"
         )
 
 
-def _is_picture_name(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES
+def _is_image_name(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _check_out(inputs: Sequence[Path], out: Path) -> None:
     """Refuse a name that looks like an image's and would become a folder's."""
     suffix = out.suffix.lower()
-    if _is_picture_name(out) or out.is_dir():
+    if _is_image_name(out) or out.is_dir():
         return
     one_file = len(inputs) == 1 and inputs[0].is_file()
     if suffix in UNREAD_SUFFIXES or (one_file and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", suffix)):
         raise UsageError(
-            f"{out}: images are written as {', '.join(PICTURE_SUFFIXES)}; got {suffix}: choose one of these, "
+            f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; got {suffix}: choose one of these, "
             "or make the folder first if you want a folder of this name"
         )
 
@@ -207,7 +207,7 @@ def _only_file(inputs: Sequence[Path], out: Path) -> Path:
     if len(inputs) == 1 and inputs[0].is_file():
         return inputs[0]
     what = "the input is a folder" if len(inputs) == 1 else f"there are {len(inputs)} inputs"
-    raise UsageError(f"{out}: the name of one picture, but {what}; name a folder")
+    raise UsageError(f"{out}: the name of one image, but {what}; name a folder")
 
 
 def _named_file(out: Path, format: Format) -> Path:
@@ -226,12 +226,12 @@ def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[
     within = path.resolve() in results.parents  # then results of an earlier run are not inputs
     sources = [
         one
-        for one in list_pictures(path, recursive=recursive)
+        for one in list_images(path, recursive=recursive)
         if not (within and results in one.resolve().parents)
     ]
     if not sources:
         hint = "" if recursive else "; --recursive looks into its folders too"
-        raise DataError(f"{path}: there are no pictures in this folder{hint}")
+        raise DataError(f"{path}: there are no images in this folder{hint}")
     return [
         Job(one, out / one.relative_to(path).parent / f"{one.stem}{_suffix(one, format)}") for one in sources
     ]

@@ -1,4 +1,4 @@
-"""A network in 8 bits for OpenVINO: scales found on pictures, kept if other pictures lose next to nothing."""
+"""A network in 8 bits for OpenVINO: scales found on images, kept if other images lose next to nothing."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from srcx.errors import CheckpointError, DataError, UsageError
-from srcx.imaging import Picture, imresize, read_picture, to_image, to_rgb, to_tensor
+from srcx.imaging import ImageArray, imresize, read_image, to_image, to_rgb, to_tensor
 from srcx.inference.backends import MADE_OF, Run, import_quietly, module_of, openvino_run, to_onnx
 from srcx.inference.export import check_exportable, moved_to
 from srcx.inference.model import Model
@@ -20,17 +20,17 @@ from srcx.metrics.rmse import rmse, rmse_of_set
 __all__ = ["Kept", "export_int8"]
 
 MOST_LOST_DB = 0.05
-"""PSNR-Y that 8 bits may lose against fp32 on pictures the scales were not found on, all pixels taken
-together: alone, a smooth picture that fp32 makes to 45 dB would outweigh all that has detail."""
-PICTURES = 120
+"""PSNR-Y that 8 bits may lose against fp32 on images the scales were not found on, all pixels taken
+together: alone, a smooth image that fp32 makes to 45 dB would outweigh all that has detail."""
+IMAGES = 120
 ONE_IN = 6
-"""Of so many pictures one is compared on; the scales are found on the others."""
+"""Of so many images one is compared on; the scales are found on the others."""
 PIECE_PX = 64
-"""Side of the piece of a picture that is taken, in input pixels."""
+"""Side of the piece of an image that is taken, in input pixels."""
 
 
 class Kept(NamedTuple):
-    """How good a network in 8 bits is, over the pictures compared on."""
+    """How good a network in 8 bits is, over the images compared on."""
 
     likeness_db: float
     """Mean likeness to torch's output in fp32."""
@@ -39,20 +39,20 @@ class Kept(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A piece of a picture, and what the network is given to make it of."""
+    """A piece of an image, and what the network is given to make it of."""
 
     lq: Tensor
     """(1, channels, h, w) in [0, 1]."""
-    gt: Picture
+    gt: ImageArray
 
 
-def export_int8(model: Model, out: Path, pictures: Sequence[Path]) -> Kept:
-    """Write a model's network in 8 bits, if it makes as good pictures as in fp32.
+def export_int8(model: Model, out: Path, images: Sequence[Path]) -> Kept:
+    """Write a model's network in 8 bits, if it makes as good images as in fp32.
 
     Args:
         model: It has to have a network.
         out: The .xml file; the weights lie in a .bin beside it. `int8_of` tells where a model looks for it.
-        pictures: High-resolution ones, such as the model was trained on; some 120 of them, evenly drawn, are
+        images: High-resolution ones, such as the model was trained on; some 120 of them, evenly drawn, are
             shrunk by MATLAB's bicubic for the network to enlarge.
 
     Returns:
@@ -60,7 +60,7 @@ def export_int8(model: Model, out: Path, pictures: Sequence[Path]) -> Kept:
 
     Raises:
         UsageError: the suffix is another, there is no network, or a package is missing.
-        DataError: there are too few pictures that are large enough.
+        DataError: there are too few images that are large enough.
         CheckpointError: 8 bits lose more than `MOST_LOST_DB`; then nothing is written.
         OutputError: the file cannot be written.
     """
@@ -68,7 +68,7 @@ def export_int8(model: Model, out: Path, pictures: Sequence[Path]) -> Kept:
     openvino, nncf = module_of("openvino"), _nncf()
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    pieces = _pieces(model, pictures)
+    pieces = _pieces(model, images)
     judged, seen = pieces[::ONE_IN], [piece for place, piece in enumerate(pieces) if place % ONE_IN]
     exact = openvino.Core().read_model(to_onnx(net, channels=model.channels, multiple_of=model.multiple_of))
     small = nncf.quantize(
@@ -90,7 +90,7 @@ def export_int8(model: Model, out: Path, pictures: Sequence[Path]) -> Kept:
         if not kept.lost_db <= MOST_LOST_DB:
             raise CheckpointError(
                 f"{model.name}: in 8 bits it loses {kept.lost_db:.3f} dB, more than {MOST_LOST_DB:g}, and is "
-                "not kept; try other pictures, such as it was trained on"
+                "not kept; try other images, such as it was trained on"
             )
     return kept
 
@@ -121,26 +121,26 @@ def _left_in_fp32(exact: Any) -> list[str]:
     return list(dict.fromkeys([*convolutions[:1], *convolutions[-1:], *sums]))
 
 
-def _pieces(model: Model, pictures: Sequence[Path]) -> list[Piece]:
-    """The middles of evenly drawn pictures, all of one size."""
-    chosen = pictures[:: max(len(pictures) // PICTURES, 1)][:PICTURES]
+def _pieces(model: Model, images: Sequence[Path]) -> list[Piece]:
+    """The middles of evenly drawn images, all of one size."""
+    chosen = images[:: max(len(images) // IMAGES, 1)][:IMAGES]
     found = [piece for path in chosen if (piece := _piece(model, path))]
     if len(found) < ONE_IN:
         side = PIECE_PX * model.scale
         raise DataError(
-            f"int8: expected at least {ONE_IN} pictures of {side} x {side} pixels or more; got {len(found)}"
+            f"int8: expected at least {ONE_IN} images of {side} x {side} pixels or more; got {len(found)}"
         )
     return found
 
 
 def _piece(model: Model, path: Path) -> Piece | None:
-    """The middle of a picture; None where it is too small."""
+    """The middle of an image; None where it is too small."""
     side = model.scale * (PIECE_PX // model.multiple_of * model.multiple_of)
-    picture = read_picture(path)
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    image = read_image(path)
+    top, left = ((length - side) // 2 for length in image.shape[:2])
     if min(top, left) < 0:
         return None
-    gt = to_rgb(picture[top : top + side, left : left + side])
+    gt = to_rgb(image[top : top + side, left : left + side])
     lq = to_tensor(imresize(gt, scale=1 / model.scale))
     return Piece(lq[:, : model.channels], gt)
 

@@ -26,7 +26,7 @@ DEFAULT_SCALE = 4
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A way to enlarge pictures by a whole factor."""
+    """A way to enlarge images by a whole factor."""
 
     name: str
     """What tables and folders call it."""

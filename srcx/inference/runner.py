@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from srcx import hardware
 from srcx.errors import ImageError
-from srcx.imaging import Picture, to_image, to_tensor
+from srcx.imaging import ImageArray, to_image, to_tensor
 from srcx.imaging.color import GREY_WEIGHTS
 from srcx.inference.backends import Run, Way, is_out_of_memory, opened
 from srcx.inference.model import Model
@@ -32,10 +32,10 @@ STRIP_PX = (24, 160)
 FELT = 0.25 / 255
 """A change below this, in [0, 1], is lost in rounding."""
 REACH_MARGIN = 1.5
-"""Pictures may carry a cut further than the noise it was measured on."""
+"""Images may carry a cut further than the noise it was measured on."""
 FADE_PX = 8
 ENDLESS_OVERLAP_PX = 32
-"""Overlap for a network that looks at the whole picture: its tiles can only be faded into each other."""
+"""Overlap for a network that looks at the whole image: its tiles can only be faded into each other."""
 LEAST_CORE_PX = 32
 TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in ((), (-2,), (-1,), (-2, -1)))
 
@@ -43,13 +43,13 @@ log = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs a copy of a model's network on uint8 and uint16 pictures.
+    """Runs a copy of a model's network on uint8 and uint16 images.
 
     Args:
         model: It has to have a network.
         way: What runs it, in which number format.
         device: Where torch runs; the other backends run on the CPU.
-        tta: Whether to give the mean over the picture's eight turns and mirrorings.
+        tta: Whether to give the mean over the image's eight turns and mirrorings.
 
     Raises:
         UsageError: as `opened` has it.
@@ -71,23 +71,23 @@ class Runner:
         self._measuring = threading.RLock()
 
     @torch.inference_mode()
-    def enlarge(self, picture: Picture, result: Picture, *, core_px: int | None) -> None:
+    def enlarge(self, image: ImageArray, result: ImageArray, *, core_px: int | None) -> None:
         """Enlarge (H, W) or (H, W, 3); where the memory does not suffice, in smaller tiles from then on.
 
         Args:
-            picture: uint8 or uint16.
-            result: Becomes the enlarged picture; same type and channels.
+            image: uint8 or uint16.
+            result: Becomes the enlarged image; same type and channels.
             core_px: Side of a tile in input pixels, 0 for none, None for what the free memory allows.
 
         Raises:
             ImageError: not even the smallest tile fits into the memory.
         """
-        side_px = max(picture.shape[:2])
+        side_px = max(image.shape[:2])
         while True:
             try:
-                tiling = self.tiling(picture.shape[0], picture.shape[1], core_px)
+                tiling = self.tiling(image.shape[0], image.shape[1], core_px)
                 side_px = min(side_px, tiling.core_px) if tiling else side_px
-                return run_tiled(picture, self._enlarge_piece, result, tiling)
+                return run_tiled(image, self._enlarge_piece, result, tiling)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -102,24 +102,24 @@ class Runner:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def __call__(self, picture: Tensor) -> Tensor:
+    def __call__(self, image: Tensor) -> Tensor:
         """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; gives fp32 on the CPU with the same C."""
         if not self.tta:
-            return self._once(picture)
-        results = (_turned(self._once(_turned(picture, *turn)), *turn, back=True) for turn in TURNS)
+            return self._once(image)
+        results = (_turned(self._once(_turned(image, *turn)), *turn, back=True) for turn in TURNS)
         total = next(results)
         for result in results:
             total += result
         return total / len(TURNS)
 
-    def _once(self, picture: Tensor) -> Tensor:
-        as_pictures = picture.transpose(0, 1) if self.channels == 1 else picture.expand(-1, 3, -1, -1)
-        sr = run_padded(self._checked, as_pictures, self.multiple_of).float().clamp(0, 1).cpu()
+    def _once(self, image: Tensor) -> Tensor:
+        as_images = image.transpose(0, 1) if self.channels == 1 else image.expand(-1, 3, -1, -1)
+        sr = run_padded(self._checked, as_images, self.multiple_of).float().clamp(0, 1).cpu()
         if self.channels == 1:
             return sr.transpose(0, 1)
         return (
             torch.einsum("nchw,c->nhw", sr, torch.tensor(GREY_WEIGHTS))[:, None]
-            if picture.shape[1] == 1
+            if image.shape[1] == 1
             else sr
         )
 
@@ -135,7 +135,7 @@ class Runner:
         return sr
 
     def tiling(self, height: int, width: int, core_px: int | None) -> Tiling | None:
-        """How to cut a picture of this size, or None to run it whole."""
+        """How to cut an image of this size, or None to run it whole."""
         largest_px = self._largest_core_px
         if largest_px and (not core_px or core_px > largest_px):
             core_px = largest_px
@@ -205,16 +205,16 @@ class Runner:
                 hook.remove()
         return self.live_copies * largest / side**2
 
-    def _enlarge_piece(self, piece: Picture) -> Picture:
+    def _enlarge_piece(self, piece: ImageArray) -> ImageArray:
         return to_image(self(to_tensor(piece)), bits=8 * piece.dtype.itemsize)
 
 
-def _turned(picture: Tensor, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Tensor:
+def _turned(image: Tensor, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Tensor:
     """One of the eight turns and mirrorings of (..., H, W), or what undoes it."""
     if back:
-        picture = picture.flip(flips)
-    picture = picture.transpose(-2, -1) if transposed else picture
-    return picture if back else picture.flip(flips)
+        image = image.flip(flips)
+    image = image.transpose(-2, -1) if transposed else image
+    return image if back else image.flip(flips)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Large pictures in tiles: each is run with its surroundings, and neighbours fade into each other."""
+"""Large images in tiles: each is run with its surroundings, and neighbours fade into each other."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srcx.imaging import Picture
+from srcx.imaging import ImageArray
 
 __all__ = ["Tiling", "run_tiled"]
 
@@ -15,7 +15,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a picture is cut. All lengths are pixels of the input."""
+    """How an image is cut. All lengths are pixels of the input."""
 
     core_px: int
     """Side of the square each tile is to give."""
@@ -35,7 +35,7 @@ class Tiling:
             )
 
     def spans(self, length: int) -> list[Span]:
-        """Cut one side of a picture into about equal parts of at most `core_px` (if that is aligned).
+        """Cut one side of an image into about equal parts of at most `core_px` (if that is aligned).
 
         Example:
             >>> Tiling(core_px=40, overlap_px=8).spans(100)
@@ -47,21 +47,21 @@ class Tiling:
 
 
 def run_tiled(
-    picture: Picture, enlarge: Callable[[Picture], Picture], result: Picture, tiling: Tiling | None
+    image: ImageArray, enlarge: Callable[[ImageArray], ImageArray], result: ImageArray, tiling: Tiling | None
 ) -> None:
-    """Enlarge a picture tile by tile into `result`.
+    """Enlarge an image tile by tile into `result`.
 
     Args:
-        picture: (H, W) or (H, W, C), of any height and width.
+        image: (H, W) or (H, W, C), of any height and width.
         enlarge: What enlarges a piece of it; it is called from the left to the right, row by row.
-        result: Becomes what `enlarge(picture)` gives, up to rounding, if `tiling.overlap_px` covers how far
-            a pixel is felt; a whole factor larger. The memory beyond the two pictures is that of one tile.
+        result: Becomes what `enlarge(image)` gives, up to rounding, if `tiling.overlap_px` covers how far
+            a pixel is felt; a whole factor larger. The memory beyond the two images is that of one tile.
         tiling: How to cut; None not to.
     """
     if tiling is None:
-        result[...] = enlarge(picture)
+        result[...] = enlarge(image)
         return
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = result.shape[0] // height
     overlap_px, before_px, after_px = tiling.overlap_px, (tiling.fade_px + 1) // 2, tiling.fade_px // 2
     for rows in tiling.spans(height):
@@ -70,7 +70,7 @@ def run_tiled(
                 _widened(span, overlap_px, overlap_px, length)
                 for span, length in ((rows, height), (columns, width))
             )
-            tile = enlarge(picture[slice(*seen_rows), slice(*seen_columns)])
+            tile = enlarge(image[slice(*seen_rows), slice(*seen_columns)])
             kept_rows, kept_columns = (
                 _widened(span, before_px, after_px, length)  # neighbours then share fade_px, odd or even
                 for span, length in ((rows, height), (columns, width))
@@ -90,7 +90,7 @@ def _widened(span: Span, before: int, after: int, length: int) -> Span:
 
 
 def _place(
-    result: Picture, tile: Picture, kept: tuple[Span, Span], seen_from: Span, scale: int, fade_px: int
+    result: ImageArray, tile: ImageArray, kept: tuple[Span, Span], seen_from: Span, scale: int, fade_px: int
 ) -> None:
     """Put the kept part of a tile into the result; where an earlier tile lies already, fade from it."""
     target = result[tuple(slice(scale * start, scale * stop) for start, stop in kept)]

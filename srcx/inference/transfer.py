@@ -1,4 +1,4 @@
-"""The style of one picture on the content of another, by optimising pixels: an application of the losses."""
+"""The style of one image on the content of another, by optimising pixels: an application of the losses."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from srcx.errors import ImageError, UsageError
 from srcx.features.extractor import FeatureExtractor, extractor
-from srcx.imaging import Picture, imresize, read_picture, to_rgb
+from srcx.imaging import ImageArray, imresize, read_image, to_rgb
 from srcx.imaging.tensors import to_tensor
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.feature_loss import FeatureLoss
@@ -44,7 +44,7 @@ class Step(NamedTuple):
 
     iteration: int
     loss: float
-    picture: Tensor
+    image: Tensor
     """RGB in [0, 1], (1, 3, H, W)."""
 
 
@@ -105,11 +105,11 @@ OBJECTIVES: Mapping[By, Callable[[], Objective]] = {
 
 
 def steps(
-    content: Picture, style: Picture, *, by: By = "contextual", iterations: int = 120
+    content: ImageArray, style: ImageArray, *, by: By = "contextual", iterations: int = 120
 ) -> Iterator[Step]:
-    """Style transfer: change the content picture until its features are the style's, and still its own.
+    """Style transfer: change the content image until its features are the style's, and still its own.
 
-    All three ways look through VGG16, start from the content picture and change its pixels by Adam:
+    All three ways look through VGG16, start from the content image and change its pixels by Adam:
 
         contextual  CX of squared distances to the style in conv1_2 ... conv4_2, and to the content in conv4_2
         gram        squared distance of Gram matrices in relu1_1 ... relu4_1, and of conv4_2 to the content's
@@ -122,11 +122,11 @@ def steps(
         iterations: Steps.
 
     Yields:
-        Each step; its picture is a view of what the next step changes.
+        Each step; its image is a view of what the next step changes.
 
     Raises:
         UsageError: there is no such way.
-        ImageError: a picture is no RGB picture, or too small.
+        ImageError: an image is no RGB image, or too small.
         WeightsError: VGG16's weights are not at hand; the text says what mends it.
 
     References:
@@ -139,22 +139,22 @@ def steps(
         raise UsageError(
             f"transfer: expected one of {', '.join(OBJECTIVES)} as way, got {by!r}; name one of them"
         )
-    for name, picture in {"content": content, "style": style}.items():
-        if picture.ndim != 3 or picture.shape[2] != 3 or min(picture.shape[:2]) < LEAST_SIDE_PX:
+    for name, image in {"content": content, "style": style}.items():
+        if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < LEAST_SIDE_PX:
             raise ImageError(
-                f"transfer: expected a {name} picture in RGB of at least {LEAST_SIDE_PX} pixels a side, got "
-                f"shape {picture.shape}; enlarge it"
+                f"transfer: expected a {name} image in RGB of at least {LEAST_SIDE_PX} pixels a side, got "
+                f"shape {image.shape}; enlarge it"
             )
     return _optimised(to_tensor(content), to_tensor(style), OBJECTIVES[by](), iterations)
 
 
-def read_at(path: Path, size: int) -> Picture:
-    """A picture as RGB, uint8, brought to `size` pixels of its longer side by MATLAB's bicubic.
+def read_at(path: Path, size: int) -> ImageArray:
+    """An image as RGB, uint8, brought to `size` pixels of its longer side by MATLAB's bicubic.
 
     Raises:
-        ImageError: the file is no picture.
+        ImageError: the file is no image.
     """
-    rgb = to_rgb(read_picture(path))
+    rgb = to_rgb(read_image(path))
     factor = size / max(rgb.shape[:2])
     return imresize(rgb, size=(max(round(rgb.shape[0] * factor), 1), max(round(rgb.shape[1] * factor), 1)))
 
@@ -164,20 +164,20 @@ def _optimised(content: Tensor, style: Tensor, objective: Objective, iterations:
     assert network is not None
     layers = tuple({*objective.style.layers, *objective.content.layers})
     of_style, of_content = _features(network, style, layers), _features(network, content, layers)
-    picture = content.clone().requires_grad_()
-    optimizer = torch.optim.Adam([picture], lr=LEARNING_RATE)
+    image = content.clone().requires_grad_()
+    optimizer = torch.optim.Adam([image], lr=LEARNING_RATE)
     for iteration in range(1, iterations + 1):
         optimizer.zero_grad()
-        seen = network(picture, layers)
+        seen = network(image, layers)
         loss = objective.style_weight * objective.style.compare(seen, of_style)
         loss = loss + objective.content_weight * objective.content.compare(seen, of_content)
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            picture.clamp_(0, 1)
-        yield Step(iteration, loss.item(), picture.detach())
+            image.clamp_(0, 1)
+        yield Step(iteration, loss.item(), image.detach())
 
 
 @torch.no_grad()
-def _features(network: FeatureExtractor, picture: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
-    return network(picture, layers)
+def _features(network: FeatureExtractor, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+    return network(image, layers)

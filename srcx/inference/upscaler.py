@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from srcx.errors import ImageError, UsageError
-from srcx.imaging import Picture, to_tensor
+from srcx.imaging import ImageArray, to_tensor
 from srcx.inference.backends import BACKENDS, Backend, Way, module_of
 from srcx.inference.choice import fastest, recalled, remember, ways_of
+from srcx.inference.images import check_image, enlarge_by_bicubic, enlarge_planes
 from srcx.inference.model import Model, find_model
-from srcx.inference.pictures import check_picture, enlarge_by_bicubic, enlarge_planes
 from srcx.inference.precision import Precision, dtype_of
 from srcx.inference.runner import Runner, free_bytes
 
@@ -27,9 +27,9 @@ LEAST_TILE_PX = 16
 MOST_SCALE = 32
 TRIAL_PX = 96
 LEAST_MEASURED_PX = 128
-"""Smaller pictures are done sooner than another backend is opened."""
+"""Smaller images are done sooner than another backend is opened."""
 MANY_TINY_PX = 16 * LEAST_MEASURED_PX**2
-"""So many pixels of smaller pictures are not."""
+"""So many pixels of smaller images are not."""
 
 log = logging.getLogger(__name__)
 
@@ -43,30 +43,30 @@ class Choice(NamedTuple):
 
 
 class Upscaler:
-    """Enlarges pictures by one model.
+    """Enlarges images by one model.
 
     Args:
         model: What `find_model` gives.
-        tile: Side in input pixels of the tiles a picture is cut into; 0 for none, "auto" for what the
+        tile: Side in input pixels of the tiles an image is cut into; 0 for none, "auto" for what the
             free memory allows.
-        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. 16-bit pictures are then run in
+        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. 16-bit images are then run in
             fp32. For "int8" the model needs its 8-bit file, and OpenVINO runs it.
         device: Where the network runs; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
             what the model gives, bicubic. None takes the model's.
-        tta: Whether to give the mean over the eight turns and mirrorings of the picture: 8 times the work.
+        tta: Whether to give the mean over the eight turns and mirrorings of the image: 8 times the work.
         backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest.
 
     Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
-    picture that is not tiny (below 128 pixels) or comes after many that are, among those whose output stays
+    image that is not tiny (below 128 pixels) or comes after many that are, among those whose output stays
     within 50 dB of that of torch in fp32.
 
-    Called with a picture, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
-    picture `scale` times as large, of the same type and channels.
+    Called with an image, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
+    image `scale` times as large, of the same type and channels.
 
     Raises:
         UsageError: an argument is none of these, or the network does not work in `precision`.
-        ImageError: what it is called with is no picture, or the result does not fit into the memory.
+        ImageError: what it is called with is no image, or the result does not fit into the memory.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Upscaler:
         self._runners: dict[Way, Runner] = {}
         self._choosing = threading.Lock()
         if model.net and precision == "int8":
-            self._runner(Way("openvino", "int8"))  # what is missing is told before any picture
+            self._runner(Way("openvino", "int8"))  # what is missing is told before any image
 
-    def __call__(self, picture: Picture) -> Picture:
-        check_picture(picture)
-        native, wanted = ([size_at(side, scale) for side in picture.shape[:2]] for scale in self._scales())
-        _check_fits(picture, max(native, wanted))
+    def __call__(self, image: ImageArray) -> ImageArray:
+        check_image(image)
+        native, wanted = ([size_at(side, scale) for side in image.shape[:2]] for scale in self._scales())
+        _check_fits(image, max(native, wanted))
         enlarge = self._by_network if self.model.net else enlarge_by_bicubic
-        return enlarge_planes(picture, enlarge, (native[0], native[1]), (wanted[0], wanted[1]))
+        return enlarge_planes(image, enlarge, (native[0], native[1]), (wanted[0], wanted[1]))
 
-    def choose(self, image: Picture, file: Path | None = None) -> Choice:
+    def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return itself: the model is the same for every image."""
         return Choice(self, "")
 
@@ -123,40 +123,40 @@ class Upscaler:
         """What the model enlarges by, and what the result is to be enlarged by."""
         return self.model.scale if self.model.net else self.scale, self.scale
 
-    def _by_network(self, picture: Picture, result: Picture) -> None:
-        self._runner_for(picture).enlarge(picture, result, core_px=self.core_px)
+    def _by_network(self, image: ImageArray, result: ImageArray) -> None:
+        self._runner_for(image).enlarge(image, result, core_px=self.core_px)
 
-    def _runner_for(self, picture: Picture) -> Runner:
+    def _runner_for(self, image: ImageArray) -> Runner:
         """Return the network in the way this image is to be run; threads wait while it is measured."""
         with self._choosing:
-            return self._chosen_runner(picture)
+            return self._chosen_runner(image)
 
-    def _chosen_runner(self, picture: Picture) -> Runner:
-        if picture.dtype.itemsize == 2 and self.precision == "auto":
+    def _chosen_runner(self, image: ImageArray) -> Runner:
+        if image.dtype.itemsize == 2 and self.precision == "auto":
             return self._runner(self._ways()[0])
         if self.way is None:
-            self.way = self._chosen(picture)
+            self.way = self._chosen(image)
         return self._runner(self.way or self._ways()[0])
 
     def _ways(self) -> list[Way]:
         return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
 
-    def _chosen(self, picture: Picture) -> Way | None:
-        """The fastest way, or None while pictures are so small, and few, that it does not pay to open it."""
+    def _chosen(self, image: ImageArray) -> Way | None:
+        """The fastest way, or None while images are so small, and few, that it does not pay to open it."""
         ways = self._ways()
         if len(ways) == 1:
-            if ways[0].precision != "fp32" and not self._runs(ways[0], picture):
+            if ways[0].precision != "fp32" and not self._runs(ways[0], image):
                 raise UsageError(_does_not_work(self.model, ways[0].precision))
             return ways[0]
-        if min(picture.shape[:2]) < LEAST_MEASURED_PX:
-            self._tiny_px += math.prod(picture.shape[:2])
+        if min(image.shape[:2]) < LEAST_MEASURED_PX:
+            self._tiny_px += math.prod(image.shape[:2])
             if self._tiny_px < MANY_TINY_PX:
                 return None
         way = recalled(self.model, ways)
         if way is None:
-            if min(picture.shape[:2]) < TRIAL_PX:
+            if min(image.shape[:2]) < TRIAL_PX:
                 return None  # it would be remembered for larger ones, of which it says nothing
-            way = fastest(ways, lambda way: self._tried(way, picture))
+            way = fastest(ways, lambda way: self._tried(way, image))
             self._runners = {one: runner for one, runner in self._runners.items() if one == way}
             log.info("%s: %s is used", self.model.name, way)
             remember(self.model, ways, way)
@@ -168,16 +168,16 @@ class Upscaler:
         return self._runners[way]
 
     @torch.inference_mode()
-    def _tried(self, way: Way, picture: Picture) -> Tensor:
-        """The output for the middle of `picture`; of the ways tried, the last stays open alone."""
+    def _tried(self, way: Way, image: ImageArray) -> Tensor:
+        """The output for the middle of `image`; of the ways tried, the last stays open alone."""
         if way not in self._runners:
             self._runners.clear()
-        top, left = (max(side - TRIAL_PX, 0) // 2 for side in picture.shape[:2])
-        return self._runner(way)(to_tensor(picture[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+        top, left = (max(side - TRIAL_PX, 0) // 2 for side in image.shape[:2])
+        return self._runner(way)(to_tensor(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
 
-    def _runs(self, way: Way, picture: Picture) -> bool:
+    def _runs(self, way: Way, image: ImageArray) -> bool:
         try:
-            self._tried(way, picture)
+            self._tried(way, image)
         except RuntimeError as error:
             log.info("%s does not run by %s: %s", self.model.name, way, error)
             return False
@@ -203,13 +203,13 @@ def size_at(side: int, scale: float) -> int:
     return max(math.floor(side * scale + 0.5), 1)
 
 
-def _check_fits(picture: Picture, size: Sequence[int]) -> None:
+def _check_fits(image: ImageArray, size: Sequence[int]) -> None:
     """Refuse before the work a result that would not fit into the memory."""
-    needed, free = math.prod(size) * picture[0, 0].nbytes, free_bytes(torch.device("cpu"))
+    needed, free = math.prod(size) * image[0, 0].nbytes, free_bytes(torch.device("cpu"))
     if needed > free:
         raise ImageError(
             f"upscale: the result, {size[1]} x {size[0]} pixels, takes {needed / 1e9:.1f} GB of memory, "
-            f"and {free / 1e9:.1f} GB are free; cut the picture or take a smaller scale"
+            f"and {free / 1e9:.1f} GB are free; cut the image or take a smaller scale"
         )
 
 
@@ -271,11 +271,11 @@ def load_model(
     )
 
 
-def upscale(picture: Picture, model: str | Path | None = "auto", *, fidelity: float = 0.0) -> Picture:
+def upscale(image: ImageArray, model: str | Path | None = "auto", *, fidelity: float = 0.0) -> ImageArray:
     """Upscale one image; for several, keep what `load_model` returns.
 
     Args:
-        picture: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+        image: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
         model: As for `load_model`.
         fidelity: As for `load_model`.
 
@@ -287,4 +287,4 @@ def upscale(picture: Picture, model: str | Path | None = "auto", *, fidelity: fl
         >>> upscale(np.zeros((2, 3), np.uint16), model="bicubic-x2").shape
         (4, 6)
     """
-    return load_model(model, fidelity=fidelity)(picture)
+    return load_model(model, fidelity=fidelity)(image)

@@ -1,4 +1,4 @@
-"""The contextual loss: are the features of one picture found in another, wherever they are?"""
+"""The contextual loss: are the features of one image found in another, wherever they are?"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -54,7 +54,7 @@ def contextual_loss(
     Exact, with memory linear in the number of positions; `scripts/bench_contextual.py` measures it.
 
     Args:
-        x: Features of the generated picture, (N, C, H, W).
+        x: Features of the generated image, (N, C, H, W).
         y: Features of the target, (N, C, H', W'); its height and width may be others.
         bandwidth: h, positive; the papers have 0.1 and 0.5.
         eps: Added to the smallest distance; positive.
@@ -125,13 +125,13 @@ def _check(name: str, bandwidth: float, eps: float, distance: str, product: str)
 
 
 class ContextualLoss(FeatureLoss):
-    """Weighted sum, over layers of a fixed network, of the contextual loss of two pictures' features.
+    """Weighted sum, over layers of a fixed network, of the contextual loss of two images' features.
 
     Args:
         layer_weights: Weight of each layer, by name; by default the paper's, which are VGG19's.
         vgg_type: "vgg19", "vgg16" or "alexnet".
-        use_input_norm: The pictures are normalised by ImageNet's mean and standard deviation first.
-        range_norm: The pictures come in [-1, 1] and are brought to [0, 1] first.
+        use_input_norm: The images are normalised by ImageNet's mean and standard deviation first.
+        range_norm: The images come in [-1, 1] and are brought to [0, 1] first.
         pooling: "max" as the networks were trained, "average" or "l2".
         weights_path: The network's weights; None looks for them where `find_weights` says.
         bandwidth: As in `contextual_loss`, like all that follow.

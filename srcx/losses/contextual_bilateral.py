@@ -41,16 +41,16 @@ def contextual_bilateral_loss(
     generator: Generator | None = None,
     product: Product = "fp32",
 ) -> Tensor:
-    """Contextual loss of features x to features y, where distance in the picture counts too.
+    """Contextual loss of features x to features y, where distance in the image counts too.
 
-    With p_i and q_j the positions of x_i and y_j, in parts of the picture's height and width, D_ij the cosine
+    With p_i and q_j the positions of x_i and y_j, in parts of the image's height and width, D_ij the cosine
     distance and CX as in `contextual_loss`,
 
         form "sum", the paper's:          CX of the distances D_ij + weight_sp |p_i - q_j|
         form "mix", the published code's: (1 - weight_sp) CX of D_ij  +  weight_sp CX of |p_i - q_j|^2
 
     Args:
-        x: Features of the generated picture, (N, C, H, W).
+        x: Features of the generated image, (N, C, H, W).
         y: Features of the target, (N, C, H', W'); its height and width may be others.
         weight_sp: What space counts: not negative; in the form "mix" at most 1.
         bandwidth: h, positive. The published code has 0.5.
@@ -102,14 +102,14 @@ def _check(name: str, weight_sp: float, bandwidth: float, eps: float, form: str,
 
 
 class ContextualBilateralLoss(FeatureLoss):
-    """The contextual bilateral loss of two pictures: of their features in a fixed network, or of RGB patches.
+    """The contextual bilateral loss of two images: of their features in a fixed network, or of RGB patches.
 
     Args:
-        space: "features" of a network, or "patches" of the pictures themselves, which need none.
+        space: "features" of a network, or "patches" of the images themselves, which need none.
         layer_weights: For features: weight of each layer, by name.
         vgg_type: For features: "vgg19", "vgg16" or "alexnet".
-        use_input_norm: For features: normalise the pictures by ImageNet's mean and deviation first.
-        range_norm: For features: bring pictures from [-1, 1] to [0, 1] first.
+        use_input_norm: For features: normalise the images by ImageNet's mean and deviation first.
+        range_norm: For features: bring images from [-1, 1] to [0, 1] first.
         pooling: For features: "max" as the networks were trained, "average" or "l2".
         weights_path: For features: the network's weights; None looks for them where `find_weights` says.
         patch_size: For patches: their height and width in pixels; the paper has 10 at x4 and 15 at x8.
@@ -126,7 +126,7 @@ class ContextualBilateralLoss(FeatureLoss):
     Raises:
         OptionsError: an argument makes no sense, or there is no such network or layer.
         WeightsError: the network's weights are not at hand; the text says what mends it.
-        ImageError: a picture is smaller than a patch.
+        ImageError: an image is smaller than a patch.
 
     References:
         Zhang et al., "Zoom to Learn, Learn to Zoom", CVPR 2019, arXiv:1905.05169: CoBi_VGG and CoBi_RGB.
@@ -193,14 +193,14 @@ class ContextualBilateralLoss(FeatureLoss):
             return self.formula(self._patches(sr), self._patches(gt))
         return super().forward(sr, gt)
 
-    def _patches(self, picture: Tensor) -> Tensor:
+    def _patches(self, image: Tensor) -> Tensor:
         """All patches of (N, 3, H, W), as features (N, 3 patch_size^2, h, w)."""
         size, step = self.patch_size, self.stride
-        height, width = picture.shape[2:]
+        height, width = image.shape[2:]
         if min(height, width) < size:
             raise ImageError(
-                f"ContextualBilateralLoss: expected pictures of at least {size} x {size} pixels, a patch; "
-                f"got {tuple(picture.shape)}"
+                f"ContextualBilateralLoss: expected images of at least {size} x {size} pixels, a patch; "
+                f"got {tuple(image.shape)}"
             )
-        patches = functional.unfold(picture, size, stride=step)
+        patches = functional.unfold(image, size, stride=step)
         return patches.unflatten(2, ((height - size) // step + 1, (width - size) // step + 1))

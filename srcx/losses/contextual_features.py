@@ -24,11 +24,11 @@ __all__ = [
 
 
 class Pair(NamedTuple):
-    """The features of two pictures, a vector at each position, and where these positions are."""
+    """The features of two images, a vector at each position, and where these positions are."""
 
-    x: Tensor  # (B, C, N) of the generated picture
+    x: Tensor  # (B, C, N) of the generated image
     y: Tensor  # (B, C, M) of the target
-    space: Space  # in parts of the picture's height and width
+    space: Space  # in parts of the image's height and width
 
 
 def make_pair(
@@ -38,7 +38,7 @@ def make_pair(
 
     Args:
         name: The loss, for its errors.
-        x: Features of the generated picture.
+        x: Features of the generated image.
         y: Features of the target.
         max_positions: Of more than this so many are drawn, the same in x and y if they have one size.
         generator: Draws them; None is torch's own.

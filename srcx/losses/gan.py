@@ -24,8 +24,8 @@ class GANLoss(nn.Module):
             non-saturating form; `lsgan` the square distance to the labels, arXiv:1611.04076; `wgan`
             the bare mean, arXiv:1701.07875 (its weight clipping is left to the user); `wgan_softplus`
             the logistic loss of StyleGAN2, arXiv:1912.04958; `hinge` that of arXiv:1705.02894.
-        real_label_val: Label of real pictures, for vanilla and lsgan.
-        fake_label_val: Label of generated pictures, for vanilla and lsgan.
+        real_label_val: Label of real images, for vanilla and lsgan.
+        fake_label_val: Label of generated images, for vanilla and lsgan.
 
     Called with logits of any shape, whether they are wanted to look real, and
     whether the discriminator asks; returns a scalar.

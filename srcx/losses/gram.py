@@ -31,7 +31,7 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 class GramLoss(PerceptualLoss):
-    """Weighted sum, over layers, of the distance between the Gram matrices of two pictures' features.
+    """Weighted sum, over layers, of the distance between the Gram matrices of two images' features.
 
     The arguments are those of `PerceptualLoss`; sr and gt may differ in height and width. Equal to BasicSR's
     PerceptualLoss with `style_weight: 1` and `perceptual_weight: 0`.

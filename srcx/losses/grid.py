@@ -13,7 +13,7 @@ __all__ = ["GridLoss"]
 class GridLoss(nn.Module):
     """Distance of the patterns that repeat every few pixels, which enlarging networks leave behind.
 
-    Both pictures are taken apart by place in squares of period x period pixels. Blurred, the small pictures
+    Both images are taken apart by place in squares of period x period pixels. Blurred, the small images
     that come of it are all alike where there is no grid; what sets each apart from their mean is compared, sr
     against gt, as a mean square. In terms of frequency: the low-frequency loss around all multiples of
     1 / period but 0.

@@ -1,4 +1,4 @@
-"""The low-frequency loss: both pictures blurred, then compared; only coarse colour and light count."""
+"""The low-frequency loss: both images blurred, then compared; only coarse colour and light count."""
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ __all__ = ["LowFrequencyLoss"]
 
 
 class LowFrequencyLoss(nn.Module):
-    """Distance of the blurred pictures.
+    """Distance of the blurred images.
 
     Args:
         kernel_size: Width of the Gaussian in pixels, odd.
@@ -34,6 +34,6 @@ class LowFrequencyLoss(nn.Module):
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
         check_same_shape("LowFrequencyLoss", sr, gt)
-        # The blur is linear: one blur of the difference does for both pictures.
+        # The blur is linear: one blur of the difference does for both images.
         low = gaussian_blur(sr.float() - gt.float(), kernel_size=self.kernel_size, sigma=self.sigma)
         return low.square().mean() if self.criterion == "l2" else low.abs().mean()

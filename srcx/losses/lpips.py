@@ -15,7 +15,7 @@ class LPIPSLoss(nn.Module):
     Args:
         net: The network looked through: "alex" (AlexNet) or "vgg" (VGG16).
 
-    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns a scalar, 0 for equal pictures.
+    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns a scalar, 0 for equal images.
 
     Raises:
         OptionsError: there is no such network.
@@ -39,7 +39,7 @@ class LPIPSLoss(nn.Module):
         check_same_shape("lpips", sr, gt)
         if sr.dim() != 4 or sr.shape[1] != 3 or min(sr.shape[-2:]) < self.smallest_px:
             raise ImageError(
-                f"lpips: expected RGB pictures (N, 3, H, W), H and W at least {self.smallest_px}, "
+                f"lpips: expected RGB images (N, 3, H, W), H and W at least {self.smallest_px}, "
                 f"got {tuple(sr.shape)}; give larger crops, or three equal channels for grey"
             )
         distance: Tensor = self.network(sr * 2 - 1, gt * 2 - 1)  # (N, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""The perceptual loss: how far apart two pictures are in the layers of a fixed network."""
+"""The perceptual loss: how far apart two images are in the layers of a fixed network."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,14 +24,14 @@ CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1_loss, "l2": 
 
 
 class PerceptualLoss(FeatureLoss):
-    """Weighted sum, over layers, of the distance between the features of two pictures.
+    """Weighted sum, over layers, of the distance between the features of two images.
 
     Args:
         layer_weights: Weight of each layer, by name: "conv5_4" is VGG19's last convolution, before its ReLU,
             "relu5_4" after it.
         vgg_type: "vgg19", "vgg16" or "alexnet".
-        use_input_norm: The pictures are normalised by ImageNet's mean and standard deviation first.
-        range_norm: The pictures come in [-1, 1] and are brought to [0, 1] first.
+        use_input_norm: The images are normalised by ImageNet's mean and standard deviation first.
+        range_norm: The images come in [-1, 1] and are brought to [0, 1] first.
         criterion: "l1" (mean of differences), "l2" (mean of squares) or "fro" (Frobenius norm of the batch).
         pooling: "max" as the networks were trained, "average" or "l2".
         weights_path: The network's weights; None looks for them where `find_weights` says.

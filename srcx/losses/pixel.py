@@ -1,4 +1,4 @@
-"""Losses that compare two pictures pixel by pixel: L1, L2 and Charbonnier."""
+"""Losses that compare two images pixel by pixel: L1, L2 and Charbonnier."""
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
 
 
 class _PixelLoss(nn.Module):
-    """Reduces a picture of errors to one number; `reduction` is "mean" or "sum" (BasicSR's words)."""
+    """Reduces an image of errors to one number; `reduction` is "mean" or "sum" (BasicSR's words)."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

@@ -9,10 +9,10 @@ def total_variation(x: Tensor) -> Tensor:
     """Mean absolute difference of vertical plus of horizontal neighbours (anisotropic).
 
     Args:
-        x: Pictures, (N, C, H, W), H and W at least 2.
+        x: Images, (N, C, H, W), H and W at least 2.
 
     Returns:
-        Scalar, zero for constant pictures.
+        Scalar, zero for constant images.
 
     References:
         Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal

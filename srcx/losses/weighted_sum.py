@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of losses, each picture seen once by each fixed network."""
+"""The objective: a weighted sum of losses, each image seen once by each fixed network."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ __all__ = ["WeightedSum"]
 class WeightedSum(nn.Module):
     """Weighs losses and adds them up; it alone knows the weights.
 
-    Terms that look through the same fixed network share one pass of it per picture,
+    Terms that look through the same fixed network share one pass of it per image,
     down to the deepest layer any of them wants; only the pass of sr keeps a gradient.
 
     Args:
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
         against: Name -> "lq" or "gt_sharp", for the terms that compare sr with this in place of gt.
-        jitter_px: What `jittered` takes, for the pictures that fixed networks see; 0 moves nothing.
+        jitter_px: What `jittered` takes, for the images that fixed networks see; 0 moves nothing.
 
     Attributes:
         parts: Number of parts of one batch whose gradients are averaged, on all ranks together. A term with
@@ -103,14 +103,14 @@ class WeightedSum(nn.Module):
                     layers[side].update(loss.layers)
         if not wanted:
             return {}
-        pictures = (*others.values(), sr)
-        seen = dict(zip((*others, "sr"), jittered(*pictures, jitter_px=self.jitter_px), strict=True))
+        images = (*others.values(), sr)
+        seen = dict(zip((*others, "sr"), jittered(*images, jitter_px=self.jitter_px), strict=True))
         features: dict[int, dict[str, dict[str, Tensor]]] = {key: {} for key in wanted}
         for key, (extractor, layers) in wanted.items():
-            for side, picture in seen.items():
+            for side, image in seen.items():
                 if side in layers:
                     with nullcontext() if side == "sr" else torch.no_grad():
-                        features[key][side] = _in_full(extractor(picture, sorted(layers[side])))
+                        features[key][side] = _in_full(extractor(image, sorted(layers[side])))
         return features
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcx.errors import WeightsError
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 
 Ints = NDArray[np.int32]
 

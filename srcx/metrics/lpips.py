@@ -1,4 +1,4 @@
-"""LPIPS: distance between the features a network sees in two pictures."""
+"""LPIPS: distance between the features a network sees in two images."""
 
 import copy
 from functools import lru_cache
@@ -17,16 +17,16 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
     """Learned perceptual distance, version 0.1; on RGB, nothing shaved.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (seen as RGB), rounded to
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (seen as RGB), rounded to
             8 bits, or a float tensor (N, 3, H, W) in [0, 1], taken as it is.
         gt: Ground truth of the same kind and shape.
         net: "alex" for rating, as published tables do; "vgg" is the one used in losses.
 
     Returns:
-        0 for equal pictures; a tensor (N,) for tensors.
+        0 for equal images; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: the pictures differ in shape, are no pictures, or are too small for the network.
+        ImageError: the images differ in shape, are no images, or are too small for the network.
         WeightsError: the network's weights are not at hand.
 
     References:

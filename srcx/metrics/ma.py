@@ -1,4 +1,4 @@
-"""Ma's no-reference metric, trained to predict how people rate super-resolved pictures."""
+"""Ma's no-reference metric, trained to predict how people rate super-resolved images."""
 
 from pathlib import Path
 from typing import overload
@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from srcx.metrics.images import AnyArray, Array, Floats, as_bytes, batch_as_bytes, protocol_view
 from srcx.metrics.ma_dct import dct_features, three_scales
 from srcx.metrics.ma_gsm import LEAST_PX, gsm_features
 from srcx.metrics.ma_model import ma_model
 from srcx.metrics.ma_pca import pca_features
 from srcx.metrics.metric import single_metric
-from srcx.metrics.pictures import AnyArray, Array, Floats, as_bytes, batch_as_bytes, protocol_view
 
 
 @overload
@@ -22,11 +22,11 @@ def ma_features(sr: Tensor, /, *, crop_px: int = 4) -> tuple[Tensor, Tensor, Ten
 def ma_features(
     sr: AnyArray | Tensor, /, *, crop_px: int = 4
 ) -> tuple[Floats, Floats, Floats] | tuple[Tensor, Tensor, Tensor]:
-    """The 138 numbers that the forests judge a picture by.
+    """The 138 numbers that the forests judge an image by.
 
     Args:
-        sr: As for `ma`. The authors' demo measures MATLAB's grey of the whole picture instead:
-            `ma_features(rgb_to_grey(picture), crop_px=0)`.
+        sr: As for `ma`. The authors' demo measures MATLAB's grey of the whole image instead:
+            `ma_features(rgb_to_grey(image), crop_px=0)`.
         crop_px: Pixels shaved from each border.
 
     Returns:
@@ -34,7 +34,7 @@ def ma_features(
         (N, 45) and (N, 75).
 
     Raises:
-        ImageError: no picture, too small (84 x 84 pixels after shaving are enough), or without structure.
+        ImageError: no image, too small (84 x 84 pixels after shaving are enough), or without structure.
     """
     if not isinstance(sr, Tensor):
         return features_of(as_bytes("ma", "sr", sr), crop_px)
@@ -43,9 +43,9 @@ def ma_features(
     return dct, gsm, pca
 
 
-def features_of(picture: Array, crop_px: int) -> tuple[Floats, Floats, Floats]:
-    """The three groups for one uint8 picture."""
-    y = protocol_view("ma", picture, y_only=True, crop_px=crop_px, least_px=LEAST_PX)
+def features_of(image: Array, crop_px: int) -> tuple[Floats, Floats, Floats]:
+    """The three groups for one uint8 image."""
+    y = protocol_view("ma", image, y_only=True, crop_px=crop_px, least_px=LEAST_PX)
     scales = three_scales(y)
     return dct_features(scales), gsm_features(y), pca_features(scales)
 
@@ -55,7 +55,7 @@ def ma(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path | None = None
     """Score of three random forests on 138 features, combined linearly.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits, on MATLAB's rounded Y.
         crop_px: Pixels shaved from each border.
         weights_path: The author's model.mat; otherwise where `srcx weights list` says.
@@ -64,7 +64,7 @@ def ma(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path | None = None
         About 0 to 10, higher is better; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: no picture, too small (84 x 84 pixels after shaving are enough), or without structure.
+        ImageError: no image, too small (84 x 84 pixels after shaving are enough), or without structure.
         WeightsError: the author's model is not at hand.
 
     References:

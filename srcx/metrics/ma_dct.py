@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 from srcx.metrics.shape_table import ma_table
 
 BLOCK_PX, STEP_PX, BORDER_PX = 7, 3, 2
@@ -27,7 +27,7 @@ SECTORS = np.array(
 
 
 def three_scales(grey: NDArray[np.uint8]) -> list[Floats]:
-    """The picture in [0, 1], and twice smoothed (3 x 3, sigma 0.5, black outside) and halved."""
+    """The image in [0, 1], and twice smoothed (3 x 3, sigma 0.5, black outside) and halved."""
     scales = [grey / 255]
     for _ in range(2):
         smooth = cv2.GaussianBlur(scales[-1], (3, 3), 0.5, borderType=cv2.BORDER_CONSTANT)
@@ -39,7 +39,7 @@ def dct_features(scales: list[Floats]) -> Floats:
     """18 numbers: 6 for each scale.
 
     Args:
-        scales: Pictures in [0, 1], see `three_scales`.
+        scales: Images in [0, 1], see `three_scales`.
 
     Returns:
         (18,): for each scale the mean of the lowest tenth and of all shapes, of the highest tenth and of
@@ -49,12 +49,12 @@ def dct_features(scales: list[Floats]) -> Floats:
         Ma et al., "Learning a No-Reference Quality Metric for Single-Image Super-Resolution", CVIU 2017,
         section 3.1; `block_dct.m`.
     """
-    return np.concatenate([block_statistics(picture) for picture in scales])
+    return np.concatenate([block_statistics(image) for image in scales])
 
 
-def block_statistics(picture: Floats) -> Floats:
+def block_statistics(image: Floats) -> Floats:
     """The 6 numbers of one scale, (H, W) -> (6,)."""
-    coefficients, sectors = block_coefficients(picture)  # (48, blocks), (48,)
+    coefficients, sectors = block_coefficients(image)  # (48, blocks), (48,)
     shapes = shape_of(coefficients)
     size = np.abs(coefficients)
     variation = relative_deviation(size, guard=1e-7)
@@ -76,11 +76,11 @@ def block_statistics(picture: Floats) -> Floats:
     )
 
 
-def block_coefficients(picture: Floats) -> tuple[Floats, NDArray[np.intp]]:
+def block_coefficients(image: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """DCT of 7 x 7 blocks every 3 pixels, black outside; without the constant term, (48, blocks)."""
-    height, width = picture.shape
+    height, width = image.shape
     below, right = (BORDER_PX + -side % STEP_PX for side in (height, width))
-    padded = np.pad(picture, ((BORDER_PX, below), (BORDER_PX, right)))
+    padded = np.pad(image, ((BORDER_PX, below), (BORDER_PX, right)))
     windows = sliding_window_view(padded, (BLOCK_PX, BLOCK_PX))[::STEP_PX, ::STEP_PX]
     transform = dct(np.eye(BLOCK_PX), axis=0, norm="ortho")
     spectra = np.einsum("ui,rcij,vj->uvrc", transform, windows, transform, optimize=True)

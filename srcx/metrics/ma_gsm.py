@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from srcx.errors import ImageError
 from srcx.imaging.resize import imresize
+from srcx.metrics.images import Floats
 from srcx.metrics.ma_dct import shape_of
-from srcx.metrics.pictures import Floats
 from srcx.metrics.steerable_pyramid import ORIENTATIONS, Pyramid, steerable_pyramid
 
 GUARD_PX = 16
@@ -33,7 +33,7 @@ def gsm_features(grey: NDArray[np.uint8]) -> Floats:
         pairs of fine normalised bands.
 
     Raises:
-        ImageError: a band is empty, as in a constant picture: its statistics would be round-off.
+        ImageError: a band is empty, as in a constant image: its statistics would be round-off.
 
     References:
         Ma et al., CVIU 2017, section 3.2; `global_gsm.m` and `norm_sender_normalized.m` (from Moorthy and
@@ -43,9 +43,7 @@ def gsm_features(grey: NDArray[np.uint8]) -> Floats:
     """
     pyramid = steerable_pyramid(grey.astype(np.float64))
     if min(float(band.std()) for band in (*pyramid.fine, *pyramid.coarse)) < NO_STRUCTURE:
-        raise ImageError(
-            "ma: the picture has no structure in some orientation, so its features are undefined"
-        )
+        raise ImageError("ma: the image has no structure in some orientation, so its features are undefined")
     fine, coarse = normalised_bands(pyramid)
     together = [np.concatenate([one.ravel(), other.ravel()]) for one, other in zip(fine, coarse, strict=True)]
     shapes = [float(shape_of(band.reshape(-1, 1))[0]) for band in (*fine, *coarse, *together)]
@@ -126,26 +124,26 @@ def without_guard(band: Floats, guard_px: int) -> Floats:
 
 
 class Windowed(NamedTuple):
-    """A picture with the mean and variance of its Gaussian windows of 11 x 11."""
+    """An image with the mean and variance of its Gaussian windows of 11 x 11."""
 
-    picture: Floats
+    image: Floats
     mean: Floats
     variance: Floats
 
 
-def windowed(picture: Floats) -> Windowed:
+def windowed(image: Floats) -> Windowed:
     """Take the windows that lie wholly inside, (H, W) -> (H - 10, W - 10)."""
-    mean = smooth(picture)
-    return Windowed(picture, mean, smooth(picture * picture) - mean * mean)
+    mean = smooth(image)
+    return Windowed(image, mean, smooth(image * image) - mean * mean)
 
 
 def structure_agreement(one: Windowed, other: Windowed) -> float:
     """Mean over the windows of SSIM's contrast-structure term, for a range of 255."""
-    covariance = smooth(one.picture * other.picture) - one.mean * other.mean
+    covariance = smooth(one.image * other.image) - one.mean * other.mean
     guarded = (2 * covariance + CONTRAST_GUARD) / (one.variance + other.variance + CONTRAST_GUARD)
     return float(guarded.mean())
 
 
-def smooth(picture: Floats) -> Floats:
+def smooth(image: Floats) -> Floats:
     """Gaussian mean, sigma 1.5, of the windows of 11 x 11 wholly inside."""
-    return np.asarray(cv2.GaussianBlur(picture, (11, 11), 1.5)[5:-5, 5:-5], np.float64)
+    return np.asarray(cv2.GaussianBlur(image, (11, 11), 1.5)[5:-5, 5:-5], np.float64)

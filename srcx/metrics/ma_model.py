@@ -16,7 +16,7 @@ from scipy.io.matlab import MatReadError
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import WeightsError
 from srcx.metrics.forest import Forest, pack_forest
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 from srcx.weights.fixed import cache_folder, find_weights
 
 GROUPS = {"dct": 18, "gsm": 45, "pca": 75}  # numbers in each group of features
@@ -41,7 +41,7 @@ class MaModel:
     linear: Floats
 
     def score(self, features: tuple[Floats, Floats, Floats]) -> Floats:
-        """Scores of n pictures from their features (n, 18), (n, 45) and (n, 75)."""
+        """Scores of n images from their features (n, 18), (n, 45) and (n, 75)."""
         predictions = [forest.predict(group) for forest, group in zip(self.forests, features, strict=True)]
         return np.stack([np.ones(len(features[0])), *predictions], axis=1) @ self.linear
 

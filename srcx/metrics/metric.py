@@ -1,4 +1,4 @@
-"""What a metric is: a function of pictures that also says which way is better and whether it needs gt."""
+"""What a metric is: a function of images that also says which way is better and whether it needs gt."""
 
 import functools
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Concatenate, ParamSpec, Protocol, cast, overload
 import torch
 from torch import Tensor
 
-from srcx.metrics.pictures import (
+from srcx.metrics.images import (
     AnyArray,
     Array,
     as_bytes,
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 
 
 class PairMetric(Protocol[P]):
-    """A metric of a picture and its ground truth; arrays give a float, a batch gives a tensor (N,)."""
+    """A metric of an image and its ground truth; arrays give a float, a batch gives a tensor (N,)."""
 
     __name__: str
     higher_is_better: bool
@@ -34,7 +34,7 @@ class PairMetric(Protocol[P]):
 
 
 class SingleMetric(Protocol[P]):
-    """A metric of a picture alone; an array gives a float, a batch gives a tensor (N,)."""
+    """A metric of an image alone; an array gives a float, a batch gives a tensor (N,)."""
 
     __name__: str
     higher_is_better: bool
@@ -49,9 +49,9 @@ class SingleMetric(Protocol[P]):
 def pair_metric(
     *, higher_is_better: bool
 ) -> Callable[[Callable[Concatenate[Array, Array, P], float]], PairMetric[P]]:
-    """Make a metric of a function that compares two uint8 pictures of one shape.
+    """Make a metric of a function that compares two uint8 images of one shape.
 
-    A batch is rounded to 8 bits first, so a tensor scores as the picture it would be saved as.
+    A batch is rounded to 8 bits first, so a tensor scores as the image it would be saved as.
     """
 
     def decorate(formula: Callable[Concatenate[Array, Array, P], float]) -> PairMetric[P]:
@@ -77,7 +77,7 @@ def pair_metric(
 def single_metric(
     *, higher_is_better: bool
 ) -> Callable[[Callable[Concatenate[Array, P], float]], SingleMetric[P]]:
-    """Make a metric of a function that rates one uint8 picture; batches are rounded to 8 bits first."""
+    """Make a metric of a function that rates one uint8 image; batches are rounded to 8 bits first."""
 
     def decorate(formula: Callable[Concatenate[Array, P], float]) -> SingleMetric[P]:
         name = formula.__name__
@@ -85,8 +85,8 @@ def single_metric(
         @functools.wraps(formula)
         def metric(sr: AnyArray | Tensor, /, *args: P.args, **kwargs: P.kwargs) -> float | Tensor:
             if isinstance(sr, Tensor):
-                pictures = batch_as_bytes(name, "sr", sr)
-                return torch.tensor([formula(one, *args, **kwargs) for one in pictures], device=sr.device)
+                images = batch_as_bytes(name, "sr", sr)
+                return torch.tensor([formula(one, *args, **kwargs) for one in images], device=sr.device)
             return formula(as_bytes(name, "sr", sr), *args, **kwargs)
 
         marked = cast(SingleMetric[P], metric)

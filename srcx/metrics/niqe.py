@@ -1,4 +1,4 @@
-"""NIQE: how far a picture's local statistics are from those of pristine photographs."""
+"""NIQE: how far an image's local statistics are from those of pristine photographs."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from srcx.errors import ImageError
+from srcx.metrics.images import Array, Floats, protocol_view
 from srcx.metrics.metric import single_metric
 from srcx.metrics.niqe_features import BLOCK_PX, block_features
-from srcx.metrics.pictures import Array, Floats, protocol_view
 
 PARAMETERS = Path(__file__).with_name("data") / "niqe_parameters.npz"
 
@@ -22,10 +22,10 @@ def parameters() -> tuple[Floats, Floats]:
 
 @single_metric(higher_is_better=False)
 def niqe(sr: Array, /, *, crop_px: int = 4) -> float:
-    """Distance between the Gaussian models of this picture's blocks and of pristine pictures' blocks.
+    """Distance between the Gaussian models of this image's blocks and of pristine images' blocks.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits, on MATLAB's rounded Y.
         crop_px: Pixels shaved from each border.
 
@@ -33,7 +33,7 @@ def niqe(sr: Array, /, *, crop_px: int = 4) -> float:
         0 upwards, lower is better; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: no picture, or fewer than two blocks of 96 x 96 with structure in them (one block has no
+        ImageError: no image, or fewer than two blocks of 96 x 96 with structure in them (one block has no
             covariance; a constant one has no statistics).
 
     References:
@@ -52,7 +52,7 @@ def niqe(sr: Array, /, *, crop_px: int = 4) -> float:
     if len(complete) < 2:
         raise ImageError(
             f"niqe: needs at least two blocks of {BLOCK_PX} x {BLOCK_PX} pixels with structure in them; "
-            f"got {len(complete)} of {len(features)} in a picture of {sr.shape[1]} x {sr.shape[0]}"
+            f"got {len(complete)} of {len(features)} in an image of {sr.shape[1]} x {sr.shape[0]}"
         )
     difference = mean - np.nanmean(features, axis=0)
     pooled = (covariance + np.cov(complete, rowvar=False)) / 2

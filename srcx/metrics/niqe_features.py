@@ -5,7 +5,7 @@ import numpy as np
 from scipy.special import gamma
 
 from srcx.imaging.resize import imresize
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 from srcx.metrics.shape_table import niqe_table
 
 BLOCK_PX = 96
@@ -15,47 +15,45 @@ NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def block_features(y: Floats) -> Floats:
-    """Statistics of the normalised picture and of products of neighbours, at full and half size.
+    """Statistics of the normalised image and of products of neighbours, at full and half size.
 
     Args:
         y: Grey levels 0 to 255, (H, W); what does not fill a block is left out on the right and below.
 
     Returns:
         (blocks, 36): 18 numbers at full size, then 18 at half size; blocks go down the columns of the
-        picture. NaN where a block has no values on one side of zero.
+        image. NaN where a block has no values on one side of zero.
     """
     rows, cols = (side // BLOCK_PX for side in y.shape)
     full = np.ascontiguousarray(y[: rows * BLOCK_PX, : cols * BLOCK_PX], dtype=np.float64)
     half = np.asarray(imresize(full, scale=0.5), np.float64)
     return np.concatenate(
-        [statistics(blocks_of(normalised(picture), rows, cols)) for picture in (full, half)], axis=1
+        [statistics(blocks_of(normalised(image), rows, cols)) for image in (full, half)], axis=1
     )
 
 
-def normalised(picture: Floats) -> Floats:
-    """Return (picture - local mean) / (local standard deviation + 1), equation 1 of the paper.
+def normalised(image: Floats) -> Floats:
+    """Return (image - local mean) / (local standard deviation + 1), equation 1 of the paper.
 
     In a flat area the difference from the local mean is nothing but round-off, yet its sign decides on which
     side of zero a pixel is counted. Such differences are set to zero, whatever order the mean is summed in.
     """
-    mean = smooth(picture)
-    deviation = np.sqrt(np.abs(smooth(picture * picture) - mean * mean))
-    difference = picture - mean
+    mean = smooth(image)
+    deviation = np.sqrt(np.abs(smooth(image * image) - mean * mean))
+    difference = image - mean
     difference[np.abs(difference) < ROUND_OFF] = 0
     return difference / (deviation + 1)
 
 
-def smooth(picture: Floats) -> Floats:
+def smooth(image: Floats) -> Floats:
     """The local mean, quickly: equal to the authors' but for round-off."""
-    return np.asarray(
-        cv2.GaussianBlur(picture, (7, 7), SIGMA_PX, borderType=cv2.BORDER_REPLICATE), np.float64
-    )
+    return np.asarray(cv2.GaussianBlur(image, (7, 7), SIGMA_PX, borderType=cv2.BORDER_REPLICATE), np.float64)
 
 
-def blocks_of(picture: Floats, rows: int, cols: int) -> Floats:
+def blocks_of(image: Floats, rows: int, cols: int) -> Floats:
     """Cut (rows * B, cols * B) into (rows * cols, B, B), down the columns as MATLAB's blkproc does."""
-    side = picture.shape[0] // rows
-    return picture.reshape(rows, side, cols, side).transpose(2, 0, 1, 3).reshape(-1, side, side)
+    side = image.shape[0] // rows
+    return image.reshape(rows, side, cols, side).transpose(2, 0, 1, 3).reshape(-1, side, side)
 
 
 def statistics(blocks: Floats) -> Floats:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from srcx.metrics.images import Array
 from srcx.metrics.ma import ma
 from srcx.metrics.metric import single_metric
 from srcx.metrics.niqe import niqe
-from srcx.metrics.pictures import Array
 
 
 @single_metric(higher_is_better=False)
@@ -13,7 +13,7 @@ def perceptual_index(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path
     """((10 - Ma) + NIQE) / 2.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits, on MATLAB's rounded Y.
         crop_px: Pixels shaved from each border.
         weights_path: The author's model.mat for Ma; otherwise where `srcx weights list` says.
@@ -22,7 +22,7 @@ def perceptual_index(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path
         About 2 (photographs) to 7 (bicubic), lower is better; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: `ma` or `niqe` cannot rate the picture.
+        ImageError: `ma` or `niqe` cannot rate the image.
         WeightsError: Ma's model is not at hand.
 
     References:

@@ -2,8 +2,8 @@
 
 import math
 
+from srcx.metrics.images import Array, protocol_view, unrounded_y
 from srcx.metrics.metric import pair_metric
-from srcx.metrics.pictures import Array, protocol_view, unrounded_y
 from srcx.metrics.rmse import mean_squared_error
 
 
@@ -12,7 +12,7 @@ def psnr(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, 
     """10 log10(255^2 / MSE), in dB.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits.
         gt: Ground truth of the same kind and shape.
         y_only: Whether to measure MATLAB's rounded Y instead of all channels.
@@ -20,10 +20,10 @@ def psnr(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, 
         crop_px: Pixels shaved from each border; the scale, for published tables (4 at x4).
 
     Returns:
-        dB, infinite for equal pictures; a tensor (N,) for tensors.
+        dB, infinite for equal images; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: the pictures differ in shape, are no pictures, or nothing is left after shaving.
+        ImageError: the images differ in shape, are no images, or nothing is left after shaving.
 
     References:
         Equal to the MATLAB tables of Huang et al., "Single Image Super-Resolution from Transformed

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gamma
 
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,18 @@
 
 from skimage.metrics import structural_similarity
 
+from srcx.metrics.images import Array, protocol_view, unrounded_y
 from srcx.metrics.metric import pair_metric
-from srcx.metrics.pictures import Array, protocol_view, unrounded_y
 
 WINDOW_PX = 11
 
 
 @pair_metric(higher_is_better=True)
 def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, crop_px: int = 4) -> float:
-    """Mean structural similarity over the windows that lie wholly inside the picture.
+    """Mean structural similarity over the windows that lie wholly inside the image.
 
     Args:
-        sr: Picture to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits.
         gt: Ground truth of the same kind and shape.
         y_only: Whether to measure MATLAB's rounded Y; otherwise the mean over the channels.
@@ -21,10 +21,10 @@ def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, 
         crop_px: Pixels shaved from each border.
 
     Returns:
-        At most 1, which equal pictures reach; a tensor (N,) for tensors.
+        At most 1, which equal images reach; a tensor (N,) for tensors.
 
     Raises:
-        ImageError: the pictures differ in shape, are no pictures, or are under 11 x 11 after shaving.
+        ImageError: the images differ in shape, are no images, or are under 11 x 11 after shaving.
 
     References:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE

@@ -1,7 +1,7 @@
 """Simoncelli's steerable pyramid in the frequency domain: two scales of six orientations.
 
-Own code and not pyrtools: pyrtools 1.1 puts the frequencies of an odd-sized picture half a sample away
-from where matlabPyrTools has them, and builds the same masks anew for each picture.
+Own code and not pyrtools: pyrtools 1.1 puts the frequencies of an odd-sized image half a sample away
+from where matlabPyrTools has them, and builds the same masks anew for each image.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from srcx.metrics.pictures import Floats
+from srcx.metrics.images import Floats
 
 ORIENTATIONS = 6
 ORDER = ORIENTATIONS - 1
@@ -31,7 +31,7 @@ class Pyramid:
 
 @dataclass(frozen=True)
 class Masks:
-    """Factors for the spectrum of a picture of one size, in the order of an FFT.
+    """Factors for the spectrum of an image of one size, in the order of an FFT.
 
     `rows` and `cols` pick the low frequencies, of which the coarse scale is made.
     """
@@ -43,11 +43,11 @@ class Masks:
     cols: NDArray[np.intp]
 
 
-def steerable_pyramid(picture: Floats) -> Pyramid:
-    """Split a picture by frequency and orientation.
+def steerable_pyramid(image: Floats) -> Pyramid:
+    """Split an image by frequency and orientation.
 
     Args:
-        picture: (H, W), at least 4 x 4.
+        image: (H, W), at least 4 x 4.
 
     Returns:
         The bands; h = ceil((H - 0.5) / 2), the same for w. Borders wrap around.
@@ -56,8 +56,8 @@ def steerable_pyramid(picture: Floats) -> Pyramid:
         Simoncelli and Freeman, "The Steerable Pyramid", ICIP 1995; `buildSFpyr(im, 2, 5)` of
         matlabPyrTools, including its tables of 256 and 1024 steps with linear interpolation.
     """
-    masks = masks_of(*picture.shape)
-    spectrum = fft.fft2(picture)
+    masks = masks_of(*image.shape)
+    spectrum = fft.fft2(image)
     low = spectrum[np.ix_(masks.rows, masks.cols)]
     turn = (-1j) ** ORDER
     return Pyramid(
@@ -69,7 +69,7 @@ def steerable_pyramid(picture: Floats) -> Pyramid:
 
 @lru_cache(maxsize=2)
 def masks_of(height: int, width: int) -> Masks:
-    """The masks of pictures of one size; kept, since building them takes as long as using them."""
+    """The masks of images of one size; kept, since building them takes as long as using them."""
     across, down = np.meshgrid(frequencies(width), frequencies(height))
     radius = np.hypot(across, down)
     middle = height // 2, width // 2

@@ -1,4 +1,4 @@
-"""Pictures of one scene by two lenses or zooms: laid upon each other, and how well they lie measured."""
+"""Images of one scene by two lenses or zooms: laid upon each other, and how well they lie measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 from srcx.atomic import make_folder
 from srcx.errors import DataError, ImageError, SrcxError, UsageError
 from srcx.imaging.color import rgb_to_grey, to_rgb
-from srcx.imaging.io import read_picture, write_picture
+from srcx.imaging.io import read_image, write_image
 from srcx.imaging.resize import imresize
 from srcx.prepare.recipe import shared_name, sources
 from srcx.prepare.shifts import Floats, block_shifts, register, smooth
 
 __all__ = ["Aligned", "Shifts", "align", "align_folders", "find_pairs", "together"]
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 LONGEST_SIDE_PX = 1600
-"""Larger pictures are laid upon each other as if shrunk to this; the fraction of a pixel is the same."""
+"""Larger images are laid upon each other as if shrunk to this; the fraction of a pixel is the same."""
 LEAST_SIDE_PX = 400
-"""Features are looked for in pictures enlarged to this, as small ones have few."""
+"""Features are looked for in images enlarged to this, as small ones have few."""
 BETTER_THAN_SECOND = 0.75
 """Lowe's test: a feature's best match is nearer than this share of its second best."""
 MOST_FEATURES = 4000
 LEAST_AGREEING = 15
 LEAST_CORRELATION = 0.6
-"""What pictures of one scene reach when they are laid upon each other, whatever the lens."""
+"""What images of one scene reach when they are laid upon each other, whatever the lens."""
 LEAST_SIDE_LEFT_PX = 16
 LARGEST_ZOOM = 16
 
@@ -63,8 +63,8 @@ def together(shifts: Sequence[Shifts]) -> Shifts:
 class Aligned:
     """A pair that shows one place, ground truth `scale` times as large."""
 
-    lq: Picture
-    gt: Picture
+    lq: ImageArray
+    gt: ImageArray
     homography: Matrix
     """From pixels (x, y, 1) of the ground truth as it came to those of lq as it came."""
     zoom: float
@@ -74,7 +74,7 @@ class Aligned:
     after: Shifts
 
 
-def align(lq: Picture, gt: Picture, *, scale: int) -> Aligned:
+def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
     """Lay ground truth on the part of lq it shows, and measure what shift is left.
 
     Tried are a homography on which SIFT features agree, the guess that both show the same field of view, and
@@ -94,13 +94,13 @@ def align(lq: Picture, gt: Picture, *, scale: int) -> Aligned:
     homography, correlation, agreeing = _homography(still, full)
     if correlation < LEAST_CORRELATION:
         raise ImageError(
-            f"the pictures do not match: {agreeing} features agree, and laid upon each other the pictures "
+            f"the images do not match: {agreeing} features agree, and laid upon each other the images "
             f"correlate by {max(correlation, 0):.2f}, where {LEAST_CORRELATION} is needed; is it one scene?"
         )
     top, left, bottom, right = _inside(homography, gt.shape[:2], lq.shape[:2])
     if min(bottom - top, right - left) < LEAST_SIDE_LEFT_PX:
         raise ImageError(
-            f"the pictures share {max(right - left, 0)} x {max(bottom - top, 0)} lq pixels, where "
+            f"the images share {max(right - left, 0)} x {max(bottom - top, 0)} lq pixels, where "
             f"{LEAST_SIDE_LEFT_PX} a side are needed; is it one scene?"
         )
     zoom = _zoom(homography, gt.shape[:2])
@@ -118,10 +118,10 @@ def align(lq: Picture, gt: Picture, *, scale: int) -> Aligned:
 
 
 def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
-    """Names and pictures of pairs: of two files, or of two folders by their names without x2, x3, x4 or x8.
+    """Names and images of pairs: of two files, or of two folders by their names without x2, x3, x4 or x8.
 
     Raises:
-        DataError: a folder is missing or empty, or a picture has no partner.
+        DataError: a folder is missing or empty, or an image has no partner.
     """
     if lq.is_file() and gt.is_file():
         return [(shared_name(gt), lq, gt)]
@@ -129,7 +129,7 @@ def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
     alone = [str((lqs | gts)[name]) for name in sorted(lqs.keys() ^ gts.keys())]
     if alone:
         raise DataError(
-            f"{lq} and {gt}: {len(alone)} pictures have no partner of their name ({alone[0]} ...); rename "
+            f"{lq} and {gt}: {len(alone)} images have no partner of their name ({alone[0]} ...); rename "
             "them, or name two files"
         )
     return [(name, lqs[name], path) for name, path in gts.items()]
@@ -141,12 +141,12 @@ def align_folders(
     """`align` pair after pair; with `out` OUT/lq/NAME.png and OUT/gt/NAME.png are written.
 
     Yields:
-        Each pair's name and what came of it, an error of the pictures among it.
+        Each pair's name and what came of it, an error of the images among it.
 
     Raises:
         DataError: as `find_pairs`.
         UsageError: OUT/lq or OUT/gt is a folder of inputs, which the results would replace.
-        OutputError: a picture cannot be written.
+        OutputError: an image cannot be written.
     """
     pairs = find_pairs(lq, gt)
     inputs = {path.parent.resolve() for _, *both in pairs for path in both}
@@ -158,12 +158,12 @@ def align_folders(
     folders = [make_folder(out / kind) for kind in ("lq", "gt")] if out else []
     for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
         try:
-            aligned = align(to_rgb(read_picture(lq_path)), to_rgb(read_picture(gt_path)), scale=scale)
+            aligned = align(to_rgb(read_image(lq_path)), to_rgb(read_image(gt_path)), scale=scale)
         except ImageError as error:
             yield name, error
         else:
-            for folder, picture in zip(folders, (aligned.lq, aligned.gt), strict=False):
-                write_picture(folder / f"{name}.png", picture)
+            for folder, image in zip(folders, (aligned.lq, aligned.gt), strict=False):
+                write_image(folder / f"{name}.png", image)
             yield name, aligned
         tell(name, done, len(pairs))
 
@@ -200,8 +200,8 @@ def _by_features(still: Floats, full: Floats) -> tuple[Matrix | None, int]:
     (small_still, from_still), (small_full, from_full) = _handy(still), _handy(full)
     sift = cv2.SIFT.create(MOST_FEATURES)
     (points, features), (gt_points, gt_features) = (
-        sift.detectAndCompute(picture.clip(0, 255).astype(np.uint8), None)
-        for picture in (small_still, small_full)
+        sift.detectAndCompute(image.clip(0, 255).astype(np.uint8), None)
+        for image in (small_still, small_full)
     )
     if features is None or gt_features is None or min(len(points), len(gt_points)) < LEAST_AGREEING:
         return None, 0
@@ -256,13 +256,13 @@ def _warped(
     return cast("NDArray[Scalar]", warped)
 
 
-def _blocks(lq: Picture, gt: Picture) -> tuple[Floats, Floats]:
+def _blocks(lq: ImageArray, gt: ImageArray) -> tuple[Floats, Floats]:
     """`block_shifts` of lq and ground truth shrunk to its size."""
     same = gt.shape == lq.shape
     return block_shifts(_grey(lq), _grey(gt if same else imresize(gt, size=lq.shape[:2])))
 
 
-def _shifts(lq: Picture, gt: Picture, scale: int) -> Shifts:
+def _shifts(lq: ImageArray, gt: ImageArray, scale: int) -> Shifts:
     """Their lengths in ground-truth pixels."""
     return Shifts(np.linalg.norm(_blocks(lq, gt)[1], axis=1) * scale)
 
@@ -289,28 +289,28 @@ def _zoom(homography: Matrix, gt_size: tuple[int, ...]) -> float:
 
 
 def _resizing(size: tuple[int, ...], new_size: tuple[int, ...]) -> Matrix:
-    """Where pixels go when a picture is resized: edges upon edges, not first pixels upon first."""
+    """Where pixels go when an image is resized: edges upon edges, not first pixels upon first."""
     down, right = new_size[0] / size[0], new_size[1] / size[1]
     return np.array([[right, 0, (right - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
-def _resized(picture: NDArray[Scalar], factor: float) -> NDArray[Scalar]:
+def _resized(image: NDArray[Scalar], factor: float) -> NDArray[Scalar]:
     """MATLAB's bicubic to whole pixels; `_resizing` of the two sizes says where they went."""
-    size = (round(picture.shape[0] * factor), round(picture.shape[1] * factor))
-    return picture if size == picture.shape[:2] else imresize(picture, size=size)
+    size = (round(image.shape[0] * factor), round(image.shape[1] * factor))
+    return image if size == image.shape[:2] else imresize(image, size=size)
 
 
 def _moved(right: float, down: float) -> Matrix:
     return np.array([[1.0, 0, right], [0, 1, down], [0, 0, 1]])
 
 
-def _handy(picture: Floats) -> tuple[Floats, Matrix]:
-    """The picture at a size fit for features, and the way of its pixels to there."""
-    longest, shortest = max(picture.shape), min(picture.shape)
+def _handy(image: Floats) -> tuple[Floats, Matrix]:
+    """The image at a size fit for features, and the way of its pixels to there."""
+    longest, shortest = max(image.shape), min(image.shape)
     factor = min(LONGEST_SIDE_PX / longest, max(1.0, LEAST_SIDE_PX / shortest))
-    resized = _resized(picture, factor)
-    return resized, _resizing(picture.shape, resized.shape)
+    resized = _resized(image, factor)
+    return resized, _resizing(image.shape, resized.shape)
 
 
-def _grey(picture: Picture) -> Floats:
-    return rgb_to_grey(picture).astype(np.float32)
+def _grey(image: ImageArray) -> Floats:
+    return rgb_to_grey(image).astype(np.float32)

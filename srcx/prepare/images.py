@@ -10,7 +10,7 @@ from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
 from srcx.imaging.color import to_rgb
-from srcx.imaging.io import picture_size, read_picture, write_picture
+from srcx.imaging.io import image_size, read_image, write_image
 from srcx.imaging.parallel import Tell, in_parallel
 from srcx.imaging.resize import Border, imresize
 from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
@@ -20,7 +20,7 @@ __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images",
 
 @dataclass
 class Outcome:
-    """How many pictures were made, how many were there already, and what is wrong with the others."""
+    """How many images were made, how many were there already, and what is wrong with the others."""
 
     made: int = 0
     skipped: int = 0
@@ -30,40 +30,40 @@ class Outcome:
 def make_low_resolution(
     source: Path, out: Path, *, scale: int, multiple: int, border: Border, gt_out: Path | None, tell: Tell
 ) -> Outcome:
-    """Make OUT/X4/NAMEx4.png of each picture of a folder, as MATLAB's `imresize` does; what is there is left.
+    """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; what is there is left.
 
     Args:
         source: Folder of ground truth.
         out: Folder to make X4 (or X2 ...) in.
         scale: The factor.
-        multiple: Pictures are cut to multiples of this first; a multiple of `scale`.
+        multiple: Images are cut to multiples of this first; a multiple of `scale`.
         border: As for `imresize`.
-        gt_out: Folder for the cut pictures; None keeps none.
-        tell: Told of every picture.
+        gt_out: Folder for the cut images; None keeps none.
+        tell: Told of every image.
 
     Raises:
-        DataError: the source holds no pictures.
+        DataError: the source holds no images.
         OutputError: the output holds something else.
     """
-    pictures, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
-    claim(folder, recipe(pictures, scale=scale, multiple=multiple, border=border))
+    images, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
+    claim(folder, recipe(images, scale=scale, multiple=multiple, border=border))
     if gt_out:
-        claim(gt_out, recipe(pictures, multiple=multiple))
+        claim(gt_out, recipe(images, multiple=multiple))
 
     def make(path: Path) -> bool:
         low = folder / f"{path.stem}x{scale}.png"
         gt = gt_out / f"{path.stem}.png" if gt_out else None
         if low.exists() and (gt is None or gt.exists()):
             return False
-        picture = cut(read_picture(path), multiple)
-        if 0 in picture.shape:
+        image = cut(read_image(path), multiple)
+        if 0 in image.shape:
             raise ImageError(f"{path}: has a side of less than {multiple} pixels, so nothing of it is left")
         if gt is not None:
-            write_picture(gt, picture)
-        write_picture(low, imresize(picture, scale=1 / scale, border=border))
+            write_image(gt, image)
+        write_image(low, imresize(image, scale=1 / scale, border=border))
         return True
 
-    return _each(make, pictures, [folder, gt_out] if gt_out else [folder], tell)
+    return _each(make, images, [folder, gt_out] if gt_out else [folder], tell)
 
 
 def make_degraded(
@@ -107,12 +107,12 @@ def make_degraded(
         targets = [folder / f"{path.stem}.png" for folder in folders]
         if all(target.exists() for target in targets):
             return False
-        gt = to_rgb(cut(read_picture(path), scale))
+        gt = to_rgb(cut(read_image(path), scale))
         if 0 in gt.shape:
             raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
         lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
         for target, image in zip(targets, (gt, lq), strict=True):
-            write_picture(target, image)
+            write_image(target, image)
         return True
 
     return _each(make, images, folders, tell)
@@ -121,27 +121,27 @@ def make_degraded(
 def make_sub_images(
     source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, tell: Tell
 ) -> Outcome:
-    """Cut each picture of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
+    """Cut each image of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
 
     An ending x2, x3, x4 or x8 is taken off the names, so that both sides of a pair are called the same.
 
     Args:
-        source: Folder of pictures.
+        source: Folder of images.
         out: Folder for the sub-images.
         crop_px: Their side.
         step_px: From one to the next.
         threshold_px: A rest of more than this at the right or lower border gets a sub-image that ends there.
-        tell: Told of every picture.
+        tell: Told of every image.
 
     Raises:
-        DataError: the source holds no pictures.
+        DataError: the source holds no images.
         OutputError: the output holds something else.
     """
-    pictures = sources(source, shared_name)
-    claim(out, recipe(pictures, crop=crop_px, step=step_px, threshold=threshold_px))
+    images = sources(source, shared_name)
+    claim(out, recipe(images, crop=crop_px, step=step_px, threshold=threshold_px))
 
     def make(path: Path) -> bool:
-        height, width = picture_size(path)
+        height, width = image_size(path)
         if min(height, width) < crop_px:
             raise ImageError(f"{path}: is {width} x {height} pixels, smaller than a sub-image of {crop_px}")
         corners = [
@@ -152,12 +152,12 @@ def make_sub_images(
         targets = [out / f"{shared_name(path)}_s{number:03d}.png" for number in range(1, len(corners) + 1)]
         if all(target.exists() for target in targets):
             return False
-        picture = read_picture(path)
+        image = read_image(path)
         for target, (top, left) in zip(targets, corners, strict=True):
-            write_picture(target, picture[top : top + crop_px, left : left + crop_px])
+            write_image(target, image[top : top + crop_px, left : left + crop_px])
         return True
 
-    return _each(make, pictures, [out], tell)
+    return _each(make, images, [out], tell)
 
 
 def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
@@ -174,9 +174,9 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
 
 
 def _each(
-    make: Callable[[Path], bool], pictures: Sequence[Path], folders: Sequence[Path], tell: Tell
+    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], tell: Tell
 ) -> Outcome:
-    """Call `make`, which says whether there was anything to do, with each picture; note what it raises."""
+    """Call `make`, which says whether there was anything to do, with each image; note what it raises."""
 
     def attempt(path: Path) -> bool | str:
         try:
@@ -185,9 +185,7 @@ def _each(
             return str(error)
 
     outcome, failed = Outcome(), []
-    for done, (path, answer) in enumerate(
-        zip(pictures, in_parallel(attempt, pictures), strict=True), start=1
-    ):
+    for done, (path, answer) in enumerate(zip(images, in_parallel(attempt, images), strict=True), start=1):
         if isinstance(answer, str):
             outcome.problems.append(answer)
             failed.append(path.name)
@@ -195,7 +193,7 @@ def _each(
             outcome.made += 1
         else:
             outcome.skipped += 1
-        tell(path.name, done, len(pictures))
+        tell(path.name, done, len(images))
     for folder in folders:
         forget(folder, failed)
     return outcome

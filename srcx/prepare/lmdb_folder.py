@@ -1,4 +1,4 @@
-"""A folder of pictures as one of BasicSR's LMDB folders: data.mdb, lock.mdb, meta_info.txt."""
+"""A folder of images as one of BasicSR's LMDB folders: data.mdb, lock.mdb, meta_info.txt."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import lmdb
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError, SrcxError, UsageError
 from srcx.imaging.decode import swap_red_and_blue
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.imaging.parallel import Tell, in_parallel
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import claim, fits, recipe, shared_name, sources
@@ -20,57 +20,55 @@ __all__ = ["make_lmdb"]
 
 META_INFO = "meta_info.txt"
 COMPRESSION = 1  # PNG's, as BasicSR's: quick to read
-BATCH = 64  # pictures to a transaction
+BATCH = 64  # images to a transaction
 MIB = 1 << 20
 
 
 def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
-    """Put the pictures of a folder into an LMDB folder as PNG, by their names without suffix and scale.
+    """Put the images of a folder into an LMDB folder as PNG, by their names without suffix and scale.
 
     Until it is whole it is a hidden folder beside `out`, where the next call goes on.
 
     Args:
-        source: Folder of pictures.
+        source: Folder of images.
         out: Folder to be, whose name ends in .lmdb.
-        tell: Told of every picture.
+        tell: Told of every image.
 
     Raises:
         UsageError: the name does not end in .lmdb.
-        DataError: the source holds no pictures, or one whose name BasicSR cannot read as a key.
+        DataError: the source holds no images, or one whose name BasicSR cannot read as a key.
         OutputError: `out` is there and holds something else, or cannot be written.
     """
     if out.suffix != ".lmdb":
         raise UsageError(f"{out}: the name of an LMDB folder ends in .lmdb, by which BasicSR knows it")
-    pictures = sources(source, shared_name)
-    bad = [path.name for path in pictures if set(path.stem) & {".", " "} or not path.stem.isprintable()]
+    images = sources(source, shared_name)
+    bad = [path.name for path in images if set(path.stem) & {".", " "} or not path.stem.isprintable()]
     if bad:
         raise DataError(
             f"{source}: names with a dot, a space, control characters or bytes that are not UTF-8 cannot be "
             f"keys: {listed(bad)}; rename them"
         )
-    wanted, part = recipe(pictures, kind="lmdb"), out.with_name(f".{out.name}.part")
+    wanted, part = recipe(images, kind="lmdb"), out.with_name(f".{out.name}.part")
     if fits(out, wanted):
-        return Outcome(skipped=len(pictures))
+        return Outcome(skipped=len(images))
     if out.exists():
-        raise OutputError(
-            f"{out}: is there already, made of other pictures; name another place, or remove it"
-        )
+        raise OutputError(f"{out}: is there already, made of other images; name another place, or remove it")
     if not fits(part, wanted):
         shutil.rmtree(part, ignore_errors=True)
     claim(part, wanted)
-    outcome = _fill(part, pictures, tell)
+    outcome = _fill(part, images, tell)
     if not outcome.problems:
         part.replace(out)
     return outcome
 
 
-def _fill(folder: Path, pictures: Sequence[Path], tell: Tell) -> Outcome:
+def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
     meta = folder / META_INFO
     lines = meta.read_text(encoding="utf-8").splitlines(keepends=True) if meta.exists() else []
     lines = [line for line in lines if line.endswith("\n")]
     there = {line.split(".")[0] for line in lines}
-    left = [path for path in pictures if shared_name(path) not in there]
-    outcome = Outcome(skipped=len(pictures) - len(left))
+    left = [path for path in images if shared_name(path) not in there]
+    outcome = Outcome(skipped=len(images) - len(left))
     try:
         with lmdb.open(str(folder)) as environment, meta.open("w", encoding="utf-8", newline="\n") as record:
             record.writelines(lines)
@@ -78,7 +76,7 @@ def _fill(folder: Path, pictures: Sequence[Path], tell: Tell) -> Outcome:
                 batch = left[start : start + BATCH]
                 entries: list[_Entry] = []
                 for done, answer in enumerate(in_parallel(_encode, batch), outcome.skipped + start + 1):
-                    tell("pictures", done, len(pictures))
+                    tell("images", done, len(images))
                     if isinstance(answer, str):
                         outcome.problems.append(answer)
                     else:
@@ -102,11 +100,11 @@ class _Entry(NamedTuple):
 
 def _encode(path: Path) -> _Entry | str:
     try:
-        picture = read_picture(path)
+        image = read_image(path)
     except SrcxError as error:
         return str(error)
-    height, width, *channels = picture.shape
-    done, png = cv2.imencode(".png", swap_red_and_blue(picture), [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION])
+    height, width, *channels = image.shape
+    done, png = cv2.imencode(".png", swap_red_and_blue(image), [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION])
     assert done
     return _Entry(shared_name(path), f"({height},{width},{channels[0] if channels else 1})", png.tobytes())
 

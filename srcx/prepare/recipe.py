@@ -1,4 +1,4 @@
-"""What a folder of prepared pictures was made of: so that work goes on, and nothing else is touched."""
+"""What a folder of prepared images was made of: so that work goes on, and nothing else is touched."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from srcx.atomic import atomic_path, make_folder
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError
-from srcx.imaging.io import list_pictures
+from srcx.imaging.io import list_images
 
 __all__ = ["Recipe", "claim", "fits", "forget", "recipe", "shared_name", "sources"]
 
@@ -17,14 +17,14 @@ RECORD = ".srcx-prepared.json"
 
 
 class Recipe(NamedTuple):
-    """What is made, how, and of which pictures: their size and time of change by name."""
+    """What is made, how, and of which images: their size and time of change by name."""
 
     settings: dict[str, str | int]
-    pictures: dict[str, str]
+    images: dict[str, str]
 
 
 def shared_name(path: Path) -> str:
-    """A picture's name without suffix and scale: that of both sides of a pair.
+    """An image's name without suffix and scale: that of both sides of a pair.
 
     Example:
         >>> shared_name(Path("0801x4.png"))
@@ -34,25 +34,25 @@ def shared_name(path: Path) -> str:
 
 
 def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
-    """The pictures to prepare.
+    """The images to prepare.
 
     Raises:
         DataError: there are none, or two would get one name.
     """
-    pictures = list_pictures(folder)
-    if not pictures:
-        raise DataError(f"{folder}: there are no pictures in this folder; check the path")
+    images = list_images(folder)
+    if not images:
+        raise DataError(f"{folder}: there are no images in this folder; check the path")
     seen: dict[str, Path] = {}
-    for picture in pictures:
-        first = seen.setdefault(name_of(picture), picture)
-        if first != picture:
-            raise DataError(f"{folder}: {first.name} and {picture.name} would become one; rename one of them")
-    return pictures
+    for image in images:
+        first = seen.setdefault(name_of(image), image)
+        if first != image:
+            raise DataError(f"{folder}: {first.name} and {image.name} would become one; rename one of them")
+    return images
 
 
-def recipe(pictures: Sequence[Path], **settings: str | int) -> Recipe:
-    """The recipe of what is made of these pictures."""
-    states = {path.name: path.stat() for path in pictures}
+def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:
+    """The recipe of what is made of these images."""
+    states = {path.name: path.stat() for path in images}
     return Recipe(settings, {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in states.items()})
 
 
@@ -65,40 +65,38 @@ def claim(folder: Path, wanted: Recipe) -> None:
     found = _read(folder)
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: holds something that srcx did not prepare; name another place")
-    before = found.pictures if found else {}
+    before = found.images if found else {}
     if found and found.settings != wanted.settings:
         raise OutputError(
             f"{folder}: was prepared by {_words(found)}, and {_words(wanted)} is asked for; "
             "name another place, or remove it first"
         )
-    changed = [name for name, state in wanted.pictures.items() if before.get(name, state) != state]
+    changed = [name for name, state in wanted.images.items() if before.get(name, state) != state]
     if changed:
         raise OutputError(
-            f"{folder}: was prepared of other pictures of the names {listed(changed)}; "
+            f"{folder}: was prepared of other images of the names {listed(changed)}; "
             "name another place, or remove it first"
         )
     make_folder(folder)
-    _write(folder, Recipe(wanted.settings, before | wanted.pictures))
+    _write(folder, Recipe(wanted.settings, before | wanted.images))
 
 
 def forget(folder: Path, names: Collection[str]) -> None:
-    """Take pictures that could not be prepared off the record, so that a mended one is taken next time."""
+    """Take images that could not be prepared off the record, so that a mended one is taken next time."""
     found = _read(folder)
     assert found is not None
-    _write(
-        folder, found._replace(pictures={name: s for name, s in found.pictures.items() if name not in names})
-    )
+    _write(folder, found._replace(images={name: s for name, s in found.images.items() if name not in names}))
 
 
 def fits(folder: Path, wanted: Recipe) -> bool:
-    """Whether `folder` was made, or begun, by this recipe of these very pictures."""
+    """Whether `folder` was made, or begun, by this recipe of these very images."""
     return _read(folder) == wanted
 
 
 def _read(folder: Path) -> Recipe | None:
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return Recipe(dict(content["settings"]), dict(content["pictures"]))
+        return Recipe(dict(content["settings"]), dict(content["images"]))
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
 

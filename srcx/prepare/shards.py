@@ -1,4 +1,4 @@
-"""A folder of pictures as tar shards after WebDataset's conventions."""
+"""A folder of images as tar shards after WebDataset's conventions."""
 
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from srcx.atomic import atomic_path
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, ImageError, OutputError
-from srcx.imaging.io import picture_size
+from srcx.imaging.io import image_size
 from srcx.imaging.parallel import Tell
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import Recipe, claim, fits, recipe, shared_name, sources
@@ -18,54 +18,50 @@ __all__ = ["make_shards"]
 def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, tell: Tell) -> Outcome:
     """Put the files of a folder as they are into OUT/shard-000000.tar ..., by their names without scale.
 
-    Shards that are there are left. Nothing is written if a picture is damaged.
+    Shards that are there are left. Nothing is written if an image is damaged.
 
     Args:
-        source: Folder of pictures: KEY.png, or KEY.gt.png where there is `low`.
+        source: Folder of images: KEY.png, or KEY.gt.png where there is `low`.
         out: Folder for the shards.
         low: Folder of their low resolution: KEY.lq.png.
-        per_shard: Pictures, or pairs, in each.
+        per_shard: Images, or pairs, in each.
         tell: Told of every shard.
 
     Raises:
-        DataError: a folder holds no pictures, or one whose name cannot be a key; or a pair lacks a side.
+        DataError: a folder holds no images, or one whose name cannot be a key; or a pair lacks a side.
         OutputError: `out` holds something else, or cannot be written.
     """
-    pictures = sources(source, shared_name)
-    bad = [path.name for path in pictures if "." in path.stem]
+    images = sources(source, shared_name)
+    bad = [path.name for path in images if "." in path.stem]
     if bad:
         raise DataError(f"{source}: names with a dot inside cannot be keys: {listed(bad)}; rename them")
-    sides = {".gt": pictures, ".lq": _partners(pictures, low)} if low else {"": pictures}
+    sides = {".gt": images, ".lq": _partners(images, low)} if low else {"": images}
     problems = [problem for of in sides.values() for problem in _problems(of)]
     if problems:
         return Outcome(problems=problems)
     wanted = Recipe(
         {"kind": "shards", "per_shard": per_shard},
-        {
-            f"{name} {side}": state
-            for side, of in sides.items()
-            for name, state in recipe(of).pictures.items()
-        },
+        {f"{name} {side}": state for side, of in sides.items() for name, state in recipe(of).images.items()},
     )
     if out.exists() and not fits(out, wanted) and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: holds something else already; name another place, or remove it")
     claim(out, wanted)
-    outcome, starts = Outcome(), range(0, len(pictures), per_shard)
+    outcome, starts = Outcome(), range(0, len(images), per_shard)
     for number, start in enumerate(starts):
         shard, batch = out / f"shard-{number:06d}.tar", slice(start, start + per_shard)
         if shard.exists():
-            outcome.skipped += len(pictures[batch])
+            outcome.skipped += len(images[batch])
         else:
             _write(shard, {side: of[batch] for side, of in sides.items()})
-            outcome.made += len(pictures[batch])
+            outcome.made += len(images[batch])
         tell(shard.name, number + 1, len(starts))
     return outcome
 
 
-def _partners(pictures: Sequence[Path], low: Path) -> list[Path]:
-    """The low resolution of each picture."""
+def _partners(images: Sequence[Path], low: Path) -> list[Path]:
+    """The low resolution of each image."""
     by_key = {shared_name(path): path for path in sources(low, shared_name)}
-    keys = [shared_name(path) for path in pictures]
+    keys = [shared_name(path) for path in images]
     alone = sorted(set(keys) ^ by_key.keys())
     if alone:
         raise DataError(
@@ -74,11 +70,11 @@ def _partners(pictures: Sequence[Path], low: Path) -> list[Path]:
     return [by_key[key] for key in keys]
 
 
-def _problems(pictures: Sequence[Path]) -> list[str]:
+def _problems(images: Sequence[Path]) -> list[str]:
     problems = []
-    for path in pictures:
+    for path in images:
         try:
-            picture_size(path)
+            image_size(path)
         except ImageError as error:
             problems.append(str(error))
     return problems
@@ -89,7 +85,7 @@ def _write(shard: Path, sides: Mapping[str, Sequence[Path]]) -> None:
     with atomic_path(shard) as temporary, tarfile.open(temporary, "w") as archive:
         for of_key in zip(*sides.values(), strict=True):
             for side, path in zip(sides, of_key, strict=True):
-                # Without owner and date, so that equal pictures give equal shards.
+                # Without owner and date, so that equal images give equal shards.
                 entry = tarfile.TarInfo(f"{shared_name(path)}{side}{path.suffix.lower()}")
                 entry.size = path.stat().st_size
                 with path.open("rb") as file:

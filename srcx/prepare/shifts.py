@@ -1,4 +1,4 @@
-"""How far one picture is moved against another, block by block."""
+"""How far one image is moved against another, block by block."""
 
 import cv2
 import numpy as np
@@ -15,11 +15,11 @@ LARGEST_ERROR_PX = 0.05
 """A block whose shift is less sure (it is flat, or an edge that can slide along itself) is not measured."""
 STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-6)
 SMOOTHING_PX = 5
-"""Side of the Gaussian filter of both pictures, which makes differences of sharpness count less."""
+"""Side of the Gaussian filter of both images, which makes differences of sharpness count less."""
 
 
 def block_shifts(still: Floats, moved: Floats) -> tuple[Floats, Floats]:
-    """How far each block of one picture has to go to lie on the other.
+    """How far each block of one image has to go to lie on the other.
 
     Each block starts at the peak of the phase correlation, whole pixels, and goes on from there by ECC to
     fractions of a pixel, whatever the brightness and contrast of the two.
@@ -31,7 +31,7 @@ def block_shifts(still: Floats, moved: Floats) -> tuple[Floats, Floats]:
     Returns:
         Middles of the blocks, and how far right and down something is in `moved` from where it is in `still`;
         both (blocks, 2), x and y in pixels. A shift that cannot be measured is NaN. Blocks have 48 pixels a
-        side, less in a smaller picture.
+        side, less in a smaller image.
 
     References:
         Evangelidis and Psarakis, "Parametric Image Alignment Using Enhanced Correlation Coefficient
@@ -61,7 +61,7 @@ def _shift(still: Floats, moved: Floats, top: int, left: int, side: int) -> tupl
     block, other = still[square], moved[square]
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
     (right, down), _ = cv2.phaseCorrelate(block - block.mean(), other - other.mean(), window)
-    # ECC gets what is about the block as well, so that nothing moves out of the picture.
+    # ECC gets what is about the block as well, so that nothing moves out of the image.
     high, low = max(top - side // 2, 0), max(left - side // 2, 0)
     about = moved[high : top + side + side // 2, low : left + side + side // 2]
     corner = np.array([left - low, top - high], np.float32)
@@ -78,9 +78,9 @@ def _translation(shift: Floats) -> Floats:
     return np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
 
 
-def smooth(picture: Floats) -> Floats:
-    """The picture as it is compared."""
-    return np.asarray(cv2.GaussianBlur(picture, (SMOOTHING_PX, SMOOTHING_PX), 0), np.float32)
+def smooth(image: Floats) -> Floats:
+    """The image as it is compared."""
+    return np.asarray(cv2.GaussianBlur(image, (SMOOTHING_PX, SMOOTHING_PX), 0), np.float32)
 
 
 def register(still: Floats, moved: Floats, start: Floats, motion: int) -> tuple[float, Floats]:

@@ -84,7 +84,7 @@ class SRGANModel(SRModel):
         return sr.detach()
 
     def _teach_discriminator(self, sr: Tensor, gt: Tensor, parts: int, means: Means) -> None:
-        """Add this part's gradient to the discriminator, real pictures first."""
+        """Add this part's gradient to the discriminator, real images first."""
         for side, logits, cost in self.discriminator_gan(*jittered(sr, gt, jitter_px=self.jitter_px)):
             mean = torch.stack([one.detach().mean() for one in scales(logits)]).mean()
             terms = {f"d_{side}": cost, f"out_d_{side}": mean}
@@ -96,12 +96,12 @@ class SRGANModel(SRModel):
         return self.gan_loss(self.learners["net_d"].net(sr), True)
 
     def discriminator_gan(self, sr: Tensor, gt: Tensor) -> Iterator[tuple[str, Logits, Tensor]]:
-        """Yields (side, logits, cost) for real and then for fake pictures.
+        """Yields (side, logits, cost) for real and then for fake images.
 
         Each is learned from before the next is seen: batch statistics and memory stay those of one side.
         """
-        for side, picture in (("real", gt), ("fake", sr)):
-            logits = self.learners["net_d"].net(picture)
+        for side, image in (("real", gt), ("fake", sr)):
+            logits = self.learners["net_d"].net(image)
             yield side, logits, self.gan_loss(logits, side == "real", is_disc=True)
 
 

@@ -61,7 +61,7 @@ MODELS: Mapping[str, type[SRModel]] = {
     "ESRGANModel": ESRGANModel,
     "SRGANModel": SRGANModel,
     "SRModel": SRModel,
-    "SwinIRModel": SRModel,  # BasicSR's pads pictures to whole windows; srcx does that for every network
+    "SwinIRModel": SRModel,  # BasicSR's pads images to whole windows; srcx does that for every network
 }
 
 RANKS_WAIT = timedelta(hours=2)
@@ -239,7 +239,7 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
 
 
 def training_set(options: Options) -> PairDataset:
-    """The pictures to train on; every file is looked at.
+    """The images to train on; every file is looked at.
 
     Raises:
         DataError: with all that is wrong with its files.

@@ -14,7 +14,7 @@ from srcx.atomic import make_folder
 from srcx.config import Options, TrainDataset
 from srcx.data import train_batches
 from srcx.evaluation.report.contact_sheet import contact_sheet
-from srcx.imaging.io import write_picture
+from srcx.imaging.io import write_image
 from srcx.training import build
 from srcx.training.dry_run import channels, try_once
 from srcx.training.model import SRModel
@@ -61,7 +61,7 @@ def describe(options: Options) -> str:
             f"{timedelta(seconds=round(step_s * train.total_iter))} for {train.total_iter} iterations, "
             "without validation",
             f"  memory: {_peak_mib() - before_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
-            "for decoded pictures",
+            "for decoded images",
         ]
     )
 
@@ -88,7 +88,7 @@ def write_contact_sheet(options: Options) -> Path:
     lqs, gts = (dataset.levels.images(batch[side]) for side in ("lq", "gt"))
     folder = make_folder(Path(options.path.experiments_root))
     path = folder / f"{options.name}_check.png"
-    write_picture(path, contact_sheet(list(zip(lqs, gts, strict=True))))
+    write_image(path, contact_sheet(list(zip(lqs, gts, strict=True))))
     return path
 
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: checkpoints, metrics, logs, pictures, and how a run goes on from them.
+"""The folder of a training run: checkpoints, metrics, logs, images, and how a run goes on from them.
 
 experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
@@ -6,7 +6,7 @@ experiments/NAME/
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
 ├── training_states/   ITER.state: all the next iteration depends on; ITER.state.aside: not to go on from
 ├── log/               what the terminal showed; tensorboard's event files
-└── visualization/     validation pictures
+└── visualization/     validation images
 
 Beside it, .NAME.lock says who trains it (`srcx.training.run_lock`).
 """
@@ -255,8 +255,8 @@ class RunFolder:
             logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(known))
         return bool(results) and best.get(next(iter(results)), False)
 
-    def picture_path(self, progress: Progress, set_name: str, name: str) -> Path:
-        """Where a validation picture goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
+    def image_path(self, progress: Progress, set_name: str, name: str) -> Path:
+        """Where a validation image goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
         return self.root / "visualization" / set_name / f"{name}_{progress.iteration}.png"
 
     def _go_on(

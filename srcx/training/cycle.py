@@ -1,4 +1,4 @@
-"""One training step of two generators, there and back, on pictures that are not paired at all."""
+"""One training step of two generators, there and back, on images that are not paired at all."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,14 +29,14 @@ THERE, BACK = Way("net_g", "net_d", ""), Way("net_g_back", "net_d_back", "_back"
 class CycleGANModel(SRModel):
     """Trains `net_g` from the domain of lq to that of gt, and `net_g_back` from that of gt to that of lq.
 
-    Each picture is to come back as it was from a way there and back, by the losses, which compare it with
+    Each image is to come back as it was from a way there and back, by the losses, which compare it with
     what came back; a discriminator in each domain tells what came there from what belongs there. The baseline
-    for unpaired pictures beside the contextual loss, which needs neither the way back nor a discriminator.
+    for unpaired images beside the contextual loss, which needs neither the way back nor a discriminator.
 
     Args:
         generators: The one to keep and the one of the way back; lq is as large as gt.
         discriminators: Those of the domains of gt and of lq; each gives logits of any shape.
-        losses: What compares a picture with what came back; its jitter is the discriminators' too.
+        losses: What compares an image with what came back; its jitter is the discriminators' too.
         gan_loss: The adversarial loss.
         gan_weight: Its weight for the generators; for the discriminators it is always 1.
         **common: As for `SRModel`.
@@ -44,7 +44,7 @@ class CycleGANModel(SRModel):
     References:
         Zhu et al., "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks", ICCV
         2017, arXiv:1703.10593.
-        Differs from the paper: the discriminators see the newest pictures, not a pool of earlier ones.
+        Differs from the paper: the discriminators see the newest images, not a pool of earlier ones.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class CycleGANModel(SRModel):
         return [fake.detach() for fake in fakes]
 
     def _teach_discriminator(self, way: Way, fake: Tensor, real: Tensor, parts: int, means: Means) -> None:
-        """Add this part's gradient to the discriminator of one domain, real pictures first."""
+        """Add this part's gradient to the discriminator of one domain, real images first."""
         fake, real = jittered(fake, real, jitter_px=self.losses.jitter_px)
-        for side, picture in (("real", real), ("fake", fake)):
-            logits = self.learners[way.discriminator].net(picture)
+        for side, image in (("real", real), ("fake", fake)):
+            logits = self.learners[way.discriminator].net(image)
             cost = self.gan_loss(logits, side == "real", is_disc=True)
             terms = {f"d_{side}{way.ending}": cost, f"out_d_{side}{way.ending}": logits.detach().mean()}
             means.add(terms)

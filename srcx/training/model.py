@@ -46,7 +46,7 @@ class SRModel:
         grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
         accumulate: Parts a batch is cut into, whose gradients are averaged: the same step in less memory, but
             for terms and networks that take statistics over a batch (docs/scale.md).
-        channels_last: Keep weights and pictures in channels-last order, which is faster nearly everywhere.
+        channels_last: Keep weights and images in channels-last order, which is faster nearly everywhere.
 
     After BasicSR's SRModel, whose numbers it gives in fp32 (tests/basicsr_compat/test_trajectory.py).
     """

@@ -62,7 +62,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
             stopping = False
             if _is_due(progress, options) and progress.validated < progress.iteration:
                 # The run ended between saving this iteration and validating it.
-                _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
+                _validate(model, validation_sets, run, progress, keep_images=options.val.save_img)
                 run.save_progress(model, progress)
             while progress.iteration < total and not stopping:
                 losses = model.step(next(batches))  # forward, losses, backward, optimizer, averaged weights
@@ -78,7 +78,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                 if saved:
                     run.save(model, progress)  # before validating, which may fail
                 if _is_due(progress, options) and (done or not stopping):
-                    _validate(model, validation_sets, run, progress, keep_pictures=options.val.save_img)
+                    _validate(model, validation_sets, run, progress, keep_images=options.val.save_img)
                     if saved:
                         run.save_progress(model, progress)  # with the record of the best
             if progress.iteration < total:
@@ -102,11 +102,11 @@ def _validate(
     run: RunFolder,
     progress: Progress,
     *,
-    keep_pictures: bool,
+    keep_images: bool,
 ) -> None:
     """Evaluate the model on every set, and keep its weights where it is the best so far."""
     for one in validation_sets if run.writes else ():
-        save_as = partial(run.picture_path, progress, one.name) if keep_pictures else None
+        save_as = partial(run.image_path, progress, one.name) if keep_images else None
         results = validate(model.eval_net, one, save_as=save_as)
         if run.log_results(progress, one.name, results, one.higher_is_better):
             run.save_weights(model, f"best_{one.name}")

@@ -32,13 +32,13 @@ def run_test_file(
     results_root: Path = Path("results"),
     tell: Tell = lambda what, done, total: None,
 ) -> SetResults:
-    """Test the network of an option file; pictures and metrics.csv go to results/NAME.
+    """Test the network of an option file; images and metrics.csv go to results/NAME.
 
     Args:
         path: An option file in BasicSR's dialect, with `datasets.test*` and `path.pretrain_network_g`.
         overrides: KEY:SUB=VALUE, replacing options of the file.
         results_root: Where results/NAME goes; an older one of the name is set aside.
-        tell: Called after each picture.
+        tell: Called after each image.
 
     Returns:
         Set -> metric -> mean over its images; None where the metric cannot rate one of them.
@@ -57,7 +57,7 @@ def run_test_file(
     make_folder(root)
     results: SetResults = {}
     for one in sets:
-        save_as = partial(_picture_path, root, options, one.name) if options.val.save_img else None
+        save_as = partial(_image_path, root, options, one.name) if options.val.save_img else None
         results[one.name] = validate(net, _told(one, tell), save_as=save_as)
     _write(root, options, results)
     return results
@@ -75,9 +75,9 @@ def _trained_network(path: Path, options: Options) -> nn.Module:
     return net.to(build.accelerator(options).device)
 
 
-def _picture_path(root: Path, options: Options, set_name: str, picture: str) -> Path:
-    """results/NAME/visualization/SET/PICTURE_SUFFIX.png, as BasicSR names it."""
-    return root / "visualization" / set_name / f"{picture}_{options.val.suffix or options.name}.png"
+def _image_path(root: Path, options: Options, set_name: str, image: str) -> Path:
+    """results/NAME/visualization/SET/IMAGE_SUFFIX.png, as BasicSR names it."""
+    return root / "visualization" / set_name / f"{image}_{options.val.suffix or options.name}.png"
 
 
 def _told(one: ValidationSet, tell: Tell) -> ValidationSet:

@@ -1,4 +1,4 @@
-"""A page in the browser for upscaling pictures and comparing models."""
+"""A page in the browser for upscaling images and comparing models."""
 
 from srcx.web.page import serve
 

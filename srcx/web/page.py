@@ -7,12 +7,12 @@ from typing import Any
 
 from srcx.errors import SrcxError, UsageError
 from srcx.inference import bundled_models
-from srcx.web.work import MOST_MEGAPIXELS, MOST_PICTURES, Shown, enlarge, forget_older
+from srcx.web.work import MOST_IMAGES, MOST_MEGAPIXELS, Shown, enlarge, forget_older
 
 __all__ = ["serve"]
 
 MOST_WAITING = 8
-"""Visitors in the queue beside the one whose pictures are upscaled; more are told that it is full."""
+"""Visitors in the queue beside the one whose images are upscaled; more are told that it is full."""
 MOST_BYTES = 64 << 20
 """Of a file that is uploaded."""
 KEEP_S = 3600
@@ -22,7 +22,7 @@ FIDELITY_STEP = 0.1
 FIDELITY_INFO = "0: sharp, as the model is; 1: its faithful parent, softer, which invents nothing"
 
 INTRODUCTION = f"""# srcx
-Drop pictures, choose a model, and compare. Nothing leaves this machine. At most {MOST_PICTURES} pictures of
+Drop images, choose a model, and compare. Nothing leaves this machine. At most {MOST_IMAGES} images of
 {MOST_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
 """
 STYLE = """
@@ -91,12 +91,12 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
         made = gradio.State([])
         with gradio.Row():
             with gradio.Column(scale=1, elem_id="work"):
-                pictures = gradio.File(
-                    label="Pictures",
+                images = gradio.File(
+                    label="Images",
                     file_count="multiple",
                     file_types=["image"],
                     height=170,
-                    elem_id="pictures",
+                    elem_id="images",
                 )
                 model = gradio.Dropdown(
                     [automatic, *names],
@@ -124,7 +124,7 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                     interactive=False,
                     elem_id="slider",
                 )
-                which = gradio.Radio([], label="Picture", visible=False, elem_id="which")
+                which = gradio.Radio([], label="Image", visible=False, elem_id="which")
                 about = gradio.Markdown(elem_id="about")
 
         def work(
@@ -160,7 +160,7 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
 
         start.click(
             work,
-            [pictures, model, other, fidelity],
+            [images, model, other, fidelity],
             [made, files, which, slider, about],
             show_progress_on=slider,
         )

@@ -1,4 +1,4 @@
-"""What the page does with the pictures it is given; knows nothing of browsers."""
+"""What the page does with the images it is given; knows nothing of browsers."""
 
 import shutil
 import tempfile
@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from srcx.errors import SrcxError, UsageError
-from srcx.imaging import Picture, imresize, picture_size, read_with_extras, write_picture
+from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
 
-__all__ = ["MOST_MEGAPIXELS", "MOST_PICTURES", "Shown", "enlarge", "forget_older"]
+__all__ = ["MOST_IMAGES", "MOST_MEGAPIXELS", "Shown", "enlarge", "forget_older"]
 
-MOST_PICTURES = 10
+MOST_IMAGES = 10
 MOST_MEGAPIXELS = 8
-"""Of a picture that is uploaded: on a processor one such takes minutes."""
+"""Of an image that is uploaded: on a processor one such takes minutes."""
 MOST_S = 1800
-"""For all pictures of one visitor, who keeps the others waiting; looked at before each is upscaled."""
+"""For all images of one visitor, who keeps the others waiting; looked at before each is upscaled."""
 PREVIEW_PX = 1600
 
 Tell = Callable[[int, int, str], None]
@@ -29,7 +29,7 @@ Tell = Callable[[int, int, str], None]
 
 
 class Shown(NamedTuple):
-    """A picture upscaled twice; the page keeps one for each visitor, so that all pixels are in files."""
+    """An image upscaled twice; the page keeps one for each visitor, so that all pixels are in files."""
 
     name: str
     before: Path
@@ -55,10 +55,10 @@ def enlarge(
     *,
     fidelity: float = 0.0,
 ) -> list[Shown]:
-    """Upscale pictures by a model, and to the same size by another to compare with.
+    """Upscale images by a model, and to the same size by another to compare with.
 
     Args:
-        paths: At most `MOST_PICTURES` files of at most `MOST_MEGAPIXELS`.
+        paths: At most `MOST_IMAGES` files of at most `MOST_MEGAPIXELS`.
         model: What `load_model` takes.
         other: Likewise; its results are resampled where its factor is another.
         folder: Where the results go, each in a folder of its own.
@@ -66,14 +66,14 @@ def enlarge(
         fidelity: Of `model`, as `load_model` takes it.
 
     Returns:
-        One for each picture.
+        One for each image.
 
     Raises:
-        UsageError: there are too many pictures, or none, or one is too large, or they take too long.
+        UsageError: there are too many images, or none, or one is too large, or they take too long.
         SrcxError: one cannot be read or upscaled; files are called by their names alone.
     """
-    if not 0 < len(paths) <= MOST_PICTURES:
-        raise UsageError(f"from 1 to {MOST_PICTURES} pictures at a time; got {len(paths)}")
+    if not 0 < len(paths) <= MOST_IMAGES:
+        raise UsageError(f"from 1 to {MOST_IMAGES} images at a time; got {len(paths)}")
     try:
         for path in paths:
             _check_size(path)
@@ -85,7 +85,7 @@ def enlarge(
         def begin(what: str) -> None:
             if time.monotonic() > end_s:
                 raise UsageError(
-                    f"{len(shown)} of {len(paths)} pictures were done in {MOST_S / 60:g} minutes, and this "
+                    f"{len(shown)} of {len(paths)} images were done in {MOST_S / 60:g} minutes, and this "
                     "page gives no more; take fewer or smaller ones, or 'srcx upscale'"
                 )
             tell(next(steps), 2 * len(paths), what)
@@ -101,16 +101,16 @@ def enlarge(
 
 
 def _shown(path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, begin: Callable[[str], None]) -> Shown:
-    picture, extras = read_with_extras(path)
-    (chosen, reason), other = ours.choose(picture, path), theirs.choose(picture, path).upscaler
+    image, extras = read_with_extras(path)
+    (chosen, reason), other = ours.choose(image, path), theirs.choose(image, path).upscaler
     before, after = folder / "before.png", folder / "after.png"
     begin(f"{path.name}: {other.model.name}")
-    write_picture(before, _preview(other(picture)))
+    write_image(before, _preview(other(image)))
     begin(f"{path.name}: {chosen.model.name}")
-    result = chosen(picture)
-    write_picture(after, _preview(result))
+    result = chosen(image)
+    write_image(after, _preview(result))
     file = folder / f"{path.stem}-{chosen.model.name}.png"
-    write_picture(file, result, extras=extras)
+    write_image(file, result, extras=extras)
     size = (result.shape[1], result.shape[0])
     return Shown(path.name, before, after, file, size, chosen.model.name, reason)
 
@@ -128,7 +128,7 @@ def _upscaler(model: str, scale: float | None = None, fidelity: float = 0.0) -> 
 
 
 def _check_size(path: Path) -> None:
-    height, width = picture_size(path)
+    height, width = image_size(path)
     if height * width > MOST_MEGAPIXELS * 1_000_000:
         raise UsageError(
             f"{path.name}: has {width} x {height} pixels, and this page takes {MOST_MEGAPIXELS} megapixels; "
@@ -136,11 +136,11 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _preview(picture: Picture) -> Picture:
+def _preview(image: ImageArray) -> ImageArray:
     """8 bits, RGB on white, not too large to be sent."""
-    shrink = min(PREVIEW_PX / max(picture.shape[:2]), 1.0)
-    size = (max(round(shrink * picture.shape[0]), 1), max(round(shrink * picture.shape[1]), 1))
-    small = picture if shrink == 1.0 else imresize(picture, size=size)
+    shrink = min(PREVIEW_PX / max(image.shape[:2]), 1.0)
+    size = (max(round(shrink * image.shape[0]), 1), max(round(shrink * image.shape[1]), 1))
+    small = image if shrink == 1.0 else imresize(image, size=size)
     small = small if small.dtype == np.uint8 else (small >> 8).astype(np.uint8)
     if small.ndim == 2:
         return np.dstack([small] * 3)

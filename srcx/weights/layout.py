@@ -56,7 +56,7 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
 
 
 def layers_of(network: str) -> dict[str, Layer]:
-    """The layers of `network` by name, from the picture inwards.
+    """The layers of `network` by name, from the image inwards.
 
     Example:
         >>> list(layers_of("vgg19"))[:5]

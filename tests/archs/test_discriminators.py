@@ -55,10 +55,10 @@ def test_feature_discriminator_gives_a_map_of_logits_for_each_layer(layers, shap
 
 @pytest.mark.parametrize(("place", "patch_px"), [(0, 38), (1, 44), (2, 64)])
 def test_feature_discriminator_judges_patches(place, patch_px):
-    picture = torch.rand(1, 3, 96, 96, requires_grad=True)
-    FeatureDiscriminator(2)(picture)[0, place, 12, 12].backward()
-    assert picture.grad is not None
-    seen = picture.grad.abs().sum((0, 1))
+    image = torch.rand(1, 3, 96, 96, requires_grad=True)
+    FeatureDiscriminator(2)(image)[0, place, 12, 12].backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1))
     assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
 
 
@@ -94,7 +94,7 @@ def test_feature_discriminator_says_what_fits():
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])
-def test_srgan_discriminator_gives_one_logit_for_a_picture(size):
+def test_srgan_discriminator_gives_one_logit_for_a_image(size):
     assert SRGANDiscriminator(num_feat=2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
 
 
@@ -105,7 +105,7 @@ def test_srgan_discriminator_says_which_sizes_fit(size):
 
 
 def test_srgan_discriminator_names_both_sizes_when_they_differ():
-    with pytest.raises(ImageError, match=r"made for pictures of 32 x 32 pixels, got shape \(1, 3, 48, 48\)"):
+    with pytest.raises(ImageError, match=r"made for images of 32 x 32 pixels, got shape \(1, 3, 48, 48\)"):
         SRGANDiscriminator(num_feat=2, input_size=32)(torch.rand(1, 3, 48, 48))
 
 
@@ -122,12 +122,12 @@ def test_srgan_discriminator_has_the_layers_of_the_paper():
 @pytest.mark.parametrize(("num_layers", "patch_px"), [(1, 16), (2, 34), (3, 70)])
 def test_patch_discriminator_judges_patches_of_the_published_sizes(num_layers, patch_px):
     net = PatchDiscriminator(num_feat=2, num_layers=num_layers).eval()
-    picture = torch.rand(1, 3, 160, 160, requires_grad=True)
-    logits = net(picture)
+    image = torch.rand(1, 3, 160, 160, requires_grad=True)
+    logits = net(image)
     assert logits.shape == (1, 1, 160 // 2**num_layers - 2, 160 // 2**num_layers - 2)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
-    assert picture.grad is not None
-    seen = picture.grad.abs().sum((0, 1))
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1))
     assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
 
 
@@ -168,12 +168,12 @@ def test_unet_discriminator_can_go_without_skips():
     with_skips = UNetDiscriminatorSN(3, num_feat=4).eval()
     without = UNetDiscriminatorSN(3, num_feat=4, skip_connection=False).eval()
     without.load_state_dict(with_skips.state_dict())
-    picture = torch.rand(1, 3, 16, 16)
-    assert not torch.allclose(with_skips(picture), without(picture))
+    image = torch.rand(1, 3, 16, 16)
+    assert not torch.allclose(with_skips(image), without(image))
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_vgg_style_discriminator_gives_one_logit_for_a_picture(size):
+def test_vgg_style_discriminator_gives_one_logit_for_a_image(size):
     assert VGGStyleDiscriminator(3, 2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
 
 
@@ -183,23 +183,21 @@ def test_vgg_style_discriminator_says_which_sizes_fit():
 
 
 def test_vgg_style_discriminator_names_both_sizes_when_they_differ():
-    with pytest.raises(
-        ImageError, match=r"made for pictures of 128 x 128 pixels, got shape \(1, 3, 96, 96\)"
-    ):
+    with pytest.raises(ImageError, match=r"made for images of 128 x 128 pixels, got shape \(1, 3, 96, 96\)"):
         VGGStyleDiscriminator(3, 2)(torch.rand(1, 3, 96, 96))
 
 
 @pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)
 def test_values_do_not_depend_on_the_memory_format(network, size):
-    net, pictures = network(3, num_feat=2), torch.rand(2, 3, size, size)
+    net, images = network(3, num_feat=2), torch.rand(2, 3, size, size)
     with torch.no_grad():
         # Spectral norms settle: divided by their first guess, round-off may grow without bound.
         for _ in range(20):
-            net(pictures)
+            net(images)
     net.eval()
-    before = net(pictures)
+    before = net(images)
     net = net.to(memory_format=torch.channels_last)
-    assert_close(net(pictures.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-6)
+    assert_close(net(images.to(memory_format=torch.channels_last)), before, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)

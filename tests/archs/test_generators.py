@@ -93,7 +93,7 @@ def test_msrresnet_upsamples_bilinearly_to_the_same_sizes(upscale):
 
 
 @pytest.mark.parametrize(("upsampling", "is_even"), [("bilinear", True), ("subpixel", False)])
-def test_an_even_picture_has_a_grid_from_subpixels_only(upsampling, is_even):
+def test_an_even_image_has_a_grid_from_subpixels_only(upsampling, is_even):
     net = MSRResNet(num_feat=8, num_block=1, upsampling=upsampling)
     for conv in (net.upconv1, net.upconv2, net.conv_hr, net.conv_last):
         nn.init.normal_(conv.weight)
@@ -116,6 +116,6 @@ def test_srresnet_has_the_layers_of_the_paper():
     assert count == {nn.BatchNorm2d: 33, nn.PReLU: 1 + 16 + 2}
 
 
-def test_srresnet_answers_alike_for_one_picture_and_for_many_when_evaluating():
+def test_srresnet_answers_alike_for_one_image_and_for_many_when_evaluating():
     net, lq = SRResNet(num_feat=8, num_block=2).eval(), torch.rand(3, 3, 6, 6)
     assert_close(net(lq)[:1], net(lq[:1]))

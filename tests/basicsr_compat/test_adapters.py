@@ -62,7 +62,7 @@ def test_borrowed_losses_that_look_at_sr_alone_are_not_given_gt(basicsr):
 
 
 def test_adversarial_losses_are_not_lent_as_terms(basicsr):
-    with pytest.raises(BridgeError, match=r"MultiScaleGANLoss: .* compares no pictures; use GANLoss"):
+    with pytest.raises(BridgeError, match=r"MultiScaleGANLoss: .* compares no images; use GANLoss"):
         borrow("loss", "MultiScaleGANLoss")
 
 
@@ -89,9 +89,9 @@ def test_unet_discriminator_equals_basicsrs_weight_for_weight(basicsr, skip_conn
     torch.manual_seed(1)
     theirs = borrow("network", "UNetDiscriminatorSN")(**arguments)
     assert_same_state(ours, theirs)
-    picture = torch.rand(2, 3, 16, 24)
+    image = torch.rand(2, 3, 16, 24)
     for _ in range(2):  # each call in training mode moves the estimates of the spectral norms
-        assert_close(ours(picture), theirs(picture))
+        assert_close(ours(image), theirs(image))
     assert_same_state(ours, theirs)
 
 
@@ -106,7 +106,7 @@ def test_unet_discriminator_equals_basicsrs_weight_for_weight(basicsr, skip_conn
     ],
 )
 def test_borrowed_generators_train_in_channels_last(basicsr, name, arguments):
-    """srcx keeps pictures and weights in that order unless told otherwise."""
+    """srcx keeps images and weights in that order unless told otherwise."""
     channels = {"in_chans": 3} if name == "SwinIR" else {"num_in_ch": 3, "num_out_ch": 3}
     net = borrow("network", name)(**channels, **arguments).to(memory_format=torch.channels_last)
     net(torch.rand(1, 3, 16, 16).to(memory_format=torch.channels_last)).sum().backward()
@@ -121,8 +121,8 @@ def test_vgg_style_discriminator_equals_basicsrs_weight_for_weight(basicsr, inpu
     torch.manual_seed(1)
     theirs = borrow("network", "VGGStyleDiscriminator")(**arguments)
     assert_same_state(ours, theirs)
-    pictures = torch.rand(2, 3, input_size, input_size)
-    assert_close(ours(pictures), theirs(pictures))
+    images = torch.rand(2, 3, input_size, input_size)
+    assert_close(ours(images), theirs(images))
 
 
 def assert_same_state(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:

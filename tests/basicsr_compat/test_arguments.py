@@ -77,5 +77,5 @@ def test_names_a_missing_argument():
     assert problems({}) == [(None, "part needs the argument 'count'")]
 
 
-def test_pictures_are_not_the_option_files_to_give():
+def test_images_are_not_the_option_files_to_give():
     assert [name for name, _ in problems({"count": 3, "sr": 1})] == ["sr"]

@@ -30,7 +30,7 @@ def test_a_lent_loss_takes_basicsrs_weight(basicsr_registry):
     assert_close(loss(sr, gt), 0.5 * (sr - gt).abs().sum())
 
 
-def test_a_lent_metric_takes_bgr_pictures_and_better(basicsr_registry):
+def test_a_lent_metric_takes_bgr_images_and_better(basicsr_registry):
     sr, gt = (np.random.default_rng(seed).integers(0, 256, (16, 16, 3), np.uint8) for seed in (0, 1))
     lent = basicsr_registry.METRIC_REGISTRY.get("psnr_srcx")(img=sr, img2=gt, better="higher", crop_px=0)
     assert lent == pytest.approx(registry.METRICS["psnr"](sr[..., ::-1], gt[..., ::-1], crop_px=0))

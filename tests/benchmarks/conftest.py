@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from srcx.benchmarks import inspect
-from srcx.benchmarks.manifest import KnownFile, KnownPicture, KnownSet
+from srcx.benchmarks.manifest import KnownFile, KnownImage, KnownSet
 from srcx.benchmarks.pixels import cut, pixel_sha256
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 
 SIZES = {"one": (48, 60), "two": (40, 52), "grey": (44, 36)}
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
+def save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, picture)
+    write_image(path, image)
     return path
 
 
@@ -50,7 +50,7 @@ def tiny(published: Path, monkeypatch: pytest.MonkeyPatch) -> KnownSet:
         "none",
         "https://example.org/",
         tuple(
-            KnownPicture(
+            KnownImage(
                 name, entry(published / f"{name}_SRF_4_HR.png"), entry(published / f"{name}_SRF_4_LR.png")
             )
             for name in SIZES
@@ -65,16 +65,16 @@ def tiny(published: Path, monkeypatch: pytest.MonkeyPatch) -> KnownSet:
 
 
 def entry(path: Path) -> KnownFile:
-    picture = read_picture(path)
+    image = read_image(path)
     return KnownFile(
         path.name,
         path.stat().st_size,
         hashlib.sha256(path.read_bytes()).hexdigest(),
-        picture.shape[1],
-        picture.shape[0],
-        1 if picture.ndim == 2 else 3,
-        pixel_sha256(picture),
-        pixel_sha256(cut(picture, 12)),
+        image.shape[1],
+        image.shape[0],
+        1 if image.ndim == 2 else 3,
+        pixel_sha256(image),
+        pixel_sha256(cut(image, 12)),
     )
 
 

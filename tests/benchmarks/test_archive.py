@@ -33,7 +33,7 @@ def archive(tmp_path):
     return write
 
 
-def test_pictures_come_out_wherever_they_lie_in_it(archive, tmp_path):
+def test_images_come_out_wherever_they_lie_in_it(archive, tmp_path):
     path = archive({"DIV2K/deep/0001.png": b"one", "0002.png": b"two", "readme.txt": b"no"})
     unpack(path, tmp_path / "out", ["0001.png", "0002.png"], quiet)
     assert {one.name: one.read_bytes() for one in (tmp_path / "out").iterdir()} == {
@@ -64,8 +64,8 @@ def test_an_absurd_size_is_refused(archive, tmp_path, monkeypatch):
         unpack(archive({"0001.png": b"x" * 11}), tmp_path / "out", ["0001.png"], quiet)
 
 
-def test_a_lacking_picture_and_a_damaged_archive_are_told(archive, tmp_path):
-    with pytest.raises(DataError, match=r"lacks 1 pictures, 0002.png among them"):
+def test_a_lacking_image_and_a_damaged_archive_are_told(archive, tmp_path):
+    with pytest.raises(DataError, match=r"lacks 1 images, 0002.png among them"):
         unpack(archive({"0001.png": b"x"}), tmp_path / "out", ["0001.png", "0002.png"], quiet)
     (tmp_path / "b.zip").write_bytes(b"no zip at all")
     with pytest.raises(DataError, match="is no whole zip file"):
@@ -74,7 +74,7 @@ def test_a_lacking_picture_and_a_damaged_archive_are_told(archive, tmp_path):
 
 @pytest.fixture
 def served(server):
-    content = packed({f"Big_HR/000{number}.png": b"picture" * number for number in (1, 2)})
+    content = packed({f"Big_HR/000{number}.png": b"image" * number for number in (1, 2)})
     server.files["/Big_HR.zip"] = content
     one = Archive("Big_HR.zip", len(content), hashlib.sha256(content).hexdigest(), "Big_HR", 1, 2, "")
     return KnownSet("Big", "Big", "nobody", "none", server.url("/"), archives=(one,))

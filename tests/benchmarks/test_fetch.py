@@ -20,11 +20,10 @@ def served(server, published, tiny):
 
 
 def without_digests(known):
-    pictures = [
-        dataclasses.replace(one, hr=KnownFile(one.hr.file), lr=KnownFile(one.lr.file))
-        for one in known.pictures
+    images = [
+        dataclasses.replace(one, hr=KnownFile(one.hr.file), lr=KnownFile(one.lr.file)) for one in known.images
     ]
-    return dataclasses.replace(known, pictures=tuple(pictures))
+    return dataclasses.replace(known, images=tuple(images))
 
 
 def test_a_set_comes_whole_in_the_layout_benchmark_reads(served, loopback, tmp_path):
@@ -75,11 +74,11 @@ def test_a_file_of_the_user_s_is_left_alone(served, loopback, tmp_path):
     assert (tmp_path / "Tiny/HR/one.png").read_bytes() == b"mine"
 
 
-def test_without_a_digest_only_a_whole_picture_is_taken(served, server, loopback, tmp_path):
+def test_without_a_digest_only_a_whole_image_is_taken(served, server, loopback, tmp_path):
     known = without_digests(served)
     server.files["/data/two_SRF_4_HR.png"] = b"<html>not here</html>"
     (problem,) = fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback)
-    assert "two_SRF_4_HR.png: what came is no whole picture" in problem
+    assert "two_SRF_4_HR.png: what came is no whole image" in problem
     assert not (tmp_path / "Tiny/HR/two.png").exists()
     assert (tmp_path / "Tiny/HR/one.png").exists()
 
@@ -93,7 +92,7 @@ def test_a_bad_file_without_a_digest_is_asked_for_again(served, server, loopback
 
 
 def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopback, tmp_path):
-    many = dataclasses.replace(served, pictures=served.pictures * 20)
+    many = dataclasses.replace(served, images=served.images * 20)
     server.files.clear()
     problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
     assert len(problems) == GIVE_UP + 1

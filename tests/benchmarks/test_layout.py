@@ -5,12 +5,12 @@ import pytest
 
 from srcx.benchmarks.layout import find_sets
 from srcx.errors import DataError
-from srcx.imaging import write_picture
+from srcx.imaging import write_image
 
 
-def save(path: Path, picture: np.ndarray) -> None:
+def save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, picture)
+    write_image(path, image)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_sets_come_in_the_order_of_the_tables(tmp_path, rng):
 
 def test_an_empty_set_is_refused(tmp_path):
     (tmp_path / "Set5/HR").mkdir(parents=True)
-    with pytest.raises(DataError, match="HR: there are no pictures in this folder"):
+    with pytest.raises(DataError, match="HR: there are no images in this folder"):
         find_sets(tmp_path, None, scale=4)
 
 
@@ -54,5 +54,5 @@ def test_results_in_selfexsr_s_folder_are_no_ground_truth(tmp_path, rng):
 def test_a_lacking_partner_is_named(tmp_path, rng):
     save(tmp_path / "Some/HR/a.png", rng.integers(0, 256, (8, 8), np.uint8))
     (tmp_path / "Some/LR_bicubic/X4").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"X4: has no picture for 1 of 1 in HR \(a\); add them"):
+    with pytest.raises(DataError, match=r"X4: has no image for 1 of 1 in HR \(a\); add them"):
         find_sets(tmp_path, None, scale=4)

@@ -17,7 +17,7 @@ def test_the_sets_of_the_tables_are_known_in_full():
 
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100"])
 def test_every_file_has_its_digest_its_size_and_its_pixels(name):
-    for one in known_sets()[name].pictures:
+    for one in known_sets()[name].images:
         for file in (one.hr, one.lr):
             assert DIGEST.fullmatch(file.sha256)
             assert DIGEST.fullmatch(file.pixels)
@@ -28,31 +28,31 @@ def test_every_file_has_its_digest_its_size_and_its_pixels(name):
 
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100", "Urban100"])
 def test_no_two_files_are_one(name):
-    files = [file for one in known_sets()[name].pictures for file in (one.hr, one.lr)]
+    files = [file for one in known_sets()[name].images for file in (one.hr, one.lr)]
     for field in ("file", "sha256", "pixels"):
         values = [getattr(file, field) for file in files if getattr(file, field)]
         assert len(set(values)) == len(values)
-    assert len({one.name for one in known_sets()[name].pictures}) == known_sets()[name].count
+    assert len({one.name for one in known_sets()[name].images}) == known_sets()[name].count
 
 
 def test_what_nobody_here_has_seen_has_no_digest():
-    assert all(one.hr.sha256 is None and one.lr.sha256 is None for one in known_sets()["Urban100"].pictures)
+    assert all(one.hr.sha256 is None and one.lr.sha256 is None for one in known_sets()["Urban100"].images)
 
 
 def test_the_source_is_one_commit_over_https():
     for known in known_sets().values():
         assert known.url.startswith("https://")
         assert known.url.endswith("/")
-        if known.pictures:
+        if known.images:
             assert "/8f6dd8c1d20cb7e8792a7177b4f6fd677633f598/" in known.url
 
 
-def test_the_grey_picture_of_set14_is_known_to_be_grey():
-    assert [one.name for one in known_sets()["Set14"].pictures if one.hr.channels == 1] == ["bridge"]
+def test_the_grey_image_of_set14_is_known_to_be_grey():
+    assert [one.name for one in known_sets()["Set14"].images if one.hr.channels == 1] == ["bridge"]
 
 
 def test_div2k_s_names_are_numbered():
-    names = [archive.picture_names for archive in known_set("div2k").archives]
+    names = [archive.image_names for archive in known_set("div2k").archives]
     assert [(one[0], one[-1], len(one)) for one in names] == [
         ("0001.png", "0800.png", 800),
         ("0001x4.png", "0800x4.png", 800),

@@ -4,14 +4,12 @@ from srcx.benchmarks.pixels import cut, pixel_sha256, without_copies
 
 
 def test_the_digest_is_of_shape_type_and_values(rng):
-    picture = rng.integers(0, 256, (6, 4, 3), np.uint8)
-    other = picture.copy()
+    image = rng.integers(0, 256, (6, 4, 3), np.uint8)
+    other = image.copy()
     other[5, 3, 2] ^= 1
-    digests = {
-        pixel_sha256(one) for one in (picture, other, picture.reshape(4, 6, 3), picture.astype(np.uint16))
-    }
+    digests = {pixel_sha256(one) for one in (image, other, image.reshape(4, 6, 3), image.astype(np.uint16))}
     assert len(digests) == 4
-    assert pixel_sha256(np.asfortranarray(picture)) == pixel_sha256(picture)
+    assert pixel_sha256(np.asfortranarray(image)) == pixel_sha256(image)
 
 
 def test_equal_channels_are_one(rng):
@@ -23,6 +21,6 @@ def test_equal_channels_are_one(rng):
 
 
 def test_cutting_keeps_the_upper_left(rng):
-    picture = rng.integers(0, 256, (13, 11, 3), np.uint8)
-    assert np.array_equal(cut(picture, 4), picture[:12, :8])
-    assert cut(picture, 1).shape == picture.shape
+    image = rng.integers(0, 256, (13, 11, 3), np.uint8)
+    assert np.array_equal(cut(image, 4), image[:12, :8])
+    assert cut(image, 1).shape == image.shape

@@ -17,7 +17,7 @@ def test_each_way_is_told_from_all_others(place, shape, scale, rng):
     assert found.mean == 0
 
 
-def test_a_changed_picture_is_nearest_to_the_way_it_was_made(rng):
+def test_a_changed_image_is_nearest_to_the_way_it_was_made(rng):
     gt = rng.integers(0, 256, (64, 80, 3), np.uint8)
     lq = WAYS[4].shrink(gt, (16, 20)).astype(int)
     found = compare(np.clip(lq + 2, 0, 255).astype(np.uint8), gt, 4)

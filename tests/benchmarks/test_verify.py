@@ -9,7 +9,7 @@ from PIL import Image
 from srcx.benchmarks.verdict import Verdict
 from srcx.benchmarks.verify import sets_in, verify
 from srcx.errors import DataError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 
 
 def verdict(folder):
@@ -17,11 +17,11 @@ def verdict(folder):
 
 
 def change(folder, pattern, how):
-    """Replace each picture of `folder` that fits by what `how` makes of it and its name."""
+    """Replace each image of `folder` that fits by what `how` makes of it and its name."""
     for path in sorted(folder.glob(pattern)):
-        picture = how(read_picture(path), path)
+        image = how(read_image(path), path)
         path.unlink()
-        Image.fromarray(picture).save(path, compress_level=1)  # other bytes than OpenCV writes
+        Image.fromarray(image).save(path, compress_level=1)  # other bytes than OpenCV writes
 
 
 def shrink_anew(folder, how):
@@ -29,7 +29,7 @@ def shrink_anew(folder, how):
 
 
 def gt_of(folder, path):
-    return read_picture(folder / "HR" / f"{path.stem.removesuffix('x4')}.png")
+    return read_image(folder / "HR" / f"{path.stem.removesuffix('x4')}.png")
 
 
 def quarter(gt):
@@ -50,12 +50,12 @@ def test_names_do_not_matter_only_what_the_files_hold(copy, published):
 
 
 def test_equal_pixels_in_other_files_are_recognised(copy):
-    change(copy, "**/*.png", lambda picture, _: picture)
+    change(copy, "**/*.png", lambda image, _: image)
     found = verdict(copy)
     assert found.problems == ()
     assert found.sentence == (
-        "Tiny: HR: the published pictures, saved anew (equal pixels); "
-        "LR x4: the published pictures, saved anew (equal pixels)"
+        "Tiny: HR: the published images, saved anew (equal pixels); "
+        "LR x4: the published images, saved anew (equal pixels)"
     )
 
 
@@ -65,19 +65,19 @@ def test_basicsr_s_copy_is_recognised(copy):
     change(copy, "GTmod12/*", lambda gt, _: gt[: gt.shape[0] // 12 * 12, : gt.shape[1] // 12 * 12])
     (copy / "LR_bicubic/X4").rename(copy / "LRbicx4")
     for path in list((copy / "LRbicx4").iterdir()):
-        small = imresize(read_picture(cut12 / f"{path.stem.removesuffix('x4')}.png"), scale=0.25)
+        small = imresize(read_image(cut12 / f"{path.stem.removesuffix('x4')}.png"), scale=0.25)
         path.unlink()
-        write_picture(path.with_name(path.name.replace("x4", "")), small)
+        write_image(path.with_name(path.name.replace("x4", "")), small)
     found = verdict(copy)
     assert found.problems == ()
-    assert "HR: the published pictures cut to multiples of 12, as BasicSR's GTmod12" in found.sentence
+    assert "HR: the published images cut to multiples of 12, as BasicSR's GTmod12" in found.sentence
     assert "LR x4: made by today's MATLAB, which mirrors the borders (close)" in found.sentence
 
 
 def test_originals_before_the_cut_are_recognised(copy):
     change(copy, "HR/*", lambda gt, _: np.pad(gt, ((0, 1), (0, 2), (0, 0))[: gt.ndim]))
     found = verdict(copy)
-    assert "HR: the published pictures before they were cut to multiples of 4" in found.sentence
+    assert "HR: the published images before they were cut to multiples of 4" in found.sentence
     assert "LR x4: made by MATLAB's imresize, borders repeated" in found.sentence
     assert found.problems == ()
 
@@ -100,7 +100,7 @@ def test_a_wrong_way_to_shrink_is_named(copy, words, how):
     assert re.search(f"LR x4: made by {words}", found.sentence)
     (problem,) = found.problems
     assert problem.startswith(
-        f"{copy}/LR_bicubic/X4: 3 pictures (greyx4.png, onex4.png, twox4.png) made by {words}"
+        f"{copy}/LR_bicubic/X4: 3 images (greyx4.png, onex4.png, twox4.png) made by {words}"
     )
     assert "'srcx data prepare lr' makes right ones" in problem
 
@@ -122,7 +122,7 @@ def test_a_mixture_is_counted_and_only_the_wrong_ones_are_a_problem(copy):
     assert "(twox4.png)" in found.problems[0]
 
 
-def test_lossy_and_foreign_pictures_are_told_apart(copy):
+def test_lossy_and_foreign_images_are_told_apart(copy):
     change(copy, "LR_bicubic/X4/one*", lambda lq, _: np.clip(lq.astype(int) + 3, 0, 255).astype(np.uint8))
     change(copy, "LR_bicubic/X4/two*", lambda lq, _: 255 - lq)
     lossy, foreign = sorted(verdict(copy).problems)
@@ -140,26 +140,26 @@ def test_all_that_is_wrong_is_said_at_once(copy):
     text = "\n".join(found.problems)
     for words in (
         "HR/one.png: is damaged or cut off",
-        "HR: 1 picture changed, saved with loss, or not of Tiny: two.png",
-        "HR: 1 picture of 3 not here: grey",
-        "X4: has no picture for 1 of 2",
-        "X4: 1 picture without ground truth",
+        "HR: 1 image changed, saved with loss, or not of Tiny: two.png",
+        "HR: 1 image of 3 not here: grey",
+        "X4: has no image for 1 of 2",
+        "X4: 1 image without ground truth",
     ):
         assert words in text
 
 
-def test_a_picture_that_is_there_twice_is_told(copy):
+def test_a_image_that_is_there_twice_is_told(copy):
     shutil.copy(copy / "HR/one.png", copy / "HR/again.png")
-    assert any("HR: 1 picture more than once: one" in problem for problem in verdict(copy).problems)
+    assert any("HR: 1 image more than once: one" in problem for problem in verdict(copy).problems)
 
 
-def test_a_grey_picture_saved_as_rgb_is_told(copy):
+def test_a_grey_image_saved_as_rgb_is_told(copy):
     change(copy, "HR/grey*", lambda gt, _: np.stack([gt] * 3, axis=2))
     (problem,) = verdict(copy).problems
     assert "grey.png: is grey, and saved as RGB here" in problem
 
 
-def test_pictures_of_the_wrong_size_are_told(copy):
+def test_images_of_the_wrong_size_are_told(copy):
     change(copy, "LR_bicubic/X4/one*", lambda lq, _: lq[:-1])
     (problem,) = verdict(copy).problems
     assert problem.endswith("onex4.png: is 15 x 11 pixels, and 1/4 of its ground truth is 15 x 12")
@@ -168,19 +168,19 @@ def test_pictures_of_the_wrong_size_are_told(copy):
 def test_selfexsr_s_ground_truth_of_each_scale_is_judged_on_its_own(published, tiny):
     folder = published.parent
     for path in list(published.glob("*_HR.png")):
-        gt = np.pad(read_picture(path), ((0, 2), (0, 0), (0, 0))[: read_picture(path).ndim], "edge")
+        gt = np.pad(read_image(path), ((0, 2), (0, 0), (0, 0))[: read_image(path).ndim], "edge")
         gt = gt[: gt.shape[0] // 3 * 3, : gt.shape[1] // 3 * 3]
         (folder / "image_SRF_3").mkdir(exist_ok=True)
         target = folder / "image_SRF_3" / path.name.replace("SRF_4", "SRF_3")
-        write_picture(target, gt)
-        write_picture(
+        write_image(target, gt)
+        write_image(
             target.with_name(target.name.replace("HR", "LR")), imresize(gt, scale=1 / 3, border="replicate")
         )
     found = verdict(folder)
     assert found.problems == ()
     assert found.sentence == (
         "Tiny: image_SRF_4: HR: the published files; LR x4: the published files; "
-        "image_SRF_3: HR: 3 pictures; LR x3: made by MATLAB's imresize, borders repeated"
+        "image_SRF_3: HR: 3 images; LR x3: made by MATLAB's imresize, borders repeated"
     )
 
 
@@ -190,7 +190,7 @@ def test_a_set_nobody_knows_is_judged_by_its_low_resolution(copy):
     shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
     found = verdict(folder)
     assert found.sentence == (
-        "a set srcx does not know: HR: 3 pictures; LR x4: made by MATLAB's imresize, borders repeated"
+        "a set srcx does not know: HR: 3 images; LR x4: made by MATLAB's imresize, borders repeated"
     )
     assert found.problems == ()
 
@@ -201,9 +201,9 @@ def test_a_set_of_unknown_digests_is_judged_by_number_and_low_resolution(copy):
     shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
     found = verdict(folder)
     assert found.sentence.startswith(
-        "Urban100: HR: 3 pictures, whose published digests are not known; LR x4: made by"
+        "Urban100: HR: 3 images, whose published digests are not known; LR x4: made by"
     )
-    assert found.problems == (f"{folder}/HR: holds 3 pictures, and Urban100 has 100",)
+    assert found.problems == (f"{folder}/HR: holds 3 images, and Urban100 has 100",)
 
 
 def test_a_set_without_low_resolution_is_right(copy):
@@ -214,9 +214,7 @@ def test_a_set_without_low_resolution_is_right(copy):
 
 def test_an_empty_set_is_wrong(tmp_path):
     (tmp_path / "Set5/HR").mkdir(parents=True)
-    assert verdict(tmp_path / "Set5").problems == (
-        f"{tmp_path}/Set5/HR: there are no pictures in this folder",
-    )
+    assert verdict(tmp_path / "Set5").problems == (f"{tmp_path}/Set5/HR: there are no images in this folder",)
 
 
 def test_sets_are_found_in_a_folder_of_them_and_in_their_own(copy):

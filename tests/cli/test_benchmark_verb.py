@@ -16,7 +16,7 @@ def test_bicubic_is_scored_and_a_report_written(srcx, benchmark_data, tmp_path):
     means = json.loads((tmp_path / "out" / "results.json").read_text())["means"]
     assert [f"{mean['metrics']['psnr']:.4f}" for mean in means] == [row[2] for row in rows]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "cache.json", "pictures", "report.html", "results.csv", "results.json",
+        "cache.json", "images", "report.html", "results.csv", "results.json",
     }  # fmt: skip
 
 
@@ -88,18 +88,18 @@ def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path
     ]
 
 
-def test_a_set_that_lacks_low_resolution_pictures_names_them(srcx, benchmark_data):
+def test_a_set_that_lacks_low_resolution_images_names_them(srcx, benchmark_data):
     (benchmark_data / "Tiny/LR_bicubic/X4/1x4.png").unlink()
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 1
-    assert "has no picture for 1 of 2 in HR (1); add them, or remove the folder to have them made" in said.err
+    assert "has no image for 1 of 2 in HR (1); add them, or remove the folder to have them made" in said.err
 
 
-def test_low_resolution_pictures_of_another_scale_are_found_before_the_work(srcx, benchmark_data):
+def test_low_resolution_images_of_another_scale_are_found_before_the_work(srcx, benchmark_data):
     shutil.copy(benchmark_data / "Tiny/HR/0.png", benchmark_data / "Tiny/LR_bicubic/X4/0x4.png")
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 1
-    assert "1 pictures are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
+    assert "1 images are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
 
 
 def test_ctrl_c_says_what_is_kept(srcx, benchmark_data, tmp_path, monkeypatch):
@@ -110,7 +110,7 @@ def test_ctrl_c_says_what_is_kept(srcx, benchmark_data, tmp_path, monkeypatch):
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 130
     assert said.sentences[-1].startswith("stopped; what was upscaled and scored is kept in out")
-    assert (tmp_path / "out/pictures/bicubic/Tiny/0.png").exists()
+    assert (tmp_path / "out/images/bicubic/Tiny/0.png").exists()
     assert not (tmp_path / "out/results.json").exists()
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def mine(tmp_path, rng):
         (folder / name).mkdir(parents=True)
     for name in ("a", "b"):
         gt = rng.integers(0, 256, (40, 48, 3), np.uint8)
-        write_picture(folder / f"HR/{name}.png", gt)
-        write_picture(folder / f"LR_bicubic/X4/{name}x4.png", imresize(gt, scale=0.25, border="replicate"))
+        write_image(folder / f"HR/{name}.png", gt)
+        write_image(folder / f"LR_bicubic/X4/{name}x4.png", imresize(gt, scale=0.25, border="replicate"))
     return folder
 
 
@@ -27,9 +27,9 @@ def test_list_says_what_is_at_hand_and_from_where(srcx, mine):
     said = srcx("data", "list")
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0] == "Set5      5 pictures; 2 HR and 2 LR x4 in datasets/benchmark/Set5"
+    assert lines[0] == "Set5      5 images; 2 HR and 2 LR x4 in datasets/benchmark/Set5"
     assert lines[2] == "          licence: not stated"
-    assert lines[4] == "Set14     14 pictures; not here"
+    assert lines[4] == "Set14     14 images; not here"
     assert lines[-1] == "          https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 
 
@@ -37,7 +37,7 @@ def test_verify_takes_all_that_is_at_hand(srcx, mine):
     said = srcx("data", "verify")
     assert said.code == 0
     assert said.out == (
-        "datasets/benchmark/Mine: ok: a set srcx does not know: HR: 2 pictures; "
+        "datasets/benchmark/Mine: ok: a set srcx does not know: HR: 2 images; "
         "LR x4: made by MATLAB's imresize, borders repeated\n"
     )
 
@@ -115,28 +115,28 @@ def test_fetch_that_is_stopped_says_how_to_go_on(srcx, monkeypatch):
 def test_a_set_is_made_from_photographs_and_verified(srcx, mine, photos):
     shutil.rmtree(mine / "LR_bicubic")
     said = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
-    assert (said.code, said.out) == (0, f"{mine}/LR_bicubic/X4: 2 pictures done\n")
+    assert (said.code, said.out) == (0, f"{mine}/LR_bicubic/X4: 2 images done\n")
     assert srcx("data", "verify").code == 0
     again = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
-    assert again.out == f"{mine}/LR_bicubic/X4: 0 pictures done, 2 were done already\n"
+    assert again.out == f"{mine}/LR_bicubic/X4: 0 images done, 2 were done already\n"
 
 
 def test_prepare_tells_what_failed_and_does_the_rest(srcx, photos):
     (photos / "a.png").write_bytes(b"")
     said = srcx("data", "prepare", "sub-images", photos, "-o", "sub", "--crop", 8, "--step", 8)
     assert said.code == 1
-    assert said.out == "sub: 2 pictures done, 1 failed\n"
+    assert said.out == "sub: 2 images done, 1 failed\n"
     assert f"{photos}/a.png: is empty (0 bytes); get a whole copy of the file" in said.sentences
-    assert read_picture("sub/c_s001.png").shape == (8, 8)
+    assert read_image("sub/c_s001.png").shape == (8, 8)
 
 
 def test_prepare_makes_an_lmdb(srcx, photos):
     said = srcx("data", "prepare", "lmdb", photos, "-o", "photos.lmdb")
-    assert (said.code, said.out) == (0, "photos.lmdb: 3 pictures done\n")
+    assert (said.code, said.out) == (0, "photos.lmdb: 3 images done\n")
 
 
 def test_prepare_makes_shards(srcx, photos):
-    for said in ("3 pictures done", "0 pictures done, 3 were done already"):
+    for said in ("3 images done", "0 images done, 3 were done already"):
         shards = srcx("data", "prepare", "shards", photos, "-o", "shards", "--per-shard", 2)
         assert (shards.code, shards.out) == (0, f"shards: {said}\n")
 
@@ -159,13 +159,13 @@ def test_degrade_makes_pairs_tells_what_failed_and_goes_on(srcx, photos):
     (photos / "a.png").write_bytes(whole[:50])
     words = ("data", "degrade", photos, "-o", "out", "--preset", "web", "--scale", 2)
     said = srcx(*words)
-    assert (said.code, said.out) == (1, "out: 2 pictures done, 1 failed\n")
+    assert (said.code, said.out) == (1, "out: 2 images done, 1 failed\n")
     assert f"{photos}/a.png: is damaged or cut off; get a whole copy of the file" in said.sentences
     (photos / "a.png").write_bytes(whole)
     said = srcx(*words)
-    assert (said.code, said.out) == (0, "out: 1 pictures done, 2 were done already\n")
-    assert read_picture("out/gt/b.png").shape == (10, 8, 3)
-    assert read_picture("out/lq/b.png").shape == (5, 4, 3)
+    assert (said.code, said.out) == (0, "out: 1 images done, 2 were done already\n")
+    assert read_image("out/gt/b.png").shape == (10, 8, 3)
+    assert read_image("out/lq/b.png").shape == (5, 4, 3)
 
 
 def test_degrade_takes_a_description_of_ones_own_and_says_all_its_mistakes(srcx, photos, tmp_path):
@@ -190,9 +190,9 @@ def test_degrade_that_is_stopped_says_how_to_go_on(srcx, photos, monkeypatch):
 
 def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):
     photo = data.astronaut()
-    for kind, picture in {"lq": imresize(photo, scale=0.5), "gt": photo}.items():
+    for kind, image in {"lq": imresize(photo, scale=0.5), "gt": photo}.items():
         (tmp_path / kind).mkdir()
-        write_picture(tmp_path / kind / "a.png", picture)
+        write_image(tmp_path / kind / "a.png", image)
     said = srcx("data", "align", "lq", "gt", "--scale", "2", "--write", "out")
     assert said.code == 0
     assert re.search(r"pair +┃ +zoom ┃ median as it came ┃ +median ┃ +90 % ┃ +max ┃ measured", said.out)
@@ -204,11 +204,11 @@ def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):
 
 def test_align_names_ground_truth_that_is_too_coarse_and_pairs_that_do_not_match(srcx, tmp_path):
     photo = data.astronaut()
-    write_picture(tmp_path / "a.png", photo[:, :400])
-    write_picture(tmp_path / "b.png", data.coffee())
+    write_image(tmp_path / "a.png", photo[:, :400])
+    write_image(tmp_path / "b.png", data.coffee())
     said = srcx("data", "align", "a.png", "a.png")
     assert said.code == 0
     assert "a: ground truth has 1.00 pixels to one of lq, fewer than the scale 4" in said.err
     said = srcx("data", "align", "a.png", "b.png")
     assert said.code == 1
-    assert "b: the pictures do not match: " in said.err
+    assert "b: the images do not match: " in said.err

@@ -12,7 +12,7 @@ import pytest
 
 from srcx.distributed import ALONE, Team, processes_started, team_of_environment
 from srcx.errors import DataError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,18 +29,18 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_two_processes_upscale_each_picture_once_and_give_one_summary(tmp_path, rng):
+def test_two_processes_upscale_each_image_once_and_give_one_summary(tmp_path, rng):
     (tmp_path / "in").mkdir()
     for index in range(5):
-        write_picture(tmp_path / f"in/{index}.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
+        write_image(tmp_path / f"in/{index}.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
     (tmp_path / "in/bad.png").write_bytes(b"nothing")
     done = torchrun(tmp_path, "upscale", "in", "-o", "out", "--model", "bicubic-x2")
     assert re.findall(r"\d+ upscaled.*", done.stdout) == ["5 upscaled, 1 failed"]
-    assert done.stderr.count("bad.png: is not a picture") == 1
+    assert done.stderr.count("bad.png: is not an image") == 1
     assert done.returncode == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.png" for index in range(5)}
-    expected = imresize(read_picture(tmp_path / "in/4.png"), scale=2)
-    np.testing.assert_array_equal(read_picture(tmp_path / "out/4.png"), expected)
+    expected = imresize(read_image(tmp_path / "in/4.png"), scale=2)
+    np.testing.assert_array_equal(read_image(tmp_path / "out/4.png"), expected)
 
 
 @pytest.mark.slow

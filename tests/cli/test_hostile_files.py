@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from srcx.archs import MSRResNet
-from srcx.imaging import read_picture, write_picture
+from srcx.imaging import read_image, write_image
 from srcx.inference import load_model
 from srcx.weights import save_state
 
@@ -24,16 +24,16 @@ Made = tuple[str, bytes]
 """Suffix and content of a file."""
 
 
-def saved(picture: np.ndarray | Image.Image, kind: str, **options) -> bytes:
+def saved(image: np.ndarray | Image.Image, kind: str, **options) -> bytes:
     file = io.BytesIO()
-    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    picture.save(file, kind, **options)
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
-def tiff(picture: np.ndarray, **options) -> bytes:
+def tiff(image: np.ndarray, **options) -> bytes:
     file = io.BytesIO()
-    tifffile.imwrite(file, picture, **options)
+    tifffile.imwrite(file, image, **options)
     return file.getvalue()
 
 
@@ -53,9 +53,9 @@ def noise(rng: Rng, *channels: int, dtype: type = np.uint8) -> np.ndarray:
 
 
 def grey_alpha_16(rng: Rng) -> bytes:
-    picture = noise(rng, 2, dtype=np.uint16).astype(">u2")
-    raw = b"".join(b"\0" + row.tobytes() for row in picture)
-    return png(picture.shape[1], picture.shape[0], 16, 4, raw)
+    image = noise(rng, 2, dtype=np.uint16).astype(">u2")
+    raw = b"".join(b"\0" + row.tobytes() for row in image)
+    return png(image.shape[1], image.shape[0], 16, 4, raw)
 
 
 @functools.cache
@@ -108,7 +108,7 @@ REFUSED: dict[str, Callable[[Rng], Made]] = {
     "nothing": lambda rng: (".png", b""),
     "one byte": lambda rng: (".jpg", b"\xff"),
     "noise": lambda rng: (".webp", rng.bytes(int(rng.integers(1, 300)))),
-    "text": lambda rng: (".tif", b"not a picture at all\n" * 9),
+    "text": lambda rng: (".tif", b"not an image at all\n" * 9),
     "animation": lambda rng: (".webp", frames(rng, "WEBP")),
     "animated avif": lambda rng: (".avif", frames(rng, "AVIF")),
     "animated png": lambda rng: (".png", frames(rng, "PNG")),
@@ -125,7 +125,7 @@ DAMAGED_EITHER_WAY = ("cut off", "bits flipped", "a piece moved")
 
 
 def damaged(how: str, rng: Rng) -> Made:
-    """A whole file made worse; what is left may still be a picture."""
+    """A whole file made worse; what is left may still be an image."""
     suffix, data = WHOLE[str(rng.choice(list(WHOLE)))](rng)
     at = int(rng.integers(len(data)))
     if how == "cut off":
@@ -135,10 +135,10 @@ def damaged(how: str, rng: Rng) -> Made:
     return suffix, data[at:] + data[:at]
 
 
-def seen(picture: np.ndarray) -> np.ndarray:
+def seen(image: np.ndarray) -> np.ndarray:
     """Black where nothing is seen: there WebP keeps no colours."""
-    has_alpha = picture.ndim == 3 and picture.shape[2] == 4
-    return picture * (picture[..., 3:] > 0) if has_alpha else picture
+    has_alpha = image.ndim == 3 and image.shape[2] == 4
+    return image * (image[..., 3:] > 0) if has_alpha else image
 
 
 @pytest.fixture
@@ -155,8 +155,8 @@ def hostile(tmp_path) -> dict[str, str]:
         name = f"{index:03} {'Ünï' if index % 7 == 0 else 'x'}{suffix}"
         (tmp_path / "in" / name).write_bytes(data)
         kinds[name] = kind
-    write_picture(tmp_path / "in/496 thin.png", rng.integers(0, 256, (1, 4000, 3), np.uint8))
-    write_picture(tmp_path / "in/497 tall.webp", rng.integers(0, 256, (4000, 1, 3), np.uint8))
+    write_image(tmp_path / "in/496 thin.png", rng.integers(0, 256, (1, 4000, 3), np.uint8))
+    write_image(tmp_path / "in/497 tall.webp", rng.integers(0, 256, (4000, 1, 3), np.uint8))
     (tmp_path / "in/498 lost.png").symlink_to("nowhere.png")
     os.mkfifo(tmp_path / "in/499 pipe.png")
     return kinds | {
@@ -187,7 +187,7 @@ def test_every_file_is_upscaled_right_or_refused_in_one_sentence(srcx, hostile, 
     assert {hostile[name] for name in refused} <= {*REFUSED, *DAMAGED_EITHER_WAY, "lost", "pipe"}
     upscale = load_model(model)
     for name in done:
-        expected, result = upscale(read_picture(Path("in", name))), read_picture(Path("out", name))
+        expected, result = upscale(read_image(Path("in", name))), read_image(Path("out", name))
         assert result.shape == expected.shape or hostile[name] == "ink"
         if name.endswith((".png", ".tiff", ".tif", ".bmp", ".webp")):
             np.testing.assert_array_equal(seen(result), seen(expected), err_msg=name)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from srcx.imaging import read_picture
+from srcx.imaging import read_image
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def test_train_then_test_then_upscale(srcx, option_files, photos):
     tested = srcx("test", "-opt", "test.yml")
     assert tested.code == 0
     assert tested.out.startswith("Tiny: psnr ")
-    pictures = option_files / "results/tiny_test/visualization/Tiny"
-    assert sorted(path.name for path in pictures.iterdir()) == ["0_tiny_test.png", "1_tiny_test.png"]
-    assert read_picture(pictures / "0_tiny_test.png").shape == (64, 48, 3)
+    images = option_files / "results/tiny_test/visualization/Tiny"
+    assert sorted(path.name for path in images.iterdir()) == ["0_tiny_test.png", "1_tiny_test.png"]
+    assert read_image(images / "0_tiny_test.png").shape == (64, 48, 3)
     with (option_files / "results/tiny_test/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     figures = ", ".join(f"{row['metric']} {float(row['value']):.4f}" for row in rows)
@@ -50,7 +50,7 @@ def test_train_then_test_then_upscale(srcx, option_files, photos):
     upscaled = srcx(
         "upscale", "photos/a.png", "-o", "a.png", "--model", "experiments/tiny/models/net_g_latest.pth"
     )
-    assert (upscaled.code, read_picture(option_files / "a.png").shape) == (0, (48, 64, 3))
+    assert (upscaled.code, read_image(option_files / "a.png").shape) == (0, (48, 64, 3))
 
 
 def test_a_second_test_of_the_name_sets_the_first_aside(srcx, option_files):

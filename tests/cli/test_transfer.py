@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from srcx.imaging import read_picture, to_tensor
+from srcx.imaging import read_image, to_tensor
 from srcx.inference import transfer
 
 
@@ -26,7 +26,7 @@ def test_the_last_step_is_the_result(srcx, photos):
     assert (said.code, said.out) == (0, "out.png: 32 x 24 pixels after 2 steps\n")
     assert said.sentences[-1].startswith("2/2 loss 0.5000")
     wanted = to_tensor(transfer.read_at(photos / "a.png", 32)) / 4
-    torch.testing.assert_close(to_tensor(read_picture("out.png")), wanted, rtol=0, atol=1 / 255)
+    torch.testing.assert_close(to_tensor(read_image("out.png")), wanted, rtol=0, atol=1 / 255)
 
 
 @pytest.mark.usefixtures("_fewer_steps")
@@ -34,13 +34,13 @@ def test_stopped_it_keeps_what_there_is(srcx, photos):
     said = srcx("transfer", photos / "a.png", photos / "b.jpg", "-o", "out.png", "--iterations", 9)
     assert said.code == 130
     assert said.sentences[-1] == "stopped after step 3 of 9; out.png is what came of it"
-    assert read_picture("out.png").mean() < 0.2 * read_picture(photos / "a.png").mean()
+    assert read_image("out.png").mean() < 0.2 * read_image(photos / "a.png").mean()
 
 
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ("photos/a.png photos/b.jpg -o out", 2, "out: pictures are written as ."),
+        ("photos/a.png photos/b.jpg -o out", 2, "out: images are written as ."),
         ("photos/a.png gone.png -o out.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png photos/b.jpg -o out.png --by magic", 2, "srcx transfer: Invalid value for '--by'"),
     ],
@@ -56,7 +56,7 @@ def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence
 def test_the_folder_of_the_result_is_made_before_the_work(srcx, photos, monkeypatch):
     words = ["transfer", photos / "a.png", photos / "b.jpg", "--size", 32, "--iterations", 2, "-o"]
     assert srcx(*words, "new/deep/out.png").code == 0
-    assert read_picture("new/deep/out.png").shape == (24, 32, 3)
+    assert read_image("new/deep/out.png").shape == (24, 32, 3)
     monkeypatch.setattr(transfer, "steps", None)
     said = srcx(*words, photos / "a.png" / "out.png")
     assert said.code == 1

@@ -11,7 +11,7 @@ from skimage import data
 
 from srcx.archs import MSRResNet
 from srcx.cli import main
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.weights import save_state
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -22,21 +22,21 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_picture_becomes_a_picture(srcx, photos, tmp_path):
+def test_a_image_becomes_a_image(srcx, photos, tmp_path):
     said = srcx("upscale", photos / "a.png", "-o", "large.png")
     assert (said.code, said.out) == (0, "1 upscaled\n")
-    expected = imresize(read_picture(photos / "a.png"), scale=4)
-    np.testing.assert_array_equal(read_picture(tmp_path / "large.png"), expected)
+    expected = imresize(read_image(photos / "a.png"), scale=4)
+    np.testing.assert_array_equal(read_image(tmp_path / "large.png"), expected)
 
 
 def test_a_folder_becomes_a_folder(srcx, photos, tmp_path):
     assert srcx("upscale", photos, "-o", "large").code == 0
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png"]
-    assert read_picture(tmp_path / "large" / "c.png").shape == (32, 32)
+    assert read_image(tmp_path / "large" / "c.png").shape == (32, 32)
 
 
 def test_files_and_folders_go_together(srcx, photos, tmp_path, rng):
-    write_picture(tmp_path / "d.png", rng.integers(0, 256, (4, 4), np.uint8))
+    write_image(tmp_path / "d.png", rng.integers(0, 256, (4, 4), np.uint8))
     assert srcx("upscale", tmp_path / "d.png", photos, "-o", "large").code == 0
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.png"]
 
@@ -44,7 +44,7 @@ def test_files_and_folders_go_together(srcx, photos, tmp_path, rng):
 def test_a_model_is_taken_from_its_file(srcx, photos, tmp_path):
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
     assert srcx("upscale", photos / "a.png", "-o", "large.png", "--model", "net.pth", "--tile", "0").code == 0
-    assert read_picture(tmp_path / "large.png").shape == (24, 32, 3)
+    assert read_image(tmp_path / "large.png").shape == (24, 32, 3)
 
 
 def test_format_changes_the_suffix_of_the_results(srcx, photos, tmp_path):
@@ -75,7 +75,7 @@ def test_what_is_done_is_skipped_and_said_so(srcx, photos, tmp_path):
     assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns != before
 
 
-def test_one_bad_picture_does_not_stop_the_rest(srcx, photos, tmp_path):
+def test_one_bad_image_does_not_stop_the_rest(srcx, photos, tmp_path):
     (photos / "b.jpg").write_bytes((photos / "b.jpg").read_bytes()[:200])
     said = srcx("upscale", photos, "-o", "large")
     assert (said.code, said.out) == (1, "2 upscaled, 1 failed\n")
@@ -84,7 +84,7 @@ def test_one_bad_picture_does_not_stop_the_rest(srcx, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("picture", "complaint"),
+    ("image", "complaint"),
     [
         (np.zeros((4, 4), np.uint16), "has 16 bits a sample, and .jpg holds 8; choose --format png"),
         (
@@ -93,9 +93,9 @@ def test_one_bad_picture_does_not_stop_the_rest(srcx, photos, tmp_path):
         ),
     ],
 )
-def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, picture, complaint, monkeypatch):
+def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, image, complaint, monkeypatch):
     monkeypatch.setattr("srcx.inference.upscaler.Upscaler.__call__", None)
-    write_picture(tmp_path / "x.png", picture)
+    write_image(tmp_path / "x.png", image)
     said = srcx("upscale", "x.png", "-o", "x.jpg")
     assert said.code == 1
     assert f"x.png: {complaint}" in said.sentences
@@ -103,7 +103,7 @@ def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, pic
 
 
 NO_SUCH = "no such file or folder; check the path"
-FOR_ONE = "the name of one picture, but"
+FOR_ONE = "the name of one image, but"
 REPLACED = "photos/a.png: is an input and would be replaced by a result; name another -o"
 REFUSED = [
     ("gone.png -o x.png", 2, f"gone.png: {NO_SUCH}"),
@@ -117,8 +117,8 @@ REFUSED = [
     ("photos -o x --tile big", 2, "--tile: expected auto, 0 or a number of pixels; got 'big'"),
     ("photos -o x --tile 3", 2, "tile: expected auto, 0 or at least 16 pixels; got 3"),
     ("photos -o x --precision fp8", 2, "srcx upscale: Invalid value for '--precision': "),
-    ("empty -o x", 1, "empty: there are no pictures in this folder; --recursive looks into its folders too"),
-    ("empty -o x --recursive", 1, "empty: there are no pictures in this folder"),
+    ("empty -o x", 1, "empty: there are no images in this folder; --recursive looks into its folders too"),
+    ("empty -o x --recursive", 1, "empty: there are no images in this folder"),
     ("photos -o x --model gone.pth", 1, "gone.pth: there is no such file; check the path"),
     ("photos -o x --model notes.pth", 1, "notes.pth: is damaged, cut short or no .pth file"),
     ("photos -o notes.txt", 1, "notes.txt: cannot make this folder: File exists; choose another place"),
@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
     srcx, photos, tmp_path, words, code, sentence
 ):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "notes.pth").write_text("no weights")
     before = files_in(tmp_path)
     said = srcx("upscale", *words.split())
@@ -142,13 +142,13 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
 
 def test_two_inputs_of_one_result_are_refused(srcx, photos, tmp_path):
     (tmp_path / "other").mkdir()
-    write_picture(tmp_path / "other" / "a.png", np.zeros((4, 4), np.uint8))
+    write_image(tmp_path / "other" / "a.png", np.zeros((4, 4), np.uint8))
     said = srcx("upscale", "photos", "other", "-o", "large")
     assert said.code == 2
     assert said.sentences == [
         "photos/a.png and other/a.png would both become a.png: upscale them into different folders"
     ]
-    write_picture(photos / "b.png", np.zeros((4, 4), np.uint8))
+    write_image(photos / "b.png", np.zeros((4, 4), np.uint8))
     assert "would both become b.png" in srcx("upscale", "photos", "-o", "large", "--format", "png").err
 
 
@@ -163,7 +163,7 @@ def test_an_unwritable_folder_is_one_sentence(srcx, photos, tmp_path, monkeypatc
     assert said.sentences[0].startswith("large: cannot be written: permission denied")
 
 
-def test_a_full_disk_fails_the_picture_and_leaves_no_piece(srcx, photos, tmp_path, monkeypatch):
+def test_a_full_disk_fails_the_image_and_leaves_no_piece(srcx, photos, tmp_path, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
 
@@ -197,12 +197,12 @@ def test_another_scale_than_the_models_is_resampled_and_said_so(srcx, photos, tm
     net = MSRResNet(num_feat=4, num_block=1, upscale=2)
     save_state(tmp_path / "net.pth", net.state_dict())
     said = srcx("upscale", photos / "a.png", "-o", "large.png", "--model", "net.pth", "--scale", "1.5")
-    assert read_picture(tmp_path / "large.png").shape == (18, 24, 3)
+    assert read_image(tmp_path / "large.png").shape == (18, 24, 3)
     assert said.sentences[0] == "net enlarges by 2; its results are resampled to x1.5, bicubic"
     said = srcx("upscale", photos / "a.png", "-o", "x3.png", "--scale", "3")
     assert said.err.startswith("1/1 ")
-    expected = imresize(read_picture(photos / "a.png"), scale=3)
-    np.testing.assert_array_equal(read_picture(tmp_path / "x3.png"), expected)
+    expected = imresize(read_image(photos / "a.png"), scale=3)
+    np.testing.assert_array_equal(read_image(tmp_path / "x3.png"), expected)
 
 
 def test_the_format_of_a_named_result_may_be_said_too(srcx, photos, tmp_path):
@@ -210,7 +210,7 @@ def test_the_format_of_a_named_result_may_be_said_too(srcx, photos, tmp_path):
         assert srcx("upscale", photos / "a.png", "-o", name, "--format", format).code == 0
 
 
-def test_a_surprise_in_one_picture_does_not_stop_the_rest(srcx, photos, tmp_path, monkeypatch):
+def test_a_surprise_in_one_image_does_not_stop_the_rest(srcx, photos, tmp_path, monkeypatch):
     from srcx.inference import folder
 
     real = folder.read_with_extras
@@ -234,7 +234,7 @@ def test_names_of_every_kind_are_kept(srcx, photos, tmp_path):
     assert {path.name for path in (tmp_path / "große").iterdir()} >= set(names)
 
 
-def test_profile_and_exif_of_the_picture_are_kept(srcx, tmp_path):
+def test_profile_and_exif_of_the_image_are_kept(srcx, tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Make], exif[ExifTags.Base.Orientation] = "Camera", 6
     Image.new("RGB", (6, 4), "red").save(tmp_path / "a.jpg", exif=exif, icc_profile=SRGB)
@@ -262,8 +262,8 @@ def two_models(srcx, tmp_path) -> Path:
 def mixed(photos) -> Path:
     """The folder of images with a JPEG photograph in it."""
     small = imresize(data.coffee(), scale=0.25)
-    write_picture(photos / "clean.png", small)
-    write_picture(photos / "web.jpg", small, quality=60)
+    write_image(photos / "clean.png", small)
+    write_image(photos / "web.jpg", small, quality=60)
     return photos
 
 
@@ -277,7 +277,7 @@ def test_the_model_is_chosen_for_each_image_and_said(srcx, mixed, two_models, tm
     for name, model in (("clean.png", "srgan-cx-x4"), ("web.jpg", "real-x4")):
         srcx("upscale", mixed / name, "-o", "named.png", "--model", model, "--overwrite")
         srcx("upscale", mixed / name, "-o", "auto.png", "--overwrite")
-        named, auto = (read_picture(tmp_path / f"{one}.png") for one in ("named", "auto"))
+        named, auto = (read_image(tmp_path / f"{one}.png") for one in ("named", "auto"))
         np.testing.assert_array_equal(auto, named)
 
 
@@ -364,14 +364,14 @@ def test_a_folder_that_is_there_may_be_called_anything(srcx, tmp_path, photos):
 @pytest.mark.parametrize("length", [234, 255])
 def test_the_longest_names_are_written(srcx, tmp_path, length):
     name = "x" * (length - 4) + ".png"
-    write_picture(tmp_path / name, np.zeros((4, 4), np.uint8))
+    write_image(tmp_path / name, np.zeros((4, 4), np.uint8))
     assert srcx("upscale", name, "-o", "large").code == 0
     assert files_in(tmp_path / "large") == [name]
 
 
 def test_a_name_that_becomes_too_long_is_one_sentence_and_the_rest_goes_on(srcx, tmp_path, photos):
     name = "x" * 251 + ".png"
-    write_picture(photos / name, np.zeros((4, 4), np.uint8))
+    write_image(photos / name, np.zeros((4, 4), np.uint8))
     said = srcx("upscale", photos, "-o", "large", "--format", "tiff")
     assert (said.code, said.out) == (1, "3 upscaled, 1 failed\n")
     assert (
@@ -392,11 +392,11 @@ def test_an_input_with_an_impossible_name_is_one_sentence(srcx, photos):
 def test_alpha_that_hides_nothing_is_dropped_where_the_format_has_none(srcx, tmp_path, rng, dtype):
     pixels = rng.integers(0, 256, (6, 6, 4)).astype(dtype)
     pixels[..., 3] = np.iinfo(dtype).max
-    write_picture(tmp_path / "x.png", pixels)
+    write_image(tmp_path / "x.png", pixels)
     said = srcx("upscale", "x.png", "-o", "x.jpg")
     if dtype == np.uint8:
         assert said.code == 0
-        assert read_picture(tmp_path / "x.jpg").shape == (24, 24, 3)
+        assert read_image(tmp_path / "x.jpg").shape == (24, 24, 3)
     else:
         assert "has 16 bits a sample" in said.err, "which is the true reason"
 
@@ -411,7 +411,7 @@ def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_na
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.jfif", "e.JPE"]
     assert f"{photos}: 2 files are left out, srcx does not read their format: f.gif, g.HEIC" in said.sentences
     assert srcx("upscale", photos / "d.jfif", "-o", "one.jpe").code == 0
-    assert read_picture(tmp_path / "one.jpe").shape == read_picture(tmp_path / "large/b.jpg").shape
+    assert read_image(tmp_path / "one.jpe").shape == read_image(tmp_path / "large/b.jpg").shape
 
 
 def test_a_folder_of_formats_that_are_not_read_says_so(srcx, tmp_path):
@@ -428,10 +428,10 @@ def test_control_characters_in_names_do_not_reach_the_terminal(srcx, tmp_path):
     (tmp_path / "in").mkdir()
     evil = "a\x1b[2J\nb\x9bc.png"
     (tmp_path / "in" / evil).write_bytes(b"no image")
-    write_picture(tmp_path / f"in/good{evil}", np.zeros((4, 4), np.uint8))
+    write_image(tmp_path / f"in/good{evil}", np.zeros((4, 4), np.uint8))
     said = srcx("upscale", "in", "-o", "large")
     assert (said.code, said.out) == (1, "1 upscaled, 1 failed\n")
-    assert "in/a\\x1b[2J\\nb\\x9bc.png: is not a picture" in said.err
+    assert "in/a\\x1b[2J\\nb\\x9bc.png: is not an image" in said.err
     assert not set(said.err) & {"\x1b", "\x9b"}
     assert all(line.startswith(("in/a", "1/2 ", "2/2 ")) for line in said.sentences)
     assert files_in(tmp_path / "large") == [f"good{evil}"]

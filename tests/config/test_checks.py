@@ -176,7 +176,7 @@ def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new:
         ("max_offset: 4", None),
         (
             "targets: several",
-            "datasets.train.dataroot_lq: several targets for each lq picture need the folder",
+            "datasets.train.dataroot_lq: several targets for each lq image need the folder",
         ),
         (
             "targets: unpaired\n    max_offset: 1",
@@ -184,11 +184,11 @@ def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new:
         ),
         (
             "meta_info_file: a.txt",
-            "datasets.train.meta_info_file: NonAlignedPairDataset reads all picture files",
+            "datasets.train.meta_info_file: NonAlignedPairDataset reads all image files",
         ),
         (
             "io_backend: {type: lmdb}",
-            "datasets.train.io_backend: NonAlignedPairDataset reads all picture files",
+            "datasets.train.io_backend: NonAlignedPairDataset reads all image files",
         ),
     ],
 )
@@ -295,11 +295,11 @@ def test_two_generators_load(load: Load) -> None:
         ({"scale: 4": "scale: 2"}, "scale: CycleGANModel has a generator back, which needs scale 1"),
         (
             {"{type: L1Loss}": "{type: L1Loss, against: lq}"},
-            "train.pixel_opt.against: CycleGANModel compares each picture with what came back of it",
+            "train.pixel_opt.against: CycleGANModel compares each image with what came back of it",
         ),
         (
             {"{type: L1Loss}": "{type: L1Loss, against: gt_sharp}"},
-            "train.pixel_opt.against: CycleGANModel compares each picture with what came back of it",
+            "train.pixel_opt.against: CycleGANModel compares each image with what came back of it",
         ),
         (
             {"{type: L1Loss}": "{type: LDLLoss}"},

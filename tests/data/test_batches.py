@@ -124,7 +124,7 @@ def test_sharpened_gt_is_that_of_the_crop(degraded):
         assert_close(gt_sharp, torch.tensor(sharpen(levels)).permute(2, 0, 1) / 255)
 
 
-def test_each_picture_is_drawn_once_an_epoch_in_another_order_each_time(dataset):
+def test_each_image_is_drawn_once_an_epoch_in_another_order_each_time(dataset):
     drawn = []
     crop = dataset.crops
     dataset.crops = lambda pair, rng: drawn.append(len(pair.gt)) or crop(pair, rng)  # heights tell them apart
@@ -139,7 +139,7 @@ def test_each_picture_is_drawn_once_an_epoch_in_another_order_each_time(dataset)
     assert drawn == [48, 52, 56, 60, 64]
 
 
-def test_the_draws_of_one_picture_differ_within_an_epoch_between_epochs_and_between_seeds(pairs):
+def test_the_draws_of_one_image_differ_within_an_epoch_between_epochs_and_between_seeds(pairs):
     alone = PairedImageDataset(**{**pairs, "dataroot_gt": pairs["dataroot_gt"]}, gt_size=16)
     alone.pairs, alone._sizes = alone.pairs[:1], alone._sizes[:1]
     crops = take(3, alone, batch_size=8, enlarge=8) + take(1, alone, batch_size=8, enlarge=8, seed=1)
@@ -155,7 +155,7 @@ def test_no_random_state_outside_is_used_or_changed(dataset):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_picture_that_cannot_be_read_stops_with_its_name(pairs, dataset, workers):
+def test_a_image_that_cannot_be_read_stops_with_its_name(pairs, dataset, workers):
     (pairs["dataroot_gt"] / "03.png").write_bytes(b"")
     with pytest.raises(ImageError, match=r"03\.png: is empty"):
         take(5, dataset, workers=workers)
@@ -173,7 +173,7 @@ def test_closing_the_stream_ends_its_threads(dataset):
     assert threading.active_count() == before
 
 
-def test_trains_on_real_pictures_alone(shared):
+def test_trains_on_real_images_alone(shared):
     dataset = HighResolutionDataset(dataroot_gt=shared / "data/train/Kodak", scale=4, gt_size=96)
     batch = take(1, dataset, workers=2)[0]
     means = torch.nn.functional.avg_pool2d(batch["gt"], 4)

@@ -2,48 +2,48 @@ import threading
 
 import numpy as np
 
-from srcx.data.cache import PictureCache
+from srcx.data.cache import ImageCache
 
 
-def picture(kib):
+def image(kib):
     return (np.zeros(kib * 1024, np.uint8),)
 
 
 def counted(reads, number, kib):
     def read():
         reads.append(number)
-        return picture(kib)
+        return image(kib)
 
     return read
 
 
-def test_the_least_recently_used_picture_is_given_up_first():
-    cache, reads = PictureCache(max_mib=1), []
+def test_the_least_recently_used_image_is_given_up_first():
+    cache, reads = ImageCache(max_mib=1), []
     for number in (0, 1, 0, 2, 0, 1):  # two of 400 KiB fit
         cache.get(number, counted(reads, number, 400))
     assert reads == [0, 1, 2, 1]
 
 
-def test_a_picture_larger_than_the_cache_is_not_kept_and_drives_nothing_out():
-    cache, reads = PictureCache(max_mib=1), []
+def test_a_image_larger_than_the_cache_is_not_kept_and_drives_nothing_out():
+    cache, reads = ImageCache(max_mib=1), []
     for number, kib in ((0, 100), (1, 2000), (1, 2000), (0, 100)):
         cache.get(number, counted(reads, number, kib))
     assert reads == [0, 1, 1]
 
 
 def test_nothing_is_kept_in_a_cache_of_no_size():
-    cache, reads = PictureCache(max_mib=0), []
+    cache, reads = ImageCache(max_mib=0), []
     for _ in range(2):
         cache.get(0, counted(reads, 0, 1))
     assert reads == [0, 0]
 
 
-def test_a_picture_that_two_threads_read_at_once_is_counted_once():
-    cache, both = PictureCache(max_mib=1), threading.Barrier(2)
+def test_a_image_that_two_threads_read_at_once_is_counted_once():
+    cache, both = ImageCache(max_mib=1), threading.Barrier(2)
 
     def read():
         both.wait(timeout=10)
-        return picture(400)
+        return image(400)
 
     threads = [threading.Thread(target=cache.get, args=(0, read)) for _ in range(2)]
     for thread in threads:
@@ -54,11 +54,11 @@ def test_a_picture_that_two_threads_read_at_once_is_counted_once():
 
 
 def test_threads_may_share_it_and_the_bound_holds():
-    cache = PictureCache(max_mib=1)
+    cache = ImageCache(max_mib=1)
 
     def work(seed):
         for number in np.random.default_rng(seed).integers(0, 20, 300):
-            assert len(cache.get(int(number), lambda: picture(100))[0]) == 102400
+            assert len(cache.get(int(number), lambda: image(100))[0]) == 102400
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

@@ -9,7 +9,7 @@ from srcx.config import DegradationOptions, load_degradation
 from srcx.data import HighResolutionDataset
 from srcx.data.degradation import degrade
 from srcx.errors import DataError
-from srcx.imaging.io import read_picture, write_picture
+from srcx.imaging.io import read_image, write_image
 from srcx.imaging.resize import imresize
 from srcx.imaging.tensors import to_image
 
@@ -18,20 +18,20 @@ from srcx.imaging.tensors import to_image
 def folder(tmp_path, rng):
     for name, shape in {"a/2.png": (37, 50, 3), "a/10.png": (40, 40), "b/x.png": (20, 70, 3)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write_picture(tmp_path / name, rng.integers(0, 256, shape, np.uint8))
+        write_image(tmp_path / name, rng.integers(0, 256, shape, np.uint8))
     return tmp_path
 
 
-def test_lq_is_matlabs_bicubic_of_the_picture_cut_to_a_multiple(folder):
+def test_lq_is_matlabs_bicubic_of_the_image_cut_to_a_multiple(folder):
     dataset = HighResolutionDataset(dataroot_gt=folder, scale=4)
     assert [pair.name for pair in dataset] == ["2", "10", "x"]
-    cut = read_picture(folder / "a/2.png")[:36, :48]
+    cut = read_image(folder / "a/2.png")[:36, :48]
     assert_array_equal(to_image(dataset[0].gt), cut)
     assert_array_equal(to_image(dataset[0].lq), imresize(cut, scale=1 / 4))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8])
-def test_crops_are_aligned_with_the_small_picture_at_any_scale(folder, scale):
+def test_crops_are_aligned_with_the_small_image_at_any_scale(folder, scale):
     dataset = HighResolutionDataset(
         dataroot_gt=folder / "a", scale=scale, gt_size=2 * scale, use_hflip=False, use_rot=False
     )
@@ -57,12 +57,12 @@ def test_several_folders_make_one_data_set_and_nothing_counts_twice(folder):
     assert [dataset.name(index) for index in range(len(dataset))] == ["x", "2", "10"]
 
 
-def test_pictures_smaller_than_a_crop_are_left_out_with_a_word(folder, caplog):
+def test_images_smaller_than_a_crop_are_left_out_with_a_word(folder, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=36)
     assert len(dataset) == 2
-    assert "1 of 3 pictures are smaller than a crop (gt_size 36) and left out" in caplog.text
-    with pytest.raises(DataError, match="none of 3 pictures holds a crop of gt_size 96"):
+    assert "1 of 3 images are smaller than a crop (gt_size 36) and left out" in caplog.text
+    with pytest.raises(DataError, match="none of 3 images holds a crop of gt_size 96"):
         HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=96)
 
 
@@ -83,12 +83,12 @@ def test_every_problem_is_said_at_once(folder):
     message = str(raised.value)
     assert "3 problems" in message
     assert "2.png: is empty" in message
-    assert "x.png: is not a picture" in message
+    assert "x.png: is not an image" in message
     assert "none: this folder does not exist" in message
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="there are no pictures in this folder or below; check the path"):
+    with pytest.raises(DataError, match="there are no images in this folder or below; check the path"):
         HighResolutionDataset(dataroot_gt=tmp_path, scale=4)
 
 
@@ -103,7 +103,7 @@ def test_clean_crops_are_those_of_matlabs_bicubic_of_the_whole_image_also_at_its
     """The images are from as large as the crop to larger than the surroundings that are degraded with it."""
     for name, side in {"a": lq_px, "b": lq_px + 7, "c": 40}.items():
         shape = (side * scale, (side + 3) * scale + scale - 1, 3)
-        write_picture(tmp_path / f"{name}.png", rng.integers(0, 256, shape, np.uint8))
+        write_image(tmp_path / f"{name}.png", rng.integers(0, 256, shape, np.uint8))
     settings = {"dataroot_gt": tmp_path, "scale": scale, "gt_size": lq_px * scale}
     plain, clean = (HighResolutionDataset(**settings, degradation=one) for one in (None, CLEAN))
     for index in range(3):
@@ -126,7 +126,7 @@ def test_whole_clean_images_are_matlabs_bicubic(folder):
 @pytest.mark.parametrize("name", ["web", "phone", "old"])
 def test_degraded_crops_lie_on_their_ground_truth_which_is_left_as_it_is(tmp_path, rng, name):
     coarse = rng.integers(0, 256, (20, 20, 3), np.uint8)
-    write_picture(tmp_path / "a.png", imresize(coarse, size=(240, 240)))
+    write_image(tmp_path / "a.png", imresize(coarse, size=(240, 240)))
     settings = {"dataroot_gt": tmp_path, "scale": 2, "gt_size": 96}
     plain = HighResolutionDataset(**settings)
     damaged = HighResolutionDataset(**settings, degradation=load_degradation(name))
@@ -164,7 +164,7 @@ def test_a_whole_image_s_degradation_is_the_same_each_time(folder):
 
 def test_a_crop_lies_anywhere_in_the_grid_of_the_image_that_was_saved(tmp_path, rng):
     texture = cv2.GaussianBlur(rng.integers(0, 256, (400, 400, 3), np.uint8), (0, 0), 2)
-    write_picture(tmp_path / "a.png", texture)
+    write_image(tmp_path / "a.png", texture)
     coarse = DegradationOptions.model_validate({"final": {"compression": {"quality": [12, 12]}}})
     dataset = HighResolutionDataset(
         dataroot_gt=tmp_path, scale=1, gt_size=120, degradation=coarse, use_hflip=False, use_rot=False
@@ -186,6 +186,6 @@ def test_crops_and_whole_images_may_be_taken_in_turn_and_decoded_ones_stay_as_th
     for seed in range(5):
         dataset.sample(0, np.random.default_rng(seed))
         assert dataset[0].lq.equal(before.lq)
-    assert_array_equal(to_image(dataset[0].gt), read_picture(folder / "a/2.png")[:36, :50])
+    assert_array_equal(to_image(dataset[0].gt), read_image(folder / "a/2.png")[:36, :50])
     crops = [dataset.sample(1, np.random.default_rng(seed)).lq for seed in (0, 1, 0)]
     assert_array_equal(crops[0], crops[2])

@@ -15,7 +15,7 @@ from srcx.basicsr_compat.importing import open_basicsr
 from srcx.data import PairedImageDataset, SingleImageDataset
 from srcx.errors import BridgeError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y
-from srcx.imaging.io import read_picture, write_picture
+from srcx.imaging.io import read_image, write_image
 from srcx.imaging.tensors import to_image, to_tensor
 
 
@@ -24,8 +24,8 @@ def test_whole_pairs_are_the_files_by_name(pairs):
     assert len(dataset) == 5
     assert [pair.name for pair in dataset] == ["00", "01", "02", "03", "04"]
     pair = dataset[1]
-    assert_close(pair.gt, to_tensor(read_picture(pairs["dataroot_gt"] / "01.png")), rtol=0, atol=0)
-    assert_close(pair.lq, to_tensor(read_picture(pairs["dataroot_lq"] / "01x4.png")), rtol=0, atol=0)
+    assert_close(pair.gt, to_tensor(read_image(pairs["dataroot_gt"] / "01.png")), rtol=0, atol=0)
+    assert_close(pair.lq, to_tensor(read_image(pairs["dataroot_lq"] / "01x4.png")), rtol=0, atol=0)
     assert dataset[-1].name == "04"
     with pytest.raises(IndexError):
         dataset[5]
@@ -33,7 +33,7 @@ def test_whole_pairs_are_the_files_by_name(pairs):
 
 def test_a_partner_may_have_another_suffix(pairs):
     lq = pairs["dataroot_lq"] / "03x4.png"
-    write_picture(lq.with_suffix(".bmp"), read_picture(lq))
+    write_image(lq.with_suffix(".bmp"), read_image(lq))
     lq.unlink()
     assert len(PairedImageDataset(**pairs)) == 5
 
@@ -65,7 +65,7 @@ def test_a_list_of_pairs_that_is_wrong_says_where(pairs, tmp_path, text, complai
         PairedImageDataset(**{**pairs, "dataroot_gt": tmp_path, "dataroot_lq": tmp_path}, meta_info=listed)
 
 
-def test_a_meta_info_file_chooses_pictures_and_their_order(pairs, tmp_path):
+def test_a_meta_info_file_chooses_images_and_their_order(pairs, tmp_path):
     listed = tmp_path / "meta.txt"
     listed.write_text("04.png (64,60,3)\n\n01.png\n")
     dataset = PairedImageDataset(**pairs, meta_info_file=listed)
@@ -88,10 +88,10 @@ def test_lmdb_gives_what_the_folders_give(tmp_path, make_pairs, make_lmdb):
 
 def test_grey_alpha_and_16_bits_become_8_bit_rgb(pairs, rng):
     grey = rng.integers(0, 256, (48, 60), np.uint8)
-    write_picture(pairs["dataroot_gt"] / "00.png", grey.astype(np.uint16) * 256 + 200)
+    write_image(pairs["dataroot_gt"] / "00.png", grey.astype(np.uint16) * 256 + 200)
     lq = pairs["dataroot_lq"] / "00x4.png"
-    small = read_picture(lq)
-    write_picture(lq, np.dstack([small, small[..., 0]]))
+    small = read_image(lq)
+    write_image(lq, np.dstack([small, small[..., 0]]))
     pair = PairedImageDataset(**pairs)[0]
     assert_array_equal(to_image(pair.gt), grey[..., None].repeat(3, axis=2))
     assert_array_equal(to_image(pair.lq), small)
@@ -99,8 +99,8 @@ def test_grey_alpha_and_16_bits_become_8_bit_rgb(pairs, rng):
 
 def test_ground_truth_that_is_a_little_larger_is_cut_for_validation_only(pairs):
     path = pairs["dataroot_gt"] / "00.png"
-    larger = np.pad(read_picture(path), ((0, 3), (0, 1), (0, 0)))
-    write_picture(path, larger)
+    larger = np.pad(read_image(path), ((0, 3), (0, 1), (0, 0)))
+    write_image(path, larger)
     assert PairedImageDataset(**pairs)[0].gt.shape == (1, 3, 48, 60)
     with pytest.raises(
         DataError, match=r"00x4\.png: is 15 x 12 pixels; times 4 that is 60 x 48, and 00\.png is 61 x 51"
@@ -113,12 +113,12 @@ def test_color_mean_and_std_are_applied_as_in_basicsr(pairs):
     y = PairedImageDataset(**pairs, color="y")[0].gt
     assert y.shape == (1, 1, 48, 60)
     assert (
-        y[0, 0] * 255 - torch.from_numpy(rgb_to_y(read_picture(path)).astype(np.float32))
+        y[0, 0] * 255 - torch.from_numpy(rgb_to_y(read_image(path)).astype(np.float32))
     ).abs().max() < 0.501
     normal = PairedImageDataset(**pairs, mean=[0.1, 0.2, 0.3], std=[0.5, 1, 2])[0].gt
-    expected = (
-        to_tensor(read_picture(path)) - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
-    ) / torch.tensor([0.5, 1, 2]).view(1, 3, 1, 1)
+    expected = (to_tensor(read_image(path)) - torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)) / torch.tensor(
+        [0.5, 1, 2]
+    ).view(1, 3, 1, 1)
     assert_close(normal, expected)
 
 
@@ -130,7 +130,7 @@ def test_crops_show_the_same_place_at_both_sizes_however_turned(pairs):
         assert crop.lq.shape == (8, 8, 3)
         assert crop.gt.shape == (32, 32, 3)
         means = crop.gt.reshape(8, 4, 8, 4, 3).mean(axis=(1, 3))
-        assert np.abs(means - crop.lq).mean() < 4  # smooth pictures: each lq pixel is the mean of its 4 x 4
+        assert np.abs(means - crop.lq).mean() < 4  # smooth images: each lq pixel is the mean of its 4 x 4
         seen.add(crop.lq.tobytes())
     assert len(seen) > 40
 
@@ -140,7 +140,7 @@ def test_crops_show_the_same_place_at_both_sizes_however_turned(pairs):
 )
 def test_flips_and_turns_are_those_asked_for(pairs, use_hflip, use_rot, ways):
     dataset = PairedImageDataset(**pairs, gt_size=48, use_hflip=use_hflip, use_rot=use_rot)
-    whole = read_picture(pairs["dataroot_gt"] / "00.png")
+    whole = read_image(pairs["dataroot_gt"] / "00.png")
     places = {whole[:, left : left + 48].tobytes() for left in range(0, 13, 4)}
     seen, unturned = set(), 0
     for seed in range(200):
@@ -151,7 +151,7 @@ def test_flips_and_turns_are_those_asked_for(pairs, use_hflip, use_rot, ways):
     assert unturned / 200 == pytest.approx(1 / ways, abs=0.1)
 
 
-def test_a_picture_is_decoded_once_while_the_cache_holds_it(pairs, monkeypatch):
+def test_a_image_is_decoded_once_while_the_cache_holds_it(pairs, monkeypatch):
     dataset = PairedImageDataset(**pairs, gt_size=16)
     reads = []
     read = dataset.read
@@ -162,41 +162,41 @@ def test_a_picture_is_decoded_once_while_the_cache_holds_it(pairs, monkeypatch):
     assert reads == [0, 1, 2, 3, 4]
 
 
-def test_small_pictures_are_left_out_of_training_with_a_word(pairs, caplog):
+def test_small_images_are_left_out_of_training_with_a_word(pairs, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = PairedImageDataset(**pairs, gt_size=56)
     assert [dataset.name(index) for index in range(len(dataset))] == ["02", "03", "04"]
-    assert "2 of 5 pictures are smaller than a crop (gt_size 56) and left out" in caplog.text
+    assert "2 of 5 images are smaller than a crop (gt_size 56) and left out" in caplog.text
     assert "00.png ..." in caplog.text
-    with pytest.raises(DataError, match="none of 5 pictures holds a crop of gt_size 64; lower it"):
+    with pytest.raises(DataError, match="none of 5 images holds a crop of gt_size 64; lower it"):
         PairedImageDataset(**pairs, gt_size=64)
 
 
-def test_says_when_the_pictures_outgrow_the_cache(pairs, caplog):
+def test_says_when_the_images_outgrow_the_cache(pairs, caplog):
     PairedImageDataset(**pairs, gt_size=16, cache_mib=0)
-    assert "5 pictures need 0 MiB" not in caplog.text
+    assert "5 images need 0 MiB" not in caplog.text
     big = np.zeros((800, 800, 3), np.uint8)
-    write_picture(pairs["dataroot_gt"] / "00.png", big)
-    write_picture(pairs["dataroot_lq"] / "00x4.png", big[:200, :200])
+    write_image(pairs["dataroot_gt"] / "00.png", big)
+    write_image(pairs["dataroot_lq"] / "00x4.png", big[:200, :200])
     PairedImageDataset(**pairs, gt_size=16, cache_mib=1)
-    assert "5 pictures need 2 MiB when decoded and cache_mib is 1" in caplog.text
+    assert "5 images need 2 MiB when decoded and cache_mib is 1" in caplog.text
 
 
 def test_describes_what_there_is(pairs):
-    assert PairedImageDataset(**pairs).describe() == "5 pictures, 0.0 megapixels, 0 MiB when decoded"
+    assert PairedImageDataset(**pairs).describe() == "5 images, 0.0 megapixels, 0 MiB when decoded"
 
 
 def test_every_problem_is_said_at_once(pairs):
     gt, lq = pairs["dataroot_gt"], pairs["dataroot_lq"]
     (lq / "00x4.png").unlink()
     (gt / "01.png").write_bytes((gt / "01.png").read_bytes()[:100])
-    write_picture(lq / "02x4.png", np.zeros((3, 5), np.uint8))
+    write_image(lq / "02x4.png", np.zeros((3, 5), np.uint8))
     (lq / "03x4.png").write_bytes(b"")
     shutil.copy(gt / "04.png", lq / "stray.png")
     with pytest.raises(DataError) as raised:
         PairedImageDataset(**pairs)
     lines = str(raised.value).split("\n  ")
-    assert lines[0] == f"{gt}: 5 problems with its pictures:"
+    assert lines[0] == f"{gt}: 5 problems with its images:"
     assert f"{gt / '00.png'}: has no partner named 00x4.png in {lq}" in lines
     assert f"{lq / 'stray.png'}: has no partner in {gt} whose name gives it by '{{}}x4'" in lines
     assert f"{gt / '01.png'}: is damaged or cut off; get a whole copy of the file" in lines
@@ -221,11 +221,11 @@ def test_missing_and_empty_folders_are_said_together(tmp_path):
     with pytest.raises(DataError) as raised:
         PairedImageDataset(dataroot_gt=tmp_path / "none", dataroot_lq=tmp_path / "empty", scale=4)
     assert f"{tmp_path / 'none'}: this folder does not exist" in str(raised.value)
-    assert f"{tmp_path / 'empty'}: there are no pictures in this folder" in str(raised.value)
+    assert f"{tmp_path / 'empty'}: there are no images in this folder" in str(raised.value)
 
 
-def test_a_list_of_pictures_that_is_missing_or_names_missing_ones_is_an_error(pairs, tmp_path):
-    with pytest.raises(DataError, match=r"none\.txt: this list of pictures cannot be read: No such file"):
+def test_a_list_of_images_that_is_missing_or_names_missing_ones_is_an_error(pairs, tmp_path):
+    with pytest.raises(DataError, match=r"none\.txt: this list of images cannot be read: No such file"):
         PairedImageDataset(**pairs, meta_info_file=tmp_path / "none.txt")
     (tmp_path / "meta.txt").write_text("gone.png\n")
     with pytest.raises(DataError, match=r"gone\.png: has no partner named gonex4\.png"):
@@ -234,7 +234,7 @@ def test_a_list_of_pictures_that_is_missing_or_names_missing_ones_is_an_error(pa
     with pytest.raises(DataError, match="it is not text"):
         PairedImageDataset(**pairs, meta_info_file=tmp_path / "meta.txt")
     (tmp_path / "meta.txt").write_text("\n")
-    with pytest.raises(DataError, match="there are no pictures"):
+    with pytest.raises(DataError, match="there are no images"):
         PairedImageDataset(**pairs, meta_info_file=tmp_path / "meta.txt")
 
 
@@ -252,7 +252,7 @@ def test_wrong_lmdb_folders_are_errors(tmp_path, make_pairs, make_lmdb):
         PairedImageDataset(dataroot_gt=gt, dataroot_lq=lq, **arguments)
     (lq / "meta_info.txt").write_text("00.png\n01.png\n")
     with pytest.raises(
-        DataError, match=r"LR\.lmdb/01: meta_info\.txt names this picture, but the LMDB has no such key"
+        DataError, match=r"LR\.lmdb/01: meta_info\.txt names this image, but the LMDB has no such key"
     ):
         PairedImageDataset(dataroot_gt=gt, dataroot_lq=lq, **arguments)
     broken = tmp_path / "broken.lmdb"

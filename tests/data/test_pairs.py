@@ -3,7 +3,7 @@ import pytest
 
 from srcx.data import PairedImageDataset, SingleImageDataset
 from srcx.errors import DataError
-from srcx.imaging import write_picture
+from srcx.imaging import write_image
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def folders(tmp_path, rng):
     for folder, side in (("gt", 16), ("lq", 8)):
         (tmp_path / folder).mkdir()
         for name in ("a.png", "a.bmp"):
-            write_picture(tmp_path / folder / name, rng.integers(0, 256, (side, side, 3), np.uint8))
+            write_image(tmp_path / folder / name, rng.integers(0, 256, (side, side, 3), np.uint8))
     return tmp_path
 
 

@@ -151,7 +151,7 @@ def test_addresses_are_refused_and_nothing_is_run_or_fetched(root, monkeypatch):
             kind(**arguments, io_backend="webdataset")
 
 
-HUGE = module.MAX_PICTURE_BYTES + 1
+HUGE = module.MAX_IMAGE_BYTES + 1
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ HUGE = module.MAX_PICTURE_BYTES + 1
     ],
 )
 def test_hostile_members_are_refused_whole_in_one_sentence(tmp_path, files, member, said):
-    picture = next(iter(files.values())).read_bytes()
-    write_shard(tmp_path / "x.tar", {"1.png": picture, "bad": member})
+    image = next(iter(files.values())).read_bytes()
+    write_shard(tmp_path / "x.tar", {"1.png": image, "bad": member})
     with pytest.raises(DataError, match=said) as raised:
         list_stored(tmp_path / "x.tar", io_backend="webdataset")
     assert str(raised.value).startswith(f"{tmp_path / 'x.tar'}: ")
@@ -183,11 +183,11 @@ def test_hostile_members_are_refused_whole_in_one_sentence(tmp_path, files, memb
 
 
 def test_shards_that_are_cut_off_or_go_on_after_their_end_are_refused(tmp_path, files):
-    picture = next(iter(files.values())).read_bytes()
+    image = next(iter(files.values())).read_bytes()
     shard = tmp_path / "x.tar"
-    write_shard(shard, {"0.png": picture, "1.png": picture})
+    write_shard(shard, {"0.png": image, "1.png": image})
     whole = shard.read_bytes()
-    ends = 2 * (512 + -(-len(picture) // 512) * 512)
+    ends = 2 * (512 + -(-len(image) // 512) * 512)
     assert len(list_stored(shard, io_backend="webdataset")) == 2
     for length in (0, 100, 512, ends // 2, ends // 2 + 512, ends - 1, ends):
         shard.write_bytes(whole[:length])
@@ -234,11 +234,11 @@ def test_damage_of_any_kind_gives_members_inside_the_shard_or_one_sentence(small
         assert len(bytes_of(member)) == member.size
 
 
-def test_two_pictures_of_one_key_are_told_with_their_shards(tmp_path):
+def test_two_images_of_one_key_are_told_with_their_shards(tmp_path):
     write_shard(tmp_path / "0.tar", {"0.png": b""})
     write_shard(tmp_path / "1.tar", {"0.gt.png": b""})
     (tmp_path / ".0.1234.part.tar").write_bytes(b"half a file")
-    with pytest.raises(DataError, match=r"1\.tar: holds a second gt picture of the key '0', .*0\.tar; a key"):
+    with pytest.raises(DataError, match=r"1\.tar: holds a second gt image of the key '0', .*0\.tar; a key"):
         find_members(tmp_path, "gt")
     assert [member.key for member in find_members(tmp_path, "lq")] == ["0"]
 
@@ -253,15 +253,15 @@ def test_what_is_missing_is_told(tmp_path, files):
         with pytest.raises(DataError, match=said):
             list_stored(root, io_backend="webdataset")
     write_shard(tmp_path / "x.tar", {"0.txt": b"", "0.lq.png": b""})
-    with pytest.raises(DataError, match=r"these shards hold no pictures called KEY\.png or KEY\.gt\.png"):
+    with pytest.raises(DataError, match=r"these shards hold no images called KEY\.png or KEY\.gt\.png"):
         list_stored(tmp_path / "x.tar", io_backend="webdataset")
     with pytest.raises(DataError, match=r"list\.txt: names files of a folder, and shards are read whole"):
         list_stored(tmp_path / "x.tar", io_backend="webdataset", meta_info_file="list.txt")
 
 
-def test_damaged_pictures_are_called_by_shard_and_key(tmp_path, files):
-    picture = next(iter(files.values())).read_bytes()
-    write_shard(tmp_path / "x.tar", {"0.png": picture[:-20], "1.png": b"", "2.png": picture})
+def test_damaged_images_are_called_by_shard_and_key(tmp_path, files):
+    image = next(iter(files.values())).read_bytes()
+    write_shard(tmp_path / "x.tar", {"0.png": image[:-20], "1.png": b"", "2.png": image})
     with pytest.raises(DataError) as raised:
         HighResolutionDataset(dataroot_gt=tmp_path / "x.tar", scale=4, io_backend="webdataset")
     assert f"{tmp_path}/x.tar/0: is damaged or cut off" in str(raised.value)
@@ -278,10 +278,10 @@ def test_a_shard_that_goes_away_in_training_is_called_by_name(tmp_path, files):
         stored.read()
 
 
-def test_checking_a_picture_reads_its_head_and_end_alone(tmp_path, rng, monkeypatch):
-    from srcx.imaging import write_picture
+def test_checking_a_image_reads_its_head_and_end_alone(tmp_path, rng, monkeypatch):
+    from srcx.imaging import write_image
 
-    write_picture(tmp_path / "0.png", rng.integers(0, 256, (600, 600, 3), np.uint8))
+    write_image(tmp_path / "0.png", rng.integers(0, 256, (600, 600, 3), np.uint8))
     write_shard(tmp_path / "x.tar", {"0.png": (tmp_path / "0.png").read_bytes()})
     (stored,) = list_stored(tmp_path / "x.tar", io_backend="webdataset")
     read, whole = [], module._Part.readinto

@@ -26,21 +26,21 @@ from srcx.evaluation.scoring import (
     score_all,
     score_pair,
 )
-from srcx.imaging import imresize, read_picture, rgb_to_grey, write_picture
+from srcx.imaging import imresize, read_image, rgb_to_grey, write_image
 from srcx.metrics import psnr
 from srcx.weights import save_state
 
 
-def save(path: Path, picture: np.ndarray) -> None:
+def save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(path, picture)
+    write_image(path, image)
 
 
 @pytest.fixture
 def data(tmp_path: Path, rng: np.random.Generator) -> Path:
     for index, size in enumerate([(64, 48), (50, 61)]):
-        picture = imresize(rng.integers(0, 256, (8, 8, 3), np.uint8), size=size)
-        save(tmp_path / "data/Tiny/HR" / f"{index}.png", picture)
+        image = imresize(rng.integers(0, 256, (8, 8, 3), np.uint8), size=size)
+        save(tmp_path / "data/Tiny/HR" / f"{index}.png", image)
     return tmp_path / "data"
 
 
@@ -59,15 +59,15 @@ class Diary:
 
 
 def upscaled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The shapes of the pictures that are upscaled from here on."""
+    """The shapes of the images that are upscaled from here on."""
     from srcx.inference import Upscaler
 
     shapes: list[tuple[int, ...]] = []
     real = Upscaler.__call__
 
-    def noted(self, picture):
-        shapes.append(picture.shape)
-        return real(self, picture)
+    def noted(self, image):
+        shapes.append(image.shape)
+        return real(self, image)
 
     monkeypatch.setattr(Upscaler, "__call__", noted)
     return shapes
@@ -78,11 +78,11 @@ def test_a_second_run_does_nothing_again_and_finds_the_same(data, tmp_path, monk
     shapes, diary = upscaled(monkeypatch), Diary()
     second = benchmark(["bicubic"], data, tmp_path / "out", tell=diary)
     assert shapes == diary.scored == []
-    assert second.pictures == first.pictures
+    assert second.images == first.images
     assert second.means == first.means
 
 
-def test_a_new_metric_scores_the_old_pictures(data, tmp_path, monkeypatch):
+def test_a_new_metric_scores_the_old_images(data, tmp_path, monkeypatch):
     benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr"])
     shapes, diary = upscaled(monkeypatch), Diary()
     measured = []
@@ -115,7 +115,7 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
         save_state(model, AllParts().network("EDSR")(**described["args"]).state_dict())
         model.with_suffix(".json").write_text(json.dumps({"network": described}))
     for index in (0, 1):
-        gt = read_picture(data / f"Tiny/HR/{index}.png")
+        gt = read_image(data / f"Tiny/HR/{index}.png")
         lq = imresize(gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4], scale=0.25)
         save(data / f"Tiny/LR_bicubic/X4/{index}x4.png", lq)
     before = benchmark([model], data, tmp_path / "out")
@@ -129,11 +129,11 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
     if change == "version":
         monkeypatch.setattr(srcx, "__version__", "0.0.0+test")
     if change == "lq":
-        write_picture(data / "Tiny/LR_bicubic/X4/0x4.png", noise)
+        write_image(data / "Tiny/LR_bicubic/X4/0x4.png", noise)
     if change == "gt":
-        write_picture(data / "Tiny/HR/0.png", imresize(noise, scale=4))
+        write_image(data / "Tiny/HR/0.png", imresize(noise, scale=4))
     if change == "result":
-        write_picture(tmp_path / "out/pictures/net/Tiny/0.png", imresize(noise, scale=4))
+        write_image(tmp_path / "out/images/net/Tiny/0.png", imresize(noise, scale=4))
     if change == "cache":
         (tmp_path / "out/cache.json").write_text("{")
     after = benchmark([model], data, tmp_path / "out", tell=diary)
@@ -142,9 +142,9 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
     if change in ("result", "cache", "version"):
         assert after.means == before.means
     else:
-        assert after.pictures[0].metrics != before.pictures[0].metrics
+        assert after.images[0].metrics != before.images[0].metrics
         of_network = change in ("weights", "arguments")
-        assert (after.pictures[1].metrics == before.pictures[1].metrics) == (not of_network)
+        assert (after.images[1].metrics == before.images[1].metrics) == (not of_network)
 
 
 def test_two_ground_truths_of_one_name_are_refused(data, tmp_path, rng):
@@ -167,15 +167,15 @@ def test_results_say_everything_and_agree(data, tmp_path):
     read = json.loads((tmp_path / "out/results.json").read_text())
     assert read["protocol"]["arguments"] == {"x4": {"psnr": {"crop_px": 4}, "niqe": {"crop_px": 4}}}
     assert read["versions"].keys() >= {"srcx", "python", "torch", "numpy"}
-    assert read["sets"] == [{"name": "Tiny", "scale": 4, "pictures": 2, "lq": BICUBIC_LQ, "degradation": ""}]
+    assert read["sets"] == [{"name": "Tiny", "scale": 4, "images": 2, "lq": BICUBIC_LQ, "degradation": ""}]
     assert read["metrics"] == {"psnr": "higher", "niqe": "lower"}
-    one = read["pictures"][1]
-    gt = read_picture(data / "Tiny/HR/1.png")[:48, :60]
-    assert one["metrics"] == {"psnr": psnr(read_picture(tmp_path / "out" / one["sr"]), gt), "niqe": None}
+    one = read["images"][1]
+    gt = read_image(data / "Tiny/HR/1.png")[:48, :60]
+    assert one["metrics"] == {"psnr": psnr(read_image(tmp_path / "out" / one["sr"]), gt), "niqe": None}
     assert one["reasons"]["niqe"].startswith("niqe: needs")
     with (tmp_path / "out/results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == ["0", "1", "mean"]
+    assert [row["image"] for row in rows] == ["0", "1", "mean"]
     assert rows[1]["psnr"] == str(one["metrics"]["psnr"])
     assert rows[2]["psnr"] == str(results.means[0].metrics["psnr"])
     assert rows[2]["niqe"] == ""
@@ -195,16 +195,16 @@ def test_damaged_sets_are_scored_on_the_damage_and_done_once(data, tmp_path, mon
             "web",
             "old",
         ]
-    for one in first.pictures:
+    for one in first.images:
         (degradation,) = load_degradations([one.degradation], seed=7)
-        gt = read_picture(data / f"Tiny/HR/{one.picture}.png")
+        gt = read_image(data / f"Tiny/HR/{one.image}.png")
         gt = gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4]
-        expected = degrade(gt, degradation.options, scale=4, rng=degradation.rng(one.picture))
-        assert np.array_equal(read_picture(one.lq), expected)
+        expected = degrade(gt, degradation.options, scale=4, rng=degradation.rng(one.image))
+        assert np.array_equal(read_image(one.lq), expected)
     shapes, diary = upscaled(monkeypatch), Diary()
     again = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=7, tell=diary)
     assert shapes == diary.scored == []
-    assert again.pictures == first.pictures
+    assert again.images == first.images
     other = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=8)
     assert len(shapes) == 4
     assert other.means != first.means
@@ -223,8 +223,8 @@ def test_the_damage_of_an_image_does_not_depend_on_the_others(data, tmp_path):
     both = benchmark(["bicubic"], data, tmp_path / "both", degrade=["old"])
     (data / "Tiny/HR/0.png").unlink()
     alone = benchmark(["bicubic"], data, tmp_path / "alone", degrade=["old"])
-    assert alone.pictures[0].lq_sha256 == both.pictures[1].lq_sha256
-    assert alone.pictures[0].metrics == both.pictures[1].metrics
+    assert alone.images[0].lq_sha256 == both.images[1].lq_sha256
+    assert alone.images[0].metrics == both.images[1].metrics
 
 
 def test_images_without_ground_truth_are_scored_by_what_needs_none_and_shown(tmp_path, rng):
@@ -235,10 +235,10 @@ def test_images_without_ground_truth_are_scored_by_what_needs_none_and_shown(tmp
     results = benchmark(
         ["bicubic"], tmp_path / "photos", tmp_path / "out", metrics=["niqe", "psnr"], without_gt=True
     )
-    assert [one.picture for one in results.pictures] == ["a.png", "b.png", "c & d.png"]
-    assert all(one.metrics["niqe"] is not None and one.metrics["psnr"] is None for one in results.pictures)
-    assert results.pictures[0].reasons["psnr"] == "psnr: compares with a ground truth, and there is none"
-    assert (results.pictures[0].gt, results.pictures[0].gt_sha256) == (None, None)
+    assert [one.image for one in results.images] == ["a.png", "b.png", "c & d.png"]
+    assert all(one.metrics["niqe"] is not None and one.metrics["psnr"] is None for one in results.images)
+    assert results.images[0].reasons["psnr"] == "psnr: compares with a ground truth, and there is none"
+    assert (results.images[0].gt, results.images[0].gt_sha256) == (None, None)
     assert json.loads((tmp_path / "out/results.json").read_text())["without_gt"] is True
     page = (tmp_path / "out/report.html").read_text()
     assert all(f"photos x4 · {name}" in page for name in ("a.png", "b.png", "c &amp; d.png"))
@@ -251,7 +251,7 @@ def test_arguments_that_exclude_each_other_are_refused(data, tmp_path, change):
         benchmark(["bicubic"], data, tmp_path / "out", without_gt=True, **change)
 
 
-def test_a_run_that_breaks_off_keeps_the_pictures_it_made(data, tmp_path, monkeypatch):
+def test_a_run_that_breaks_off_keeps_the_images_it_made(data, tmp_path, monkeypatch):
     def breaks(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -320,9 +320,9 @@ def test_rmse_of_a_set_is_pirms():
     assert mean_of_set("rmse", [Scores({"rmse": 1.0}), Scores({"rmse": 7.0})]) == (5.0, "")
 
 
-def test_a_mean_over_some_pictures_only_is_none():
+def test_a_mean_over_some_images_only_is_none():
     scores = [Scores({"niqe": 4.0}), Scores({"niqe": None}, {"niqe": "too small"})]
-    assert mean_of_set("niqe", scores) == (None, "1 of 2 pictures have none: too small")
+    assert mean_of_set("niqe", scores) == (None, "1 of 2 images have none: too small")
     assert mean_of_set("niqe", scores[1:]) == (None, "too small")
 
 
@@ -330,7 +330,7 @@ def test_a_mean_over_some_pictures_only_is_none():
 def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(data, tmp_path, damaged):
     if damaged != "gt of made lq":
         for index in range(2):
-            gt = read_picture(data / f"Tiny/HR/{index}.png")
+            gt = read_image(data / f"Tiny/HR/{index}.png")
             save(data / f"Tiny/LR_bicubic/X4/{index}x4.png", imresize(gt[:48, :48], scale=0.25))
             save(data / f"Tiny/HR/{index}.png", gt[:48, :48])
     whole = benchmark(["bicubic"], data, tmp_path / "whole", metrics=("psnr", "niqe"))
@@ -338,23 +338,21 @@ def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(data, t
     path.write_bytes(path.read_bytes()[:-20])
     for _ in range(2):  # a second run takes what the first one kept
         results = benchmark(["bicubic"], data, tmp_path / "out", metrics=("psnr", "niqe"))
-        bad, good = results.pictures
+        bad, good = results.images
         assert bad.metrics["psnr"] is None
         assert f"{path}: is damaged or cut off" in bad.reasons["psnr"]
-        assert good.metrics == whole.pictures[1].metrics
+        assert good.metrics == whole.images[1].metrics
         assert results.means[0].metrics["psnr"] is None
-        assert results.means[0].reasons["psnr"].startswith("1 of 2 pictures have none: ")
+        assert results.means[0].reasons["psnr"].startswith("1 of 2 images have none: ")
     assert bool(bad.sr_sha256) == (damaged == "gt"), "of its lq a result is made all the same"
-    assert json.loads((tmp_path / "out/results.json").read_text())["pictures"][0]["metrics"]["psnr"] is None
+    assert json.loads((tmp_path / "out/results.json").read_text())["images"][0]["metrics"]["psnr"] is None
     assert (tmp_path / "out/report.html").read_text()
 
 
 def test_names_that_are_not_utf8_are_escaped(data, tmp_path):
     (data / "Tiny/HR/0.png").rename(data / "Tiny/HR" / os.fsdecode(b"caf\xe9.png"))
     benchmark(["bicubic"], data, tmp_path / "out")
-    names = [
-        one["picture"] for one in json.loads((tmp_path / "out/results.json").read_text("utf-8"))["pictures"]
-    ]
+    names = [one["image"] for one in json.loads((tmp_path / "out/results.json").read_text("utf-8"))["images"]]
     assert sorted(names) == ["1", os.fsdecode(b"caf\xe9")]
     assert "caf\\udce9" in (tmp_path / "out/results.csv").read_text("utf-8")
     assert "caf\\udce9" in (tmp_path / "out/report.html").read_text("utf-8")
@@ -368,7 +366,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet(data, tmp_path, name):
     with (tmp_path / "out/results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["set"] for row in rows} == {f"'{name}"}
-    assert f"'{name}" in {row["picture"] for row in rows}
+    assert f"'{name}" in {row["image"] for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -376,12 +374,12 @@ def test_a_name_is_no_formula_in_a_spreadsheet(data, tmp_path, name):
     [
         "[]",
         "null",
-        '{"pictures": {"pictures/bicubic/Tiny/0.png": 3}, "scores": {}}',
-        '{"pictures": {"pictures/bicubic/Tiny/0.png": {"made_of": "x"}}, "scores": {}}',
-        '{"pictures": {}, "scores": {"a": [1]}}',
-        '{"pictures": {}, "scores": [[1, 2]]}',
+        '{"images": {"images/bicubic/Tiny/0.png": 3}, "scores": {}}',
+        '{"images": {"images/bicubic/Tiny/0.png": {"made_of": "x"}}, "scores": {}}',
+        '{"images": {}, "scores": {"a": [1]}}',
+        '{"images": {}, "scores": [[1, 2]]}',
         "[" * 100_000,
-        '{"pictures": {"a": ' + '{"a": ' * 100_000,
+        '{"images": {"a": ' + '{"a": ' * 100_000,
     ],
 )
 def test_a_damaged_cache_is_as_good_as_none(data, tmp_path, content, caplog):

@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srcx.benchmarks.layout import BenchmarkSet, PicturePair
+from srcx.benchmarks.layout import BenchmarkSet, ImagePair
 from srcx.config import DegradationOptions, degradation_names
 from srcx.data.degradation import degrade
 from srcx.errors import DataError, OptionsError, UsageError
 from srcx.evaluation.inputs import Degradation, Source, find_sources, load_degradations, make_lq
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 
 NOISY = {"passes": [{"noise": {"prob": 1.0, "sigma": [5, 30]}}]}
 
 
 def source(seed: int = 0, name: str = "noisy", scale: int = 2) -> Source:
     degradation = Degradation(name, DegradationOptions.model_validate(NOISY), seed)
-    return Source(BenchmarkSet("Set", scale, (PicturePair("a", Path("a.png"), None),), None), degradation)
+    return Source(BenchmarkSet("Set", scale, (ImagePair("a", Path("a.png"), None),), None), degradation)
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def data(tmp_path: Path, rng: np.random.Generator) -> Path:
     for name in "abcdefg":
         path = tmp_path / "data/Tiny/HR" / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, rng.integers(0, 256, (8, 8, 3), np.uint8))
+        write_image(path, rng.integers(0, 256, (8, 8, 3), np.uint8))
         stored = tmp_path / "data/Tiny/LR_bicubic/X2" / f"{name}x2.png"
         stored.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(stored, rng.integers(0, 256, (4, 4, 3), np.uint8))
+        write_image(stored, rng.integers(0, 256, (4, 4, 3), np.uint8))
     return tmp_path / "data"
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from srcx.data import WholePair
 from srcx.errors import ImageError, WeightsError
 from srcx.evaluation.validation import Metric, ValidationSet, super_resolve, validate
-from srcx.imaging import read_picture
+from srcx.imaging import read_image
 from srcx.metrics import rmse, rmse_of_set
 from srcx.registry import METRICS
 
@@ -33,7 +33,7 @@ def doubling():
     return net
 
 
-def test_results_are_means_over_pictures(doubling):
+def test_results_are_means_over_images(doubling):
     metrics = {"difference": Metric(mean_difference, False, True), "mean": Metric(np.mean, True, False)}
     pairs = [pair("a", 0.2), pair("b", 0.4)]
     assert validate(doubling, ValidationSet("set", pairs, metrics)) == {
@@ -42,11 +42,11 @@ def test_results_are_means_over_pictures(doubling):
     }
 
 
-def test_pictures_are_saved_where_asked(doubling, tmp_path):
+def test_images_are_saved_where_asked(doubling, tmp_path):
     validate(
         doubling, ValidationSet("set", [pair("a")]), save_as=lambda name: tmp_path / "new" / f"{name}.png"
     )
-    assert (read_picture(tmp_path / "new/a.png") == 51).all()
+    assert (read_image(tmp_path / "new/a.png") == 51).all()
 
 
 def test_the_network_is_left_in_its_mode_and_judged_in_eval_mode():

@@ -37,14 +37,14 @@ def weights(made_up: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     return made_up
 
 
-def calls_of(network: FeatureExtractor, picture: Tensor, layers: list[str]) -> list[int]:
+def calls_of(network: FeatureExtractor, image: Tensor, layers: list[str]) -> list[int]:
     """Which layers are computed, by their place."""
     ran: list[int] = []
     hooks = [
         module.register_forward_hook(lambda *_, place=place: ran.append(place))
         for place, module in enumerate(network.features)
     ]
-    network(picture, layers)
+    network(image, layers)
     for hook in hooks:
         hook.remove()
     return ran
@@ -58,11 +58,11 @@ def test_every_layer_equals_torchvision_s(network: str) -> None:
     theirs.load_state_dict(
         {k.removeprefix("features."): v for k, v in ours.state_dict().items()}, assign=True
     )
-    picture = torch.rand(2, 3, 67, 64)
+    image = torch.rand(2, 3, 67, 64)
     names = [layer.name for layer in NETWORKS[network]]
-    found = ours(picture, names)
+    found = ours(image, names)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    x = (picture - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    x = (image - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
     assert list(found) == names
     for name, module in zip(names, theirs, strict=True):
         x = module(x.clone())
@@ -70,9 +70,9 @@ def test_every_layer_equals_torchvision_s(network: str) -> None:
 
 
 def test_a_convolution_wanted_is_not_changed_by_its_relu(vgg19: FeatureExtractor) -> None:
-    picture = torch.rand(1, 3, 32, 32)
-    alone = vgg19(picture, ["conv3_4"])["conv3_4"]
-    both = vgg19(picture, ["conv3_4", "relu3_4"])
+    image = torch.rand(1, 3, 32, 32)
+    alone = vgg19(image, ["conv3_4"])["conv3_4"]
+    both = vgg19(image, ["conv3_4", "relu3_4"])
     assert alone.min() < 0, "before the ReLU, as BasicSR's conv3_4 is"
     assert_close(both["conv3_4"], alone)
     assert_close(both["relu3_4"], alone.clamp(min=0))
@@ -88,10 +88,10 @@ def test_nothing_runs_beyond_the_deepest_layer(
 
 
 def test_average_pooling_is_an_average() -> None:
-    picture = torch.rand(1, 3, 32, 32)
-    found = FeatureExtractor.random("vgg16", pooling="average")(picture, ["relu1_2", "pool1"])
+    image = torch.rand(1, 3, 32, 32)
+    found = FeatureExtractor.random("vgg16", pooling="average")(image, ["relu1_2", "pool1"])
     assert_close(found["pool1"], nn.functional.avg_pool2d(found["relu1_2"], 2))
-    found = FeatureExtractor.random("vgg16")(picture, ["relu1_2", "pool1"])
+    found = FeatureExtractor.random("vgg16")(image, ["relu1_2", "pool1"])
     assert_close(found["pool1"], nn.functional.max_pool2d(found["relu1_2"], 2))
 
 
@@ -109,15 +109,15 @@ def test_l2_pooling_is_a_root_mean_square_under_a_hann_window() -> None:
 
 
 def test_walk_gives_one_layer_at_a_time(vgg19: FeatureExtractor) -> None:
-    picture = torch.rand(1, 3, 16, 16)
+    image = torch.rand(1, 3, 16, 16)
     ran: list[str] = []
     with vgg19.features[2].register_forward_hook(lambda *_: ran.append("conv1_2")):
-        walk = vgg19.walk(picture, ["relu1_1", "relu1_2"])
+        walk = vgg19.walk(image, ["relu1_1", "relu1_2"])
         first = next(walk)
         assert (first[0], ran) == ("relu1_1", [])
         both = dict([first, *walk])
     assert ran == ["conv1_2"]
-    assert_close(both, vgg19(picture, ["relu1_1", "relu1_2"]))
+    assert_close(both, vgg19(image, ["relu1_1", "relu1_2"]))
 
 
 @pytest.mark.parametrize("use_input_norm", [True, False])
@@ -130,24 +130,24 @@ def test_norms_by_hand(use_input_norm: bool, range_norm: bool) -> None:
         seen = [
             (s - m) / d for s, m, d in zip(seen, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
         ]
-    kernel = network.features[0].weight.sum(dim=(2, 3))  # in a plain picture each tap sees the same colour
+    kernel = network.features[0].weight.sum(dim=(2, 3))  # in a plain image each tap sees the same colour
     found = network(colour, ["conv1"])["conv1"][0, :, 3, 3]
     assert_close(found, kernel @ torch.tensor(seen), rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_reaches_the_picture_and_no_weight(vgg19: FeatureExtractor) -> None:
-    picture = torch.rand(1, 3, 16, 16, requires_grad=True)
-    vgg19(picture, ["conv2_2"])["conv2_2"].square().mean().backward()
-    assert picture.grad is not None
-    assert picture.grad.abs().sum() > 0
+def test_the_gradient_reaches_the_image_and_no_weight(vgg19: FeatureExtractor) -> None:
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    vgg19(image, ["conv2_2"])["conv2_2"].square().mean().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
     assert not any(weight.requires_grad for weight in vgg19.parameters())
 
 
 def test_the_gradient_is_that_of_the_formula() -> None:
     network = FeatureExtractor.random("alexnet").double()
-    picture = torch.rand(1, 3, 35, 35, dtype=torch.float64, requires_grad=True)
+    image = torch.rand(1, 3, 35, 35, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda x: network(x, ["conv2"])["conv2"].square().mean(), picture, fast_mode=True
+        lambda x: network(x, ["conv2"])["conv2"].square().mean(), image, fast_mode=True
     )
 
 
@@ -187,8 +187,8 @@ def test_an_extractor_nobody_uses_is_let_go(weights: Path) -> None:
 
 
 def test_made_up_weights_are_loaded_from_the_folder(weights: Path, vgg19: FeatureExtractor) -> None:
-    picture = torch.rand(1, 3, 16, 16)
-    assert_close(extractor("vgg19")(picture, ["conv3_4"]), vgg19(picture, ["conv3_4"]), rtol=0, atol=0)
+    image = torch.rand(1, 3, 16, 16)
+    assert_close(extractor("vgg19")(image, ["conv3_4"]), vgg19(image, ["conv3_4"]), rtol=0, atol=0)
     assert extractor("vgg19").features[0].weight.dtype == torch.float32
 
 
@@ -228,12 +228,12 @@ def test_an_unknown_layer_is_named_with_those_there_are(vgg19: FeatureExtractor)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 16, 16), (1, 4, 16, 16)])
-def test_only_rgb_pictures_are_looked_at(vgg19: FeatureExtractor, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match=r"expected RGB pictures of shape \(N, 3, H, W\), got \("):
+def test_only_rgb_images_are_looked_at(vgg19: FeatureExtractor, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"expected RGB images of shape \(N, 3, H, W\), got \("):
         vgg19(torch.rand(shape), ["conv1_1"])
 
 
-def test_a_picture_too_small_for_a_layer_is_named(vgg19: FeatureExtractor) -> None:
+def test_a_image_too_small_for_a_layer_is_named(vgg19: FeatureExtractor) -> None:
     with pytest.raises(ImageError, match=r"pool3 looks at 2 x 2 positions, got 1 x 2"):
         vgg19(torch.rand(1, 3, 7, 8), ["conv4_1"])
     assert vgg19(torch.rand(1, 3, 7, 8), ["conv3_4"])["conv3_4"].shape == (1, 256, 1, 2)
@@ -248,8 +248,8 @@ def test_real_vgg16_features_look_like_features(shared: Path) -> None:
     import cv2
 
     network = extractor("vgg16", weights_path=REAL_CACHE / "vgg16.safetensors")
-    picture = cv2.imread(str(shared / "data" / "lpips_examples" / "ex_ref.png"))[..., ::-1].copy()
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    image = cv2.imread(str(shared / "data" / "lpips_examples" / "ex_ref.png"))[..., ::-1].copy()
+    x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     found = network(x, ["relu1_1", "relu5_3"])
     silent = {name: (value == 0).float().mean().item() for name, value in found.items()}
     assert silent["relu5_3"] > 0.7 > silent["relu1_1"]

@@ -30,8 +30,8 @@ def _made_up_weights(made_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def example(shared: Path, name: str) -> Tensor:
-    picture = cv2.imread(str(shared / "data" / "lpips_examples" / f"ex_{name}.png"))[..., ::-1].copy()
-    return torch.from_numpy(picture).permute(2, 0, 1)[None] / 127.5 - 1
+    image = cv2.imread(str(shared / "data" / "lpips_examples" / f"ex_{name}.png"))[..., ::-1].copy()
+    return torch.from_numpy(image).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def real_weights(name: str, shared: Path) -> Path:
@@ -83,7 +83,7 @@ def test_it_equals_the_formula_written_out(net: str) -> None:
 
 
 @pytest.mark.parametrize("net", BACKBONES)
-def test_equal_pictures_are_at_no_distance_and_it_is_symmetric(net: str) -> None:
+def test_equal_images_are_at_no_distance_and_it_is_symmetric(net: str) -> None:
     network = lpips_network(net)
     a, b = torch.rand(2, 1, 3, 35, 35) * 2 - 1
     assert network(a, a).item() == 0
@@ -92,7 +92,7 @@ def test_equal_pictures_are_at_no_distance_and_it_is_symmetric(net: str) -> None
 
 
 @pytest.mark.parametrize("net", BACKBONES)
-def test_the_smallest_picture_is_the_smallest(net: str) -> None:
+def test_the_smallest_image_is_the_smallest(net: str) -> None:
     smallest = SMALLEST_PX[net]
     assert lpips_network(net)(torch.rand(1, 3, smallest, smallest), torch.rand(1, 3, smallest, smallest)) > 0
     with pytest.raises(RuntimeError):

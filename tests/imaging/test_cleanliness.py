@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 from srcx.imaging.cleanliness import LIMITS, blockiness, cleanliness, noise_levels
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket")
@@ -71,7 +71,7 @@ def test_jpeg_of_quality_90_and_more_is_clean(clean):
 
 def test_blocks_survive_a_png_file_grey_and_sixteen_bits(coffee, tmp_path):
     damaged = jpeg(coffee, 60)
-    write_picture(tmp_path / "a.png", damaged)
+    write_image(tmp_path / "a.png", damaged)
     found = cleanliness(damaged, tmp_path / "a.png")
     assert str(found) == "damaged: JPEG blocks of about quality 60"
     grey = jpeg(coffee[..., 1], 60)

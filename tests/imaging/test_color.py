@@ -43,7 +43,7 @@ def test_grey_weights_are_the_first_row_of_the_inverse_of_yiq():
     assert_allclose(np.linalg.inv(to_rgb)[0], GREY_WEIGHTS, rtol=0, atol=1e-15)
 
 
-def test_a_grey_picture_is_its_own_luma():
+def test_a_grey_image_is_its_own_luma():
     grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
     assert rgb_to_y(grey) is grey
     assert rgb_to_grey(grey) is grey
@@ -67,7 +67,7 @@ def test_gradient_of_y_is_the_weights():
     "image", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.uint16), np.zeros((2,), np.uint8)]
 )
 @pytest.mark.parametrize("function", [rgb_to_y, rgb_to_grey])
-def test_says_what_kind_of_picture_is_expected(function, image):
+def test_says_what_kind_of_image_is_expected(function, image):
     with pytest.raises(ImageError, match=rf"{function.__name__}: expected .* got"):
         function(image)
 

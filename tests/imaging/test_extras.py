@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from srcx.imaging import picture_size, read_picture, read_with_extras, write_picture
+from srcx.imaging import image_size, read_image, read_with_extras, write_image
 
 RGB = np.add.outer(np.arange(12) * 9, np.arange(10) * 5).astype(np.uint8)[..., None].repeat(3, 2)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -31,8 +31,8 @@ def test_profile_and_exif_are_kept_from_every_format_into_every_format(tmp_path,
     Image.fromarray(RGB).save(tmp_path / f"in.{source}", icc_profile=SRGB, exif=camera_exif())
     pixels, extras = read_with_extras(tmp_path / f"in.{source}")
     assert pixels.shape == (10, 12, 3), "upright"
-    write_picture(tmp_path / f"out.{target}", pixels, extras=extras)
-    np.testing.assert_allclose(read_picture(tmp_path / f"out.{target}").astype(int), pixels, atol=3)
+    write_image(tmp_path / f"out.{target}", pixels, extras=extras)
+    np.testing.assert_allclose(read_image(tmp_path / f"out.{target}").astype(int), pixels, atol=3)
     with Image.open(tmp_path / f"out.{target}") as kept:
         assert kept.info["icc_profile"] == SRGB
         exif = kept.getexif()
@@ -40,24 +40,24 @@ def test_profile_and_exif_are_kept_from_every_format_into_every_format(tmp_path,
     assert exif[BASE.Make] == "Camera"
     assert exif.get(BASE.Orientation, 1) == 1, "the pixels are upright already"
     assert shot[BASE.FNumber] == pytest.approx(2.8)
-    assert BASE.ExifImageWidth not in shot, "the size of the small picture"
+    assert BASE.ExifImageWidth not in shot, "the size of the small image"
     assert place[ExifTags.GPS.GPSLatitudeRef] == "N"
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 @pytest.mark.parametrize("channels", [3, 4])
 def test_sixteen_bits_keep_their_profile(tmp_path, suffix, channels):
-    write_picture(tmp_path / "in.png", RGB, extras=read_with_extras(saved(tmp_path, icc_profile=SRGB))[1])
+    write_image(tmp_path / "in.png", RGB, extras=read_with_extras(saved(tmp_path, icc_profile=SRGB))[1])
     _, extras = read_with_extras(tmp_path / "in.png")
     fine = (np.dstack([RGB, RGB])[..., :channels].astype(np.uint16) * 257) ^ 0x5A
-    write_picture(tmp_path / f"out.{suffix}", fine, extras=extras)
+    write_image(tmp_path / f"out.{suffix}", fine, extras=extras)
     again, kept = read_with_extras(tmp_path / f"out.{suffix}")
     np.testing.assert_array_equal(again, fine)
     assert kept.icc == SRGB
 
 
-def saved(folder, picture=RGB, name="x.jpg", **options):
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def saved(folder, image=RGB, name="x.jpg", **options):
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     image.save(folder / name, **options)
     return folder / name
 
@@ -70,20 +70,20 @@ def test_a_profile_of_other_colours_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     "damage", [{"exif": b"Exif\0\0II*\0\xff\xff\xff\xff"}, {"icc_profile": b"no profile"}]
 )
-def test_damaged_extras_are_left_out_and_the_picture_is_read(tmp_path, damage):
+def test_damaged_extras_are_left_out_and_the_image_is_read(tmp_path, damage):
     pixels, extras = read_with_extras(saved(tmp_path, **damage))
     assert pixels.shape == (12, 10, 3)
     assert not any(extras)
 
 
-def test_a_picture_without_extras_has_none(tmp_path):
+def test_a_image_without_extras_has_none(tmp_path):
     assert not any(read_with_extras(saved(tmp_path))[1])
 
 
 def test_cmyk_becomes_rgb_with_a_word(tmp_path, caplog):
     path = saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), quality=100)
     with caplog.at_level(logging.WARNING):
-        pixels = read_picture(path)
+        pixels = read_image(path)
     np.testing.assert_allclose(pixels.astype(int), RGB, atol=4)
     assert caplog.messages == [f"{path}: CMYK is made RGB without a colour profile, so by the plain formula"]
 
@@ -92,7 +92,7 @@ def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(
         ImageCms,
         "profileToProfile",
-        lambda picture, *profiles, outputMode: Image.new(outputMode, picture.size, "red"),
+        lambda image, *profiles, outputMode: Image.new(outputMode, image.size, "red"),
     )
     path = saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
     pixels, extras = read_with_extras(path)
@@ -106,19 +106,19 @@ def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
 def test_resolution_is_kept(tmp_path, source, target):
     Image.fromarray(RGB).save(tmp_path / f"in.{source}", dpi=(300, 150))
     pixels, extras = read_with_extras(tmp_path / f"in.{source}")
-    write_picture(tmp_path / f"out.{target}", pixels, extras=extras)
+    write_image(tmp_path / f"out.{target}", pixels, extras=extras)
     assert read_with_extras(tmp_path / f"out.{target}")[1].dpi == pytest.approx((300, 150), abs=0.1)
 
 
 def test_resolution_of_16_bit_colours_is_kept(tmp_path):
     _, extras = read_with_extras(saved(tmp_path, dpi=(300, 300)))
-    write_picture(tmp_path / "out.tif", RGB.astype(np.uint16), extras=extras)
+    write_image(tmp_path / "out.tif", RGB.astype(np.uint16), extras=extras)
     assert read_with_extras(tmp_path / "out.tif")[1].dpi == pytest.approx((300, 300))
 
 
 def test_resolution_and_exif_data_share_a_webp(tmp_path):
     _, extras = read_with_extras(saved(tmp_path, exif=camera_exif(), dpi=(300, 300)))
-    write_picture(tmp_path / "out.webp", RGB, extras=extras)
+    write_image(tmp_path / "out.webp", RGB, extras=extras)
     with Image.open(tmp_path / "out.webp") as kept:
         exif = kept.getexif()
         assert (exif[BASE.Make], exif[BASE.XResolution]) == ("Camera", 300)
@@ -162,8 +162,8 @@ def test_an_entry_that_cannot_be_written_is_left_out_alone(tmp_path, kind, value
         path.write_bytes(file.getvalue())
     pixels, extras = read_with_extras(path)
     assert pixels.shape == (10, 12, 3), "upright"
-    assert picture_size(path) == (10, 12)
-    write_picture(tmp_path / "out.png", pixels, extras=extras)
+    assert image_size(path) == (10, 12)
+    write_image(tmp_path / "out.png", pixels, extras=extras)
     with Image.open(tmp_path / "out.png") as kept:
         assert kept.getexif()[BASE.Make] == "abc"
         if kind != "TIFF":
@@ -177,7 +177,7 @@ def test_an_orientation_of_another_type_counts_as_none(tmp_path):
         struct.pack("<HHII", 0x0112, 3, 1, 6), struct.pack("<HHI4s", 0x0112, 2, 4, b"6\0\0\0")
     )
     path = saved(tmp_path, exif=b"Exif\0\0" + data)
-    assert picture_size(path) == read_picture(path).shape[:2] == (12, 10)
+    assert image_size(path) == read_image(path).shape[:2] == (12, 10)
 
 
 def test_exif_data_too_long_for_jpeg_is_left_out_with_a_word(tmp_path, caplog):
@@ -186,7 +186,7 @@ def test_exif_data_too_long_for_jpeg_is_left_out_with_a_word(tmp_path, caplog):
     exif[ExifTags.IFD.Exif] = exif.get_ifd(ExifTags.IFD.Exif)
     pixels, extras = read_with_extras(saved(tmp_path, name="x.png", exif=exif))
     for name in ("out.jpg", "out.jpeg", "out.jfif", "out.webp", "out.png"):
-        write_picture(tmp_path / name, pixels, extras=extras)
+        write_image(tmp_path / name, pixels, extras=extras)
         long = len(read_with_extras(tmp_path / name)[1].exif) > 70_000
         assert long == (name in ("out.webp", "out.png"))
     assert [message.split(": ")[1] for message in caplog.messages] == [
@@ -194,7 +194,7 @@ def test_exif_data_too_long_for_jpeg_is_left_out_with_a_word(tmp_path, caplog):
         for suffix in (".jpg", ".jpeg", ".jfif")
     ]
     longest = extras._replace(exif=extras.exif[: 65_533 - 6])
-    write_picture(tmp_path / "longest.jpg", pixels, extras=longest)
+    write_image(tmp_path / "longest.jpg", pixels, extras=longest)
 
 
 def png_with(*chunks):
@@ -220,7 +220,7 @@ LARGE_CHUNKS = {
 @pytest.mark.parametrize("name", LARGE_CHUNKS)
 def test_a_png_with_a_large_profile_or_text_is_read(tmp_path, name):
     (tmp_path / "x.png").write_bytes(png_with(LARGE_CHUNKS[name]))
-    assert picture_size(tmp_path / "x.png") == (12, 10)
+    assert image_size(tmp_path / "x.png") == (12, 10)
     pixels, extras = read_with_extras(tmp_path / "x.png")
     np.testing.assert_array_equal(pixels, RGB)
     assert extras.icc == (LARGE_ICC if name == "profile" else b"")
@@ -229,12 +229,12 @@ def test_a_png_with_a_large_profile_or_text_is_read(tmp_path, name):
 def test_many_texts_are_read(tmp_path):
     text = (b"zTXt", b"x\0\0" + zlib.compress(bytes([65]) * (1 << 20)))
     (tmp_path / "x.png").write_bytes(png_with(*[text] * 70))
-    np.testing.assert_array_equal(read_picture(tmp_path / "x.png"), RGB)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), RGB)
 
 
 def test_srcx_reads_the_png_it_writes_with_a_large_profile(tmp_path):
     pixels, extras = read_with_extras(saved(tmp_path, icc_profile=LARGE_ICC))
-    write_picture(tmp_path / "out.png", pixels, extras=extras)
+    write_image(tmp_path / "out.png", pixels, extras=extras)
     assert read_with_extras(tmp_path / "out.png")[1].icc == LARGE_ICC
 
 
@@ -253,10 +253,10 @@ COLOURS = {
 def test_colour_chunks_stay_in_png_and_are_named_where_another_format_drops_them(tmp_path, name, caplog):
     (tmp_path / "x.png").write_bytes(png_with(*COLOURS[name]))
     pixels, extras = read_with_extras(tmp_path / "x.png")
-    write_picture(tmp_path / "out.png", pixels, extras=extras)
+    write_image(tmp_path / "out.png", pixels, extras=extras)
     assert read_with_extras(tmp_path / "out.png")[1].colours == COLOURS[name]
     assert caplog.messages == []
-    write_picture(tmp_path / "out.jpg", pixels, extras=extras)
+    write_image(tmp_path / "out.jpg", pixels, extras=extras)
     names = ", ".join(name.decode() for name, _ in COLOURS[name])
     dropped = f"out.jpg: .jpg cannot hold the colours of the PNG ({names}); choose .png to keep them"
     assert caplog.messages == ([] if name == "srgb" else [f"{tmp_path}/{dropped}"])
@@ -267,6 +267,6 @@ def test_a_grey_profile_does_not_stay_on_rgb(tmp_path, target):
     grey_icc = SRGB[:16] + b"GRAY" + SRGB[20:]
     pixels, extras = read_with_extras(saved(tmp_path, RGB[..., 0], icc_profile=grey_icc))
     assert extras.icc == grey_icc
-    write_picture(tmp_path / f"out.{target}", pixels, extras=extras)
+    write_image(tmp_path / f"out.{target}", pixels, extras=extras)
     with Image.open(tmp_path / f"out.{target}") as kept:
         assert (kept.mode, kept.info.get("icc_profile")) == ("RGB", None)

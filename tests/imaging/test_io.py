@@ -15,24 +15,24 @@ from PIL import Image
 
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging import io as io_module
-from srcx.imaging.decode import decode_picture
-from srcx.imaging.io import PICTURE_SUFFIXES, list_pictures, picture_size, read_picture, write_picture
+from srcx.imaging.decode import decode_image
+from srcx.imaging.io import IMAGE_SUFFIXES, image_size, list_images, read_image, write_image
 
 RAMP = np.add.outer(np.arange(30) * 7, np.arange(20) * 2).astype(np.uint8)
 RGB = np.stack([RAMP, 255 - RAMP, RAMP // 2], axis=-1)
 RGBA = np.dstack([RGB, RAMP.T.reshape(30, 20)])
 
 
-def wide(picture):
+def wide(image):
     """16 bits that are not just the 8 bits twice."""
-    return picture.astype(np.uint16) * 257 ^ 0x5A
+    return image.astype(np.uint16) * 257 ^ 0x5A
 
 
-def encoded(picture, kind, **options):
-    if isinstance(picture, np.ndarray):
-        picture = Image.fromarray(picture)
+def encoded(image, kind, **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -55,9 +55,9 @@ def png(rows, depth, color_type, *chunks):
     )
 
 
-def tiff(picture, **options):
+def tiff(image, **options):
     file = io.BytesIO()
-    tifffile.imwrite(file, picture, **options)
+    tifffile.imwrite(file, image, **options)
     return file.getvalue()
 
 
@@ -107,30 +107,28 @@ KINDS = {
 def test_reads_every_kind_of_file(tmp_path, name, capfd):
     data, expected = KINDS[name]
     (tmp_path / name).write_bytes(data)
-    picture = read_picture(tmp_path / name)
+    image = read_image(tmp_path / name)
     if expected is None:
         expected = np.asarray(Image.open(io.BytesIO(data)).convert("L" if name.startswith("grey") else "RGB"))
-    assert picture.dtype == expected.dtype
-    assert_array_equal(picture, expected)
-    assert picture_size(tmp_path / name) == picture.shape[:2]
+    assert image.dtype == expected.dtype
+    assert_array_equal(image, expected)
+    assert image_size(tmp_path / name) == image.shape[:2]
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_palette_with_transparency_has_alpha():
-    picture = decode_picture(encoded(PALETTE, "PNG", transparency=bytes([0, 128] + 14 * [255])), "x")
-    assert picture.shape == (30, 20, 4)
-    assert {0, 128, 255} == set(picture[..., 3].flat)
+    image = decode_image(encoded(PALETTE, "PNG", transparency=bytes([0, 128] + 14 * [255])), "x")
+    assert image.shape == (30, 20, 4)
+    assert {0, 128, 255} == set(image[..., 3].flat)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3), (4000, 1, 3), (1, 1), (2, 3)])
 def test_odd_sizes_come_back(tmp_path, rng, shape):
-    picture = rng.integers(0, 256, shape, np.uint8)
+    image = rng.integers(0, 256, shape, np.uint8)
     for suffix in (".png", ".tif", ".bmp", ".webp"):
-        write_picture(tmp_path / f"x{suffix}", picture)
-        read = read_picture(tmp_path / f"x{suffix}")
-        assert_array_equal(
-            read, picture if read.ndim == picture.ndim else picture[..., None].repeat(3, axis=2)
-        )
+        write_image(tmp_path / f"x{suffix}", image)
+        read = read_image(tmp_path / f"x{suffix}")
+        assert_array_equal(read, image if read.ndim == image.ndim else image[..., None].repeat(3, axis=2))
 
 
 @given(
@@ -140,12 +138,12 @@ def test_odd_sizes_come_back(tmp_path, rng, shape):
     st.sampled_from([".png", ".tiff"]),
 )
 @settings(max_examples=40)
-def test_what_is_written_losslessly_is_read_again(tmp_path_factory, picture, suffix):
+def test_what_is_written_losslessly_is_read_again(tmp_path_factory, image, suffix):
     path = tmp_path_factory.mktemp("io") / f"Bild ä 画{suffix}"
-    write_picture(path, picture)
-    read = read_picture(path)
-    assert read.dtype == picture.dtype
-    assert_array_equal(read, picture)
+    write_image(path, image)
+    read = read_image(path)
+    assert read.dtype == image.dtype
+    assert_array_equal(read, image)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -164,24 +162,22 @@ def test_exif_orientation_is_applied_exactly_once_whatever_the_format(orientatio
         "tiff16": tiff(wide(RGB), **tag),
     }
     for kind, data in files.items():
-        assert_array_equal(
-            decode_picture(data, kind), wide(upright) if "16" in kind else upright, err_msg=kind
-        )
-    jpeg = decode_picture(encoded(RGB, "JPEG", quality=100, subsampling=0, exif=exif(orientation)), "jpeg")
+        assert_array_equal(decode_image(data, kind), wide(upright) if "16" in kind else upright, err_msg=kind)
+    jpeg = decode_image(encoded(RGB, "JPEG", quality=100, subsampling=0, exif=exif(orientation)), "jpeg")
     assert np.abs(jpeg.astype(int) - upright).max() < 12
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation):
+def test_the_size_is_that_of_the_upright_image(tmp_path, orientation):
     for kind in ("PNG", "JPEG", "WEBP", "AVIF", "TIFF"):
         (tmp_path / kind).write_bytes(encoded(RGB, kind, exif=exif(orientation)))
-        assert picture_size(tmp_path / kind) == read_picture(tmp_path / kind).shape[:2]
+        assert image_size(tmp_path / kind) == read_image(tmp_path / kind).shape[:2]
 
 
 def test_the_content_decides_and_not_the_suffix(tmp_path):
     path = tmp_path / "photo.png"
     path.write_bytes(encoded(RGB, "JPEG"))
-    assert read_picture(path).shape == RGB.shape
+    assert read_image(path).shape == RGB.shape
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -190,7 +186,7 @@ def test_a_cut_off_file_is_an_error_that_names_it(name, kept, capfd):
     data, _ = KINDS[name]
     cut = data[: int(len(data) * kept) if isinstance(kept, float) else kept]
     with pytest.raises(ImageError, match=rf"^{name}: (is|holds) "):
-        decode_picture(cut, name)
+        decode_image(cut, name)
     assert capfd.readouterr() == ("", "")
 
 
@@ -199,14 +195,14 @@ def test_a_cut_off_end_is_noticed_when_the_size_is_asked_for(tmp_path, kind):
     path = tmp_path / "x"
     path.write_bytes(encoded(RGB, kind)[:-9])
     with pytest.raises(ImageError, match="cut off"):
-        picture_size(path)
+        image_size(path)
 
 
 def test_a_flipped_bit_in_a_png_is_noticed():
     data = bytearray(KINDS["rgb.png"][0])
     data[len(data) // 2] ^= 1
     with pytest.raises(ImageError, match="damaged"):
-        decode_picture(bytes(data), "x.png")
+        decode_image(bytes(data), "x.png")
 
 
 @given(st.sampled_from(sorted(KINDS)), st.data())
@@ -216,23 +212,21 @@ def test_damage_of_any_kind_gives_pixels_or_a_sentence(name, data):
     for _ in range(data.draw(st.integers(1, 4))):
         file[data.draw(st.integers(0, min(len(file), 300) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ImageError):
-        assert decode_picture(bytes(file), name, max_pixels=100_000).ndim in (2, 3)
+        assert decode_image(bytes(file), name, max_pixels=100_000).ndim in (2, 3)
 
 
-@pytest.mark.parametrize(
-    "picture", [RAMP, RGB, wide(RAMP), wide(RGB)], ids=["grey", "rgb", "grey16", "rgb16"]
-)
+@pytest.mark.parametrize("image", [RAMP, RGB, wide(RAMP), wide(RGB)], ids=["grey", "rgb", "grey16", "rgb16"])
 @pytest.mark.parametrize("copies", [1, 3])
-def test_thumbnails_in_a_tiff_are_no_pages(picture, copies):
+def test_thumbnails_in_a_tiff_are_no_pages(image, copies):
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
         for page in range(copies + 1):
             writer.write(
-                picture[:: page + 1, :: page + 1],
-                photometric="rgb" if picture.ndim == 3 else None,
+                image[:: page + 1, :: page + 1],
+                photometric="rgb" if image.ndim == 3 else None,
                 subfiletype=int(page > 0),
             )
-    assert_array_equal(decode_picture(file.getvalue(), "x"), picture)
+    assert_array_equal(decode_image(file.getvalue(), "x"), image)
 
 
 @pytest.mark.parametrize("kinds", [(0, 0), (1, 0), (0, 1, 0)])
@@ -242,7 +236,7 @@ def test_pages_that_are_no_copies_are_refused(kinds):
         for kind in kinds:
             writer.write(RGB, photometric="rgb", subfiletype=kind)
     with pytest.raises(ImageError, match="holds 2 pages"):
-        decode_picture(file.getvalue(), "x")
+        decode_image(file.getvalue(), "x")
 
 
 MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
@@ -252,7 +246,7 @@ MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
     ("data", "message"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"hello world", "is not a picture"),
+        (b"hello world", "is not an image"),
         (encoded(RGB, "GIF"), "is a GIF file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer file"),
         (encoded(Image.fromarray(RGB), "PNG", **MOVES), "2 frames of an animation"),
@@ -272,23 +266,23 @@ MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
 )
 def test_says_why_a_file_is_not_read(data, message):
     with pytest.raises(ImageError, match=f"^some file: .*{message}"):
-        decode_picture(data, "some file")
+        decode_image(data, "some file")
 
 
-def test_a_picture_too_large_is_refused_by_its_head_and_says_how_to_raise_the_limit(monkeypatch):
+def test_a_image_too_large_is_refused_by_its_head_and_says_how_to_raise_the_limit(monkeypatch):
     huge = KINDS["rgb.png"][0].replace(struct.pack(">II", 20, 30), struct.pack(">II", 60000, 60000))
     fixed = huge[:29] + struct.pack(">I", zlib.crc32(huge[12:29])) + huge[33:]
     with pytest.raises(ImageError, match=r"3600 megapixels, and at most 256 .* SRCX_MAX_MEGAPIXELS=3601 "):
-        decode_picture(fixed, "bomb.png")
+        decode_image(fixed, "bomb.png")
     with pytest.raises(ImageError, match=r"at most 0\.000599 are read"):
-        decode_picture(KINDS["rgb.png"][0], "x", max_pixels=599)
-    assert decode_picture(KINDS["rgb.png"][0], "x", max_pixels=600).shape == RGB.shape
+        decode_image(KINDS["rgb.png"][0], "x", max_pixels=599)
+    assert decode_image(KINDS["rgb.png"][0], "x", max_pixels=600).shape == RGB.shape
     monkeypatch.setenv("SRCX_MAX_MEGAPIXELS", "0.0001")
     with pytest.raises(ImageError, match=r"at most 0\.0001"):
-        decode_picture(KINDS["rgb.png"][0], "x")
+        decode_image(KINDS["rgb.png"][0], "x")
     monkeypatch.setenv("SRCX_MAX_MEGAPIXELS", "many")
     with pytest.raises(ImageError, match="expected a number of megapixels; got 'many'"):
-        decode_picture(KINDS["rgb.png"][0], "x")
+        decode_image(KINDS["rgb.png"][0], "x")
 
 
 def test_opencvs_complaints_do_not_reach_the_user(capfd):
@@ -297,35 +291,35 @@ def test_opencvs_complaints_do_not_reach_the_user(capfd):
     data[first : first + 24] = (
         data[first + 12 : first + 24] + data[first : first + 12]
     )  # two tags change places
-    assert_array_equal(decode_picture(bytes(data), "x"), wide(RGB))
+    assert_array_equal(decode_image(bytes(data), "x"), wide(RGB))
     with pytest.raises(ImageError, match="x: holds 16-bit samples in a layout that is not read"):
-        decode_picture(tiff(np.zeros((1, 1_100_000, 3), np.uint16), photometric="rgb"), "x")
+        decode_image(tiff(np.zeros((1, 1_100_000, 3), np.uint16), photometric="rgb"), "x")
     assert capfd.readouterr() == ("", "")
 
 
 def test_more_pixels_than_pillows_own_limit_are_read(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    assert decode_picture(KINDS["rgb.png"][0], "x").shape == RGB.shape
+    assert decode_image(KINDS["rgb.png"][0], "x").shape == RGB.shape
 
 
 def test_says_what_stands_in_place_of_a_file(tmp_path):
     with pytest.raises(ImageError, match=r"none\.png: this file does not exist"):
-        read_picture(tmp_path / "none.png")
+        read_image(tmp_path / "none.png")
     with pytest.raises(ImageError, match="is a folder"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match="device or pipe"):
-        read_picture(tmp_path / "pipe.png")
+        read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize(
-    ("name", "picture", "message"),
+    ("name", "image", "message"),
     [
-        ("x.jpg", wide(RGB), "8 bits a sample and the picture has 16"),
-        ("x.webp", wide(RGB), "8 bits a sample and the picture has 16"),
-        ("x.avif", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.jpg", wide(RGB), "8 bits a sample and the image has 16"),
+        ("x.webp", wide(RGB), "8 bits a sample and the image has 16"),
+        ("x.avif", wide(RGB), "8 bits a sample and the image has 16"),
         ("x.avif", np.zeros((2, 40000), np.uint8), "holds at most 32768 pixels a side"),
-        ("x.bmp", wide(RGB), "8 bits a sample and the picture has 16"),
+        ("x.bmp", wide(RGB), "8 bits a sample and the image has 16"),
         ("x.jpg", RGBA, "no transparency"),
         ("x.bmp", RGBA, "no transparency"),
         ("x.gif", RGB, r"written as .*\.png.*; got \.gif"),
@@ -337,51 +331,51 @@ def test_says_what_stands_in_place_of_a_file(tmp_path):
         ("x.jpg", np.zeros((2, 70000), np.uint8), "holds at most 65500 pixels a side"),
     ],
 )
-def test_says_what_a_format_cannot_hold_and_writes_nothing(tmp_path, name, picture, message, capfd):
+def test_says_what_a_format_cannot_hold_and_writes_nothing(tmp_path, name, image, message, capfd):
     with pytest.raises(ImageError, match=message):
-        write_picture(tmp_path / name, picture)
+        write_image(tmp_path / name, image)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
 
 
 def test_every_suffix_is_written_and_read(tmp_path):
-    for suffix in PICTURE_SUFFIXES:
-        write_picture(tmp_path / f"x{suffix.upper()}", RGB)
-        assert read_picture(tmp_path / f"x{suffix.upper()}").shape == RGB.shape
+    for suffix in IMAGE_SUFFIXES:
+        write_image(tmp_path / f"x{suffix.upper()}", RGB)
+        assert read_image(tmp_path / f"x{suffix.upper()}").shape == RGB.shape
 
 
 def test_avif_keeps_what_is_seen_and_its_alpha(tmp_path):
-    write_picture(tmp_path / "x.avif", RGBA)
-    picture = read_picture(tmp_path / "x.avif")
-    assert picture.shape == RGBA.shape
-    assert np.abs(picture.astype(int) - RGBA).mean() < 2
-    write_picture(tmp_path / "grey.avif", RAMP)
-    assert np.abs(read_picture(tmp_path / "grey.avif").astype(int) - RAMP[..., None]).mean() < 2
+    write_image(tmp_path / "x.avif", RGBA)
+    image = read_image(tmp_path / "x.avif")
+    assert image.shape == RGBA.shape
+    assert np.abs(image.astype(int) - RGBA).mean() < 2
+    write_image(tmp_path / "grey.avif", RAMP)
+    assert np.abs(read_image(tmp_path / "grey.avif").astype(int) - RAMP[..., None]).mean() < 2
 
 
 def test_avif_pixels_that_cannot_be_decoded_are_one_sentence():
     data = KINDS["rgb.avif"][0]
     at = data.index(b"mdat") + 4
     with pytest.raises(ImageError, match=r"^x\.avif: is damaged or cut off"):
-        decode_picture(data[:at] + b"\xff" * (len(data) - at), "x.avif")
+        decode_image(data[:at] + b"\xff" * (len(data) - at), "x.avif")
 
 
 def test_without_avif_in_pillow_both_ways_are_one_sentence(tmp_path, monkeypatch):
-    write_picture(tmp_path / "x.avif", RGB)
+    write_image(tmp_path / "x.avif", RGB)
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(ImageError, match=r"x\.avif: is an AVIF file, which this Pillow was built without"):
-        read_picture(tmp_path / "x.avif")
+        read_image(tmp_path / "x.avif")
     with pytest.raises(ImageError, match=r"y\.avif.*: this Pillow was built without AVIF; choose"):
-        write_picture(tmp_path / "y.avif", RGB)
+        write_image(tmp_path / "y.avif", RGB)
 
 
-def test_a_large_picture_is_encoded_without_a_copy_and_given_back_as_it_was(tmp_path, monkeypatch):
+def test_a_large_image_is_encoded_without_a_copy_and_given_back_as_it_was(tmp_path, monkeypatch):
     expected = RGB.copy()
-    write_picture(tmp_path / "small.tif", RGB)
+    write_image(tmp_path / "small.tif", RGB)
     monkeypatch.setattr(io_module, "LARGE_BYTES", 0)
     monkeypatch.setattr(io_module, "swap_red_and_blue", None)
     mine = RGB.copy()
-    write_picture(tmp_path / "large.tif", mine)
+    write_image(tmp_path / "large.tif", mine)
     assert_array_equal(mine, expected)
     assert (tmp_path / "large.tif").read_bytes() == (tmp_path / "small.tif").read_bytes()
 
@@ -391,36 +385,36 @@ def test_quality_trades_size_for_likeness(tmp_path, rng):
     for suffix in (".jpg", ".webp", ".avif"):
         sizes, errors = [], []
         for quality in (10, 95):
-            write_picture(tmp_path / f"x{suffix}", noise, quality=quality)
+            write_image(tmp_path / f"x{suffix}", noise, quality=quality)
             sizes.append((tmp_path / f"x{suffix}").stat().st_size)
-            errors.append(np.abs(read_picture(tmp_path / f"x{suffix}").astype(int) - noise).mean())
+            errors.append(np.abs(read_image(tmp_path / f"x{suffix}").astype(int) - noise).mean())
         assert sizes[0] < sizes[1]
         assert errors[0] > errors[1] > 0
     with pytest.raises(ImageError, match="quality must be from 1 to 100; got 0"):
-        write_picture(tmp_path / "x.jpg", noise, quality=0)
+        write_image(tmp_path / "x.jpg", noise, quality=0)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_and_the_old_file_stays(tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
-        write_picture(tmp_path / "missing" / "x.png", RGB)
-    write_picture(tmp_path / "x.png", RGB)
+        write_image(tmp_path / "missing" / "x.png", RGB)
+    write_image(tmp_path / "x.png", RGB)
     with pytest.raises(ImageError):
-        write_picture(tmp_path / "x.png", RGB.astype(float))
-    assert_array_equal(read_picture(tmp_path / "x.png"), RGB)
+        write_image(tmp_path / "x.png", RGB.astype(float))
+    assert_array_equal(read_image(tmp_path / "x.png"), RGB)
 
 
-def test_lists_pictures_in_natural_order_without_hidden_ones(tmp_path):
+def test_lists_images_in_natural_order_without_hidden_ones(tmp_path):
     for name in ("a10.png", "a9.PNG", "b.jpeg", ".a1.png", "x.txt", "sub/a2.webp", ".hidden/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [path.name for path in list_pictures(tmp_path)] == ["a9.PNG", "a10.png", "b.jpeg"]
-    found = [str(path.relative_to(tmp_path)) for path in list_pictures(tmp_path, recursive=True)]
+    assert [path.name for path in list_images(tmp_path)] == ["a9.PNG", "a10.png", "b.jpeg"]
+    found = [str(path.relative_to(tmp_path)) for path in list_images(tmp_path, recursive=True)]
     assert found == ["a9.PNG", "a10.png", "b.jpeg", "sub/a2.webp"]
 
 
 def test_says_when_there_is_no_such_folder(tmp_path):
     with pytest.raises(DataError, match="this folder does not exist"):
-        list_pictures(tmp_path / "none")
+        list_images(tmp_path / "none")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="is a file"):
-        list_pictures(tmp_path / "file")
+        list_images(tmp_path / "file")

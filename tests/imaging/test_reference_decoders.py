@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from srcx.errors import ImageError
-from srcx.imaging.decode import decode_picture
+from srcx.imaging.decode import decode_image
 
 HEIGHT, WIDTH = 11, 13
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -81,14 +81,14 @@ def test_png(rng, kind, bits, keyed, interlaced):
         expected = np.dstack([colours, alpha])
         opacity = np.where(np.arange(2**bits) == key[0], 0, 255).astype(np.uint8).tobytes()
         chunks[b"tRNS"] = opacity if kind == 3 else struct.pack(f">{key.size}H", *key)
-    found = decode_picture(png(samples, bits, kind, chunks, interlaced=interlaced), "x.png")
+    found = decode_image(png(samples, bits, kind, chunks, interlaced=interlaced), "x.png")
     assert_array_equal(found, expected[..., 0] if expected.shape[2] == 1 else expected)
 
 
 def pixels_or_refused(data: bytes, expected: np.ndarray, *, tolerance: int = 0) -> bool:
     """Whether the file is read; where it is, its pixels must be the right ones."""
     try:
-        found = decode_picture(data, "x.tif")
+        found = decode_image(data, "x.tif")
     except ImageError:
         return False
     assert found.dtype == expected.dtype
@@ -152,7 +152,7 @@ def test_by_pillow_and_opencv(rng, kind, mode):
         return
     file = io.BytesIO()
     Image.fromarray(samples).save(file, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
-    found = decode_picture(file.getvalue(), "x")
+    found = decode_image(file.getvalue(), "x")
     by_opencv = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
     if by_opencv is not None:  # OpenCV may be built without AVIF
         if found.ndim == 3:

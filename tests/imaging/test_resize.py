@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from srcx.errors import ImageError
 from srcx.imaging.color import rgb_to_y
-from srcx.imaging.io import list_pictures, read_picture
+from srcx.imaging.io import list_images, read_image
 from srcx.imaging.resize import imresize
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4))
@@ -84,7 +84,7 @@ def test_saturates_and_does_not_wrap_around():
     st.sampled_from(["symmetric", "replicate"]),
 )
 @settings(max_examples=60)
-def test_a_constant_picture_stays_constant_and_sizes_are_rounded_up(shape, scale, border):
+def test_a_constant_image_stays_constant_and_sizes_are_rounded_up(shape, scale, border):
     for value, dtype in [(255, np.uint8), (1, np.uint8), (65535, np.uint16), (0.1, np.float64)]:
         resized = imresize(np.full(shape, value, dtype), scale=scale, border=border)
         assert resized.dtype == dtype
@@ -100,7 +100,7 @@ def test_a_constant_picture_stays_constant_and_sizes_are_rounded_up(shape, scale
 def test_integers_equal_the_formula_rounded_after_each_pass(image, scale):
     top = np.iinfo(image.dtype).max
     expected = image.astype(float)
-    for _ in ("rows", "columns"):  # each turns the picture, so that the second resizes the other side
+    for _ in ("rows", "columns"):  # each turns the image, so that the second resizes the other side
         length = int(np.ceil(scale * len(expected)))
         lines = [resize_line_written_out(line, length, scale, "symmetric") for line in expected.T]
         expected = np.floor(np.clip(lines, 0, top) + 0.5)
@@ -133,7 +133,7 @@ def test_float32_is_summed_in_float64_and_given_back_as_float32():
     assert_allclose(resized, imresize(image.astype(np.float64), scale=0.5), rtol=2e-7)
 
 
-def test_the_picture_handed_in_is_not_changed():
+def test_the_image_handed_in_is_not_changed():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     before = image.copy()
     imresize(image, scale=1)[:] = 0
@@ -144,28 +144,28 @@ def test_the_picture_handed_in_is_not_changed():
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100"])
 def test_reproduces_the_stored_low_resolution_files_of_old_matlab(shared, name):
     folder = shared / "data/benchmark" / name
-    for path in list_pictures(folder / "HR"):
-        stored = read_picture(folder / "LR_bicubic/X4" / f"{path.stem}x4.png")
+    for path in list_images(folder / "HR"):
+        stored = read_image(folder / "LR_bicubic/X4" / f"{path.stem}x4.png")
         assert_array_equal(
-            imresize(read_picture(path), scale=1 / 4, border="replicate"), stored, err_msg=path.name
+            imresize(read_image(path), scale=1 / 4, border="replicate"), stored, err_msg=path.name
         )
 
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
 def test_reproduces_the_reference_enlargements_of_todays_matlab(shared, name):
     folder = shared / "data/benchmark" / name / "LR_bicubic/X4"
-    references = list_pictures(shared / "reference/bicubic" / name)
-    for lq, reference in zip(list_pictures(folder), references, strict=True):
-        assert_array_equal(imresize(read_picture(lq), scale=4), read_picture(reference), err_msg=lq.name)
+    references = list_images(shared / "reference/bicubic" / name)
+    for lq, reference in zip(list_images(folder), references, strict=True):
+        assert_array_equal(imresize(read_image(lq), scale=4), read_image(reference), err_msg=lq.name)
 
 
 @pytest.mark.parametrize(("name", "published"), [("Set5", 28.4177), ("Set14", 25.9933), ("BSD100", 25.9565)])
 def test_bicubic_psnr_is_the_published_one(shared, name, published):
     folder = shared / "data/benchmark" / name
     values = []
-    for path in list_pictures(folder / "HR"):
-        sr = imresize(read_picture(folder / "LR_bicubic/X4" / f"{path.stem}x4.png"), scale=4)
-        gt_y, sr_y = (rgb_to_y(image).astype(float)[4:-4, 4:-4] for image in (read_picture(path), sr))
+    for path in list_images(folder / "HR"):
+        sr = imresize(read_image(folder / "LR_bicubic/X4" / f"{path.stem}x4.png"), scale=4)
+        gt_y, sr_y = (rgb_to_y(image).astype(float)[4:-4, 4:-4] for image in (read_image(path), sr))
         values.append(10 * np.log10(255**2 / ((gt_y - sr_y) ** 2).mean()))
     assert np.mean(values) == pytest.approx(published, abs=1e-4)
     reference = json.loads((shared / "reference/metrics.json").read_text())["summary"].get(name)

@@ -35,7 +35,7 @@ def test_rounds_half_up_and_clamps(device):
     assert_array_equal(to_image(x), [[0, 1, 2, 255, 0]])
 
 
-def test_the_tensor_does_not_share_memory_with_the_picture():
+def test_the_tensor_does_not_share_memory_with_the_image():
     image = np.zeros((2, 2, 3), np.uint8)
     tensor = to_tensor(image)
     image[:] = 255
@@ -54,13 +54,13 @@ def test_refuses_values_that_are_not_numbers():
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2), np.float32), np.zeros((2,), np.uint8)])
-def test_says_what_kind_of_picture_is_expected(image):
+def test_says_what_kind_of_image_is_expected(image):
     with pytest.raises(ImageError, match=f"got {image.dtype}"):
         to_tensor(image)
 
 
-def test_says_that_one_picture_at_a_time_is_turned():
-    with pytest.raises(ImageError, match=r"one picture.* got \(2, 3, 4, 4\)"):
+def test_says_that_one_image_at_a_time_is_turned():
+    with pytest.raises(ImageError, match=r"one image.* got \(2, 3, 4, 4\)"):
         to_image(torch.zeros(2, 3, 4, 4))
 
 

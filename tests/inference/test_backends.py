@@ -22,7 +22,7 @@ def net() -> nn.Module:
 
 
 @torch.inference_mode()
-def test_ncnn_takes_any_size_and_several_pictures(net):
+def test_ncnn_takes_any_size_and_several_images(net):
     run = opened(NCNN, model_of(net))
     for lq in (torch.rand(1, 3, 31, 18), torch.rand(3, 3, 9, 40).to(memory_format=torch.channels_last)):
         torch.testing.assert_close(run(lq), net(lq), atol=1e-4, rtol=1e-4)

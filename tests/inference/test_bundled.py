@@ -8,7 +8,7 @@ import torch
 from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
-from srcx.imaging import write_picture
+from srcx.imaging import write_image
 from srcx.inference import bundled, bundled_models, default_model, find_model
 from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
 from srcx.weights import load_state, save_state
@@ -31,11 +31,11 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def ship(tmp_path, folder, rng):
     """`scripts/ship_model.py` on a checkpoint of these weights."""
-    write_picture(tmp_path / "lq.png", rng.integers(0, 256, (20, 24, 3), np.uint8))
+    write_image(tmp_path / "lq.png", rng.integers(0, 256, (20, 24, 3), np.uint8))
     (tmp_path / "card.md").write_text(CARD)
     script = runpy.run_path(str(SCRIPT))
 
-    def run(state, pictures=(tmp_path / "lq.png",), parent=None) -> int:
+    def run(state, images=(tmp_path / "lq.png",), parent=None) -> int:
         save_state(tmp_path / "net.pth", {"params": {}, "params_ema": state})
         if parent is not None:
             save_state(tmp_path / "parent.pth", {"params": {}, "params_ema": parent})
@@ -43,7 +43,7 @@ def ship(tmp_path, folder, rng):
             NAME,
             tmp_path / "net.pth",
             tmp_path / "card.md",
-            pictures,
+            images,
             folder,
             "Apache-2.0",
             None if parent is None else tmp_path / "parent.pth",
@@ -137,9 +137,9 @@ def test_a_parent_of_another_network_is_refused_and_nothing_is_changed(folder, s
         assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_nothing_is_shipped_without_pictures_or_with_another_card(folder, ship, tmp_path):
-    with pytest.raises(CheckpointError, match="no pictures to compare on"):
-        ship(tiny().state_dict(), pictures=())
+def test_nothing_is_shipped_without_images_or_with_another_card(folder, ship, tmp_path):
+    with pytest.raises(CheckpointError, match="no images to compare on"):
+        ship(tiny().state_dict(), images=())
     (tmp_path / "card.md").write_text("# another: card")
     with pytest.raises(CheckpointError, match=f"the first line has to be '# {NAME}: "):
         ship(tiny().state_dict())

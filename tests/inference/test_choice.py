@@ -105,7 +105,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(net, tmp_path, monkeypatch
     assert recalled(model_of(net), ALL) is None
 
 
-def test_it_is_measured_once_and_not_for_a_tiny_picture(net, rng, only_torch, fast_bf16, monkeypatch):
+def test_it_is_measured_once_and_not_for_a_tiny_image(net, rng, only_torch, fast_bf16, monkeypatch):
     measured = []
     monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: measured.append(ways) or BF16)
     tiny, large = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (20, 128))
@@ -119,7 +119,7 @@ def test_it_is_measured_once_and_not_for_a_tiny_picture(net, rng, only_torch, fa
     assert (again.way, len(measured)) == (BF16, 1)
 
 
-def test_many_tiny_pictures_are_worth_it_but_the_tiniest_measure_nothing(
+def test_many_tiny_images_are_worth_it_but_the_tiniest_measure_nothing(
     net, rng, only_torch, fast_bf16, monkeypatch
 ):
     monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
@@ -127,8 +127,8 @@ def test_many_tiny_pictures_are_worth_it_but_the_tiniest_measure_nothing(
     tiniest, tiny = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (90, 100))
     up = Upscaler(model_of(net))
     ways = []
-    for picture in [tiny, tiny, tiny]:
-        up(picture)
+    for image in [tiny, tiny, tiny]:
+        up(image)
         ways.append(up.way)
     assert ways == [None, None, BF16]
     up = Upscaler(model_of(net, "another"))

@@ -57,10 +57,10 @@ def test_backends_give_what_torch_gives(backend, channels, rng):
     pytest.importorskip(NEEDS[backend])
     net = MSRResNet(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_block=2, upscale=2).eval()
     model = Model("test", 2, "test", "0", net=net, channels=channels)
-    picture = rng.integers(0, 256, (50, 41, 3), np.uint8)
-    whole = Upscaler(model, precision="fp32", backend="torch")(picture)
+    image = rng.integers(0, 256, (50, 41, 3), np.uint8)
+    whole = Upscaler(model, precision="fp32", backend="torch")(image)
     for tile in (0, 16):
-        result = Upscaler(model, precision="fp32", backend=backend, tile=tile)(picture)
+        result = Upscaler(model, precision="fp32", backend=backend, tile=tile)(image)
         assert np.abs(result.astype(int) - whole).max() <= 1
 
 

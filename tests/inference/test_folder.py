@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from srcx.imaging import write_picture
+from srcx.imaging import write_image
 from srcx.inference import folder
 from srcx.inference.folder import plan, run
 from srcx.inference.upscaler import Choice
@@ -22,10 +22,10 @@ class Always:
     def __init__(self, upscale):
         self.upscale = upscale
 
-    def __call__(self, picture):
-        return self.upscale(picture)
+    def __call__(self, image):
+        return self.upscale(image)
 
-    def choose(self, picture, file=None):
+    def choose(self, image, file=None):
         return Choice(self, "")
 
 
@@ -33,14 +33,14 @@ class Always:
 def photos(tmp_path) -> Path:
     (tmp_path / "in").mkdir()
     for place in range(8):
-        write_picture(tmp_path / f"in/{place}.png", np.full((4, 5), place, np.uint8))
+        write_image(tmp_path / f"in/{place}.png", np.full((4, 5), place, np.uint8))
     return tmp_path / "in"
 
 
 def test_reading_and_writing_go_on_while_the_network_works(photos, tmp_path, monkeypatch):
-    """The network does not end with picture 1 before 2 is read and 0 written."""
+    """The network does not end with image 1 before 2 is read and 0 written."""
     read, written = threading.Event(), threading.Event()
-    real_read, real_write = folder.read_with_extras, folder.write_picture
+    real_read, real_write = folder.read_with_extras, folder.write_image
 
     def reading(path):
         found = real_read(path)
@@ -48,27 +48,27 @@ def test_reading_and_writing_go_on_while_the_network_works(photos, tmp_path, mon
             read.set()
         return found
 
-    def writing(path, picture, **options):
-        real_write(path, picture, **options)
+    def writing(path, image, **options):
+        real_write(path, image, **options)
         if path.stem == "0":
             written.set()
 
-    def upscale(picture):
-        if picture[0, 0] == 1:
+    def upscale(image):
+        if image[0, 0] == 1:
             assert read.wait(SOON_S)
             assert written.wait(SOON_S)
-        return picture
+        return image
 
     monkeypatch.setattr(folder, "read_with_extras", reading)
-    monkeypatch.setattr(folder, "write_picture", writing)
+    monkeypatch.setattr(folder, "write_image", writing)
     outcomes = list(run(plan([photos], tmp_path / "out"), Always(upscale)))
     assert [outcome.problem for outcome in outcomes] == [None] * 8
 
 
 @pytest.mark.parametrize("slow", ["read", "write", "network"])
-def test_no_more_than_three_pictures_are_in_memory_whatever_is_slow(photos, tmp_path, monkeypatch, slow):
+def test_no_more_than_three_images_are_in_memory_whatever_is_slow(photos, tmp_path, monkeypatch, slow):
     alive, most, lock = 0, 0, threading.Lock()
-    real_read, real_write = folder.read_with_extras, folder.write_picture
+    real_read, real_write = folder.read_with_extras, folder.write_image
 
     def more(by: int) -> None:
         nonlocal alive, most
@@ -84,17 +84,17 @@ def test_no_more_than_three_pictures_are_in_memory_whatever_is_slow(photos, tmp_
         slowly("read")
         return real_read(path)
 
-    def writing(path, picture, **options):
+    def writing(path, image, **options):
         slowly("write")
-        real_write(path, picture, **options)
+        real_write(path, image, **options)
         more(-1)
 
-    def upscale(picture):
+    def upscale(image):
         slowly("network")
-        return picture
+        return image
 
     monkeypatch.setattr(folder, "read_with_extras", reading)
-    monkeypatch.setattr(folder, "write_picture", writing)
+    monkeypatch.setattr(folder, "write_image", writing)
     list(run(plan([photos], tmp_path / "out"), Always(upscale)))
     assert most <= 3
     assert alive == 0

@@ -6,7 +6,7 @@ import torch
 
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, DataError, UsageError
-from srcx.imaging import imresize, list_pictures, write_picture
+from srcx.imaging import imresize, list_images, write_image
 from srcx.inference import Model, Upscaler, find_model, int8
 from srcx.inference.backends import MADE_OF, Way, to_onnx
 from srcx.inference.choice import EXACT, ways_of
@@ -36,11 +36,11 @@ def photos(tmp_path, rng) -> list[Path]:
     (tmp_path / "photos").mkdir()
     for place in range(14):
         coarse = rng.integers(0, 256, (16, 16 + place, 3), np.uint8)
-        picture = imresize(coarse, size=(130, 140) if place else (60, 60))
-        picture = picture[..., 0] if place == 1 else picture
-        picture = picture.astype(np.uint16) * 257 if place == 2 else picture
-        write_picture(tmp_path / f"photos/{place}.png", picture)
-    return list_pictures(tmp_path / "photos")
+        image = imresize(coarse, size=(130, 140) if place else (60, 60))
+        image = image[..., 0] if place == 1 else image
+        image = image.astype(np.uint16) * 257 if place == 2 else image
+        write_image(tmp_path / f"photos/{place}.png", image)
+    return list_images(tmp_path / "photos")
 
 
 def beside(checkpoint: Path, sha256: str) -> Model:
@@ -56,11 +56,11 @@ def beside(checkpoint: Path, sha256: str) -> Model:
 def test_the_file_beside_the_checkpoint_is_run(checkpoint, rng):
     model = beside(checkpoint, find_model(checkpoint).sha256)
     assert model.int8 == checkpoint.with_name("net.int8.xml")
-    picture = rng.integers(0, 256, (30, 41, 3), np.uint8)
+    image = rng.integers(0, 256, (30, 41, 3), np.uint8)
     up = Upscaler(model, precision="int8")
-    result = up(picture)
+    result = up(image)
     assert up.way == INT8
-    assert np.abs(result - Upscaler(model, precision="fp32", backend="torch")(picture).astype(int)).max() <= 1
+    assert np.abs(result - Upscaler(model, precision="fp32", backend="torch")(image).astype(int)).max() <= 1
 
 
 def test_it_is_tried_where_it_is_there_and_torch_never_runs_it(checkpoint):
@@ -92,9 +92,9 @@ def test_eight_bits_are_kept_and_near_fp32(checkpoint, photos, tmp_path, rng):
     model = find_model(checkpoint)
     content = int8_of(checkpoint).read_text()
     assert content.count('type="FakeQuantize"') >= 4
-    picture = rng.integers(0, 256, (30, 41, 3), np.uint8)
-    result = Upscaler(model, precision="int8")(picture).astype(float)
-    exact = Upscaler(model, precision="fp32", backend="torch")(picture)
+    image = rng.integers(0, 256, (30, 41, 3), np.uint8)
+    result = Upscaler(model, precision="int8")(image).astype(float)
+    exact = Upscaler(model, precision="fp32", backend="torch")(image)
     assert 0 < np.square(result - exact).mean() < 255**2 / 10**3.5
     assert not list(tmp_path.glob(".export-*"))
 
@@ -104,10 +104,10 @@ def test_what_is_sharper_than_most_it_was_made_with_is_not_clipped(checkpoint, t
     pytest.importorskip("nncf")
     rng = np.random.default_rng(0)
     for place in range(12):
-        picture = np.full((128, 128, 3), 100 + place, np.uint8)
-        picture = rng.integers(0, 256, picture.shape, np.uint8) if place == 5 else picture
-        write_picture(tmp_path / f"{place}.png", picture)
-    export_int8(find_model(checkpoint), int8_of(checkpoint), list_pictures(tmp_path))
+        image = np.full((128, 128, 3), 100 + place, np.uint8)
+        image = rng.integers(0, 256, image.shape, np.uint8) if place == 5 else image
+        write_image(tmp_path / f"{place}.png", image)
+    export_int8(find_model(checkpoint), int8_of(checkpoint), list_images(tmp_path))
     noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
     results = [Upscaler(find_model(checkpoint), precision=one)(noise) for one in ("int8", "fp32")]
     assert np.square(np.subtract(*results, dtype=float)).mean() < 255**2 / 10**3.5
@@ -123,9 +123,9 @@ def test_what_loses_too_much_is_not_kept(checkpoint, photos, tmp_path, monkeypat
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_too_few_pictures_are_refused(checkpoint, photos, tmp_path):
+def test_too_few_images_are_refused(checkpoint, photos, tmp_path):
     pytest.importorskip("nncf")
-    with pytest.raises(DataError, match="at least 6 pictures of 128 x 128 pixels or more; got 4"):
+    with pytest.raises(DataError, match="at least 6 images of 128 x 128 pixels or more; got 4"):
         export_int8(find_model(checkpoint), tmp_path / "net.xml", photos[:5])
 
 

@@ -10,25 +10,25 @@ from srcx.inference.tiles import Tiling
 UNSET = 123
 
 
-def run_tiled(picture: np.ndarray, enlarge, *, scale: int, tiling: Tiling) -> np.ndarray:
+def run_tiled(image: np.ndarray, enlarge, *, scale: int, tiling: Tiling) -> np.ndarray:
     """`tiles.run_tiled` with an array made for its result."""
-    shape = (scale * picture.shape[0], scale * picture.shape[1], *picture.shape[2:])
-    result = np.full(shape, UNSET, picture.dtype)  # as memory is that nobody has written to
-    tiles.run_tiled(picture, enlarge, result, tiling)
+    shape = (scale * image.shape[0], scale * image.shape[1], *image.shape[2:])
+    result = np.full(shape, UNSET, image.dtype)  # as memory is that nobody has written to
+    tiles.run_tiled(image, enlarge, result, tiling)
     return result
 
 
-def doubled(picture: np.ndarray) -> np.ndarray:
-    return picture.repeat(2, axis=0).repeat(2, axis=1)
+def doubled(image: np.ndarray) -> np.ndarray:
+    return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (47, 53), (96, 96)])
 @pytest.mark.parametrize("fade_px", [0, 1, 7, 8])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiles_of_a_pixelwise_function_are_its_result(size, fade_px, dtype, rng):
-    picture = rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
+    image = rng.integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
     tiling = Tiling(core_px=20, overlap_px=4, fade_px=fade_px)
-    np.testing.assert_array_equal(run_tiled(picture, doubled, scale=2, tiling=tiling), doubled(picture))
+    np.testing.assert_array_equal(run_tiled(image, doubled, scale=2, tiling=tiling), doubled(image))
 
 
 @given(
@@ -41,15 +41,15 @@ def test_tiles_of_a_pixelwise_function_are_its_result(size, fade_px, dtype, rng)
     align_px=st.sampled_from([1, 4, 8]),
 )
 @settings(max_examples=60)
-def test_any_cut_of_any_picture_gives_every_pixel_once(
+def test_any_cut_of_any_image_gives_every_pixel_once(
     height, width, scale, core_px, overlap_px, fade_px, align_px
 ):
     def enlarged(piece: np.ndarray) -> np.ndarray:
         return piece.repeat(scale, axis=0).repeat(scale, axis=1)
 
-    picture = np.arange(height * width, dtype=np.uint16).reshape(height, width)
+    image = np.arange(height * width, dtype=np.uint16).reshape(height, width)
     tiling = Tiling(core_px, overlap_px, fade_px, align_px)
-    np.testing.assert_array_equal(run_tiled(picture, enlarged, scale=scale, tiling=tiling), enlarged(picture))
+    np.testing.assert_array_equal(run_tiled(image, enlarged, scale=scale, tiling=tiling), enlarged(image))
 
 
 def test_a_strip_wider_than_two_tiles_both_see_is_refused():
@@ -58,10 +58,10 @@ def test_a_strip_wider_than_two_tiles_both_see_is_refused():
 
 
 def test_tiles_of_a_filter_are_its_result_when_the_overlap_covers_its_reach(rng):
-    picture = rng.integers(0, 256, (90, 70), np.uint8)
+    image = rng.integers(0, 256, (90, 70), np.uint8)
     tiling = Tiling(core_px=32, overlap_px=8, fade_px=8)
-    tiled = run_tiled(picture, lambda piece: imresize(piece, scale=3), scale=3, tiling=tiling)
-    np.testing.assert_array_equal(tiled, imresize(picture, scale=3))
+    tiled = run_tiled(image, lambda piece: imresize(piece, scale=3), scale=3, tiling=tiling)
+    np.testing.assert_array_equal(tiled, imresize(image, scale=3))
 
 
 def test_no_tile_is_larger_than_asked_for(rng):
@@ -89,9 +89,9 @@ def test_tiles_begin_at_multiples_of_the_alignment():
 
 def test_neighbours_that_disagree_fade_into_each_other():
     calls = iter([0, 200])
-    picture = np.zeros((1, 64), np.uint8)
+    image = np.zeros((1, 64), np.uint8)
     tiling = Tiling(core_px=32, overlap_px=16, fade_px=16)
-    result = run_tiled(picture, lambda piece: np.full_like(piece, next(calls)), scale=1, tiling=tiling)
+    result = run_tiled(image, lambda piece: np.full_like(piece, next(calls)), scale=1, tiling=tiling)
     steps = np.diff(result[0].astype(int))
     assert result[0, 0] == 0
     assert result[0, -1] == 200

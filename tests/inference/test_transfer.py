@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from srcx.errors import ImageError, UsageError
 from srcx.features.extractor import FeatureExtractor
-from srcx.imaging import imresize, to_image, to_tensor, write_picture
+from srcx.imaging import imresize, to_image, to_tensor, write_image
 from srcx.inference import transfer
 
 
@@ -23,16 +23,16 @@ def _made_up(network, monkeypatch):
 
 
 @pytest.fixture
-def pictures(rng):
+def images(rng):
     return [imresize(rng.integers(0, 256, (6, 6, 3), np.uint8), size=size) for size in ((40, 48), (36, 52))]
 
 
 @pytest.mark.parametrize("by", transfer.OBJECTIVES)
 @pytest.mark.usefixtures("_made_up")
-def test_every_way_lowers_its_objective_from_the_content_on(pictures, by):
-    content, style = pictures
+def test_every_way_lowers_its_objective_from_the_content_on(images, by):
+    content, style = images
     steps = [
-        (step.iteration, step.loss, to_image(step.picture))
+        (step.iteration, step.loss, to_image(step.image))
         for step in transfer.steps(content, style, by=by, iterations=8)
     ]
     numbers, losses, results = zip(*steps, strict=True)
@@ -48,18 +48,18 @@ def test_every_way_lowers_its_objective_from_the_content_on(pictures, by):
 
 @pytest.mark.parametrize("by", transfer.OBJECTIVES)
 @pytest.mark.usefixtures("_made_up")
-def test_the_loss_is_that_to_the_style_and_that_to_the_content_by_their_weights(pictures, by):
-    steps = transfer.steps(*pictures, by=by, iterations=2)
-    picture = next(steps).picture.clone()
-    content, style = map(to_tensor, pictures)
+def test_the_loss_is_that_to_the_style_and_that_to_the_content_by_their_weights(images, by):
+    steps = transfer.steps(*images, by=by, iterations=2)
+    image = next(steps).image.clone()
+    content, style = map(to_tensor, images)
     one = transfer.OBJECTIVES[by]()
-    wanted = one.style_weight * one.style(picture, style) + one.content_weight * one.content(picture, content)
+    wanted = one.style_weight * one.style(image, style) + one.content_weight * one.content(image, content)
     assert next(steps).loss == pytest.approx(wanted.item(), rel=1e-4)
 
 
 @pytest.mark.usefixtures("_made_up")
-def test_a_picture_in_its_own_style_has_nothing_to_gain(pictures):
-    content = pictures[0]
+def test_a_image_in_its_own_style_has_nothing_to_gain(images):
+    content = images[0]
     for by, most in {"contextual": 1e-3, "gram": 1e-6, "patches": 1e-6}.items():
         (step,) = transfer.steps(content, content, by=by, iterations=1)
         assert step.loss < most, by
@@ -67,7 +67,7 @@ def test_a_picture_in_its_own_style_has_nothing_to_gain(pictures):
 
 def test_the_patch_loss_is_the_distance_to_the_patch_that_resembles_most(network):
     sr, gt = torch.rand(1, 3, 12, 14), torch.rand(1, 3, 10, 16)
-    features = [network(picture, ["relu2_1"])["relu2_1"] for picture in (sr, gt)]
+    features = [network(image, ["relu2_1"])["relu2_1"] for image in (sr, gt)]
     patches, targets = (functional.unfold(one, 3)[0].T for one in features)
     wanted = []
     for patch in patches:
@@ -85,18 +85,18 @@ def test_a_smaller_patch_of_the_same_direction_is_the_nearest(network):
     assert_close(loss.compare({"conv1_1": patch}, {"conv1_1": targets}), (0.5 * patch).square().mean())
 
 
-def test_a_picture_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
+def test_a_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
     grey = rng.integers(0, 65536, (30, 60), np.uint16)
-    write_picture(tmp_path / "a.png", grey)
+    write_image(tmp_path / "a.png", grey)
     read = transfer.read_at(tmp_path / "a.png", 40)
     assert (read.shape, read.dtype) == ((20, 40, 3), np.uint8)
     assert (read == read[..., :1]).all()
 
 
-def test_says_what_it_takes(pictures):
+def test_says_what_it_takes(images):
     with pytest.raises(UsageError, match="expected one of contextual, gram, patches as way, got 'magic'"):
-        transfer.steps(*pictures, by="magic")
+        transfer.steps(*images, by="magic")
     with pytest.raises(
-        ImageError, match=r"a style picture in RGB of at least 32 pixels a side, got shape \(8, 48"
+        ImageError, match=r"a style image in RGB of at least 32 pixels a side, got shape \(8, 48"
     ):
-        transfer.steps(pictures[0], pictures[0][:8])
+        transfer.steps(images[0], images[0][:8])

@@ -6,8 +6,8 @@ from torch import nn
 from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
-from srcx.imaging import imresize, read_picture
-from srcx.inference import Model, Upscaler, pictures
+from srcx.imaging import imresize, read_image
+from srcx.inference import Model, Upscaler, images
 from srcx.inference import upscaler as upscaler_module
 from srcx.inference.backends import Way
 
@@ -33,23 +33,23 @@ def net() -> nn.Module:
 @pytest.fixture
 def photo(rng) -> np.ndarray:
     """Noise of every coarseness, as photographs have."""
-    picture = sum(imresize(rng.random((2**level, 2**level, 3)), size=(112, 136)) for level in range(1, 7))
-    return ((picture - picture.min()) / np.ptp(picture) * 255).astype(np.uint8)
+    image = sum(imresize(rng.random((2**level, 2**level, 3)), size=(112, 136)) for level in range(1, 7))
+    return ((image - image.min()) / np.ptp(image) * 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_bicubic_is_imresize(shape, dtype, rng):
-    picture = rng.integers(0, np.iinfo(dtype).max, shape, dtype)
-    np.testing.assert_array_equal(upscale(picture, "bicubic"), imresize(picture, scale=4))
+    image = rng.integers(0, np.iinfo(dtype).max, shape, dtype)
+    np.testing.assert_array_equal(upscale(image, "bicubic"), imresize(image, scale=4))
 
 
 def test_bicubic_in_strips_is_bicubic_in_one(monkeypatch, rng):
     from srcx.inference.tiles import Tiling
 
-    monkeypatch.setattr(pictures, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
-    picture = rng.integers(0, 256, (61, 47, 3), np.uint8)
-    np.testing.assert_array_equal(upscale(picture, "bicubic-x3"), imresize(picture, scale=3))
+    monkeypatch.setattr(images, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
+    image = rng.integers(0, 256, (61, 47, 3), np.uint8)
+    np.testing.assert_array_equal(upscale(image, "bicubic-x3"), imresize(image, scale=3))
 
 
 def test_a_network_gives_its_own_output_rounded(net, photo):
@@ -72,7 +72,7 @@ def test_tiled_equals_whole_within_one_grey_level(net, photo, tile):
     assert np.abs(naive - whole).max() > 2, "this network must feel a cut, or the test shows nothing"
 
 
-def test_too_little_memory_makes_tiles_and_the_same_picture(net, photo, monkeypatch):
+def test_too_little_memory_makes_tiles_and_the_same_image(net, photo, monkeypatch):
     from srcx.inference import runner
 
     monkeypatch.setattr(runner, "BUDGET_BYTES", 4_000_000)
@@ -135,15 +135,15 @@ def test_a_result_that_does_not_fit_into_the_memory_is_refused_before_the_work(p
 )
 @pytest.mark.parametrize("channels", [1, 4])
 def test_any_scale_is_the_models_result_resampled(net, photo, scale, size, channels, caplog):
-    picture = np.dstack([photo, photo[..., 0]])[:11, :15, :channels].squeeze()
-    native = Upscaler(model_of(net), precision="fp32")(picture)
-    result = Upscaler(model_of(net), precision="fp32", scale=scale)(picture)
+    image = np.dstack([photo, photo[..., 0]])[:11, :15, :channels].squeeze()
+    native = Upscaler(model_of(net), precision="fp32")(image)
+    result = Upscaler(model_of(net), precision="fp32", scale=scale)(image)
     expected = imresize(native, size=size) if scale != 2 else native
     if channels == 4:
-        expected[..., 3] = imresize(picture[..., 3], size=size)  # alpha is not resampled twice
+        expected[..., 3] = imresize(image[..., 3], size=size)  # alpha is not resampled twice
     np.testing.assert_array_equal(result, expected)
     assert ("test enlarges by 2; its results are resampled" in caplog.text) == (scale != 2)
-    assert load_model("bicubic", scale=scale)(picture).shape[:2] == size
+    assert load_model("bicubic", scale=scale)(image).shape[:2] == size
 
 
 @pytest.mark.parametrize("scale", [0, -1, 0.5, 33, float("nan"), float("inf")])
@@ -155,9 +155,9 @@ def test_a_scale_out_of_range_is_refused(scale):
 def test_tta_is_the_mean_over_eight_turns(net, photo):
     with torch.no_grad():
         net.conv_last.weight.mul_(300)  # the turns differ
-    picture = photo[:20, :33]
-    result = Upscaler(model_of(net), precision="fp32", tta=True)(picture)
-    lq = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    image = photo[:20, :33]
+    result = Upscaler(model_of(net), precision="fp32", tta=True)(image)
+    lq = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     total = torch.zeros(1, 3, 40, 66)
     with torch.inference_mode():
         for turns in range(4):
@@ -166,11 +166,11 @@ def test_tta_is_the_mean_over_eight_turns(net, photo):
                 total += turned.flip(mirror).rot90(-turns, (-2, -1))
     expected = (total / 8)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(result - expected).max() <= 0.5 + 1e-2
-    assert np.abs(result - Upscaler(model_of(net), precision="fp32")(picture).astype(int)).max() > 1
+    assert np.abs(result - Upscaler(model_of(net), precision="fp32")(image).astype(int)).max() > 1
 
 
 class MeanOfAll(nn.Module):
-    """A network that looks at the whole picture."""
+    """A network that looks at the whole image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ def test_grey_comes_back_grey(net, photo):
     assert np.abs(result - as_rgb @ [0.299, 0.587, 0.114]).max() <= 1
 
 
-def test_a_network_for_grey_takes_each_channel_for_a_picture(photo):
+def test_a_network_for_grey_takes_each_channel_for_a_image(photo):
     net = lively(MSRResNet(num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1, upscale=2)).eval()
     up = Upscaler(model_of(net, channels=1), precision="fp32")
     np.testing.assert_array_equal(up(photo)[..., 1], up(photo[..., 1]))
@@ -237,10 +237,10 @@ def test_alpha_is_kept(net, photo, rng):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300, 3), (300, 1, 4)])
-def test_thin_pictures_are_enlarged(net, shape, rng):
-    picture = rng.integers(0, 256, shape, np.uint8)
+def test_thin_images_are_enlarged(net, shape, rng):
+    image = rng.integers(0, 256, shape, np.uint8)
     for model in (model_of(net), load_model("bicubic-x2").model):
-        assert Upscaler(model)(picture).shape == (2 * shape[0], 2 * shape[1], *shape[2:])
+        assert Upscaler(model)(image).shape == (2 * shape[0], 2 * shape[1], *shape[2:])
 
 
 class OnlyInFp32(nn.Module):
@@ -271,7 +271,7 @@ def test_a_precision_that_does_not_exist_is_refused():
         load_model("bicubic", precision="fp8")  # type: ignore[arg-type]
 
 
-def test_real_pictures_tiled_equal_whole(net, shared):
-    photo = read_picture(shared / "data/benchmark/Set5/LR_bicubic/X4/birdx4.png")
+def test_real_images_tiled_equal_whole(net, shared):
+    photo = read_image(shared / "data/benchmark/Set5/LR_bicubic/X4/birdx4.png")
     whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
     assert np.abs(Upscaler(model_of(net), tile=16, precision="fp32")(photo) - whole).max() <= 1

@@ -191,9 +191,9 @@ def degenerate(kind: str) -> tuple[Tensor, Tensor]:
         x[:, :, 0], y[:, :, 1] = 0, 0
     elif kind == "vectors at the centre":
         x[:, :, 2] = y.mean(dim=(0, 2, 3))[:, None]
-    elif kind == "equal pictures":
+    elif kind == "equal images":
         x = y.clone()
-    elif kind == "constant pictures":
+    elif kind == "constant images":
         x, y = torch.full_like(x, 0.3), torch.full_like(y, 0.7)
     elif kind == "all zero":
         x, y = torch.zeros_like(x), torch.zeros_like(y)
@@ -208,13 +208,13 @@ def degenerate(kind: str) -> tuple[Tensor, Tensor]:
     [
         "zero vectors",
         "vectors at the centre",
-        "equal pictures",
-        "constant pictures",
+        "equal images",
+        "constant images",
         "all zero",
         "one position",
     ],
 )
-def test_degenerate_pictures_give_finite_values_and_gradients(kind: str, product: Any) -> None:
+def test_degenerate_images_give_finite_values_and_gradients(kind: str, product: Any) -> None:
     for scale in (1.0, 1e-6, 1e4):
         x, y = (z * scale for z in degenerate(kind))
         value, *gradients = with_gradients(lambda x, y: contextual_loss(x, y, product=product), x, y)
@@ -223,15 +223,15 @@ def test_degenerate_pictures_give_finite_values_and_gradients(kind: str, product
 
 
 @pytest.mark.parametrize("distance", ["l2", "l1"])
-def test_degenerate_pictures_are_safe_with_other_distances(distance: Any) -> None:
-    for kind in ("equal pictures", "constant pictures", "all zero"):
+def test_degenerate_images_are_safe_with_other_distances(distance: Any) -> None:
+    for kind in ("equal images", "constant images", "all zero"):
         x, y = degenerate(kind)
         value, *gradients = with_gradients(lambda x, y: contextual_loss(x, y, distance=distance), x, y)
         assert value.isfinite()
         assert all(g.isfinite().all() for g in gradients)
 
 
-def test_what_is_left_of_a_constant_picture_by_rounding_is_no_direction() -> None:
+def test_what_is_left_of_a_constant_image_by_rounding_is_no_direction() -> None:
     y = torch.rand(1, 64, 1, 1).expand(2, 64, 5, 5).contiguous()
     assert (
         y - y.mean(dim=(0, 2, 3), keepdim=True)
@@ -333,7 +333,7 @@ def test_memory_is_linear_in_the_positions(arguments: dict[str, Any]) -> None:
     assert largest.elements < 1600 * 1600 / 20
 
 
-def test_bf16_is_near_on_pictures_like_each_other_and_safe_where_they_are_flat() -> None:
+def test_bf16_is_near_on_images_like_each_other_and_safe_where_they_are_flat() -> None:
     y = torch.randn(1, 64, 24, 24)
     y[:, :, :8] = y[:, :, :1, :1] + 1e-4 * torch.randn(1, 64, 8, 24)  # there distances are 1e-9
     x = y + 0.8 * torch.randn_like(y)
@@ -348,7 +348,7 @@ def test_bf16_is_near_on_pictures_like_each_other_and_safe_where_they_are_flat()
         assert not torch.equal(a, b)
 
 
-def test_draws_the_same_positions_in_pictures_of_one_size() -> None:
+def test_draws_the_same_positions_in_images_of_one_size() -> None:
     y = torch.randn(2, 16, 10, 10)
     assert contextual_loss(y, y, max_positions=20) < 1e-3
     assert contextual_loss(y, torch.randn(2, 16, 10, 11), max_positions=20) > 0.5
@@ -409,7 +409,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"vgg_type": "alexnet", "weights_path": path}
 
 
-def test_the_loss_on_pictures_is_that_of_their_weighted_features(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_is_that_of_their_weighted_features(alexnet: dict[str, Any]) -> None:
     loss = ContextualLoss({"conv2": 2.0, "relu1": 0.5}, bandwidth=0.5, **alexnet)
     sr, gt = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 56, 72)
     network = loss.extractor
@@ -427,7 +427,7 @@ def test_the_loss_on_pictures_is_that_of_their_weighted_features(alexnet: dict[s
     assert not any(p.requires_grad for p in loss.parameters())
 
 
-def test_the_loss_on_pictures_hands_every_argument_on(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_hands_every_argument_on(alexnet: dict[str, Any]) -> None:
     given: dict[str, Any] = {
         "bandwidth": 0.3,
         "eps": 1e-3,
@@ -440,7 +440,7 @@ def test_the_loss_on_pictures_hands_every_argument_on(alexnet: dict[str, Any]) -
     assert loss.formula.keywords == given
 
 
-def test_the_loss_on_pictures_names_its_mistakes(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_names_its_mistakes(alexnet: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match=r"ContextualLoss: expected layer_weights as \{conv3_4: 1\}"):
         ContextualLoss("conv2", **alexnet)  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(OptionsError, match="conv9"):
@@ -449,7 +449,7 @@ def test_the_loss_on_pictures_names_its_mistakes(alexnet: dict[str, Any]) -> Non
         ContextualLoss({"conv2": 1.0}, bandwidth=-1, **alexnet)
 
 
-def test_descending_brings_a_shifted_picture_s_features_nearer() -> None:
+def test_descending_brings_a_shifted_image_s_features_nearer() -> None:
     torch.manual_seed(0)
     target = torch.rand(1, 8, 8, 8)
     x = nn.Parameter(torch.rand(1, 8, 8, 8))

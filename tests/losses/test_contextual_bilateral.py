@@ -105,7 +105,7 @@ def test_vectors_far_from_their_place_cost_more(form: Any) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_constant_pictures_give_finite_values_and_gradients(form: Any) -> None:
+def test_constant_images_give_finite_values_and_gradients(form: Any) -> None:
     x = torch.full((1, 4, 5, 5), 0.3, requires_grad=True)
     for y in (torch.full((1, 4, 5, 5), 0.7), x.detach(), torch.zeros(1, 4, 6, 3)):
         value = contextual_bilateral_loss(x, y, form=form)
@@ -147,12 +147,12 @@ def test_names_the_argument_that_makes_no_sense(arguments: dict[str, Any], messa
         ContextualBilateralLoss("patches", **arguments)
 
 
-def test_patches_are_the_picture_s_own_windows() -> None:
+def test_patches_are_the_image_s_own_windows() -> None:
     sr, gt = torch.rand(2, 3, 14, 17, requires_grad=True), torch.rand(2, 3, 20, 12)
     loss = ContextualBilateralLoss("patches", patch_size=6, stride=2, weight_sp=0.2, form="mix")
 
-    def windows(picture: Tensor) -> Tensor:
-        of_rows = picture.unfold(2, 6, 2).unfold(3, 6, 2)  # (N, 3, h, w, 6, 6)
+    def windows(image: Tensor) -> Tensor:
+        of_rows = image.unfold(2, 6, 2).unfold(3, 6, 2)  # (N, 3, h, w, 6, 6)
         return of_rows.permute(0, 1, 4, 5, 2, 3).flatten(1, 3)
 
     assert windows(sr).shape == (2, 108, 5, 6)
@@ -169,7 +169,7 @@ def test_patches_overlap_by_half_if_nothing_is_said() -> None:
     assert_close(ContextualBilateralLoss("patches")(sr, gt), half(sr, gt))
 
 
-def test_a_picture_smaller_than_a_patch_is_named() -> None:
+def test_a_image_smaller_than_a_patch_is_named() -> None:
     with pytest.raises(ImageError, match=r"at least 10 x 10 pixels, a patch; got \(1, 3, 9, 30\)"):
         ContextualBilateralLoss("patches")(torch.rand(1, 3, 9, 30), torch.rand(1, 3, 30, 30))
 
@@ -189,6 +189,6 @@ def test_the_loss_on_features_is_that_of_the_network_s_layers(
     )
     sr, gt = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 48, 64)
     assert loss.extractor is not None
-    features = (loss.extractor(picture, ["conv2"])["conv2"] for picture in (sr, gt))
+    features = (loss.extractor(image, ["conv2"])["conv2"] for image in (sr, gt))
     expected = 2 * contextual_bilateral_loss(*features, weight_sp=0.4, bandwidth=0.3)
     assert_close(loss(sr, gt), expected)

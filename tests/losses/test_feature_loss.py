@@ -22,7 +22,7 @@ def alexnet() -> FeatureExtractor:
     return FeatureExtractor.random("alexnet")
 
 
-def test_both_pictures_are_looked_at_and_the_target_without_gradient(alexnet: FeatureExtractor) -> None:
+def test_both_images_are_looked_at_and_the_target_without_gradient(alexnet: FeatureExtractor) -> None:
     sr, gt = torch.rand(2, 3, 35, 35, requires_grad=True), torch.rand(2, 3, 35, 35, requires_grad=True)
     loss = Difference(alexnet, ["conv2"])
     value = loss(sr, gt)
@@ -32,7 +32,7 @@ def test_both_pictures_are_looked_at_and_the_target_without_gradient(alexnet: Fe
     assert gt.grad is None
 
 
-def test_terms_of_one_network_share_one_pass_of_each_picture(alexnet: FeatureExtractor) -> None:
+def test_terms_of_one_network_share_one_pass_of_each_image(alexnet: FeatureExtractor) -> None:
     passes: list[int] = []
     hook = alexnet.features[0].register_forward_hook(lambda *_: passes.append(1))
     shallow, deep = Difference(alexnet, ["relu1"]), Difference(alexnet, ["conv3"])

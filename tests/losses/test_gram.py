@@ -42,7 +42,7 @@ def test_matches_the_formula_by_hand(weights: Path) -> None:
     assert loss(sr, sr).item() == 0
 
 
-def test_style_does_not_care_where_things_are_nor_how_large_the_picture_is(weights: Path) -> None:
+def test_style_does_not_care_where_things_are_nor_how_large_the_image_is(weights: Path) -> None:
     features = torch.randn(1, 4, 6, 6)
     moved = features.flatten(2)[:, :, torch.randperm(36)].view(1, 4, 6, 6)
     assert_close(gram_matrix(features), gram_matrix(moved))

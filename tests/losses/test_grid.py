@@ -45,7 +45,7 @@ def test_gradient_is_that_of_finite_differences():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 96, 98), (1, 3, 32, 96)])
-def test_pictures_that_do_not_fit_are_refused(shape):
+def test_images_that_do_not_fit_are_refused(shape):
     with pytest.raises(ImageError, match="GridLoss: made for multiples of 4 from 36 on"):
         GridLoss()(torch.rand(shape), torch.rand(shape))
 

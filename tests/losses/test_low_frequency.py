@@ -9,9 +9,9 @@ from srcx.losses.low_frequency import LowFrequencyLoss
 
 
 def test_blur_is_opencvs_gaussian():
-    picture = torch.rand(1, 1, 40, 50)
-    blurred = cv2.GaussianBlur(picture[0, 0].numpy(), (21, 21), 3, borderType=cv2.BORDER_REFLECT_101)
-    assert_close(gaussian_blur(picture)[0, 0], torch.from_numpy(blurred), atol=1e-6, rtol=1e-5)
+    image = torch.rand(1, 1, 40, 50)
+    blurred = cv2.GaussianBlur(image[0, 0].numpy(), (21, 21), 3, borderType=cv2.BORDER_REFLECT_101)
+    assert_close(gaussian_blur(image)[0, 0], torch.from_numpy(blurred), atol=1e-6, rtol=1e-5)
 
 
 def test_a_constant_shift_costs_its_square():

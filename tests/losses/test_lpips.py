@@ -17,12 +17,12 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path))
 
 
-def test_is_the_mean_distance_of_pictures_in_0_to_1() -> None:
+def test_is_the_mean_distance_of_images_in_0_to_1() -> None:
     sr, gt = torch.rand(2, 2, 3, 40, 40)
     assert_close(LPIPSLoss()(sr, gt), lpips_network("alex")(sr * 2 - 1, gt * 2 - 1).mean())
 
 
-def test_equal_pictures_give_zero_and_a_finite_gradient() -> None:
+def test_equal_images_give_zero_and_a_finite_gradient() -> None:
     sr = torch.rand(1, 3, 40, 40, requires_grad=True)
     value = LPIPSLoss()(sr, sr.detach().clone())
     value.backward()
@@ -50,7 +50,7 @@ def test_training_mode_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.5, 1.0])
-def test_constant_pictures_are_finite(constant: float) -> None:
+def test_constant_images_are_finite(constant: float) -> None:
     sr = torch.full((1, 3, 40, 40), constant, requires_grad=True)
     value = LPIPSLoss()(sr, torch.rand(1, 3, 40, 40))
     value.backward()
@@ -59,7 +59,7 @@ def test_constant_pictures_are_finite(constant: float) -> None:
     assert sr.grad.isfinite().all()
 
 
-def test_wrong_pictures_and_nets_are_named() -> None:
+def test_wrong_images_and_nets_are_named() -> None:
     with pytest.raises(OptionsError, match="expected one of alex, vgg"):
         LPIPSLoss("squeeze")
     with pytest.raises(ImageError, match=r"H and W at least 31, got \(1, 3, 30, 40\)"):

@@ -80,7 +80,7 @@ def test_matches_the_formula_by_hand(
 
 
 @pytest.mark.parametrize("criterion", ["l1", "l2", "fro"])
-def test_equal_pictures_give_zero_and_a_finite_gradient(weights: Path, criterion: str) -> None:
+def test_equal_images_give_zero_and_a_finite_gradient(weights: Path, criterion: str) -> None:
     sr = torch.rand(1, 3, 16, 16, requires_grad=True)
     value = PerceptualLoss({"conv2_2": 1}, criterion=criterion, weights_path=weights)(sr, sr.detach().clone())
     value.backward()

@@ -27,7 +27,7 @@ def test_gradient_is_that_of_finite_differences(loss):
     assert torch.autograd.gradcheck(loss(), (sr, gt))
 
 
-def test_charbonnier_at_equal_pictures_has_a_finite_gradient():
+def test_charbonnier_at_equal_images_has_a_finite_gradient():
     sr = torch.rand(1, 3, 4, 4, requires_grad=True)
     charbonnier(sr, sr.detach()).sum().backward()
     assert torch.isfinite(sr.grad).all()

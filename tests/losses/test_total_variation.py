@@ -10,5 +10,5 @@ def test_counts_both_directions():
     assert_close(total_variation(x.mT), torch.tensor(1.0))
 
 
-def test_a_constant_picture_costs_nothing_whatever_the_ground_truth():
+def test_a_constant_image_costs_nothing_whatever_the_ground_truth():
     assert TotalVariationLoss()(torch.ones(1, 3, 4, 4), torch.rand(1, 3, 4, 4)) == 0

@@ -31,27 +31,27 @@ def watched():
     return extractor
 
 
-def pictures():
+def images():
     return torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16)
 
 
 def test_terms_are_weighted_and_added_up():
-    sr, gt = pictures()
+    sr, gt = images()
     total, terms = WeightedSum({"pixel": (L1Loss(), 2.0), "square": (MSELoss(), 0.5)})(sr, gt)
     assert_close(terms["pixel"], 2 * (sr - gt).abs().mean())
     assert_close(total, terms["pixel"] + terms["square"])
 
 
 def test_no_terms_cost_nothing():
-    total, terms = WeightedSum({})(*pictures())
+    total, terms = WeightedSum({})(*images())
     assert total == 0
     assert terms == {}
 
 
-def test_terms_of_one_network_share_one_pass_a_picture_and_gt_keeps_no_gradient():
+def test_terms_of_one_network_share_one_pass_a_image_and_gt_keeps_no_gradient():
     extractor = watched()
     shallow, deep = LayerLoss(extractor, ["relu1_1"]), LayerLoss(extractor, ["conv2_2"])
-    sr, gt = pictures()
+    sr, gt = images()
     WeightedSum({"shallow": (shallow, 1.0), "deep": (deep, 1.0)})(sr, gt)
     assert extractor.passes == [(("conv2_2", "relu1_1"), False), (("conv2_2", "relu1_1"), True)]
 
@@ -59,7 +59,7 @@ def test_terms_of_one_network_share_one_pass_a_picture_and_gt_keeps_no_gradient(
 def test_sharing_changes_neither_values_nor_gradients():
     extractor = FeatureExtractor.random("vgg16")
     losses = {"shallow": LayerLoss(extractor, ["relu1_1"]), "deep": LayerLoss(extractor, ["conv2_2"])}
-    sr, gt = pictures()
+    sr, gt = images()
     total, terms = WeightedSum({name: (loss, 1.0) for name, loss in losses.items()})(sr, gt)
     (shared,) = torch.autograd.grad(total, sr)
     alone = {name: loss(sr, gt) for name, loss in losses.items()}
@@ -70,7 +70,7 @@ def test_sharing_changes_neither_values_nor_gradients():
 
 def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
     extractor = watched()
-    sr, gt = pictures()
+    sr, gt = images()
     lq = torch.rand(1, 3, 16, 16)
     terms = {
         "target": (LayerLoss(extractor, ["relu1_1"]), 1.0),
@@ -89,7 +89,7 @@ def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
 
 
 def test_each_term_compares_with_what_is_named_for_it():
-    sr, gt = pictures()
+    sr, gt = images()
     lq, gt_sharp = torch.rand(2, 1, 3, 16, 16)
     terms = {"target": (L1Loss(), 1.0), "source": (L1Loss(), 1.0), "sharp": (L1Loss(), 1.0)}
     objective = WeightedSum(terms, against={"source": "lq", "sharp": "gt_sharp"})
@@ -99,7 +99,7 @@ def test_each_term_compares_with_what_is_named_for_it():
 
 
 def test_the_loss_on_artifacts_gets_the_output_of_the_ema_network():
-    (sr, gt), sr_ema = pictures(), torch.rand(1, 3, 16, 16)
+    (sr, gt), sr_ema = images(), torch.rand(1, 3, 16, 16)
     objective = WeightedSum({"ldl": (LDLLoss(), 2.0)})
     assert objective.needs_ema
     assert not WeightedSum({"pixel": (L1Loss(), 1.0)}).needs_ema
@@ -108,37 +108,37 @@ def test_the_loss_on_artifacts_gets_the_output_of_the_ema_network():
 
 def test_jitter_moves_lq_with_the_others():
     extractor = FeatureExtractor.random("vgg16")
-    extractor.__class__, extractor.pictures = Seen, []
-    sr, gt = pictures()
+    extractor.__class__, extractor.images = Seen, []
+    sr, gt = images()
     objective = WeightedSum(
         {"source": (LayerLoss(extractor, ["relu1_1"]), 1.0)}, against={"source": "lq"}, jitter_px=4
     )
     _, terms = objective(sr, gt, sr)
-    of_lq, of_sr = extractor.pictures
+    of_lq, of_sr = extractor.images
     assert of_lq.shape == (1, 3, 12, 12)
     assert torch.equal(of_lq, of_sr)
     assert terms["source"] == 0
 
 
 class Seen(FeatureExtractor):
-    """Keeps the pictures it is shown."""
+    """Keeps the images it is shown."""
 
     def forward(self, x, layers):
-        self.pictures.append(x)
+        self.images.append(x)
         return super().forward(x, layers)
 
 
-def test_jitter_shows_a_network_both_pictures_from_one_random_pixel_on_and_other_losses_the_whole():
+def test_jitter_shows_a_network_both_images_from_one_random_pixel_on_and_other_losses_the_whole():
     extractor = FeatureExtractor.random("vgg16")
-    extractor.__class__, extractor.pictures = Seen, []
-    sr, gt = pictures()
+    extractor.__class__, extractor.images = Seen, []
+    sr, gt = images()
     terms = {"features": (LayerLoss(extractor, ["relu1_1"]), 1.0), "pixel": (L1Loss(), 1.0)}
     objective = WeightedSum(terms, jitter_px=4)
     starts = set()
     for _ in range(100):
-        extractor.pictures.clear()
+        extractor.images.clear()
         _, values = objective(sr, gt)
-        of_gt, of_sr = extractor.pictures
+        of_gt, of_sr = extractor.images
         assert of_sr.shape == of_gt.shape == (1, 3, 12, 12)
         (start,) = [
             (top, left)
@@ -166,5 +166,5 @@ def test_formulas_see_full_precision_inside_autocast():
     extractor = FeatureExtractor.random("vgg16")
     terms = {"product": (Precision(), 1.0), "features": (OfFeatures(extractor, ["conv1_1"]), 1.0)}
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        total, _ = WeightedSum(terms)(*pictures())
+        total, _ = WeightedSum(terms)(*images())
     assert total.dtype == torch.float32

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from srcx.errors import ImageError
 from srcx.features.extractor import FeatureExtractor
 from srcx.features.lpips_network import lpips_network
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.metrics import lpips
 from srcx.metrics.lpips import copy_on
 from srcx.weights.checkpoint import load_state, save_state
@@ -36,7 +36,7 @@ def real(shared: Path, tmp_path, monkeypatch):
 
 
 def example(shared: Path, name: str):
-    return read_picture(shared / "data" / "lpips_examples" / f"{name}.png")
+    return read_image(shared / "data" / "lpips_examples" / f"{name}.png")
 
 
 @pytest.mark.usefixtures("real")
@@ -52,20 +52,20 @@ def test_equals_the_package_with_the_same_weights(real, rng):
     for name, weight in theirs.net.state_dict().items():  # slice2.3.weight is features.3.weight
         weight.copy_(real[f"features.{name.split('.', 1)[1]}"])
     one, other = rng.integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
-    batch = [torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 for picture in (one, other)]
+    batch = [torch.from_numpy(image).permute(2, 0, 1)[None] / 255 for image in (one, other)]
     wanted = theirs(*batch, normalize=True).item()
     assert lpips(one, other) == pytest.approx(wanted, abs=1e-5)
     assert_close(lpips(*batch), torch.tensor([wanted]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.usefixtures("made_up")
-def test_equal_pictures_give_zero(photo):
+def test_equal_images_give_zero(photo):
     assert lpips(photo, photo) == 0
 
 
 @pytest.mark.usefixtures("made_up")
-def test_a_batch_scores_as_its_pictures_do(photo, blurred):
-    sr, gt = (torch.from_numpy(picture / 255).permute(2, 0, 1).float() for picture in (blurred, photo))
+def test_a_batch_scores_as_its_images_do(photo, blurred):
+    sr, gt = (torch.from_numpy(image / 255).permute(2, 0, 1).float() for image in (blurred, photo))
     batch = lpips(torch.stack([sr, gt]), torch.stack([gt, gt]))
     assert batch[0].item() == pytest.approx(lpips(blurred, photo), abs=1e-6)
     assert batch[1].item() == 0
@@ -74,7 +74,7 @@ def test_a_batch_scores_as_its_pictures_do(photo, blurred):
 @pytest.mark.usefixtures("made_up")
 def test_grey_is_seen_as_rgb(photo, blurred):
     one, other = photo[..., 0], blurred[..., 0]
-    assert lpips(one, other) == lpips(*(np.stack([picture] * 3, axis=2) for picture in (one, other)))
+    assert lpips(one, other) == lpips(*(np.stack([image] * 3, axis=2) for image in (one, other)))
 
 
 @pytest.mark.usefixtures("made_up")
@@ -86,7 +86,7 @@ def test_leaves_the_losses_network_alone_and_needs_no_gradient():
 
 
 @pytest.mark.usefixtures("made_up")
-def test_too_small_a_picture_is_an_error():
+def test_too_small_a_image_is_an_error():
     small = np.zeros((30, 40, 3), np.uint8)
     with pytest.raises(ImageError, match="lpips: needs at least 31 x 31 pixels for net 'alex'; got 40 x 30"):
         lpips(small, small)

@@ -23,9 +23,9 @@ def test_three_groups_on_the_shaved_y(photo):
 
 
 def test_a_batch_gives_batches_of_features(photo, draw):
-    pictures = [photo, draw(*photo.shape[:2], seed=1)]
-    batch = torch.stack([torch.from_numpy(picture / 255).permute(2, 0, 1).float() for picture in pictures])
-    for one, rows in zip(ma_features(batch), zip(*map(ma_features, pictures), strict=True), strict=True):
+    images = [photo, draw(*photo.shape[:2], seed=1)]
+    batch = torch.stack([torch.from_numpy(image / 255).permute(2, 0, 1).float() for image in images])
+    for one, rows in zip(ma_features(batch), zip(*map(ma_features, images), strict=True), strict=True):
         assert_allclose(one, np.stack(rows))
 
 
@@ -40,13 +40,13 @@ def test_a_batch_gives_batches_of_features(photo, draw):
 def test_equal_the_authors_features(reference, key, name, index):
     stored = np.load(reference.folder / "features.npz")
     row = list(stored["keys"]).index(key)
-    picture = (reference.hr if key.endswith("HR") else reference.bicubic)(name, index)
-    ours = ma_features(picture) if key.startswith("pirm") else ma_features(rgb_to_grey(picture), crop_px=0)
+    image = (reference.hr if key.endswith("HR") else reference.bicubic)(name, index)
+    ours = ma_features(image) if key.startswith("pirm") else ma_features(rgb_to_grey(image), crop_px=0)
     for group, table in zip(ours, ("F1", "F2", "F3"), strict=True):
         assert_allclose(group, stored[table][row], rtol=1e-7)
 
 
-def test_the_score_of_a_picture_equals_the_authors(reference):
+def test_the_score_of_a_image_equals_the_authors(reference):
     toy = reference.folder / "toy_forest"
     stored = np.load(toy / "model_and_predictions.npz")
     row = list(stored["keys"]).index("pirm__Set5_004_HR")
@@ -64,16 +64,16 @@ def test_without_the_model_it_says_so(photo, monkeypatch):
 
 
 @pytest.mark.parametrize(("height", "width"), [(52, 200), (91, 91)])
-def test_too_small_a_picture_is_an_error(height, width, draw):
+def test_too_small_a_image_is_an_error(height, width, draw):
     with pytest.raises(ImageError, match="ma: needs"):
         ma_features(draw(height, width))
 
 
-def test_the_smallest_picture_has_features(draw):
+def test_the_smallest_image_has_features(draw):
     assert all(np.isfinite(group).all() for group in ma_features(draw(92, 92)))
 
 
-def test_a_constant_picture_is_an_error():
+def test_a_constant_image_is_an_error():
     with pytest.raises(ImageError, match="no structure"):
         ma_features(np.full((120, 120, 3), 90, np.uint8))
 

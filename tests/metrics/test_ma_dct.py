@@ -25,11 +25,11 @@ def deviation_by_the_book(values, guard):
     return np.abs(values).std(ddof=1) / (np.abs(values).mean() + guard)
 
 
-def statistics_by_the_book(picture):
+def statistics_by_the_book(image):
     """block_dct of the authors' code: 7 x 7 blocks every 3 pixels, one after the other."""
-    height, width = picture.shape
+    height, width = image.shape
     padded = np.zeros((height + 9, width + 9))
-    padded[2 : 2 + height, 2 : 2 + width] = picture
+    padded[2 : 2 + height, 2 : 2 + width] = image
     shapes, variations, orientations = [], [], []
     for i in range(math.ceil(height / 3)):
         for j in range(math.ceil(width / 3)):
@@ -58,8 +58,8 @@ def statistics_by_the_book(picture):
 
 @pytest.mark.parametrize(("height", "width"), [(21, 24), (22, 26), (20, 25)])
 def test_equals_the_authors_steps_written_out(height, width, rng):
-    picture = rng.uniform(0, 1, (height, width)) ** 2
-    assert_allclose(block_statistics(picture), statistics_by_the_book(picture), rtol=1e-10)
+    image = rng.uniform(0, 1, (height, width)) ** 2
+    assert_allclose(block_statistics(image), statistics_by_the_book(image), rtol=1e-10)
 
 
 def test_the_sectors_hold_16_coefficients_each_and_mirror():

@@ -53,7 +53,7 @@ def test_structure_agreement_is_ssim_without_luminance(rng):
     assert structure_agreement(windowed(one), windowed(other)) == pytest.approx(wanted)
 
 
-def test_a_picture_agrees_with_itself(rng):
+def test_a_image_agrees_with_itself(rng):
     one = windowed(rng.uniform(0, 255, (20, 20)))
     assert structure_agreement(one, one) == pytest.approx(1)
 
@@ -82,8 +82,8 @@ def test_the_scale_of_grey_levels_does_not_change_shapes(photo):
     assert_allclose(gsm_features(grey)[:18], gsm_features(2 * grey)[:18], atol=0.0011)
 
 
-def test_a_constant_picture_is_an_error():
-    with pytest.raises(ImageError, match="ma: the picture has no structure"):
+def test_a_constant_image_is_an_error():
+    with pytest.raises(ImageError, match="ma: the image has no structure"):
         gsm_features(np.full((64, 64), 90, np.uint8))
 
 

@@ -7,20 +7,20 @@ from srcx.metrics.ma_pca import patches, pca_features
 
 
 def test_patches_lie_side_by_side_and_are_filled_with_black():
-    picture = np.arange(1.0, 43).reshape(6, 7)
-    cut = patches(picture)
+    image = np.arange(1.0, 43).reshape(6, 7)
+    cut = patches(image)
     assert cut.shape == (4, 25)
-    assert_allclose(np.sort(cut[0]), np.sort(picture[:5, :5].ravel()))
-    assert_allclose(cut[3][cut[3] > 0], picture[5, 5:])
+    assert_allclose(np.sort(cut[0]), np.sort(image[:5, :5].ravel()))
+    assert_allclose(cut[3][cut[3] > 0], image[5, 5:])
 
 
 def test_values_are_the_roots_of_the_eigenvalues(rng):
-    picture = rng.uniform(0, 1, (30, 40))
+    image = rng.uniform(0, 1, (30, 40))
     vectors = np.array(
-        [picture[i : i + 5, j : j + 5].ravel() for i in range(0, 30, 5) for j in range(0, 40, 5)]
+        [image[i : i + 5, j : j + 5].ravel() for i in range(0, 30, 5) for j in range(0, 40, 5)]
     )
     eigenvalues = np.linalg.eigvalsh(vectors.T @ vectors)[::-1]
-    assert_allclose(pca_features([picture]), np.sqrt(eigenvalues), rtol=1e-8)
+    assert_allclose(pca_features([image]), np.sqrt(eigenvalues), rtol=1e-8)
 
 
 def test_scales_follow_each_other(rng):

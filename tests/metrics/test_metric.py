@@ -46,7 +46,7 @@ def test_public_names():
     ]
 
 
-def test_a_batch_scores_as_its_pictures_do(photo, blurred, device):
+def test_a_batch_scores_as_its_images_do(photo, blurred, device):
     gt = torch.from_numpy(photo / 255).permute(2, 0, 1).float()
     sr = torch.from_numpy(blurred / 255).permute(2, 0, 1).float()
     batch = metrics.psnr(torch.stack([sr, gt]).to(device), torch.stack([gt, sr.flip(2)]).to(device))

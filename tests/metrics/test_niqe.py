@@ -6,7 +6,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from srcx.errors import ImageError
-from srcx.imaging import read_picture
+from srcx.imaging import read_image
 from srcx.metrics import niqe
 from srcx.metrics.niqe import parameters
 from srcx.metrics.niqe_features import block_features
@@ -32,7 +32,7 @@ def test_blurring_makes_it_worse(photo, blurred):
     assert niqe(blurred) > niqe(photo)
 
 
-def test_a_batch_scores_as_its_pictures_do(photo):
+def test_a_batch_scores_as_its_images_do(photo):
     batch = torch.from_numpy(photo / 255).permute(2, 0, 1).float()[None].repeat(2, 1, 1, 1)
     assert_allclose(niqe(batch), [niqe(photo)] * 2, rtol=1e-6)
 
@@ -52,7 +52,7 @@ def test_equals_the_authors_code(reference, name, index, kind):
 
 def test_equals_the_one_figure_of_matlab_that_is_known(shared):
     """BasicSR's tests quote MATLAB R2021a's for their baboon.png, which has flat areas."""
-    image = read_picture(shared / "data/benchmark/Set14/HR/baboon.png")
+    image = read_image(shared / "data/benchmark/Set14/HR/baboon.png")
     assert niqe(image, crop_px=0) == pytest.approx(5.72957338, abs=1e-6)
 
 
@@ -67,15 +67,15 @@ def test_one_block_is_an_error(draw):
 
 
 @pytest.mark.parametrize("level", [0, 37, 255])
-def test_a_constant_picture_is_an_error(level):
+def test_a_constant_image_is_an_error(level):
     with pytest.raises(ImageError, match="with structure in them; got 0 of 4"):
         niqe(np.full((200, 200, 3), level, np.uint8))
 
 
 def test_constant_blocks_are_left_out_of_the_covariance(draw):
-    picture = draw(208, 304)
-    picture[:104, :104] = 90
-    assert math.isfinite(niqe(picture))
+    image = draw(208, 304)
+    image[:104, :104] = 90
+    assert math.isfinite(niqe(image))
 
 
 def test_alpha_is_an_error():

@@ -55,10 +55,10 @@ def test_one_sided_values_give_nan_on_the_other_side():
 
 
 def test_normalised_is_the_formula_with_a_2d_window(rng):
-    picture = rng.uniform(0, 255, (30, 40))
-    mean = correlate(picture, WINDOW, mode="nearest")
-    deviation = np.sqrt(np.abs(correlate(picture**2, WINDOW, mode="nearest") - mean**2))
-    assert_allclose(normalised(picture), (picture - mean) / (deviation + 1), atol=1e-9)
+    image = rng.uniform(0, 255, (30, 40))
+    mean = correlate(image, WINDOW, mode="nearest")
+    deviation = np.sqrt(np.abs(correlate(image**2, WINDOW, mode="nearest") - mean**2))
+    assert_allclose(normalised(image), (image - mean) / (deviation + 1), atol=1e-9)
 
 
 @pytest.mark.parametrize("level", [37, 100, 235])
@@ -72,13 +72,13 @@ def test_round_off_in_flat_areas_is_zero(level, rng):
 
 
 def test_blocks_go_down_the_columns():
-    picture = np.kron(np.array([[0, 2, 4], [1, 3, 5]]), np.ones((4, 4)))
-    assert_allclose(blocks_of(picture, 2, 3)[:, 0, 0], range(6))
+    image = np.kron(np.array([[0, 2, 4], [1, 3, 5]]), np.ones((4, 4)))
+    assert_allclose(blocks_of(image, 2, 3)[:, 0, 0], range(6))
 
 
 @pytest.mark.parametrize(("name", "index", "kind"), [("Set5", 3, "HR")])
 def test_equal_the_authors_block_by_block(reference, name, index, kind):
     stored = np.load(reference.folder / "niqe_features.npz")[f"{name}_{index:03d}_{kind}_feat"]
-    picture = reference.hr(name, index) if kind == "HR" else reference.bicubic(name, index)
-    ours = block_features(rgb_to_y(picture)[4:-4, 4:-4].astype(np.float64))
+    image = reference.hr(name, index) if kind == "HR" else reference.bicubic(name, index)
+    ours = block_features(rgb_to_y(image)[4:-4, 4:-4].astype(np.float64))
     assert_allclose(ours, stored, rtol=1e-10, atol=1e-12)

@@ -17,7 +17,7 @@ def test_matches_the_formula_by_hand():
     assert psnr(sr, gt, crop_px=0) == pytest.approx(10 * math.log10(81))
 
 
-def test_equal_pictures_are_infinitely_good(photo):
+def test_equal_images_are_infinitely_good(photo):
     assert psnr(photo, photo) == math.inf
 
 

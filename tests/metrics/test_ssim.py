@@ -14,7 +14,7 @@ def ssim_window_by_window(one, other):
     values = []
     for i in range(one.shape[0] - 10):
         for j in range(one.shape[1] - 10):
-            x, y = (picture[i : i + 11, j : j + 11].astype(float) for picture in (one, other))
+            x, y = (image[i : i + 11, j : j + 11].astype(float) for image in (one, other))
             mx, my = (weights * x).sum(), (weights * y).sum()
             vx, vy = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum()
             vxy = (weights * (x - mx) * (y - my)).sum()
@@ -28,7 +28,7 @@ def test_equals_the_formula_written_out(rng):
     assert ssim(one, other) == pytest.approx(ssim_window_by_window(one[4:-4, 4:-4], other[4:-4, 4:-4]))
 
 
-def test_equal_pictures_give_one(photo):
+def test_equal_images_give_one(photo):
     assert ssim(photo, photo) == 1
 
 
@@ -41,7 +41,7 @@ def test_without_y_it_is_the_mean_over_the_channels(photo, blurred):
     assert ssim(photo, blurred, y_only=False) == pytest.approx(np.mean(channels))
 
 
-def test_constant_pictures_have_a_value():
+def test_constant_images_have_a_value():
     black, grey = np.zeros((19, 19), np.uint8), np.full((19, 19), 100, np.uint8)
     assert ssim(black, grey) == pytest.approx(6.5025 / (100**2 + 6.5025))
 
@@ -52,7 +52,7 @@ def test_equals_the_matlab_tables(reference, name, index):
     assert ours == pytest.approx(reference.figures(name, index)["published_bicubic_SSIM"], abs=1e-10)
 
 
-def test_a_grey_picture_is_taken_as_y(reference):
+def test_a_grey_image_is_taken_as_y(reference):
     ours = ssim(reference.bicubic("Set14", 3), reference.hr("Set14", 3))
     assert ours == pytest.approx(reference.figures("Set14", 3, "gray_as_Y")["SSIM_Y"], abs=1e-10)
 

@@ -54,9 +54,9 @@ def test_a_wave_lands_in_the_band_of_its_direction():
 
 
 def test_constants_do_not_matter(rng):
-    picture = rng.uniform(0, 255, (48, 48))
+    image = rng.uniform(0, 255, (48, 48))
     for one, other in zip(
-        vars(steerable_pyramid(picture)).values(), vars(steerable_pyramid(picture + 50)).values(), strict=True
+        vars(steerable_pyramid(image)).values(), vars(steerable_pyramid(image + 50)).values(), strict=True
     ):
         assert_allclose(one, other, atol=1e-10)
 
@@ -64,9 +64,9 @@ def test_constants_do_not_matter(rng):
 @pytest.mark.parametrize("size", [(64, 96), (66, 50)])
 def test_equals_pyrtools_for_even_sizes(size, rng):
     pyrtools = pytest.importorskip("pyrtools")
-    picture = rng.uniform(0, 255, size)
-    ours = steerable_pyramid(picture)
-    theirs = pyrtools.pyramids.SteerablePyramidFreq(picture, height=2, order=5).pyr_coeffs
+    image = rng.uniform(0, 255, size)
+    ours = steerable_pyramid(image)
+    theirs = pyrtools.pyramids.SteerablePyramidFreq(image, height=2, order=5).pyr_coeffs
     assert_allclose(ours.high, theirs["residual_highpass"], atol=1e-8)
     for level, bands in enumerate((ours.fine, ours.coarse)):
         assert_allclose(bands, [theirs[level, k] for k in range(6)], atol=1e-8)

@@ -7,7 +7,7 @@ import pytest
 from skimage import data
 
 from srcx.errors import DataError, ImageError, UsageError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.prepare.align import align, align_folders, find_pairs
 from srcx.prepare.shifts import block_shifts
 
@@ -22,15 +22,15 @@ def grey(photo):
     return cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)
 
 
-def warped(picture, matrix, size):
-    return cv2.warpPerspective(picture, np.asarray(matrix, float), size[::-1], flags=cv2.INTER_CUBIC)
+def warped(image, matrix, size):
+    return cv2.warpPerspective(image, np.asarray(matrix, float), size[::-1], flags=cv2.INTER_CUBIC)
 
 
-def moved(picture, right, down):
-    """The picture with everything in it `right` and `down` further on, by Fourier: exact but at borders."""
-    rows, columns = (np.fft.fftfreq(side)[:, None] for side in picture.shape)
+def moved(image, right, down):
+    """The image with everything in it `right` and `down` further on, by Fourier: exact but at borders."""
+    rows, columns = (np.fft.fftfreq(side)[:, None] for side in image.shape)
     turn = np.exp(-2j * np.pi * (rows * down + columns.T * right))
-    return np.fft.ifft2(np.fft.fft2(picture) * turn).real.astype(np.float32)
+    return np.fft.ifft2(np.fft.fft2(image) * turn).real.astype(np.float32)
 
 
 def near(homography, true, size):
@@ -65,7 +65,7 @@ def test_flat_blocks_and_lone_edges_are_not_measured(rng):
     assert np.isnan(block_shifts(edge, other)[1]).all()
 
 
-def test_other_pictures_are_not_measured(grey):
+def test_other_images_are_not_measured(grey):
     other = cv2.cvtColor(data.coffee(), cv2.COLOR_RGB2GRAY).astype(np.float32)[:400, :400]
     measured = np.isfinite(block_shifts(grey[:400, :400], other)[1][:, 0])
     assert measured.mean() < 0.1
@@ -107,17 +107,17 @@ def test_two_zooms_are_brought_together_by_their_homography(photo):
 
 def test_two_scenes_do_not_match(photo):
     with pytest.raises(
-        ImageError, match=r"the pictures do not match: \d+ features agree, and laid upon each other"
+        ImageError, match=r"the images do not match: \d+ features agree, and laid upon each other"
     ):
         align(imresize(photo, scale=0.5), data.coffee(), scale=2)
 
 
 def test_pairs_are_written_for_training_and_what_does_not_match_is_told(tmp_path, photo):
-    for name, picture in {"a": photo, "b": data.coffee()}.items():
+    for name, image in {"a": photo, "b": data.coffee()}.items():
         for kind in ("lq", "gt"):
             (tmp_path / kind).mkdir(exist_ok=True)
-        write_picture(tmp_path / f"gt/{name}.png", picture)
-        write_picture(tmp_path / f"lq/{name}x2.png", imresize(photo, scale=0.5))
+        write_image(tmp_path / f"gt/{name}.png", image)
+        write_image(tmp_path / f"lq/{name}x2.png", imresize(photo, scale=0.5))
     told = []
     found = dict(
         align_folders(
@@ -134,15 +134,15 @@ def test_pairs_are_written_for_training_and_what_does_not_match_is_told(tmp_path
         "gt/a.png",
         "lq/a.png",
     ]
-    lq, gt = (read_picture(tmp_path / f"out/{kind}/a.png") for kind in ("lq", "gt"))
+    lq, gt = (read_image(tmp_path / f"out/{kind}/a.png") for kind in ("lq", "gt"))
     assert gt.shape == (lq.shape[0] * 2, lq.shape[1] * 2, 3)
 
 
-def test_pictures_without_a_partner_are_named(tmp_path, photo):
+def test_images_without_a_partner_are_named(tmp_path, photo):
     for path in ("lq/a.png", "gt/a.png", "gt/b.png"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
-        write_picture(tmp_path / path, photo[:8, :8])
-    with pytest.raises(DataError, match=r"1 pictures have no partner of their name \(.*b.png"):
+        write_image(tmp_path / path, photo[:8, :8])
+    with pytest.raises(DataError, match=r"1 images have no partner of their name \(.*b.png"):
         find_pairs(tmp_path / "lq", tmp_path / "gt")
     assert find_pairs(tmp_path / "lq/a.png", tmp_path / "gt/b.png")[0][0] == "b"
 
@@ -153,7 +153,7 @@ def test_results_do_not_replace_or_mix_with_inputs(tmp_path, photo, places):
     for kind, place in zip(("lq", "gt"), places, strict=True):
         path = tmp_path / place / "a.bmp"
         path.parent.mkdir(exist_ok=True)
-        write_picture(path, photo if kind == "gt" else imresize(photo, scale=0.5))
+        write_image(path, photo if kind == "gt" else imresize(photo, scale=0.5))
         kept[path] = path.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path)
     for inputs in (places, [f"{place}/a.bmp" for place in places]):

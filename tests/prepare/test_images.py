@@ -7,7 +7,7 @@ from srcx.config import DegradationOptions, load_degradation
 from srcx.data import PairedImageDataset
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import DataError, OutputError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.prepare.images import make_degraded, make_low_resolution, make_sub_images
 
 
@@ -20,7 +20,7 @@ def hr(tmp_path, rng):
     folder = tmp_path / "HR"
     folder.mkdir()
     for name, shape in (("a", (45, 50, 3)), ("b", (40, 41)), ("0801x4", (30, 30, 3))):
-        write_picture(folder / f"{name}.png", rng.integers(0, 256, shape, np.uint8))
+        write_image(folder / f"{name}.png", rng.integers(0, 256, shape, np.uint8))
     return folder
 
 
@@ -39,13 +39,13 @@ def times(folder):
 
 
 @pytest.mark.parametrize("border", ["replicate", "symmetric"])
-def test_low_resolution_is_matlab_s_of_the_cut_picture(hr, tmp_path, border):
+def test_low_resolution_is_matlab_s_of_the_cut_image(hr, tmp_path, border):
     outcome = low(hr, tmp_path / "LR", border=border, gt_out=tmp_path / "GT", multiple=12)
     assert (outcome.made, outcome.skipped, outcome.problems) == (3, 0, [])
-    cut = read_picture(hr / "a.png")[:36, :48]
-    assert np.array_equal(read_picture(tmp_path / "GT/a.png"), cut)
-    assert np.array_equal(read_picture(tmp_path / "LR/X4/ax4.png"), imresize(cut, scale=0.25, border=border))
-    assert read_picture(tmp_path / "LR/X4/bx4.png").shape == (9, 9)
+    cut = read_image(hr / "a.png")[:36, :48]
+    assert np.array_equal(read_image(tmp_path / "GT/a.png"), cut)
+    assert np.array_equal(read_image(tmp_path / "LR/X4/ax4.png"), imresize(cut, scale=0.25, border=border))
+    assert read_image(tmp_path / "LR/X4/bx4.png").shape == (9, 9)
 
 
 def test_a_second_run_makes_only_what_is_missing(hr, tmp_path):
@@ -66,7 +66,7 @@ def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
     assert [path.name for path in (tmp_path / "LR/X4").iterdir()] == ["ax4.png"]
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": 1, "pictures": 2}', "[" * 100_000])
+@pytest.mark.parametrize("content", ["[]", "{}", '{"settings": 1, "images": 2}', "[" * 100_000])
 def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
     low(hr, tmp_path / "LR")
     (tmp_path / "LR/X4/.srcx-prepared.json").write_text(content)
@@ -74,24 +74,24 @@ def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
         low(hr, tmp_path / "LR")
 
 
-def test_other_settings_and_other_pictures_are_refused(hr, tmp_path, rng):
+def test_other_settings_and_other_images_are_refused(hr, tmp_path, rng):
     low(hr, tmp_path / "LR")
     with pytest.raises(
         OutputError, match="border replicate, and scale 4, multiple 4, border symmetric is asked for"
     ):
         low(hr, tmp_path / "LR", border="symmetric")
-    write_picture(hr / "a.png", rng.integers(0, 256, (60, 60, 3), np.uint8))
-    with pytest.raises(OutputError, match=r"prepared of other pictures of the names a\.png"):
+    write_image(hr / "a.png", rng.integers(0, 256, (60, 60, 3), np.uint8))
+    with pytest.raises(OutputError, match=r"prepared of other images of the names a\.png"):
         low(hr, tmp_path / "LR")
 
 
-def test_new_pictures_are_added(hr, tmp_path, rng):
+def test_new_images_are_added(hr, tmp_path, rng):
     low(hr, tmp_path / "LR")
-    write_picture(hr / "c.png", rng.integers(0, 256, (40, 40, 3), np.uint8))
+    write_image(hr / "c.png", rng.integers(0, 256, (40, 40, 3), np.uint8))
     assert low(hr, tmp_path / "LR").made == 1
 
 
-def test_a_damaged_picture_does_not_stop_the_others_and_is_taken_when_mended(hr, tmp_path):
+def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, tmp_path):
     whole = (hr / "a.png").read_bytes()
     (hr / "a.png").write_bytes(whole[:500])
     outcome = low(hr, tmp_path / "LR")
@@ -103,20 +103,20 @@ def test_a_damaged_picture_does_not_stop_the_others_and_is_taken_when_mended(hr,
     assert (low(hr, tmp_path / "LR").made, low(hr, tmp_path / "LR").made) == (1, 0)
 
 
-def test_a_picture_of_which_nothing_is_left_is_told(hr, tmp_path):
+def test_a_image_of_which_nothing_is_left_is_told(hr, tmp_path):
     (problem,) = low(hr, tmp_path / "LR", multiple=44).problems[1:]
     assert problem.endswith("has a side of less than 44 pixels, so nothing of it is left")
 
 
-def test_two_pictures_of_one_name_are_refused(hr, tmp_path):
-    write_picture(hr / "a.jpg", np.zeros((40, 40, 3), np.uint8))
+def test_two_images_of_one_name_are_refused(hr, tmp_path):
+    write_image(hr / "a.jpg", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(DataError, match=r"a\.jpg and a\.png would become one"):
         low(hr, tmp_path / "LR")
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="there are no pictures in this folder"):
+    with pytest.raises(DataError, match="there are no images in this folder"):
         low(tmp_path / "none", tmp_path / "LR")
     assert not (tmp_path / "LR").exists()
 
@@ -124,12 +124,12 @@ def test_an_empty_folder_is_refused(tmp_path):
 def test_sub_images_are_those_of_basicsr_s_script(hr, tmp_path):
     """The loop of its extract_subimages, written out for 45 x 50."""
     assert sub(hr, tmp_path / "sub").made == 3
-    picture = read_picture(hr / "a.png")
+    image = read_image(hr / "a.png")
     corners = [(top, left) for top in (0, 10, 20, 25) for left in (0, 10, 20, 30)]
     found = sorted((tmp_path / "sub").glob("a_s*.png"))
     assert [path.name for path in found] == [f"a_s{number:03d}.png" for number in range(1, 17)]
     for path, (top, left) in zip(found, corners, strict=True):
-        assert np.array_equal(read_picture(path), picture[top : top + 20, left : left + 20])
+        assert np.array_equal(read_image(path), image[top : top + 20, left : left + 20])
 
 
 def test_both_sides_of_a_pair_get_the_same_names(hr, tmp_path):
@@ -142,7 +142,7 @@ def test_a_small_rest_gets_no_sub_image(hr, tmp_path):
     assert len(list((tmp_path / "sub").glob("a_s*.png"))) == 3 * 4
 
 
-def test_a_picture_smaller_than_a_sub_image_is_told(hr, tmp_path):
+def test_a_image_smaller_than_a_sub_image_is_told(hr, tmp_path):
     outcome = sub(hr, tmp_path / "sub", crop_px=35)
     assert outcome.made == 2
     assert outcome.problems == [f"{hr}/0801x4.png: is 30 x 30 pixels, smaller than a sub-image of 35"]
@@ -160,7 +160,7 @@ def test_the_record_names_no_folder_of_the_user_s(hr, tmp_path):
     low(hr, tmp_path / "LR")
     record = (tmp_path / "LR/X4/.srcx-prepared.json").read_text()
     assert str(tmp_path) not in record
-    assert set(json.loads(record)["pictures"]) == {"a.png", "b.png", "0801x4.png"}
+    assert set(json.loads(record)["images"]) == {"a.png", "b.png", "0801x4.png"}
 
 
 OLD = load_degradation("old")
@@ -178,11 +178,11 @@ def contents(folder):
 def test_degraded_pairs_are_the_cut_image_and_its_lq_by_the_seed_and_its_name(hr, tmp_path):
     outcome = pairs(hr, tmp_path / "out")
     assert (outcome.made, outcome.skipped, outcome.problems) == (3, 0, [])
-    gt = read_picture(hr / "a.png")[:44, :48]
-    assert np.array_equal(read_picture(tmp_path / "out/gt/a.png"), gt)
+    gt = read_image(hr / "a.png")[:44, :48]
+    assert np.array_equal(read_image(tmp_path / "out/gt/a.png"), gt)
     lq = degrade(gt, OLD, scale=4, rng=seeded(0, OLD, "a"))
-    assert np.array_equal(read_picture(tmp_path / "out/lq/a.png"), lq)
-    assert read_picture(tmp_path / "out/gt/b.png").shape == (40, 40, 3)  # grey, as training sees it
+    assert np.array_equal(read_image(tmp_path / "out/lq/a.png"), lq)
+    assert read_image(tmp_path / "out/gt/b.png").shape == (40, 40, 3)  # grey, as training sees it
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
@@ -240,7 +240,7 @@ def test_pairs_do_not_go_into_the_folder_that_is_read(hr, inside):
 
 def test_images_that_cannot_be_degraded_are_named_and_the_others_made(hr, tmp_path):
     (hr / "a.png").write_bytes(b"")
-    write_picture(hr / "thin.png", np.zeros((3, 40, 3), np.uint8))
+    write_image(hr / "thin.png", np.zeros((3, 40, 3), np.uint8))
     outcome = pairs(hr, tmp_path / "out")
     assert outcome.made == 2
     empty, thin = outcome.problems

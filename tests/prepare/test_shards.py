@@ -4,7 +4,7 @@ import pytest
 from srcx.data import PairedImageDataset
 from srcx.data.stored import list_stored
 from srcx.errors import DataError, OutputError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.prepare.shards import make_shards
 
 
@@ -14,13 +14,13 @@ def quiet(*_):
 
 @pytest.fixture
 def source(tmp_path, rng):
-    """Five pictures in HR and their low resolution in LR."""
+    """Five images in HR and their low resolution in LR."""
     for folder in ("HR", "LR"):
         (tmp_path / folder).mkdir()
     for number in range(5):
-        picture = rng.integers(0, 256, (16, 24, 3), np.uint8)
-        write_picture(tmp_path / f"HR/{number}.png", picture)
-        write_picture(tmp_path / f"LR/{number}x4.bmp", imresize(picture, scale=1 / 4))
+        image = rng.integers(0, 256, (16, 24, 3), np.uint8)
+        write_image(tmp_path / f"HR/{number}.png", image)
+        write_image(tmp_path / f"LR/{number}x4.bmp", imresize(image, scale=1 / 4))
     return tmp_path / "HR"
 
 
@@ -29,14 +29,14 @@ def made(source, **options):
     return make_shards(source, source.parent / "shards", **arguments)
 
 
-def test_pictures_come_back_in_order(source, tmp_path):
+def test_images_come_back_in_order(source, tmp_path):
     assert made(source).made == 5
     shards = sorted(path.name for path in (tmp_path / "shards").glob("*.tar"))
     assert shards == ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
     stored = list_stored(tmp_path / "shards", io_backend="webdataset")
     assert [one.name for one in stored] == ["0", "1", "2", "3", "4"]
     for one in stored:
-        assert np.array_equal(one.read(), read_picture(source / f"{one.name}.png"))
+        assert np.array_equal(one.read(), read_image(source / f"{one.name}.png"))
 
 
 def test_pairs_are_read_as_those_of_the_folders(source, tmp_path):
@@ -71,12 +71,12 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(source, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "shards").glob("*.tar")} == content
 
 
-def test_other_pictures_or_settings_are_refused(source, tmp_path, rng):
+def test_other_images_or_settings_are_refused(source, tmp_path, rng):
     made(source)
     for options in ({"per_shard": 3}, {"low": tmp_path / "LR"}):
         with pytest.raises(OutputError, match="shards: holds something else already"):
             made(source, **options)
-    write_picture(source / "new.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    write_image(source / "new.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
     with pytest.raises(OutputError, match="shards: holds something else already"):
         made(source)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 
 SCRIPT = Path(__file__).with_name("train_process.py")
 OPTIONS = """
@@ -20,9 +20,9 @@ model_type: SRModel
 scale: 4
 num_gpu: auto
 datasets:
-  train: {name: t, type: HighResolutionDataset, dataroot_gt: pictures, gt_size: 16, batch_size_per_gpu: 2,
+  train: {name: t, type: HighResolutionDataset, dataroot_gt: images, gt_size: 16, batch_size_per_gpu: 2,
     num_worker_per_gpu: 0}
-  val: {name: v, type: HighResolutionDataset, dataroot_gt: pictures}
+  val: {name: v, type: HighResolutionDataset, dataroot_gt: images}
 network_g: {type: MSRResNet, num_feat: 4, num_block: 1, upscale: 4}
 train:
   total_iter: 40
@@ -52,17 +52,17 @@ def server():
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a folder, if it is not there, with an option file and two pictures, also as two shards."""
+    """Makes a folder, if it is not there, with an option file and two images, also as two shards."""
 
     def make(name: str) -> Path:
         work = tmp_path / name
         if not work.exists():
-            (work / "pictures").mkdir(parents=True)
+            (work / "images").mkdir(parents=True)
             for number in range(2):
                 coarse = np.random.default_rng(number).integers(0, 256, (8, 9, 3), np.uint8)
-                write_picture(work / "pictures" / f"{number}.png", imresize(coarse, size=(32, 36)))
+                write_image(work / "images" / f"{number}.png", imresize(coarse, size=(32, 36)))
                 with tarfile.open(work / f"shard-{number}.tar", "w") as shard:
-                    shard.add(work / "pictures" / f"{number}.png", f"{number}.png")
+                    shard.add(work / "images" / f"{number}.png", f"{number}.png")
             (work / "run.yml").write_text(OPTIONS)
         return work
 

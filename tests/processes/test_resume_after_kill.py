@@ -79,7 +79,7 @@ def kept(work: Path) -> dict[str, bytes]:
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     start, finish, tmp_path, model, workers, ranks, kills
 ):
-    """States, weights, metrics.csv and pictures; every third death is in the middle of writing a file."""
+    """States, weights, metrics.csv and images; every third death is in the middle of writing a file."""
     options = [*OPTIONS[model], f"datasets:train:num_worker_per_gpu={workers}"]
     finish("whole", options, ranks=ranks)
     expected = kept(tmp_path / "whole")
@@ -104,7 +104,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_shards_train_as_the_folder_of_their_pictures_does(finish, tmp_path):
+def test_shards_train_as_the_folder_of_their_images_does(finish, tmp_path):
     for name, options in (("folder", []), ("shards", OF_SHARDS)):
         finish(name, options)
     folder, shards = (kept(tmp_path / name) for name in ("folder", "shards"))

@@ -132,14 +132,14 @@ def test_the_loss_on_artifacts_sees_what_the_ema_network_makes_of_lq():
 
 
 class Seen(nn.Module):
-    """Keeps the pictures it is shown."""
+    """Keeps the images it is shown."""
 
     def __init__(self):
         super().__init__()
-        self.weight, self.pictures = nn.Parameter(torch.ones(())), []
+        self.weight, self.images = nn.Parameter(torch.ones(())), []
 
     def forward(self, x):
-        self.pictures.append(x.detach())
+        self.images.append(x.detach())
         return self.weight * x.mean((1, 2, 3))
 
 
@@ -152,13 +152,13 @@ def test_the_discriminator_sees_moved_crops(kind):
     model.step(data)
     places = {
         (name, top, left)
-        for seen in judge.pictures
-        for name, picture in whole.items()
+        for seen in judge.images
+        for name, image in whole.items()
         for top in range(4)
         for left in range(4)
-        if torch.equal(seen, picture[..., top : top + 4, left : left + 4])
+        if torch.equal(seen, image[..., top : top + 4, left : left + 4])
     }
-    assert {seen.shape for seen in judge.pictures} == {(4, 3, 4, 4)}
+    assert {seen.shape for seen in judge.images} == {(4, 3, 4, 4)}
     assert {name for name, *_ in places} == {"gt", "sr"}
 
 

@@ -1,4 +1,4 @@
-"""Whole runs of the option files under options/, on pictures made here."""
+"""Whole runs of the option files under options/, on images made here."""
 
 import copy
 import csv
@@ -30,7 +30,7 @@ from srcx.errors import (
 )
 from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.evaluation.validation import validate
-from srcx.imaging import read_picture, to_image, to_rgb
+from srcx.imaging import read_image, to_image, to_rgb
 from srcx.training import build
 from srcx.training.build import load_training
 from srcx.training.check import describe, write_contact_sheet
@@ -46,7 +46,7 @@ SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch, rng):
-    """A current folder with a few pictures in datasets/smoke, as the smoke file wants them."""
+    """A current folder with a few images in datasets/smoke, as the smoke file wants them."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "datasets/smoke"
     folder.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
     before = sorted(workplace.rglob("*"))
     text = describe(load_training(SMOKE))
     assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
-    assert "train: 3 pictures" in text
+    assert "train: 3 images" in text
     assert "s an iteration" in text
     assert sorted(workplace.rglob("*")) == before
 
@@ -213,7 +213,7 @@ def test_the_sheet_of_a_check_shows_the_crops_the_run_begins_with(workplace, ove
         for batch in itertools.islice(batches, 3)
         for place in range(4)
     ]
-    assert_array_equal(read_picture(path), contact_sheet(crops))
+    assert_array_equal(read_image(path), contact_sheet(crops))
 
 
 @pytest.mark.parametrize(

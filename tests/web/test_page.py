@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from srcx.cli import main
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import load_model
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,18 +44,18 @@ def browser(address: str) -> Iterator[Any]:
 
 @pytest.mark.slow
 @in_a_browser
-def test_a_picture_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path, rng):
-    picture = imresize(rng.integers(0, 256, (6, 8, 3), np.uint8), size=(60, 80))
-    write_picture(tmp_path / "Grüße.png", picture)
+def test_a_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path, rng):
+    image = imresize(rng.integers(0, 256, (6, 8, 3), np.uint8), size=(60, 80))
+    write_image(tmp_path / "Grüße.png", image)
     with browser(address) as page:
-        page.set_input_files("#pictures input[type=file]", tmp_path / "Grüße.png")
-        page.wait_for_selector("#pictures .file-preview")
+        page.set_input_files("#images input[type=file]", tmp_path / "Grüße.png")
+        page.wait_for_selector("#images .file-preview")
         page.click("#start")
         with page.expect_download() as download:
             page.click("#results a[download]")
         download.value.save_as(tmp_path / "result.png")
         np.testing.assert_array_equal(
-            read_picture(tmp_path / "result.png"), load_model(tmp_path / "net.pth")(picture)
+            read_image(tmp_path / "result.png"), load_model(tmp_path / "net.pth")(image)
         )
         page.wait_for_function("document.querySelectorAll('#slider img').length == 2")
         sizes = "[...document.querySelectorAll('#slider img')].map(image => image.naturalWidth)"
@@ -63,15 +63,15 @@ def test_a_picture_is_uploaded_upscaled_compared_and_downloaded(address, tmp_pat
         assert "is now 160 x 120 pixels" in page.inner_text("#about")
         looked_at = page.locator("#slider").screenshot(path=tmp_path / "slider.png")
         assert looked_at
-        colours = read_picture(tmp_path / "slider.png").reshape(-1, 3)
-        assert len(np.unique(colours, axis=0)) > 1000, "a picture is to be seen"
+        colours = read_image(tmp_path / "slider.png").reshape(-1, 3)
+        assert len(np.unique(colours, axis=0)) > 1000, "an image is to be seen"
 
         (tmp_path / "bad.png").write_bytes(b"nothing")
-        page.click("#pictures button[aria-label='Clear']")
-        page.set_input_files("#pictures input[type=file]", tmp_path / "bad.png")
-        page.wait_for_selector("#pictures .file-preview")
+        page.click("#images button[aria-label='Clear']")
+        page.set_input_files("#images input[type=file]", tmp_path / "bad.png")
+        page.wait_for_selector("#images .file-preview")
         page.click("#start")
-        page.wait_for_selector("text=is not a picture, by its content")
+        page.wait_for_selector("text=is not an image, by its content")
 
 
 def test_without_gradio_it_says_what_brings_it(monkeypatch, capsys):

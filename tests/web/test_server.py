@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import load_model
 from srcx.web.page import MOST_BYTES, MOST_WAITING
-from srcx.web.work import MOST_PICTURES
+from srcx.web.work import MOST_IMAGES
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs gradio")
 
@@ -34,11 +34,9 @@ class Visitor:
         return self.calls.post("upload", files=[("files", file) for file in files])
 
     def ask(self, paths: list[str], model: str | None = None, fidelity: float = 0):
-        """Ask for pictures to be upscaled; the answer may be that the queue is full."""
-        pictures = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-        return self.calls.post(
-            "call/work", json={"data": [pictures, model or self.model, "bicubic", fidelity]}
-        )
+        """Ask for images to be upscaled; the answer may be that the queue is full."""
+        images = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+        return self.calls.post("call/work", json={"data": [images, model or self.model, "bicubic", fidelity]})
 
     def answer(self, asked) -> tuple[str, list | dict]:
         """The kind of event that ends the work, and its data."""
@@ -69,7 +67,7 @@ def photo(number: int, folder: Path) -> Path:
     path = folder / f"{number}.png"
     if not path.exists():
         coarse = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
-        write_picture(path, imresize(coarse, size=(800, 800)))
+        write_image(path, imresize(coarse, size=(800, 800)))
     return path
 
 
@@ -96,7 +94,7 @@ def test_of_fifty_at_once_some_are_answered_right_and_all_others_told_that_the_q
             event, answer = visitor.answer(asked)
             assert event == "complete", answer
             result.write_bytes(visitor.result(answer))
-        np.testing.assert_array_equal(read_picture(result), upscale(read_picture(path)))
+        np.testing.assert_array_equal(read_image(result), upscale(read_image(path)))
         return "right"
 
     assert visit(AT_ONCE, wait=lambda: None) == "right"
@@ -115,9 +113,9 @@ def test_what_is_too_large_too_many_or_elsewhere_is_refused_and_the_server_serve
     assert (large.status_code, "maximum allowed size" in large.text) == (413, True)
 
     path = photo(0, server.folder)
-    paths = visitor.upload(*[(f"{n}.png", path.read_bytes()) for n in range(MOST_PICTURES + 1)]).json()
+    paths = visitor.upload(*[(f"{n}.png", path.read_bytes()) for n in range(MOST_IMAGES + 1)]).json()
     event, said = visitor.answer(visitor.ask(paths))
-    assert (event, said["error"]) == ("error", f"from 1 to {MOST_PICTURES} pictures at a time; got 11")
+    assert (event, said["error"]) == ("error", f"from 1 to {MOST_IMAGES} images at a time; got 11")
 
     secret = server.folder / "secret.png"
     secret.write_bytes(path.read_bytes())
@@ -155,12 +153,12 @@ def test_the_model_is_chosen_for_each_image_and_fidelity_is_passed_on(server, vi
     assert (slider["label"], slider["value"], slider["minimum"], slider["maximum"]) == ("Fidelity", 0, 0, 1)
 
     path = server.folder / "small.png"
-    write_picture(path, imresize(read_picture(photo(0, server.folder)), size=(24, 24)))
+    write_image(path, imresize(read_image(photo(0, server.folder)), size=(24, 24)))
     (uploaded,) = visitor.upload((path.name, path.read_bytes())).json()
     event, answer = visitor.answer(visitor.ask([uploaded], model="auto"))
     assert event == "complete"
     np.testing.assert_array_equal(
-        read_picture_of(visitor.result(answer), server.folder), load_model()(read_picture(path))
+        read_image_of(visitor.result(answer), server.folder), load_model()(read_image(path))
     )
     event, said = visitor.answer(visitor.ask([uploaded], fidelity=0.5))
     assert event == "error"
@@ -168,6 +166,6 @@ def test_the_model_is_chosen_for_each_image_and_fidelity_is_passed_on(server, vi
     assert visitor.answer(visitor.ask([uploaded], fidelity=2))[0] == "error"
 
 
-def read_picture_of(content: bytes, folder: Path) -> np.ndarray:
+def read_image_of(content: bytes, folder: Path) -> np.ndarray:
     (folder / "answer.png").write_bytes(content)
-    return read_picture(folder / "answer.png")
+    return read_image(folder / "answer.png")

@@ -8,7 +8,7 @@ from skimage import data
 
 from srcx.archs import MSRResNet
 from srcx.errors import UsageError
-from srcx.imaging import imresize, read_picture, write_picture
+from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import bundled, load_model
 from srcx.web import work
 from srcx.web.work import enlarge, forget_older
@@ -17,7 +17,7 @@ from srcx.weights import save_state
 
 @pytest.fixture
 def photo(tmp_path, rng):
-    write_picture(tmp_path / "a.png", rng.integers(0, 256, (12, 10, 3), np.uint8))
+    write_image(tmp_path / "a.png", rng.integers(0, 256, (12, 10, 3), np.uint8))
     return tmp_path / "a.png"
 
 
@@ -27,25 +27,25 @@ def net(tmp_path):
     return str(tmp_path / "net.pth")
 
 
-def test_a_picture_is_shown_by_both_models_at_one_size_and_kept_whole(photo, net, tmp_path):
+def test_a_image_is_shown_by_both_models_at_one_size_and_kept_whole(photo, net, tmp_path):
     told = []
     (shown,) = enlarge([photo], net, "bicubic", tmp_path, lambda *step: told.append(step))
-    picture = read_picture(photo)
-    np.testing.assert_array_equal(read_picture(shown.file), load_model(net)(picture))
-    np.testing.assert_array_equal(read_picture(shown.after), load_model(net)(picture))
-    np.testing.assert_array_equal(read_picture(shown.before), imresize(picture, scale=3))
+    image = read_image(photo)
+    np.testing.assert_array_equal(read_image(shown.file), load_model(net)(image))
+    np.testing.assert_array_equal(read_image(shown.after), load_model(net)(image))
+    np.testing.assert_array_equal(read_image(shown.before), imresize(image, scale=3))
     assert (shown.name, shown.size, shown.file.name) == ("a.png", (30, 36), "a-net.png")
     assert told == [(0, 2, "a.png: bicubic"), (1, 2, "a.png: net")]
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_sixteen_bits_and_alpha_are_kept_in_the_file_and_shown_in_eight_on_white(tmp_path, rng, channels):
-    picture = rng.integers(0, 65536, (9, 8, channels), np.uint16).squeeze()
-    picture[:3] = 0
-    write_picture(tmp_path / "x.png", picture)
+    image = rng.integers(0, 65536, (9, 8, channels), np.uint16).squeeze()
+    image[:3] = 0
+    write_image(tmp_path / "x.png", image)
     (shown,) = enlarge([tmp_path / "x.png"], "bicubic-x2", "bicubic-x2", tmp_path)
-    assert read_picture(shown.file).dtype == np.uint16
-    after = read_picture(shown.after)
+    assert read_image(shown.file).dtype == np.uint16
+    after = read_image(shown.after)
     assert (after.dtype, after.shape) == (np.uint8, (18, 16, 3))
     assert (after[0] == (0 if channels == 1 else 255)).all()
 
@@ -60,14 +60,14 @@ def test_the_model_is_chosen_for_each_image_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr(bundled, "BUNDLED", folder)
     work._upscaler.cache_clear()
     clean = imresize(data.coffee(), scale=0.1)
-    write_picture(tmp_path / "clean.png", clean)
-    write_picture(tmp_path / "web.jpg", clean, quality=60)
+    write_image(tmp_path / "clean.png", clean)
+    write_image(tmp_path / "web.jpg", clean, quality=60)
     one, two = enlarge([tmp_path / "clean.png", tmp_path / "web.jpg"], "auto", "bicubic", tmp_path)
     work._upscaler.cache_clear()
     assert (one.model, one.reason, one.file.name) == ("srgan-cx-x4", "clean", "clean-srgan-cx-x4.png")
     assert (two.model, two.reason) == ("real-x4", "damaged: JPEG of quality 60")
     np.testing.assert_array_equal(
-        read_picture(two.file), load_model("real-x4")(read_picture(tmp_path / "web.jpg"))
+        read_image(two.file), load_model("real-x4")(read_image(tmp_path / "web.jpg"))
     )
 
 
@@ -75,40 +75,40 @@ def test_fidelity_is_that_of_the_model_not_of_the_other(photo, tmp_path):
     for seed, name in enumerate(("net.pth", "net.parent.safetensors")):
         torch.manual_seed(seed)
         save_state(tmp_path / name, MSRResNet(num_feat=4, num_block=1, upscale=3).state_dict())
-    net, image = str(tmp_path / "net.pth"), read_picture(photo)
+    net, image = str(tmp_path / "net.pth"), read_image(photo)
     (shown,) = enlarge([photo], net, net, tmp_path, fidelity=0.5)
     assert shown.model == "net-fidelity-0.5"
-    np.testing.assert_array_equal(read_picture(shown.file), load_model(net, fidelity=0.5)(image))
-    np.testing.assert_array_equal(read_picture(shown.before), load_model(net)(image))
+    np.testing.assert_array_equal(read_image(shown.file), load_model(net, fidelity=0.5)(image))
+    np.testing.assert_array_equal(read_image(shown.before), load_model(net)(image))
 
 
 def test_what_is_shown_is_not_larger_than_a_screen(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "PREVIEW_PX", 24)
     (shown,) = enlarge([photo], "bicubic", "bicubic", tmp_path)
-    assert read_picture(shown.after).shape == (24, 20, 3)
-    assert read_picture(shown.file).shape == (48, 40, 3)
+    assert read_image(shown.after).shape == (24, 20, 3)
+    assert read_image(shown.file).shape == (48, 40, 3)
 
 
-def test_two_pictures_of_one_name_do_not_meet(photo, tmp_path):
+def test_two_images_of_one_name_do_not_meet(photo, tmp_path):
     first, second = enlarge([photo, photo], "bicubic", "bicubic", tmp_path)
     assert first.file != second.file
 
 
 def test_limits_are_one_sentence(photo, tmp_path, monkeypatch):
     for paths, got in (([], 0), ([photo] * 11, 11)):
-        with pytest.raises(UsageError, match=f"from 1 to 10 pictures at a time; got {got}"):
+        with pytest.raises(UsageError, match=f"from 1 to 10 images at a time; got {got}"):
             enlarge(paths, "bicubic", "bicubic", tmp_path)
     monkeypatch.setattr(work, "MOST_MEGAPIXELS", 0)
     with pytest.raises(UsageError, match=r"^a\.png: has 10 x 12 pixels, and this page takes 0 megapixels"):
         enlarge([photo], "bicubic", "bicubic", tmp_path)
 
 
-def test_pictures_that_take_too_long_are_given_up(photo, tmp_path, monkeypatch):
+def test_images_that_take_too_long_are_given_up(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "MOST_S", 60)
     times = iter([0, 10, 20, 70])
     monkeypatch.setattr(work.time, "monotonic", lambda: next(times))
     with pytest.raises(
-        UsageError, match=r"^1 of 3 pictures were done in 1 minutes, and this page gives no more"
+        UsageError, match=r"^1 of 3 images were done in 1 minutes, and this page gives no more"
     ):
         enlarge([photo] * 3, "bicubic", "bicubic", tmp_path)
 
@@ -124,7 +124,7 @@ def test_old_results_are_removed_and_new_ones_kept(photo, tmp_path):
 
 def test_what_cannot_be_read_is_called_by_its_name_alone(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(UsageError, match=r"^bad\.png: is not a picture"):
+    with pytest.raises(UsageError, match=r"^bad\.png: is not an image"):
         enlarge([tmp_path / "bad.png"], "bicubic", "bicubic", tmp_path)
     Image.new("RGB", (3, 3)).save(tmp_path / "moving.gif")
     with pytest.raises(UsageError, match=r"^moving\.gif: is a GIF"):

@@ -2,9 +2,9 @@
 
 from srcx.evaluation.report.page import write_html
 from srcx.evaluation.report.results import (
+    ImageResult,
     MeanResult,
     ModelInfo,
-    PictureResult,
     Results,
     SetInfo,
     write_csv,
@@ -12,9 +12,9 @@ from srcx.evaluation.report.results import (
 )
 
 __all__ = [
+    "ImageResult",
     "MeanResult",
     "ModelInfo",
-    "PictureResult",
     "Results",
     "SetInfo",
     "write_csv",

@@ -1,4 +1,4 @@
-"""Pieces of pictures to compare by eye: the busiest square of each, from every model."""
+"""Pieces of images to compare by eye: the busiest square of each, from every model."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srcx.errors import ImageError
-from srcx.evaluation.report.results import PictureResult
+from srcx.evaluation.report.results import ImageResult
 from srcx.imaging.color import on_white
-from srcx.imaging.io import read_picture
+from srcx.imaging.io import read_image
 from srcx.imaging.resize import imresize
 
 __all__ = ["CROP_PX", "WIDE_CROP_PX", "Crop", "CropRow", "busiest_square", "crop_rows", "crops_of_inputs"]
@@ -44,24 +44,24 @@ class CropRow:
     """The same square from the ground truth, the input and every model."""
 
     set: str
-    picture: str
+    image: str
     crops: tuple[Crop, ...]
     place: str = ""
     """What kind of square it is, where there are several of an image."""
 
 
-def crop_rows(root: Path, pictures: Sequence[PictureResult], metric: str) -> list[CropRow]:
-    """Crops of the pictures of each set on which the models differ most.
+def crop_rows(root: Path, images: Sequence[ImageResult], metric: str) -> list[CropRow]:
+    """Crops of the images of each set on which the models differ most.
 
     Args:
         root: Folder of the results.
-        pictures: Every model's pictures.
+        images: Every model's images.
         metric: The metric that tells how much they differ, and that is noted under each crop.
     """
-    by_picture = _by_picture(pictures)
+    by_image = _by_image(images)
     rows = []
-    for label in dict.fromkeys(one.label for one in pictures):
-        of_set = [group for key, group in by_picture.items() if key[0] == label]
+    for label in dict.fromkeys(one.label for one in images):
+        of_set = [group for key, group in by_image.items() if key[0] == label]
         chosen = sorted(of_set, key=lambda group: -_spread(group, metric))[:ROWS_PER_SET]
         for group in (group for group in of_set if group in chosen):
             with suppress(ImageError):  # an image that cannot be read has its reason in the table
@@ -69,14 +69,14 @@ def crop_rows(root: Path, pictures: Sequence[PictureResult], metric: str) -> lis
     return rows
 
 
-def _by_picture(pictures: Sequence[PictureResult]) -> dict[tuple[str, str], list[PictureResult]]:
-    groups: dict[tuple[str, str], list[PictureResult]] = {}
-    for one in pictures:
-        groups.setdefault((one.label, one.picture), []).append(one)
+def _by_image(images: Sequence[ImageResult]) -> dict[tuple[str, str], list[ImageResult]]:
+    groups: dict[tuple[str, str], list[ImageResult]] = {}
+    for one in images:
+        groups.setdefault((one.label, one.image), []).append(one)
     return groups
 
 
-def crops_of_inputs(root: Path, pictures: Sequence[PictureResult], metric: str) -> list[CropRow]:
+def crops_of_inputs(root: Path, images: Sequence[ImageResult], metric: str) -> list[CropRow]:
     """Return two rows for each image without ground truth: its square of most detail, and a flat one.
 
     The squares are chosen on the input, which is the first crop, enlarged by bicubic; where bicubic is among
@@ -84,14 +84,14 @@ def crops_of_inputs(root: Path, pictures: Sequence[PictureResult], metric: str) 
 
     Args:
         root: Folder of the results.
-        pictures: Every model's images.
+        images: Every model's images.
         metric: The metric, of the whole image, that is noted under the first crop.
     """
     rows = []
-    for group in _by_picture(pictures).values():
+    for group in _by_image(images).values():
         first = group[0]
-        lq = read_picture(Path(first.lq))
-        outputs = [(one, _note(one, metric), read_picture(root / one.sr)) for one in group]
+        lq = read_image(Path(first.lq))
+        outputs = [(one, _note(one, metric), read_image(root / one.sr)) for one in group]
         side = WIDE_CROP_PX // first.scale
         seen = on_white(lq)  # what alpha hides decides nothing
         for place, corner in (("most detail", busiest_square(seen, side)), ("flat", flat_square(seen, side))):
@@ -108,7 +108,7 @@ def crops_of_inputs(root: Path, pictures: Sequence[PictureResult], metric: str) 
             if all(one.model != "bicubic" for one in group):
                 enlarged = _enlarged(lq, corner, side, first.scale)
                 crops.insert(0, Crop("input", "by bicubic", data_uri(enlarged)))
-            rows.append(CropRow(first.label, first.picture, tuple(crops), place))
+            rows.append(CropRow(first.label, first.image, tuple(crops), place))
     return rows
 
 
@@ -125,20 +125,20 @@ def _enlarged(lq: Array, corner: tuple[int, int], side_px: int, scale: int) -> A
     return _cut(imresize(piece, scale=scale), (corner[0] - starts[0], corner[1] - starts[1]), scale)
 
 
-def _note(one: PictureResult, metric: str) -> str:
+def _note(one: ImageResult, metric: str) -> str:
     value = one.metrics[metric]
     return f"{metric} {value:.3f}" if value is not None else ""
 
 
-def _spread(group: Sequence[PictureResult], metric: str) -> float:
+def _spread(group: Sequence[ImageResult], metric: str) -> float:
     values = [value for one in group if (value := one.metrics[metric]) is not None]
     return max(values) - min(values) if values else 0.0
 
 
-def _row(root: Path, group: Sequence[PictureResult], metric: str) -> CropRow:
+def _row(root: Path, group: Sequence[ImageResult], metric: str) -> CropRow:
     first = group[0]
     assert first.gt is not None
-    gt, lq = read_picture(Path(first.gt)), read_picture(Path(first.lq))
+    gt, lq = read_image(Path(first.gt)), read_image(Path(first.lq))
     top, left = busiest_square(gt)
     square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
     pixels = lq.repeat(first.scale, axis=0).repeat(first.scale, axis=1)
@@ -147,37 +147,37 @@ def _row(root: Path, group: Sequence[PictureResult], metric: str) -> CropRow:
         Crop("input", "as pixels", data_uri(pixels[square])),
     ]
     for one in group:
-        crops.append(Crop(one.model, _note(one, metric), data_uri(read_picture(root / one.sr)[square])))
-    return CropRow(first.label, first.picture, tuple(crops))
+        crops.append(Crop(one.model, _note(one, metric), data_uri(read_image(root / one.sr)[square])))
+    return CropRow(first.label, first.image, tuple(crops))
 
 
-def busiest_square(picture: Array, side_px: int = CROP_PX) -> tuple[int, int]:
+def busiest_square(image: Array, side_px: int = CROP_PX) -> tuple[int, int]:
     """Top and left of the square with the most change from pixel to pixel.
 
     Example:
-        >>> picture = np.zeros((300, 300), np.uint8)
-        >>> picture[200:250:2, 100:150] = 255
-        >>> busiest_square(picture, 100)
+        >>> image = np.zeros((300, 300), np.uint8)
+        >>> image[200:250:2, 100:150] = 255
+        >>> busiest_square(image, 100)
         (149, 50)
     """
-    amount = _change_of_squares(picture, side_px)
+    amount = _change_of_squares(image, side_px)
     top, left = np.unravel_index(int(amount.argmax()), amount.shape)
     return int(top), int(left)
 
 
-def flat_square(picture: Array, side_px: int) -> tuple[int, int] | None:
+def flat_square(image: Array, side_px: int) -> tuple[int, int] | None:
     """Return top and left of a square with little change, clear of the busiest; None where there is no room.
 
     Of the squares that are not of one colour, nine tenths change more: in them noise and blocks are seen.
 
     Example:
-        >>> picture = np.random.default_rng(0).integers(100, 104, (300, 300), np.uint8)
-        >>> picture[:, 150:] *= 2
-        >>> flat_square(picture, 100)[1] < 50
+        >>> image = np.random.default_rng(0).integers(100, 104, (300, 300), np.uint8)
+        >>> image[:, 150:] *= 2
+        >>> flat_square(image, 100)[1] < 50
         True
     """
-    amount = _change_of_squares(picture, side_px)
-    busy = busiest_square(picture, side_px)
+    amount = _change_of_squares(image, side_px)
+    busy = busiest_square(image, side_px)
     free = np.ones(amount.shape, bool)
     rows, columns = (slice(max(0, at - side_px + 1), at + side_px) for at in busy)
     free[rows, columns] = False
@@ -190,10 +190,10 @@ def flat_square(picture: Array, side_px: int) -> tuple[int, int] | None:
     return int(top), int(left)
 
 
-def _change_of_squares(picture: Array, side_px: int) -> Array:
+def _change_of_squares(image: Array, side_px: int) -> Array:
     """Return the change from pixel to pixel, summed over the square at each top and left."""
-    levels = picture / 257 if picture.dtype == np.uint16 else picture
-    grey = levels[..., :3].mean(axis=2) if picture.ndim == 3 else levels.astype(np.float64)
+    levels = image / 257 if image.dtype == np.uint16 else image
+    grey = levels[..., :3].mean(axis=2) if image.ndim == 3 else levels.astype(np.float64)
     change = np.abs(np.diff(grey, axis=0, append=grey[-1:])) + np.abs(
         np.diff(grey, axis=1, append=grey[:, -1:])
     )
@@ -204,10 +204,10 @@ def _change_of_squares(picture: Array, side_px: int) -> Array:
     )
 
 
-def data_uri(picture: Array) -> str:
-    """A picture as a data: address, lossless; 16 bits are shown as 8."""
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
+def data_uri(image: Array) -> str:
+    """An image as a data: address, lossless; 16 bits are shown as 8."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "WEBP", lossless=True)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "WEBP", lossless=True)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

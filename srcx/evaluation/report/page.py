@@ -50,7 +50,7 @@ def write_html(path: Path, results: Results) -> None:
 
     Args:
         path: The page, in the folder of the results.
-        results: What to show; the pictures are read from beside the page.
+        results: What to show; the images are read from beside the page.
 
     Raises:
         OutputError: the place cannot be written.
@@ -63,7 +63,7 @@ def write_html(path: Path, results: Results) -> None:
         lstrip_blocks=True,
     )
     rows_of = crops_of_inputs if results.without_gt else crop_rows
-    rows = rows_of(path.parent, results.pictures, next(iter(results.metrics)))
+    rows = rows_of(path.parent, results.images, next(iter(results.metrics)))
     page = environment.get_template("page.html").render(
         results=results,
         tables=tables(results),
@@ -109,7 +109,7 @@ def tables(results: Results) -> list[Table]:
             and row.metrics.keys() & results.metrics.keys()
             and comparable
         ]
-        images = f"{one.pictures} image{'s' if one.pictures != 1 else ''}"
+        images = f"{one.images} image{'s' if one.images != 1 else ''}"
         made.append(Table(f"{one.label}, {images}", (*ours, *published)))
     return made
 

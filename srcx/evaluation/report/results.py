@@ -11,9 +11,9 @@ from typing import Any
 from srcx.atomic import atomic_path
 
 __all__ = [
+    "ImageResult",
     "MeanResult",
     "ModelInfo",
-    "PictureResult",
     "Results",
     "SetInfo",
     "set_label",
@@ -49,14 +49,14 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class SetInfo:
-    """A set at one scale, and where its low-resolution pictures came from."""
+    """A set at one scale, and where its low-resolution images came from."""
 
     name: str
     scale: int
-    pictures: int
+    images: int
     lq: str
     degradation: str = ""
-    """Name of the degradation that made the low-resolution pictures, if one did."""
+    """Name of the degradation that made the low-resolution images, if one did."""
 
     @property
     def label(self) -> str:
@@ -64,17 +64,17 @@ class SetInfo:
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """One model's picture; a metric that is None has its reason."""
+class ImageResult:
+    """One model's image; a metric that is None has its reason."""
 
     model: str
     set: str
     scale: int
-    picture: str
+    image: str
     metrics: dict[str, float | None]
     reasons: dict[str, str]
     sr: str
-    """File of the upscaled picture, relative to the results."""
+    """File of the upscaled image, relative to the results."""
     gt: str | None
     lq: str
     """Empty where it was to be made of a ground truth that cannot be read; then there is no result either."""
@@ -116,7 +116,7 @@ class Results:
     models: list[ModelInfo]
     sets: list[SetInfo]
     means: list[MeanResult]
-    pictures: list[PictureResult] = field(default_factory=list)
+    images: list[ImageResult] = field(default_factory=list)
     degradations: dict[str, Any] = field(default_factory=dict)
     """Name -> its options in full, defaults included."""
     seed: int | None = None
@@ -154,7 +154,7 @@ def write_json(path: Path, results: Results) -> None:
 
 
 def write_csv(path: Path, results: Results) -> None:
-    """Write a line for each picture and one, named "mean", for each set; what is not known is empty.
+    """Write a line for each image and one, named "mean", for each set; what is not known is empty.
 
     A name that a spreadsheet would take for a formula gets an apostrophe in front.
 
@@ -163,13 +163,13 @@ def write_csv(path: Path, results: Results) -> None:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "set", "degradation", "scale", "picture", *results.metrics])
-    rows: list[PictureResult | MeanResult] = [*results.pictures, *results.means]
+    writer.writerow(["model", "set", "degradation", "scale", "image", *results.metrics])
+    rows: list[ImageResult | MeanResult] = [*results.images, *results.means]
     for row in rows:
-        picture = row.picture if isinstance(row, PictureResult) else "mean"
+        image = row.image if isinstance(row, ImageResult) else "mean"
         names = [_no_formula(name) for name in (row.model, row.set, row.degradation)]
         figures = [row.metrics[name] for name in results.metrics]
-        writer.writerow([*names, row.scale, _no_formula(picture), *figures])
+        writer.writerow([*names, row.scale, _no_formula(image), *figures])
     with atomic_path(path) as temporary:
         temporary.write_text(buffer.getvalue(), "utf-8", "backslashreplace")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srcx.evaluation.report import PictureResult
+from srcx.evaluation.report import ImageResult
 from srcx.evaluation.report.crops import (
     MARGIN_PX,
     ROWS_PER_SET,
@@ -15,11 +15,11 @@ from srcx.evaluation.report.crops import (
     data_uri,
     flat_square,
 )
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 
 
 @pytest.mark.parametrize("shape", [(50, 300), (300, 50, 3), (3, 3), (1, 1)])
-def test_a_picture_smaller_than_the_square_is_taken_whole(shape, rng):
+def test_a_image_smaller_than_the_square_is_taken_whole(shape, rng):
     top, left = busiest_square(rng.integers(0, 256, shape, np.uint8), 128)
     assert 0 <= top <= max(shape[0] - 128, 0)
     assert 0 <= left <= max(shape[1] - 128, 0)
@@ -30,17 +30,17 @@ def test_16_bits_are_shown_as_8():
     assert data_uri(bright) == data_uri(np.full((4, 4, 3), 255, np.uint8))
 
 
-def test_the_pictures_on_which_models_differ_most_are_shown_in_the_order_of_the_set(tmp_path, rng):
-    write_picture(tmp_path / "x.png", rng.integers(0, 256, (16, 16, 3), np.uint8))
-    write_picture(tmp_path / "lq.png", rng.integers(0, 256, (4, 4, 3), np.uint8))
+def test_the_images_on_which_models_differ_most_are_shown_in_the_order_of_the_set(tmp_path, rng):
+    write_image(tmp_path / "x.png", rng.integers(0, 256, (16, 16, 3), np.uint8))
+    write_image(tmp_path / "lq.png", rng.integers(0, 256, (4, 4, 3), np.uint8))
     files = ("x.png", str(tmp_path / "x.png"), str(tmp_path / "lq.png"), "", "", "")
-    pictures = [
-        PictureResult(model, "Set", 4, f"p{index:02}", {"psnr": 20.0 + gain * index}, {}, *files)
+    images = [
+        ImageResult(model, "Set", 4, f"p{index:02}", {"psnr": 20.0 + gain * index}, {}, *files)
         for model, gain in (("a", 0.0), ("b", 1.0))
         for index in range(ROWS_PER_SET + 3)
     ]
-    rows = crop_rows(tmp_path, pictures, "psnr")
-    assert [row.picture for row in rows] == [f"p{index:02}" for index in range(3, ROWS_PER_SET + 3)]
+    rows = crop_rows(tmp_path, images, "psnr")
+    assert [row.image for row in rows] == [f"p{index:02}" for index in range(3, ROWS_PER_SET + 3)]
     assert [crop.label for crop in rows[0].crops] == ["ground truth", "input", "a", "b"]
     assert [crop.note for crop in rows[0].crops] == ["", "as pixels", "psnr 20.000", "psnr 23.000"]
 
@@ -66,16 +66,16 @@ def test_an_image_of_one_colour_has_a_flat_square_and_a_small_one_none():
 def test_without_ground_truth_two_squares_of_each_image_stand_beside_bicubic(tmp_path, rng, shape, models):
     lq = imresize(rng.integers(0, 256, (15, 14, *shape[2:]), np.uint8), size=shape[:2])
     sr = imresize(lq, scale=4)
-    write_picture(tmp_path / "lq.png", lq)
-    write_picture(tmp_path / "sr.png", sr)
+    write_image(tmp_path / "lq.png", lq)
+    write_image(tmp_path / "sr.png", sr)
     files = ("sr.png", None, str(tmp_path / "lq.png"), "", None, "")
-    pictures = [
-        PictureResult(model, "photos", 4, f"{name}.jpg", {"niqe": 5.0}, {}, *files)
+    images = [
+        ImageResult(model, "photos", 4, f"{name}.jpg", {"niqe": 5.0}, {}, *files)
         for model in models
         for name in "xy"
     ]
-    rows = crops_of_inputs(tmp_path, pictures, "niqe")
-    assert [(row.picture, row.place) for row in rows] == [
+    rows = crops_of_inputs(tmp_path, images, "niqe")
+    assert [(row.image, row.place) for row in rows] == [
         ("x.jpg", "most detail"), ("x.jpg", "flat"), ("y.jpg", "most detail"), ("y.jpg", "flat"),
     ]  # fmt: skip
     labels = [crop.label for crop in rows[0].crops]
@@ -94,9 +94,9 @@ def test_what_alpha_hides_is_not_the_most_detail(tmp_path, rng):
     lq[:, :75, :3] = rng.integers(0, 256, (150, 75, 3))
     lq[:, :75, 3] = 0
     lq[70:74, 120:124, :3] = 0
-    write_picture(tmp_path / "lq.png", lq)
-    write_picture(tmp_path / "sr.png", imresize(lq, scale=4))
-    one = PictureResult(
+    write_image(tmp_path / "lq.png", lq)
+    write_image(tmp_path / "sr.png", imresize(lq, scale=4))
+    one = ImageResult(
         "a", "photos", 4, "x", {"niqe": 5.0}, {}, "sr.png", None, str(tmp_path / "lq.png"), "", None, ""
     )
     detail = crops_of_inputs(tmp_path, [one], "niqe")[0].crops[1]

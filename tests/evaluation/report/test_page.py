@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srcx.evaluation.report import MeanResult, ModelInfo, PictureResult, Results, SetInfo, write_html
+from srcx.evaluation.report import ImageResult, MeanResult, ModelInfo, Results, SetInfo, write_html
 from srcx.evaluation.report.page import tables
 from srcx.evaluation.report.plane import Plane, Point, plane_svg
-from srcx.imaging import imresize, write_picture
+from srcx.imaging import imresize, write_image
 
 EVIL = '<script>alert("x")</script>'
 
 
 @pytest.fixture
 def results(tmp_path: Path, rng: np.random.Generator) -> Results:
-    """Two models on one picture of BSD100, one of them with a hostile name; niqe is missing."""
+    """Two models on one image of BSD100, one of them with a hostile name; niqe is missing."""
     gt = imresize(rng.integers(0, 256, (20, 20, 3), np.uint8), size=(160, 200))
     files = {
         "gt": tmp_path / "gt.png",
@@ -27,7 +27,7 @@ def results(tmp_path: Path, rng: np.random.Generator) -> Results:
         "b": tmp_path / "b.png",
     }
     for name, path in files.items():
-        write_picture(path, imresize(gt, scale=0.25) if name == "lq" else gt)
+        write_image(path, imresize(gt, scale=0.25) if name == "lq" else gt)
     means = {"a": {"psnr": 26.5, "rmse": 12.0, "niqe": 5.0}, EVIL: {"psnr": 25.5, "rmse": 14.0, "niqe": None}}
     reasons = {EVIL: {"niqe": "no <b>blocks</b>"}}
     return Results(
@@ -40,8 +40,8 @@ def results(tmp_path: Path, rng: np.random.Generator) -> Results:
         means=[
             MeanResult(name, "BSD100", 4, values, reasons.get(name, {})) for name, values in means.items()
         ],
-        pictures=[
-            PictureResult(
+        images=[
+            ImageResult(
                 name, "BSD100", 4, "1", means[name], {}, file, str(files["gt"]), str(files["lq"]), "", "", ""
             )
             for name, file in (("a", "a.png"), (EVIL, "b.png"))
@@ -104,7 +104,7 @@ def test_file_names_and_set_names_stay_text_too(results, tmp_path):
         models=[replace(one, name=HOSTILE) for one in results.models],
         sets=[replace(one, name=HOSTILE, lq=HOSTILE) for one in results.sets],
         means=[replace(one, set=HOSTILE, model=HOSTILE) for one in results.means],
-        pictures=[replace(one, set=HOSTILE, picture=HOSTILE, model=HOSTILE) for one in results.pictures],
+        images=[replace(one, set=HOSTILE, image=HOSTILE, model=HOSTILE) for one in results.images],
     )
     write_html(tmp_path / "report.html", hostile)
     seen = Attributes()
@@ -156,7 +156,7 @@ def test_published_figures_are_not_beside_damaged_or_partial_sets(results, chang
             results,
             sets=[replace(one, degradation="web") for one in results.sets],
             means=[replace(one, degradation="web") for one in results.means],
-            pictures=[replace(one, degradation="web") for one in results.pictures],
+            images=[replace(one, degradation="web") for one in results.images],
             degradations={"web": {"clean_prob": 0.25}},
             seed=3,
         )
@@ -178,7 +178,7 @@ def test_the_page_says_that_niqe_does_not_rank_damage(results, page, tmp_path):
         results,
         metrics={"psnr": "higher"},
         means=[replace(one, metrics={"psnr": 1.0}, reasons={}) for one in results.means],
-        pictures=[replace(one, metrics={"psnr": 1.0}) for one in results.pictures],
+        images=[replace(one, metrics={"psnr": 1.0}) for one in results.images],
     )
     write_html(tmp_path / "report.html", without)
     assert "NIQE" not in (tmp_path / "report.html").read_text("utf-8")

@@ -5,11 +5,11 @@ import torch
 from srcx.errors import ImageError
 from srcx.imaging import imresize
 from srcx.inference import Model, Upscaler, load_model
-from srcx.inference.pictures import check_picture, enlarge_planes, filled_under_alpha
+from srcx.inference.images import check_image, enlarge_planes, filled_under_alpha
 
 
-def quadrupled(picture: np.ndarray, result: np.ndarray) -> None:
-    result[...] = imresize(picture, scale=4)
+def quadrupled(image: np.ndarray, result: np.ndarray) -> None:
+    result[...] = imresize(image, scale=4)
 
 
 def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
@@ -17,10 +17,10 @@ def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
     top = np.iinfo(dtype).max
     y, x = np.mgrid[:40, :40]
     alpha = np.clip(14.5 - np.hypot(y - 20, x - 20), 0, 1) * top
-    picture = np.zeros((40, 40, 4), dtype)
-    picture[..., 3] = alpha.round()
-    picture[alpha.round() > 0, :3] = colour
-    return picture
+    image = np.zeros((40, 40, 4), dtype)
+    image[..., 3] = alpha.round()
+    image[alpha.round() > 0, :3] = colour
+    return image
 
 
 @pytest.mark.parametrize(("dtype", "colour"), [(np.uint8, (200, 30, 90)), (np.uint16, (60000, 300, 9000))])
@@ -66,9 +66,9 @@ def test_alpha_is_enlarged_by_bicubic_whatever_the_network_does(dtype, scale, rn
     top = np.iinfo(dtype).max
     size = tuple(round(side * (scale or 2)) for side in (40, 40))
     for upscaler in upscalers(scale):
-        picture = disc(dtype, (9, 8, 7))
-        expected = imresize(np.ascontiguousarray(picture[..., 3]), size=size)
-        np.testing.assert_array_equal(upscaler(picture)[..., 3], expected)
+        image = disc(dtype, (9, 8, 7))
+        expected = imresize(np.ascontiguousarray(image[..., 3]), size=size)
+        np.testing.assert_array_equal(upscaler(image)[..., 3], expected)
         opaque = rng.integers(0, top, (40, 40, 4), dtype, endpoint=True)
         opaque[..., 3] = top
         assert (upscaler(opaque)[..., 3] == top).all()
@@ -80,26 +80,26 @@ def test_alpha_is_enlarged_by_bicubic_whatever_the_network_does(dtype, scale, rn
 @pytest.mark.parametrize("hidden", [0, 90, 255])
 def test_colours_under_transparent_pixels_change_nothing_that_shows(hidden):
     for upscaler in upscalers(None):
-        picture = disc(np.uint8, (200, 30, 90))
-        other = picture.copy()
-        other[picture[..., 3] == 0, :3] = hidden
-        one, two = upscaler(picture), upscaler(other)
+        image = disc(np.uint8, (200, 30, 90))
+        other = image.copy()
+        other[image[..., 3] == 0, :3] = hidden
+        one, two = upscaler(image), upscaler(other)
         np.testing.assert_array_equal(one, two)
 
 
 def test_an_alpha_without_shape_costs_no_run(rng):
     shapes = []
 
-    def noted(picture: np.ndarray, result: np.ndarray) -> None:
-        shapes.append((picture.shape, result.shape))
+    def noted(image: np.ndarray, result: np.ndarray) -> None:
+        shapes.append((image.shape, result.shape))
 
-    picture = rng.integers(0, 256, (8, 9, 4), np.uint8)
-    picture[..., 3] = 77
-    assert (enlarge_planes(picture, noted, (32, 36), (32, 36))[..., 3] == 77).all()
+    image = rng.integers(0, 256, (8, 9, 4), np.uint8)
+    image[..., 3] = 77
+    assert (enlarge_planes(image, noted, (32, 36), (32, 36))[..., 3] == 77).all()
     assert shapes == [((8, 9, 3), (32, 36, 3))]
 
 
-def test_wholly_transparent_pictures_keep_their_colours(rng):
+def test_wholly_transparent_images_keep_their_colours(rng):
     colours = rng.integers(0, 256, (4, 4, 3), np.uint8)
     np.testing.assert_array_equal(filled_under_alpha(colours, np.zeros((4, 4), np.uint8)), colours)
 
@@ -114,6 +114,6 @@ def test_wholly_transparent_pictures_keep_their_colours(rng):
         [[1]],
     ],
 )
-def test_what_is_no_picture_is_refused(wrong):
+def test_what_is_no_image_is_refused(wrong):
     with pytest.raises(ImageError, match="upscale: expected"):
-        check_picture(wrong)
+        check_image(wrong)

@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 from srcx.errors import ImageError, UsageError
-from srcx.metrics.pictures import as_bytes, batch_as_bytes, check_pair, protocol_view
+from srcx.metrics.images import as_bytes, batch_as_bytes, check_pair, protocol_view
 
 
 def test_16_bits_are_rounded_to_8():
@@ -13,12 +13,12 @@ def test_16_bits_are_rounded_to_8():
 
 
 def test_bytes_stay_as_they_are():
-    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    assert as_bytes("psnr", "sr", picture) is picture
+    image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert as_bytes("psnr", "sr", image) is image
 
 
 @pytest.mark.parametrize(
-    ("picture", "words"),
+    ("image", "words"),
     [
         (np.zeros((4, 4), np.float32), "float32: convert it"),
         (np.zeros((4, 4), bool), "bool"),
@@ -30,17 +30,17 @@ def test_bytes_stay_as_they_are():
         ([[1, 2]], "got list"),
     ],
 )
-def test_refuses_what_is_no_picture(picture, words):
+def test_refuses_what_is_no_image(image, words):
     with pytest.raises(ImageError, match=f"psnr: sr .*{words}"):
-        as_bytes("psnr", "sr", picture)
+        as_bytes("psnr", "sr", image)
 
 
-def test_a_batch_becomes_the_pictures_it_would_be_saved_as():
+def test_a_batch_becomes_the_images_it_would_be_saved_as():
     batch = torch.tensor([0.0, 0.4999 / 255, 0.5 / 255, 1.0]).repeat(1, 3, 1, 1)
     assert_array_equal(batch_as_bytes("psnr", "sr", batch)[0][0, :, 0], [0, 0, 1, 255])
 
 
-def test_an_empty_batch_is_no_pictures():
+def test_an_empty_batch_is_no_images():
     assert batch_as_bytes("psnr", "sr", torch.zeros(0, 3, 8, 8)) == []
 
 
@@ -80,15 +80,15 @@ def test_refuses_an_array_beside_a_tensor():
 
 
 def test_shaves_before_anything_else_and_takes_y():
-    picture = np.zeros((10, 12, 3), np.uint8)
-    picture[4:6, 4:8] = 255
-    view = protocol_view("psnr", picture, y_only=True, crop_px=4)
+    image = np.zeros((10, 12, 3), np.uint8)
+    image[4:6, 4:8] = 255
+    view = protocol_view("psnr", image, y_only=True, crop_px=4)
     assert_array_equal(view, np.full((2, 4), 235))
 
 
-def test_a_grey_picture_is_taken_as_y():
-    picture = np.full((9, 9), 255, np.uint8)
-    assert protocol_view("psnr", picture, y_only=True, crop_px=4).item() == 255
+def test_a_grey_image_is_taken_as_y():
+    image = np.full((9, 9), 255, np.uint8)
+    assert protocol_view("psnr", image, y_only=True, crop_px=4).item() == 255
 
 
 def test_nothing_left_is_an_error():

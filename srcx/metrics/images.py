@@ -1,4 +1,4 @@
-"""What every metric accepts as a picture, turned into the 8-bit arrays the protocol is defined on."""
+"""What every metric accepts as an image, turned into the 8-bit arrays the protocol is defined on."""
 
 from typing import TypeAlias
 
@@ -16,27 +16,27 @@ Floats: TypeAlias = NDArray[np.float64]
 AnyArray: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint8 | np.uint16]
 
 
-def as_bytes(metric: str, role: str, picture: object) -> Array:
-    """Check one array picture and bring it to 8 bits, on which the published protocol is defined.
+def as_bytes(metric: str, role: str, image: object) -> Array:
+    """Check one array image and bring it to 8 bits, on which the published protocol is defined.
 
     Args:
         metric: Name of the metric, for the error.
         role: "sr" or "gt", for the error.
-        picture: uint8 or uint16, (H, W) grey or (H, W, 3) RGB; 16 bits are divided by 257 and rounded.
+        image: uint8 or uint16, (H, W) grey or (H, W, 3) RGB; 16 bits are divided by 257 and rounded.
 
     Returns:
-        The picture in uint8, same shape.
+        The image in uint8, same shape.
 
     Raises:
         ImageError: another kind of array.
     """
-    if not isinstance(picture, np.ndarray):
-        raise ImageError(f"{metric}: {role} must be an array or a tensor; got {type(picture).__name__}")
-    shape = picture.shape
-    if picture.dtype not in (np.uint8, np.uint16):
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"{metric}: {role} must be an array or a tensor; got {type(image).__name__}")
+    shape = image.shape
+    if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"{metric}: {role} must be a uint8 or uint16 array (or a tensor in [0, 1]); "
-            f"got an array of {picture.dtype}: convert it, e.g. (255 * x).round().astype('uint8')"
+            f"got an array of {image.dtype}: convert it, e.g. (255 * x).round().astype('uint8')"
         )
     if len(shape) == 3 and shape[2] in (2, 4):
         raise ImageError(
@@ -44,14 +44,14 @@ def as_bytes(metric: str, role: str, picture: object) -> Array:
         )
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
         raise ImageError(f"{metric}: {role} must be (H, W) grey or (H, W, 3) RGB; got shape {shape}")
-    if picture.dtype == np.uint16:
-        return ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return picture.astype(np.uint8, copy=False)
+    if image.dtype == np.uint16:
+        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return image.astype(np.uint8, copy=False)
 
 
-def as_rgb_batch(metric: str, role: str, picture: object) -> Tensor:
-    """One array picture as a float batch (1, 3, H, W) in [0, 1]; grey is repeated in the three channels."""
-    bytes_ = as_bytes(metric, role, picture)
+def as_rgb_batch(metric: str, role: str, image: object) -> Tensor:
+    """One array image as a float batch (1, 3, H, W) in [0, 1]; grey is repeated in the three channels."""
+    bytes_ = as_bytes(metric, role, image)
     rgb = bytes_ if bytes_.ndim == 3 else np.repeat(bytes_[:, :, None], 3, axis=2)
     return to_tensor(rgb)
 
@@ -80,7 +80,7 @@ def check_batch(metric: str, role: str, batch: Tensor) -> None:
 
 
 def batch_as_bytes(metric: str, role: str, batch: Tensor) -> list[Array]:
-    """Round a checked batch (N, 3, H, W) to the pictures (H, W, 3) that saving it would give."""
+    """Round a checked batch (N, 3, H, W) to the images (H, W, 3) that saving it would give."""
     check_batch(metric, role, batch)
     return [to_image(one[None]).astype(np.uint8, copy=False) for one in batch.detach().float().cpu()]
 
@@ -109,13 +109,13 @@ def unrounded_y(view: Array) -> Floats:
     return y
 
 
-def protocol_view(metric: str, picture: Array, *, y_only: bool, crop_px: int, least_px: int = 1) -> Array:
-    """The part of a picture that PIRM's protocol measures.
+def protocol_view(metric: str, image: Array, *, y_only: bool, crop_px: int, least_px: int = 1) -> Array:
+    """The part of an image that PIRM's protocol measures.
 
     Args:
         metric: Name of the metric, for the error.
-        picture: uint8, (H, W) or (H, W, 3).
-        y_only: Whether to keep only MATLAB's rounded Y (a grey picture is taken as Y).
+        image: uint8, (H, W) or (H, W, 3).
+        y_only: Whether to keep only MATLAB's rounded Y (a grey image is taken as Y).
         crop_px: Pixels shaved from each border.
         least_px: Height and width that must be left.
 
@@ -128,11 +128,11 @@ def protocol_view(metric: str, picture: Array, *, y_only: bool, crop_px: int, le
     """
     if crop_px < 0:
         raise UsageError(f"{metric}: crop_px must be 0 or more; got {crop_px}")
-    height, width = picture.shape[0] - 2 * crop_px, picture.shape[1] - 2 * crop_px
+    height, width = image.shape[0] - 2 * crop_px, image.shape[1] - 2 * crop_px
     if min(height, width) < least_px:
         raise ImageError(
             f"{metric}: needs at least {least_px} x {least_px} pixels after shaving {crop_px} "
-            f"from each border; got a picture of {picture.shape[1]} x {picture.shape[0]}"
+            f"from each border; got an image of {image.shape[1]} x {image.shape[0]}"
         )
-    view = picture[crop_px : crop_px + height, crop_px : crop_px + width]
+    view = image[crop_px : crop_px + height, crop_px : crop_px + width]
     return rgb_to_y(view) if y_only else view
