@@ -128,7 +128,7 @@ def plane_svg(plane: Plane) -> str:
     axes.set_title(plane.title, parse_math=False)  # names are names: $ begins no formula
     axes.set(xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower left")  # the good corner, which no model reaches; "best" is slow
     figure.draw_without_rendering()  # where things lie is known from here on
     _part(labels, axes)
     buffer = io.StringIO()
