@@ -1,16 +1,19 @@
-"""The number format that the processor at hand multiplies fastest."""
+"""The number format and memory order that the processor at hand multiplies fastest."""
 
 import time
 from functools import cache
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-__all__ = ["fast_dtype"]
+__all__ = ["NO_VIEW", "fast_dtype", "to_channels_last"]
 
 GAIN = 1.2
 """bf16 must be this much faster than fp32 to be worth its rounding."""
 TURNS = 4
+NO_VIEW = "view size is not compatible"
+"""What torch says of networks that work on images with the channels first alone, such as IPT."""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -46,3 +49,13 @@ def _convolution_s(dtype: torch.dtype) -> float:
     start = time.perf_counter()
     functional.conv2d(image, weight, padding=1)
     return time.perf_counter() - start
+
+
+def to_channels_last(net: nn.Module) -> None:
+    """Put the weights of 2-D convolutions in channels-last order; all others stay as they are.
+
+    `Module.to` with this order fails on weights of five dimensions, which FFTformer and AuraSR have.
+    """
+    for weight in net.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.to(memory_format=torch.channels_last)

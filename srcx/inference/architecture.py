@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,7 +281,9 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> Found:
     import spandrel
 
     try:
-        descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about the code of architectures
+            descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
     except Exception as error:
         raise CheckpointError(
             f"{path}: no known network has weights of these names and shapes; put the option file's network "

@@ -19,6 +19,7 @@ from srcx.inference.model import Model
 from srcx.inference.precision import DTYPES
 from srcx.inference.tiles import Tiling, run_tiled
 from srcx.padding import run_padded
+from srcx.processor import NO_VIEW, to_channels_last
 
 __all__ = ["Runner", "free_bytes"]
 
@@ -63,10 +64,12 @@ class Runner:
         self.run: Run = self.net
         if way.backend == "torch":
             self.dtype, self.device = DTYPES[way.precision], device
-            self.net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.net.to(device=device, dtype=self.dtype)
+            to_channels_last(self.net)
         else:
             self.dtype, self.device = torch.float32, torch.device("cpu")  # of what goes in
             self.run = opened(way, model)
+        self.memory_format = torch.channels_last
         self._largest_core_px: int | None = None
         self._measuring = threading.RLock()
 
@@ -125,7 +128,15 @@ class Runner:
 
     def _checked(self, lq: Tensor) -> Tensor:
         """Run the network and check the size of what comes out."""
-        sr = self.run(lq.to(self.device, self.dtype, memory_format=torch.channels_last))
+        lq = lq.to(self.device, self.dtype, memory_format=self.memory_format)
+        try:
+            sr = self.run(lq)
+        except RuntimeError as error:
+            if NO_VIEW not in str(error):
+                raise
+            self.memory_format = torch.contiguous_format
+            self.net.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+            sr = self.run(lq.contiguous())
         expected = (len(lq), *(side * self.scale for side in lq.shape[-2:]))
         if (sr.shape[0], *sr.shape[2:]) != expected:
             raise ImageError(

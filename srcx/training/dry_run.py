@@ -13,6 +13,7 @@ from srcx.errors import OptionsError
 from srcx.losses.gan import Logits, scales
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.processor import NO_VIEW
 from srcx.training.model import SRModel
 
 __all__ = ["channels", "try_once"]
@@ -39,8 +40,10 @@ def try_once(model: SRModel, options: Options) -> None:
     assert options.datasets.train is not None
     device, size = model.accelerator.device, options.datasets.train.gt_size
     count = min(IMAGES, options.datasets.train.batch_size_per_gpu)
-    lq = torch.zeros(count, channels(options), size // options.scale, size // options.scale, device=device)
-    gt = torch.zeros(count, channels(options), size, size, device=device)
+    lq, gt = (
+        torch.zeros(count, channels(options), side, side, device=device).to(memory_format=model.memory_format)
+        for side in (size // options.scale, size)
+    )
     nets = {name: copy.deepcopy(net) for name, net in model.bare_nets.items()}
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), model.accelerator.autocast():
@@ -104,6 +107,9 @@ def _attempt(options: Options, option: str, images: Tensor, work: Callable[[], T
         raise
     except Exception as error:  # networks and losses of others raise errors of any kind
         said = str(error).strip().split("\n")[0] or type(error).__name__
+        if NO_VIEW in said:
+            said = "it works on images with the channels first alone; set train.channels_last to false"
+            raise _problem(options, option, said) from error
         shape = tuple(images.shape)
         given = f"cannot work on images of shape {shape}, which scale, gt_size, jitter and color make"
         raise _problem(options, option, f"{given}: {said}") from error

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from srcx.errors import TrainingError
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
+from srcx.processor import to_channels_last
 from srcx.training.means import Means
 
 __all__ = ["Learner", "Part", "SRModel", "State"]
@@ -180,7 +181,9 @@ class SRModel:
 
     def _adopt(self, name: str, learner: Learner) -> None:
         """Move a network to its device and wrap it for its precision and processes."""
-        net = learner.net.to(memory_format=self.memory_format).to(self.accelerator.device)
+        net = learner.net.to(self.accelerator.device)
+        if self.memory_format == torch.channels_last:
+            to_channels_last(net)
         self.bare_nets[name] = net
         for group in learner.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])

@@ -86,8 +86,9 @@ def load_state(
     """Read a network's weights from a `.pth`, `.pt` or `.safetensors` file, onto the CPU.
 
     Nothing in the file is run: pickles are read with `weights_only=True`, and one that holds anything besides
-    tensors and plain values is refused. What the file is, its content says, not its suffix. The `module.` and
-    `_orig_mod.` that data-parallel training and torch.compile put into the names are taken off.
+    tensors and plain values is refused. What the file is, its content says, not its suffix. The `module.`,
+    `_orig_mod.` and `netG.` that data-parallel training, torch.compile and GAN training put before the names
+    are taken off.
 
     Args:
         path: The file.
@@ -280,7 +281,7 @@ def _own_name(path: Path, name: object) -> str:
         raise CheckpointError(
             f"{path}: expected names of tensors, got the name {name!r}; save the state_dict"
         )
-    return name.replace("_orig_mod.", "").removeprefix("module.")
+    return name.replace("_orig_mod.", "").removeprefix("module.").removeprefix("netG.")
 
 
 def _own_tensor(path: Path, name: object, value: object) -> Tensor:

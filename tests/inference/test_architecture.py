@@ -190,35 +190,6 @@ def test_odd_weights_are_one_sentence(state, tmp_path):
         find_model(tmp_path / "odd.pth")
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        lambda state: {"state_dict": state},
-        lambda state: {"epoch": 3, "state_dict": {f"module.{name}": one for name, one in state.items()}},
-        lambda state: {"model": state, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4}]}},
-        lambda state: {"model_state_dict": state, "epoch": 3},
-        lambda state: {"net": state},
-        lambda state: {"params-ema": state},
-        lambda state: {"generator": state},
-        lambda state: {"epoch": 3, "generator": state, "optimizer": {"state": {}, "param_groups": []}},
-        lambda state: {"state_dict": {"params_ema": state}},
-        lambda state: {f"_orig_mod.{name}": one for name, one in state.items()},
-        lambda state: {f"module._orig_mod.{name}": one for name, one in state.items()},
-        lambda state: {f"_orig_mod.module.{name}": one for name, one in state.items()},
-    ],
-)
-@pytest.mark.parametrize("make", [lambda: MSRResNet(num_feat=4, num_block=1), lambda: compact()])
-def test_weights_in_the_layouts_of_other_tools_are_found(layout, make, tmp_path):
-    net = make()
-    save_state(tmp_path / "plain.pth", net.state_dict())
-    torch.save(layout(net.state_dict()), tmp_path / "net.pth")
-    expected, found = (find_model(tmp_path / name).net for name in ("plain.pth", "net.pth"))
-    assert expected is not None
-    assert found is not None
-    for name, weight in expected.state_dict().items():
-        torch.testing.assert_close(found.state_dict()[name], weight, rtol=0, atol=0)
-
-
 def compact(channels: int = 3) -> nn.Module:
     private = importlib.import_module("spandrel.architectures.Compact.__arch.SRVGG")
     return private.SRVGGNetCompact(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_conv=2, upscale=2)

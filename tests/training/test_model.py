@@ -189,6 +189,27 @@ def test_weights_and_images_have_the_memory_format_that_is_asked_for(accelerator
     assert model.bare_nets["net_g"][0].weight.is_contiguous(memory_format=wanted)
 
 
+class FiveDimensions(nn.Module):
+    """As FFTformer and AuraSR have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+        self.gains = nn.Parameter(torch.ones(1, 3, 1, 1, 1))
+
+    def forward(self, lq):
+        return self.net(lq * self.gains[:, :, 0])
+
+
+def test_weights_of_five_dimensions_are_trained_in_channels_last(accelerator):
+    one = FiveDimensions()
+    learner = Learner(one, torch.optim.SGD(one.parameters(), lr=0.1), multi_step([]))
+    model = SRModel(learner, WeightedSum({"pixel": (MSELoss(), 1.0)}), accelerator=accelerator)
+    model.step(batch())
+    assert model.bare_nets["net_g"].net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not torch.equal(one.gains, torch.ones_like(one.gains))
+
+
 class FirstLayer(FeatureLoss):
     """Compares one layer of a fixed network."""
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from numpy.testing import assert_array_equal
+from torch import nn
 from torch.testing import assert_close
 
 from srcx.errors import (
@@ -176,6 +177,29 @@ def test_wrong_values_for_basicsrs_parts_are_told_with_the_option(workplace, par
     with pytest.raises(OptionsError, match=rf"--force_yml: {option}: .*{said}"):
         run_file(SMOKE, overrides=[part, scale, *size])
     assert not Path("experiments").exists()
+
+
+class Viewing(nn.Module):
+    """Works on images with the channels first alone, as IPT does."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, lq):
+        sr = self.net(lq)
+        return sr.view(-1).view(sr.shape)
+
+
+def test_a_network_that_needs_the_channels_first_is_told_the_option_and_trains_with_it(
+    workplace, monkeypatch
+):
+    made = build.network
+    monkeypatch.setattr(build, "network", lambda *part: Viewing(made(*part)))
+    with pytest.raises(OptionsError, match=r"network_g: .* set train.channels_last to false"):
+        run_file(SMOKE)
+    run_file(SMOKE, overrides=["train:channels_last=false", "train:total_iter=2", "val:val_freq=2"])
+    assert value_of(rows(), 2, "psnr") > 0
 
 
 def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
