@@ -112,9 +112,7 @@ def super_resolve(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None)
         (N, C, sH, sW) on the network's device.
     """
     device = next(net.parameters()).device
-    lq = lq.to(
-        device, memory_format=torch.contiguous_format
-    )  # the weights decide on the order of what follows
+    lq = lq.to(device, memory_format=torch.contiguous_format)  # the order of the weights decides on the rest
     with torch.inference_mode():
         return run_padded(net, lq, multiple_of or _multiple_of(net, lq))
 

@@ -75,7 +75,7 @@ def test_sets_are_sorted_by_phase_in_the_files_order() -> None:
 
 
 def test_an_lmdb_file_says_so() -> None:
-    train = basicsr_file("train_MSRResNet_x2_lmdb").datasets.train
+    train = basicsr_file("train_ECBSR_x4_m4c16_prelu").datasets.train
     assert train is not None
     assert train.io_backend.type == "lmdb"
 
