@@ -135,7 +135,7 @@ class Runner:
             if NO_VIEW not in str(error):
                 raise
             self.memory_format = torch.contiguous_format
-            self.net.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+            self.net.to(memory_format=self.memory_format)
             sr = self.run(lq.contiguous())
         expected = (len(lq), *(side * self.scale for side in lq.shape[-2:]))
         if (sr.shape[0], *sr.shape[2:]) != expected:
