@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from srcx.config.problems import EXPECTED, shown
-from srcx.nearest import nearest
+from srcx.nearest import LIKE_AN_OPTION, nearest
 
 __all__ = ["argument_problems"]
 
@@ -54,7 +54,7 @@ def argument_problems(
 
 
 def _unknown(part: Callable[..., Any], name: str, known: list[str]) -> str:
-    near = nearest(name, known)
+    near = nearest(name, known, least=LIKE_AN_OPTION)
     if near is not None:
         return f"unknown argument; did you mean '{near}'?"
     takes = f"takes {', '.join(known)}" if known else "takes no arguments"

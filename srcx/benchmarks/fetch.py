@@ -52,29 +52,36 @@ def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = N
             problems = _fetch_archives(known, place, staging, tell, wire)
         else:
             problems = _fetch_images(known, place, staging, tell, wire)
-        if not problems:
+        if not problems or not any(_holds_bytes(path) for path in staging.iterdir()):
             shutil.rmtree(staging, ignore_errors=True)
     return problems
+
+
+def _holds_bytes(path: Path) -> bool:
+    """Whether this is a file that came in part, and not a lock."""
+    return path.suffix != ".lock" and path.stat().st_size > 0
 
 
 def _fetch_images(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
     jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.images]
     jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.images]
     problems: list[str] = []
-    unanswered = 0
+    unanswered: list[str] = []
     results = in_parallel(lambda job: _fetch_image(known.url, job, staging, wire), jobs, workers=CONNECTIONS)
     for done, (job, error) in enumerate(results, start=1):
         tell(f"{known.name} {job.target.name}", done, len(jobs))
-        if error:
+        if isinstance(error, DownloadError) and error.__cause__ is not None:
+            unanswered.append(str(error))
+        elif error:
             problems.append(str(error))
-            unanswered += isinstance(error, DownloadError) and error.__cause__ is not None
-        if unanswered == GIVE_UP and done < len(jobs):
-            problems.append(
-                f"{known.name}: gave up with {len(jobs) - done} files to go; the same command goes on "
-                "later, or bring the set from elsewhere: 'srcx data verify' tells whether it is right"
-            )
-            break
-    return problems
+        if len(unanswered) == GIVE_UP and done < len(jobs):
+            return [
+                *problems,
+                f"{known.name}: gave up with {len(jobs) - done} files to go, since {GIVE_UP} did not come; "
+                "the same command continues later, or bring the set from elsewhere: 'srcx data verify' tells "
+                f"whether it is right. The first: {unanswered[0]}",
+            ]
+    return problems + unanswered
 
 
 def _fetch_image(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple[_Job, SrcxError | None]:

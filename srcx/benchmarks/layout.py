@@ -54,7 +54,7 @@ def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
 
 def lq_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
     """As `gt_files`, for low-resolution images."""
-    for place in (f"LR_bicubic/X{scale}", f"LRbicx{scale}"):
+    for place in (f"LR_bicubic/X{scale}", f"LR/X{scale}", f"LRbicx{scale}"):
         if (folder / place).is_dir():
             named = _named(folder / place, "")
             return folder / place, [(name.removesuffix(f"x{scale}"), path) for name, path in named]
@@ -71,8 +71,8 @@ def find_sets(data: Path, names: Sequence[str] | None, *, scale: int) -> list[Be
     """Find sets in a folder of benchmark data.
 
     Args:
-        data: Folder of sets: DATA/SET/HR/NAME.png with DATA/SET/LR_bicubic/X4/NAMEx4.png, BasicSR's
-            DATA/SET/GTmod12/NAME.png with DATA/SET/LRbicx4/NAME.png, or SelfExSR's
+        data: Folder of sets: DATA/SET/HR/NAME.png with DATA/SET/LR_bicubic/X4/NAMEx4.png (or LR/X4),
+            BasicSR's DATA/SET/GTmod12/NAME.png with DATA/SET/LRbicx4/NAME.png, or SelfExSR's
             DATA/SET/image_SRF_4/NAME_SRF_4_HR.png with NAME_SRF_4_LR.png.
         names: Sets to take; None takes all there are.
         scale: Factor of the low-resolution images.

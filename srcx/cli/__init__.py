@@ -1,6 +1,7 @@
 """The command line, `srcx VERB ...`: one file per verb; each imports what it works with when it is called."""
 
 import io
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import typer
 
 from srcx import __version__
 from srcx.cli import benchmark, data, export, models, score, test, train, transfer, upscale, web, weights
-from srcx.cli.verb import Verb, complain
+from srcx.cli.verb import Group, Verb, complain
 from srcx.errors import SrcxError
 
 __all__ = ["app", "main"]
@@ -24,7 +25,9 @@ def _say_version(wanted: bool) -> None:
 
 app = typer.Typer(
     name="srcx",
-    epilog="srcx VERB --help tells more, with examples.",
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="srcx COMMAND --help shows details, with examples.",
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -37,18 +40,27 @@ app.command("transfer", cls=Verb, epilog=transfer.EXAMPLES)(transfer.transfer)
 app.command("export", cls=Verb, epilog=export.EXAMPLES)(export.export)
 app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
 app.command("web", cls=Verb, epilog=web.EXAMPLES)(web.web)
-app.add_typer(weights.app, name="weights")
-app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights", cls=Group)
+app.add_typer(data.app, name="data", cls=Group)
 
 
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_say_version, is_eager=True),
     ] = False,
 ) -> None:
     """Super-resolution: train, benchmark and upscale."""
 
+
+USUAL_MISTAKES = {
+    r"Value error, ": "",
+    r"Input should be a valid number, .*": "expected a number",
+    r"Input should be a valid integer, .*": "expected a whole number",
+    r"Input should be (greater|less) than or equal to (.*)": r"expected a number \1 than or equal to \2",
+}
+"""Sentences of typer's checks, in plain words."""
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Wrong words on the command line; typer has this class but gives it no name of its own."""
@@ -67,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # it may lack signs that names of files have
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     debug = "--debug" in words
     try:
         code = app(args=words or ["--help"], prog_name="srcx", standalone_mode=False)
@@ -94,4 +108,6 @@ def _usage_sentence(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     verb = context.command_path if context else "srcx"
     message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
+    for theirs, ours in USUAL_MISTAKES.items():
+        message = re.sub(theirs, ours, message)
     return f"{verb}: {message}; '{verb} --help' tells more"

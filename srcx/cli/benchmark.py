@@ -112,10 +112,9 @@ def _check_alone(data: Path | None, sets: list[str] | None, degrade: list[str] |
 
 
 def _tell(results: "Results", out: Path) -> None:
-    print_table(
-        ["set", "model"],
-        [((mean.label, mean.model), mean.metrics) for mean in results.means],
-    )
+    labels = [one.label for one in results.sets]
+    means = sorted(results.means, key=lambda mean: labels.index(mean.label))  # to compare models line by line
+    print_table(["set", "model"], [((mean.label, mean.model), mean.metrics) for mean in means])
     for sentence in results.missing():
         print(f"no {sentence}")
     print(f"report: {out / 'report.html'}")

@@ -10,7 +10,7 @@ import typer
 from srcx.cli import prepare
 from srcx.cli.progress import progress
 from srcx.cli.table import print_table
-from srcx.cli.verb import Debug, Verb, complain, log_to_stderr
+from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Benchmark sets, DIV2K and your own pairs: what is at hand, and is it right.", rich_markup_mode=None
 )
-app.add_typer(prepare.app, name="prepare")
+app.add_typer(prepare.app, name="prepare", cls=Group)
 
 Data = Annotated[
     Path | None,
@@ -251,8 +251,24 @@ def _print_shifts(found: dict[str, "Aligned"]) -> None:
     rows: list[tuple[list[str], dict[str, float | None]]] = []
     for name, aligned in found.items():
         before = aligned.before.figures()["median"] if aligned.before else None
-        rows.append(([name], {"zoom": aligned.zoom, "median as it came": before, **aligned.after.figures()}))
+        rows.append(([name], _row(aligned.zoom, before, aligned.after.figures())))
     before = together(came).figures()["median"] if came else None
     after = together([aligned.after for aligned in found.values()])
-    rows.append((["all"], {"zoom": None, "median as it came": before, **after.figures()}))
+    rows.append((["all"], _row(None, before, after.figures())))
     print_table(["pair"], rows)
+    print(
+        "before and after: median shift of the blocks of a pair, in pixels of ground truth; 90 % and max: "
+        "after; measured: share of the blocks"
+    )
+
+
+def _row(zoom: float | None, before: float | None, after: dict[str, float | None]) -> dict[str, float | None]:
+    """Figures of one pair under headings with units; pixels are those of ground truth."""
+    return {
+        "zoom": zoom,
+        "before, px": before,
+        "after, px": after["median"],
+        "90 %, px": after["90 %"],
+        "max, px": after["max"],
+        "measured": after["measured"],
+    }

@@ -18,7 +18,10 @@ EXAMPLES = """
 
 def export(
     model: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A name 'srcx models' lists, or a checkpoint.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="A name 'srcx models' lists, a checkpoint, or a run's folder."
+        ),
     ],
     format: Annotated[
         Literal["onnx", "openvino", "safetensors"],
@@ -30,8 +33,9 @@ def export(
             "-o",
             "--out",
             metavar="FILE",
-            help="Ends with .onnx, .xml or .safetensors; with --int8, without it: beside the checkpoint, "
-            "or in the user's cache for a model that comes with srcx, where 'srcx upscale' finds it.",
+            help="Ends with .onnx, .xml or .safetensors; without it: the model's name, in this folder; with "
+            "--int8, without it: beside the checkpoint, or in the user's cache for a model that comes with "
+            "srcx, where 'srcx upscale' finds it.",
         ),
     ] = None,
     image: Annotated[
@@ -48,6 +52,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a model for other programs; the file is kept if it does the same as torch on real images."""
+    from srcx.inference.export import SUFFIXES, io_of
     from srcx.inference.export import export as run
     from srcx.inference.model import find_model
 
@@ -55,10 +60,16 @@ def export(
         if format != "openvino" or image:
             raise UsageError("--int8: is for --format openvino, and compares on images of its own folder")
         return _in_8_bits(model, out, int8)
+    found = find_model(model)
     if out is None:
-        raise UsageError("-o: name the file to write")
-    likeness = run(find_model(model), format, out, image=image)
-    print(f"{out}: {'equal to torch' if math.isinf(likeness) else f'{likeness:.0f} dB from torch'}")
+        out = Path(f"{found.name}{SUFFIXES[format]}")
+        if out.exists():
+            raise UsageError(f"{out}: is there already; name another file with -o, or this one to replace it")
+    likeness = run(found, format, out, image=image)
+    print(f"{out}: {'equal to torch' if math.isinf(likeness) else f'PSNR to torch {likeness:.0f} dB'}")
+    if format != "safetensors":
+        for name, what in io_of(found).items():
+            print(f"  {name}: {what}")
 
 
 def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:

@@ -14,6 +14,9 @@ Tell = Callable[[str, int, int], None]
 EVERY_S = 2.0
 """Plain lines come no closer than this, so that a log stays readable."""
 
+LEAST_DONE = 5
+"""Before so much is done, and a twentieth, what the first took says little about the rest."""
+
 
 @contextmanager
 def progress(wanted: bool = True) -> Iterator[Tell]:
@@ -56,7 +59,8 @@ def _plain_lines() -> Tell:
             return
         said_s = now_s
         left_s = (now_s - started_s) / max(done - 1, 1) * (total - done)
-        left = f", about {left_s:.0f} s left" if 1 < done < total else ""
+        known = done >= max(LEAST_DONE, total / 20)
+        left = f", about {left_s:.0f} s left" if known and done < total else ""
         complain(f"{done}/{total} {one_line(what)}{left}")
 
     return tell

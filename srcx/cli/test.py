@@ -1,12 +1,11 @@
 """`srcx test`: score a trained network on the test sets of an option file."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, log_to_stderr
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, log_to_stderr, option_file
 
 EXAMPLES = """
   srcx test -opt options/test/srresnet_x4.yml
@@ -14,7 +13,8 @@ EXAMPLES = """
 
 
 def run_test(
-    opt: Annotated[Path, typer.Option("-opt", metavar="FILE", help="Option file (YAML, BasicSR's dialect).")],
+    file: OptionFile = None,
+    opt: OptionFlag = None,
     force_yml: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,6 +26,7 @@ def run_test(
     """Run the network of an option file over its test sets; images and scores go to results/NAME."""
     from srcx.training.testing import run_test_file
 
+    opt = option_file(file, opt)
     with log_to_stderr(), progress() as tell:
         results = run_test_file(opt, overrides=force_yml or [], tell=tell)
     for name, means in results.items():

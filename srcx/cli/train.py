@@ -1,11 +1,10 @@
 """`srcx train`: one training run from an option file."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug, log_to_stderr
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, log_to_stderr, option_file
 
 EXAMPLES = """
   srcx train -opt options/train/srresnet_x4.yml
@@ -16,7 +15,8 @@ EXAMPLES = """
 
 
 def train(
-    opt: Annotated[Path, typer.Option("-opt", metavar="FILE", help="Option file (YAML, BasicSR's dialect).")],
+    file: OptionFile = None,
+    opt: OptionFlag = None,
     auto_resume: Annotated[
         bool, typer.Option("--auto_resume", help="Go on from the run's newest saved state, if it has one.")
     ] = False,
@@ -35,6 +35,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train the networks of an option file; the run is kept in experiments/NAME."""
+    opt = option_file(file, opt)
     with log_to_stderr():
         if check:
             from srcx.training.build import load_training

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, complain, log_to_stderr
+from srcx.cli.verb import Debug, complain, log_to_stderr, one_line
 from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def upscale(
         str,
         typer.Option(
             metavar="auto|NAME|FILE",
-            help="A name 'srcx models' lists, or a checkpoint; auto takes for each image the model for clean "
-            "or the one for damaged images (JPEG blocks, noise), and says which and why.",
+            help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto takes for "
+            "each image the model for clean or the one for damaged images (JPEG blocks, noise), and says "
+            "which and why.",
         ),
     ] = "auto",
     fidelity: Annotated[
@@ -71,11 +72,24 @@ def upscale(
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the image's 8 turns and mirrorings: 8 times slower.")
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:N", help="Where torch runs; the GPU if there is one."),
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
     format: Annotated[
-        Literal["same", "png", "jpg", "webp", "avif", "tiff"],
+        Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
         typer.Option(help="Format of the results; same: each image's own."),
     ] = "same",
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1..100",
+            min=1,
+            max=100,
+            help="Of results in JPEG (95 without it), AVIF (90) and WebP (without it nothing is lost).",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make results again that are there already.")
     ] = False,
@@ -87,6 +101,7 @@ def upscale(
     from srcx.inference.upscaler import device_of, load_model
 
     count: Counter[str] = Counter()
+    only: Outcome | None = None
     try:
         with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
             upscaler = load_model(
@@ -96,11 +111,13 @@ def upscale(
                 scale=scale,
                 tta=tta,
                 backend=backend,
-                device=device_of(team.local_rank),
+                device=device or device_of(team.local_rank),
                 fidelity=fidelity,
             )
             jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
-            for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
+            outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality)
+            for done, outcome in enumerate(outcomes, start=1):
+                only = outcome if len(jobs) == 1 else None
                 count[_kind(outcome)] += 1
                 if outcome.problem:
                     complain(outcome.problem)
@@ -111,7 +128,7 @@ def upscale(
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
     if team.speaks:
-        print(_summary(count))
+        print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)
 
@@ -124,13 +141,23 @@ def _tile(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
+def _where(count: Counter[str], only: "Outcome | None", out: Path) -> str:
+    """Where the results are, and of a single one its size and model too."""
+    if not count["upscaled"]:
+        return ""
+    if only is None or only.size is None or count.total() > 1:
+        return f" into {one_line(str(out))}"
+    size = f"{only.size[0]} x {only.size[1]} pixels"
+    return f": {one_line(str(only.job.target))}, {size}, by {only.model} in {only.time_s:.1f} s"
+
+
 def _kind(outcome: "Outcome") -> str:
     return "failed" if outcome.problem else "upscaled" if outcome.size else "skipped"
 
 
 def _line(outcome: "Outcome") -> str:
     if outcome.size is None:
-        return str(outcome.job.source)
+        return f"{outcome.job.source} {_kind(outcome)}"
     width, height = outcome.size
     return f"{outcome.job.target} {width} x {height}, {outcome.time_s:.1f} s"
 
@@ -141,10 +168,10 @@ def _printable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _summary(count: Counter[str]) -> str:
+def _summary(count: Counter[str], *, where: str = "") -> str:
     skipped = f"{count['skipped']} skipped, as their results are there already (--overwrite makes them again)"
     parts = [
-        f"{count['upscaled']} upscaled",
+        f"{count['upscaled']} upscaled{where}",
         *([skipped] if count["skipped"] else []),
         *([f"{count['failed']} failed"] if count["failed"] else []),
     ]

@@ -5,17 +5,52 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["STOPPED", "Debug", "Verb", "complain", "log_to_stderr", "one_line", "printable"]
+from srcx.errors import UsageError
+
+__all__ = [
+    "STOPPED",
+    "Debug",
+    "Group",
+    "OptionFile",
+    "OptionFlag",
+    "Verb",
+    "complain",
+    "log_to_stderr",
+    "one_line",
+    "option_file",
+    "printable",
+]
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+OptionFile = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="Option file, in place of -opt FILE.")
+]
+OptionFlag = Annotated[
+    Path | None, typer.Option("-opt", metavar="FILE", help="Option file (YAML, BasicSR's dialect).")
+]
+
+
+def option_file(argument: Path | None, flag: Path | None) -> Path:
+    """Return the option file, which is named by one of the two.
+
+    Raises:
+        UsageError: it is named by none or by both.
+    """
+    if (argument is None) == (flag is None):
+        what = "name the option file: -opt FILE" if flag is None else f"{argument}: -opt names {flag} already"
+        raise UsageError(what)
+    return argument or flag  # type: ignore[return-value] # one of them is set
 
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -70,6 +105,9 @@ class Verb(TyperCommand):
     printed as they are written.
     """
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return first_sentence(self.help)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         lists = {flag for option in self.params if getattr(option, "multiple", False) for flag in option.opts}
         return super().parse_args(ctx, spread(args, lists))
@@ -83,6 +121,23 @@ class Verb(TyperCommand):
         except KeyboardInterrupt:
             complain(f"srcx {self.name}: stopped")
             raise typer.Exit(STOPPED) from None
+
+
+class Group(TyperGroup):
+    """A command with commands of its own."""
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return first_sentence(self.help)
+
+
+def first_sentence(text: str | None) -> str:
+    r"""Return the first sentence of a help text whole; typer cuts it off at the terminal's width.
+
+    Example:
+        >>> first_sentence("Cut images (JPEG,\nPNG) into tiles. Nothing is lost.")
+        'Cut images (JPEG, PNG) into tiles.'
+    """
+    return re.split(r"(?<=\.)\s", " ".join((text or "").split()))[0]
 
 
 def spread(args: list[str], lists: set[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from srcx.config.checks import cross_problems
 from srcx.config.degradation import DegradationOptions
 from srcx.config.document import Document, KeyPath
-from srcx.config.old_words import modernise
+from srcx.config.old_words import modernise, outside
 from srcx.config.options import Options
 from srcx.config.overrides import apply_overrides
 from srcx.config.parts import Parts, named_parts
@@ -42,6 +42,8 @@ def load_options(
     """
     document = read_file(Path(path))
     refused = apply_overrides(document, overrides)
+    if other_work := outside(document):
+        raise OptionsError([other_work.line(document)])
     problems = modernise(document)
     options, found = _validate(document)
     problems += [new for new in found if new.path not in {problem.path for problem in problems}]

@@ -4,10 +4,22 @@ from srcx.config.document import Document
 from srcx.config.problems import Problem
 from srcx.config.real_esrgan_words import translate
 
-__all__ = ["modernise"]
+__all__ = ["modernise", "outside"]
 
 MOVED = {("save_img",): ("val", "save_img"), ("suffix",): ("val", "suffix")}
 """BasicSR's test_RCAN.yml keeps these at the top of the file."""
+
+OUTSIDE = {
+    "video": (
+        "EDVRModel",
+        "VideoBaseModel",
+        "VideoGANModel",
+        "VideoRecurrentGANModel",
+        "VideoRecurrentModel",
+    ),
+    "making or restoring faces": ("GFPGANModel", "HiFaceGANModel", "StyleGAN2Model", "VQGANModel"),
+}
+"""Models of BasicSR and its family for work that srcx does not do."""
 
 FORKS_CLIP_NORM = 0.01
 """What `use_grad_clip: true` means in the forks of BasicSR that have it (Restormer, NAFNet)."""
@@ -28,6 +40,15 @@ def modernise(document: Document) -> list[Problem]:
         document.take(("crop_border",))
     _clip(document)
     return translate(document)
+
+
+def outside(document: Document) -> Problem | None:
+    """Return the one problem of a file for other work than srcx's; all others would follow from it."""
+    came = document.data.get("model_type")
+    for work, names in OUTSIDE.items():
+        if came in names:
+            return Problem(("model_type",), f"{came} is for {work}, and srcx upscales single images")
+    return None
 
 
 def _clip(document: Document) -> None:

@@ -29,6 +29,11 @@ def apply_overrides(document: Document, overrides: Iterable[str]) -> list[str]:
 
 def _split(override: str) -> tuple[tuple[str, ...], Any]:
     keys, equals, text = override.partition("=")
+    if equals and "." in keys and text.strip():
+        raise OptionsError(
+            f"--force_yml: {_one_line(override)}: colons separate keys; write "
+            f"{_one_line(keys.replace('.', ':'))}={_one_line(text)}"
+        )
     path = tuple(key.strip() for key in keys.split(":"))
     if not equals or not all(path) or not keys.isprintable() or not text.strip():
         raise OptionsError(f"--force_yml: {override!r} is not key=value; write train:ema_decay=0.999")

@@ -1,7 +1,6 @@
 """What is wrong with an option file, in words: the place, the option, what was expected and what came."""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
@@ -9,11 +8,14 @@ from pydantic_core import ErrorDetails
 
 from srcx.config.document import Document, KeyPath, Place
 from srcx.config.options import Options, Section, TrainOptions
+from srcx.nearest import LIKE_AN_OPTION, nearest
 
 __all__ = ["EXPECTED", "Problem", "schema_problems", "shown"]
 
 USUAL_TERMS = ("pixel_opt", "perceptual_opt", "gan_opt", "contextual_opt", "low_frequency_opt")
 """Names of loss terms; any other `<name>_opt` will do, these only help with misspelt ones."""
+
+MISSING = "this option is required and missing"
 
 EXPECTED = {
     "int_type": "a whole number",
@@ -39,6 +41,8 @@ class Problem(NamedTuple):
 
     path: KeyPath
     message: str
+    meant: str | None = None
+    """Of an unknown option, the one in the same section that was meant."""
 
     def place(self, document: Document) -> Place:
         return document.place(self.path)
@@ -50,20 +54,24 @@ class Problem(NamedTuple):
 
 def schema_problems(error: ValidationError, root: type[Section] = Options) -> list[Problem]:
     """Every mistake pydantic found in a file that is a `root`, in srcx's words."""
-    return [_problem(details, root) for details in error.errors(include_url=False)]
+    problems = [_problem(details, root) for details in error.errors(include_url=False)]
+    misspelt = {(*problem.path[:-1], problem.meant) for problem in problems if problem.meant}
+    return [problem for problem in problems if problem.message != MISSING or problem.path not in misspelt]
 
 
 def _problem(details: ErrorDetails, root: type[Section]) -> Problem:
     path = _as_written(details["loc"])
-    return Problem(path, _message(details, path, root))
+    if details["type"] == "extra_forbidden":
+        section = _section_at(details["loc"][:-1], root)
+        near = nearest(str(path[-1]), _keys(section), least=LIKE_AN_OPTION)
+        return Problem(path, _unknown(str(path[-1]), near, section, root), near)
+    return Problem(path, _message(details))
 
 
-def _message(details: ErrorDetails, path: KeyPath, root: type[Section]) -> str:
+def _message(details: ErrorDetails) -> str:
     kind, came = details["type"], details["input"]
     if kind == "missing":
-        return "this option is needed and missing"
-    if kind == "extra_forbidden":
-        return _unknown(str(path[-1]), _section_at(details["loc"][:-1], root), root)
+        return MISSING
     if kind == "sentence":
         return details["msg"]
     limits = {key: _bare(limit) for key, limit in details.get("ctx", {}).items()}
@@ -94,13 +102,12 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
-def _unknown(key: str, section: type[Section], root: type[Section]) -> str:
+def _unknown(key: str, near: str | None, section: type[Section], root: type[Section]) -> str:
     homes = [name for name, other in _all_sections("", root) if key in _keys(other)]
     if homes:
         return f"unknown option here; it belongs {' or '.join(homes)}"
-    near = get_close_matches(key, _keys(section), n=1)
     if near:
-        return f"unknown option; did you mean '{near[0]}'?"
+        return f"unknown option; did you mean '{near}'?"
     return f"unknown option; known here: {', '.join(_keys(section))}"
 
 
@@ -109,8 +116,8 @@ def _near_choice(details: ErrorDetails) -> str:
     if details["type"] != "literal_error" or not isinstance(details["input"], str):
         return ""
     choices = [choice for choice in details["ctx"]["expected"].split("'") if choice.isidentifier()]
-    near = get_close_matches(details["input"], choices, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = nearest(details["input"], choices, least=LIKE_AN_OPTION)
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def shown(value: Any) -> str:

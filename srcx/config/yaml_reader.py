@@ -24,6 +24,8 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 30
 """Deepest nesting; BasicSR's files need 4."""
 
+OTHER_SUFFIXES = (".json", ".jsonc", ".toml")
+
 BACKSLASHES = (
     "in double quotes a backslash begins an escape; write a Windows path in single quotes, or with /"
 )
@@ -42,8 +44,15 @@ def read_file(path: Path) -> Document:
     """
     text = _read_text(path)
     document = Document(str(path), {})
-    value = _Reader(str(path), document.places).read(text)
+    try:
+        value = _Reader(str(path), document.places).read(text)
+    except OptionsError as error:
+        if path.suffix.lower() in OTHER_SUFFIXES:
+            raise OptionsError(_other_format(path)) from error
+        raise
     if not isinstance(value, dict):
+        if path.suffix.lower() in OTHER_SUFFIXES:
+            raise OptionsError(_other_format(path))
         what = "is empty" if value is None else "does not hold 'key: value' lines"
         raise OptionsError(f"{path}:1: this option file {what}; start from one under options/")
     document.data = value
@@ -67,6 +76,13 @@ def read_value(text: str, source: str = "--force_yml") -> Any:
         "__import__('os')"
     """
     return _Reader(source, {}, numbered=False).read(text)
+
+
+def _other_format(path: Path) -> str:
+    return (
+        f"{path}: expected a YAML file in BasicSR's dialect; got a {path.suffix} file, as KAIR and neosr "
+        "have them: write its options as YAML"
+    )
 
 
 def _read_text(path: Path) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import CheckpointError, ImageError, OptionsError
+from srcx.imaging.tensors import check_floating
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fixed import find_weights
 from srcx.weights.layout import NETWORKS, Layer, layers_of, weight_shapes
@@ -150,6 +151,7 @@ class FeatureExtractor(nn.Module):
             OptionsError: as for `forward`.
         """
         check_layers(self.network, layers)
+        self._check_dtype(x)
         if x.dim() != 4 or x.shape[1] != 3:
             raise ImageError(
                 f"{self.network}: expected RGB images of shape (N, 3, H, W), got {tuple(x.shape)}; "
@@ -164,6 +166,15 @@ class FeatureExtractor(nn.Module):
                 wanted.remove(layer.name)
             if not wanted:
                 return
+
+    def _check_dtype(self, x: Tensor) -> None:
+        check_floating(self.network, image=x)
+        own, autocast = self.mean.dtype, torch.is_autocast_enabled(x.device.type)
+        if x.dtype != own and (x.dtype == torch.float64 or not autocast):
+            raise ImageError(
+                f"{self.network}: expected an image of {own}, as the weights are; got {x.dtype}: "
+                "convert it, or the loss by loss.to(dtype)"
+            )
 
     def _normalised(self, x: Tensor) -> Tensor:
         if self.range_norm:

@@ -136,11 +136,11 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 def cmyk_to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Ink to light: by the image's own profile into sRGB if it has one, else by the plain formula."""
-    how = "without a colour profile, so by the plain formula"
+    how = "it has no colour profile, so a simple formula is used and colours may be off"
     result = None
     with suppress(ImageCms.PyCMSError, *DAMAGE):
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        how = "by its own colour profile, into sRGB"
-    log.warning("%s: CMYK is made RGB %s", name, how)
+        how = "by its own colour profile"
+    log.warning("%s: CMYK is converted to sRGB: %s", name, how)
     return result or image.convert("RGB")

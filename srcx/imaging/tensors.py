@@ -7,7 +7,7 @@ from torch import Tensor
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
 
-__all__ = ["check_same_shape", "to_image", "to_tensor"]
+__all__ = ["check_floating", "check_same_shape", "to_image", "to_tensor"]
 
 
 def to_tensor(image: ImageArray) -> Tensor:
@@ -67,12 +67,33 @@ def to_image(tensor: Tensor, *, bits: int = 8) -> ImageArray:
     return array[..., 0] if array.shape[2] == 1 else array
 
 
-def check_same_shape(name: str, sr: Tensor, gt: Tensor) -> None:
-    """Check that `sr` and `gt` share one shape.
+def check_floating(name: str, **images: object) -> None:
+    """Check that images are floating-point tensors: the difference of two uint8 images wraps around at 0.
+
+    Args:
+        name: Begins the message.
+        images: Role -> image.
 
     Raises:
-        ImageError: they do not; the message begins with `name`.
+        ImageError: one is another kind of array or tensor.
     """
+    for role, image in images.items():
+        if not isinstance(image, Tensor):
+            raise ImageError(f"{name}: {role} must be a tensor; got {type(image).__name__}")
+        if not image.is_floating_point():
+            raise ImageError(
+                f"{name}: {role} must be a floating-point tensor; got {image.dtype}: an image of 8 bits "
+                "becomes one by x.float() / 255"
+            )
+
+
+def check_same_shape(name: str, sr: Tensor, gt: Tensor) -> None:
+    """Check that `sr` and `gt` are floating-point tensors of one shape.
+
+    Raises:
+        ImageError: they are not; the message begins with `name`.
+    """
+    check_floating(name, sr=sr, gt=gt)
     if sr.shape != gt.shape:
         raise ImageError(
             f"{name}: sr and gt must share one shape (N, C, H, W); "

@@ -13,7 +13,7 @@ from srcx.inference.bundled import automatic_models, bundled_models, file_of, pa
 from srcx.inference.images import check_image
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import Precision
-from srcx.inference.upscaler import Choice, Tile, Upscaler
+from srcx.inference.upscaler import Choice, Tile, Upscaler, check_scale
 
 __all__ = ["AutoUpscaler"]
 
@@ -45,6 +45,7 @@ class AutoUpscaler(Upscaler):
         backend: Backend | Literal["auto"] = "auto",
         fidelity: float = 0.0,
     ) -> None:
+        check_scale(scale)
         self.clean, self.damaged = automatic_models(scale)
         model = Model(
             "auto",

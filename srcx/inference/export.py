@@ -1,5 +1,6 @@
 """A model as a file for other programs: written, opened again, and compared with torch before it is kept."""
 
+import importlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+import srcx
 from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.imaging import read_image, to_tensor
@@ -20,7 +22,7 @@ from srcx.inference.precision import likeness_db
 from srcx.padding import pad_to_multiple
 from srcx.weights.checkpoint import save_state
 
-__all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "moved_to", "photograph"]
+__all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "io_of", "moved_to", "photograph"]
 
 ExportFormat = Literal["onnx", "openvino", "safetensors"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
@@ -35,7 +37,8 @@ def export(model: Model, format: ExportFormat, out: Path, *, image: Path | None 
     Args:
         model: It has to have a network.
         format: "onnx" and "openvino" take "lq", (n, channels, h, w) in [0, 1], to "sr", s times as large, for
-            any n, h and w that the network takes; "safetensors" is a checkpoint that says its network.
+            any n, h and w that the network takes; "onnx" says so in its metadata; "safetensors" is a
+            checkpoint that says its network.
         out: The file, with the suffix of the format; OpenVINO puts the weights in a .bin beside it.
         image: What to compare on; by default a photograph that scikit-image brings.
 
@@ -109,7 +112,7 @@ def _written(model: Model, format: ExportFormat, file: Path) -> Run:
     try:
         content = to_onnx(model.net, channels=model.channels, multiple_of=model.multiple_of)
         if format == "onnx":
-            file.write_bytes(content)
+            file.write_bytes(_described(content, model))
             return onnx_run(module, str(file))
         module.save_model(module.Core().read_model(content), str(file), compress_to_fp16=False)
         return openvino_run(module, str(file))
@@ -118,6 +121,32 @@ def _written(model: Model, format: ExportFormat, file: Path) -> Run:
             f"{model.name}: a {model.architecture} cannot be written as {format}: "
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         ) from error
+
+
+def io_of(model: Model) -> dict[str, str]:
+    """Return what an exported network takes and gives, by name."""
+    colours = "RGB" if model.channels == 3 else "one channel"
+    sides = f", h and w multiples of {model.multiple_of}" if model.multiple_of > 1 else ""
+    return {
+        "lq": f"float32 (n, {model.channels}, h, w), {colours} in [0, 1]{sides}",
+        "sr": f"likewise, {model.scale} times as large",
+    }
+
+
+def _described(content: bytes, model: Model) -> bytes:
+    """Return an ONNX file that says what it is, in its metadata."""
+    onnx = importlib.import_module("onnx")
+    network = onnx.load_model_from_string(content)
+    about = {
+        "name": model.name,
+        "architecture": model.architecture,
+        "scale": str(model.scale),
+        **io_of(model),
+    }
+    about |= {"made_by": f"srcx {srcx.__version__}", "sha256_of_checkpoint": model.sha256}
+    onnx.helper.set_model_props(network, about)
+    described: bytes = network.SerializeToString()
+    return described
 
 
 def _some_pixels(path: Path | None, model: Model) -> Tensor:

@@ -18,7 +18,7 @@ from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Format", "Job", "Outcome", "plan", "run"]
 
-Format = Literal["same", "png", "jpg", "webp", "avif", "tiff"]
+Format = Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"]
 
 LARGE_BYTES = 1 << 28
 """While a larger result is written, no other is made: two of them may not fit into the memory."""
@@ -64,7 +64,7 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
         out: The result itself if there is one input, a file, and this has the suffix of an image; else a
             folder, in which the folders inside an input folder are kept.
         recursive: Whether to take the folders inside folders too.
-        format: Suffix of the results; "same" keeps each image's own.
+        format: Suffix of the results, jpg for jpeg and tiff for tif; "same" keeps each image's own.
 
     Raises:
         DataError: a folder holds no images.
@@ -88,7 +88,9 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
     return jobs
 
 
-def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> Iterator[Outcome]:
+def run(
+    jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False, quality: int | None = None
+) -> Iterator[Outcome]:
     """Upscale image after image; what cannot be done is told and the rest goes on.
 
     While one image is upscaled, the next is read and the one before is written.
@@ -97,6 +99,7 @@ def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> 
         jobs: What `plan` gives.
         upscaler: What to do it with.
         overwrite: Whether to make results again that are there already; without it they are skipped.
+        quality: As for `write_image`.
 
     Yields:
         What became of each job, in their order.
@@ -108,7 +111,7 @@ def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> 
             for job in jobs:
                 read, upcoming = upcoming, next(reads, None)
                 assert read is not None
-                this = _begun(job, read, upscaler, writer)
+                this = _begun(job, read, upscaler, writer, quality)
                 if last:
                     yield last()
                 last = this
@@ -121,7 +124,11 @@ def run(jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False) -> 
 
 
 def _begun(
-    job: Job, read: Future[Read | None], upscaler: Upscaler, writer: ThreadPoolExecutor
+    job: Job,
+    read: Future[Read | None],
+    upscaler: Upscaler,
+    writer: ThreadPoolExecutor,
+    quality: int | None,
 ) -> Callable[[], Outcome]:
     """Upscale what was read and let it be written; the outcome is there when that is done."""
     try:
@@ -129,13 +136,14 @@ def _begun(
         if found is None:
             return lambda: Outcome(job)
         chosen, reason = upscaler.choose(found.image, job.source)
+        chosen.prepare(found.image)
         began_s = time.perf_counter()
         result = chosen(found.image)
     except Exception as error:  # noqa: BLE001 - whatever one image meets, the others are still to be done
         outcome = Outcome(job, problem=_problem(job, error))
         return lambda: outcome
     size, time_s = (result.shape[1], result.shape[0]), time.perf_counter() - began_s
-    writing = writer.submit(write_image, job.target, result, extras=found.extras)
+    writing = writer.submit(write_image, job.target, result, quality=quality, extras=found.extras)
     if result.nbytes > LARGE_BYTES:
         wait([writing])
 
@@ -212,7 +220,7 @@ def _only_file(inputs: Sequence[Path], out: Path) -> Path:
 
 def _named_file(out: Path, format: Format) -> Path:
     suffix = out.suffix.lower()
-    if format != "same" and f".{format}" != ALIASES.get(suffix, suffix):
+    if format != "same" and _suffix(out, format) != ALIASES.get(suffix, suffix):
         raise UsageError(
             f"{out}: has another suffix than the format asked for, {format}; leave out one of them"
         )
@@ -238,7 +246,7 @@ def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[
 
 
 def _suffix(path: Path, format: Format) -> str:
-    return path.suffix if format == "same" else f".{format}"
+    return path.suffix if format == "same" else ALIASES.get(f".{format}", f".{format}")
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:

@@ -60,7 +60,8 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
     """Load a model by its bundled name or its checkpoint.
 
     Args:
-        name_or_path: A name that `srcx models` lists, `bicubic-xN`, or a .pth or .safetensors file.
+        name_or_path: A name that `srcx models` lists, `bicubic-xN`, a .pth, .pt or .safetensors file, or the
+            folder of a training run, which stands for its latest weights.
         fidelity: Share of the parent in the weights, from 0 (the model as it is, sharp) to 1 (its parent,
             faithful): w = (1 - fidelity) * model + fidelity * parent.
 
@@ -85,6 +86,8 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
     if bundled:
         return _from_file(bundled, text, fidelity)
     path = Path(name_or_path)
+    if path.is_dir():
+        path = _weights_of_run(path)
     if path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         return _from_file(path, _name_of(path), fidelity)
     names = list(bundled_models())
@@ -99,8 +102,8 @@ def check_fidelity(fidelity: float) -> None:
     Raises:
         UsageError: it is outside.
     """
-    if not 0 <= fidelity <= 1:
-        raise UsageError(f"fidelity: expected 0 (sharp, as the model is) to 1 (faithful); got {fidelity:g}")
+    if not (isinstance(fidelity, int | float) and 0 <= fidelity <= 1):
+        raise UsageError(f"fidelity: expected 0 (sharp, as the model is) to 1 (faithful); got {fidelity!r}")
 
 
 def _from_file(path: Path, name: str, fidelity: float) -> Model:
@@ -166,6 +169,19 @@ def int8_of(checkpoint: Path) -> Path:
     """
     file = checkpoint.with_suffix(".int8.xml")
     return cache_folder().parent / "int8" / file.name if file.parent == BUNDLED else file
+
+
+def _weights_of_run(folder: Path) -> Path:
+    """Return the latest weights of a training run: net_g_latest.pth, or those of the highest iteration."""
+    files = {path.stem.removeprefix("net_g_"): path for path in (folder / "models").glob("net_g_*.pth")}
+    iterations = [label for label in files if label.isdecimal()]
+    latest = "latest" if "latest" in files else max(iterations, key=int, default="")
+    if not latest:
+        raise CheckpointError(
+            f"{folder}: expected the folder of a training run, with models/net_g_latest.pth; got a folder "
+            "without it: name a checkpoint"
+        )
+    return files[latest]
 
 
 def _name_of(path: Path) -> str:

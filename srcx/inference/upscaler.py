@@ -80,10 +80,9 @@ class Upscaler:
         tta: bool = False,
         backend: Backend | Literal["auto"] = "auto",
     ) -> None:
-        if scale is not None and not 1 <= scale <= MOST_SCALE:
-            raise UsageError(f"scale: expected 1 to {MOST_SCALE}; got {scale:g}")
-        if tile != "auto" and tile != 0 and tile < LEAST_TILE_PX:
-            raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile}")
+        check_scale(scale)
+        if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= LEAST_TILE_PX)):
+            raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile!r}")
         self.model, self.tta = model, tta
         self.scale = model.scale if scale is None else scale
         if model.net and self.scale != model.scale:
@@ -91,7 +90,7 @@ class Upscaler:
                 "%s enlarges by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
             )
         self.core_px = None if tile == "auto" else tile
-        self.device = torch.device(device or device_of(0))
+        self.device = device_of(0) if device is None else device_named(device)
         self.precision, self.backend = precision, backend
         dtype = dtype_of(precision)
         if dtype and dtype not in model.dtypes:
@@ -114,6 +113,11 @@ class Upscaler:
         _check_fits(image, max(native, wanted))
         enlarge = self._by_network if self.model.net else enlarge_by_bicubic
         return enlarge_planes(image, enlarge, (native[0], native[1]), (wanted[0], wanted[1]))
+
+    def prepare(self, image: ImageArray) -> None:
+        """Choose how to run the network, if the image is large enough to measure it on; the first is slow."""
+        if self.model.net and min(image.shape[:2]) >= LEAST_MEASURED_PX:
+            self._runner_for(image)
 
     def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return itself: the model is the same for every image."""
@@ -156,9 +160,13 @@ class Upscaler:
         if way is None:
             if min(image.shape[:2]) < TRIAL_PX:
                 return None  # it would be remembered for larger ones, of which it says nothing
+            log.warning(
+                "first use of %s on this machine: the fastest way to run it is being measured, once",
+                self.model.name,
+            )
             way = fastest(ways, lambda way: self._tried(way, image))
             self._runners = {one: runner for one, runner in self._runners.items() if one == way}
-            log.info("%s: %s is used", self.model.name, way)
+            log.warning("%s: %s is used, the fastest of %s", self.model.name, way, ", ".join(map(str, ways)))
             remember(self.model, ways, way)
         return way
 
@@ -191,6 +199,33 @@ def device_of(number: int) -> torch.device:
         if torch.cuda.is_available()
         else torch.device("cpu")
     )
+
+
+def device_named(name: torch.device | str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        UsageError: there is no such device on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise UsageError(
+            f"device: expected cpu, or cuda or cuda:N where torch has CUDA GPUs ({gpus} here); got '{name}'"
+        ) from error
+    return device
+
+
+def check_scale(scale: float | None) -> None:
+    """Refuse a scale of the results that is no number from 1 to 32.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if scale is not None and not (isinstance(scale, int | float) and 1 <= scale <= MOST_SCALE):
+        raise UsageError(f"scale: expected a number from 1 to {MOST_SCALE}; got {scale!r}")
 
 
 def size_at(side: int, scale: float) -> int:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from srcx.errors import ImageError, OptionsError
 from srcx.features.extractor import FeatureExtractor, check_layers, extractor
+from srcx.imaging.tensors import check_floating
 from srcx.losses.contextual_directions import directions
 from srcx.losses.contextual_scores import Space
 
@@ -44,9 +45,10 @@ def make_pair(
         generator: Draws them; None is torch's own.
 
     Raises:
-        ImageError: the shapes do not fit.
+        ImageError: the shapes do not fit, or x or y is no floating-point tensor.
         OptionsError: `max_positions` is below 1.
     """
+    check_floating(name, x=x, y=y)
     if x.ndim != 4 or y.ndim != 4 or x.shape[:2] != y.shape[:2] or not x.numel() or not y.numel():
         raise ImageError(
             f"{name}: x and y must be (N, C, H, W) with one N and one C, and not empty; "

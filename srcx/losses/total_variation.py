@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from srcx.imaging.tensors import check_floating
+
 __all__ = ["TotalVariationLoss", "total_variation"]
 
 
@@ -14,11 +16,15 @@ def total_variation(x: Tensor) -> Tensor:
     Returns:
         Scalar, zero for constant images.
 
+    Raises:
+        ImageError: `x` is no floating-point tensor.
+
     References:
         Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal
         algorithms", Physica D 60, 1992.
         Differs from the paper: anisotropic, and the mean, so that the patch size does not matter.
     """
+    check_floating("total_variation", x=x)
     return x.diff(dim=-2).abs().mean() + x.diff(dim=-1).abs().mean()
 
 

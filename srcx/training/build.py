@@ -23,7 +23,7 @@ from srcx.data import PairDataset
 from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
 from srcx.distributed import processes_started, stray_variables_hidden
-from srcx.errors import OptionsError, SrcxError, UsageError
+from srcx.errors import DataError, OptionsError, SrcxError, UsageError
 from srcx.evaluation.validation import Metric, ValidationSet
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.metrics import rmse_of_set
@@ -39,6 +39,7 @@ __all__ = [
     "accelerator",
     "check_data",
     "check_metrics",
+    "check_paths",
     "dataset",
     "load_options",
     "load_training",
@@ -318,6 +319,29 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
     options = {**dict(part), "io_backend": part.io_backend.type, "scale": scale}
     taken = inspect.signature(kind).parameters
     return kind(**{name: value for name, value in options.items() if name in taken})
+
+
+def check_paths(options: Options) -> None:
+    """Look whether the folders and files of all data sets are there, before any of them is read.
+
+    Raises:
+        DataError: with a line for each that is missing.
+    """
+    sets: dict[str, DatasetOptions] = {**options.datasets.val, **options.datasets.test}
+    if options.datasets.train is not None:
+        sets = {"train": options.datasets.train, **sets}
+    missing = []
+    for key, part in sets.items():
+        for name in ("dataroot_gt", "dataroot_lq", "meta_info_file", "meta_info"):
+            given = getattr(part, name) or []
+            if name == "dataroot_gt" and part.io_backend.type == "webdataset":
+                continue  # a pattern of names of shards
+            for path in [given] if isinstance(given, str) else given:
+                if not Path(path).exists():
+                    place = _place(options, f"datasets.{key}.{name}")
+                    missing.append(f"{place}: {path}: this file or folder does not exist; check the path")
+    if missing:
+        raise DataError("\n".join(missing))
 
 
 def check_data(options: Options) -> dict[str, str]:

@@ -37,6 +37,7 @@ def describe(options: Options) -> str:
     train, train_set = options.train, options.datasets.train
     assert train is not None
     assert train_set is not None
+    build.check_paths(options)
     data = [f"  {name}: {counts}" for name, counts in build.check_data(options).items()]
     before_mib = _peak_mib()
     torch.manual_seed(options.manual_seed)

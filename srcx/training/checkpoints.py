@@ -271,7 +271,7 @@ class RunFolder:
             reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
             raise CheckpointError(
                 f"{path}: this state does not fit the option file's networks and optimizers ({reason}); "
-                "resume with the option file the run was started with"
+                "resume with the option file the run was started with, or begin a new run under another name"
             ) from error
         self._resumed = replace(progress)
         logger.info("%s: going on after iteration %d", path, progress.iteration)

@@ -17,6 +17,7 @@ from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
 from srcx.processor import to_channels_last
 from srcx.training.means import Means
+from srcx.weights.fit import weights_difference
 
 __all__ = ["Learner", "Part", "SRModel", "State"]
 
@@ -139,6 +140,8 @@ class SRModel:
             if name not in state["nets"]:
                 raise ValueError(f"it has no {name}")
             if name not in ignored:
+                if difference := weights_difference(net, state["nets"][name]):
+                    raise ValueError(f"weights of {name}: {difference}")
                 net.load_state_dict(state["nets"][name])
             _load_optimizer(self.learners[name].optimizer, state["optimizers"][name], name)
         if self.ema is not None and "net_g" not in ignored:

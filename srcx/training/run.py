@@ -56,9 +56,16 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         agree_on_start(progress.iteration)
         batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
         with run, Pace(progress.iteration, total, shown=run.writes) as pace:
-            logger.info(
-                "%s from iteration %d on: %s", options.name, progress.iteration + 1, training_set.describe()
-            )
+            if progress.iteration < total:
+                logger.info(
+                    "%s from iteration %d on: %s",
+                    options.name, progress.iteration + 1, training_set.describe(),
+                )  # fmt: skip
+            else:
+                logger.info(
+                    "%s is finished: %d of %d iterations; a larger train.total_iter trains on",
+                    options.name, progress.iteration, total,
+                )  # fmt: skip
             stopping = False
             if _is_due(progress, options) and progress.validated < progress.iteration:
                 # The run ended between saving this iteration and validating it.
@@ -87,6 +94,8 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                     "the same command with --auto_resume goes on from there"
                 )
             run.save_weights(model, "latest")
+            latest, results = run.models / "net_g_latest.pth", Path("results") / options.name
+            logger.info("weights: %s; next: srcx benchmark --model bicubic %s -o %s", latest, latest, results)
 
 
 def _is_due(progress: Progress, options: Options) -> bool:
@@ -125,6 +134,7 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
         SrcxError: of the kind that fits; wrong options and data are found before anything is written.
     """
     options = build.load_training(path, overrides)
+    build.check_paths(options)
     resume_from = Path(options.path.resume_state) if options.path.resume_state else None
     root = Path(options.path.experiments_root) / options.name
     run = RunFolder(

@@ -49,6 +49,7 @@ def run_test_file(
         CheckpointError: the weights cannot be read or do not fit.
     """
     options = build.load_options(path, overrides)
+    build.check_paths(options)
     net = _trained_network(path, options)
     tests = {part.name for part in options.datasets.test.values()}
     sets = [one for one in build.validation_sets(options) if one.name in tests]

@@ -26,7 +26,7 @@ Drop images, choose a model, and compare. Nothing leaves this machine. At most {
 {MOST_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
 """
 STYLE = """
-.gradio-container { max-width: 1280px !important; margin: auto; }
+.gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; }
 #work { min-width: 280px; }
 footer { display: none !important; }
 """
@@ -82,9 +82,15 @@ def _gradio() -> Any:
     return gradio
 
 
+def _told(gradio: Any, text: str) -> Exception:
+    """Return an error for the visitor alone: a traceback for each mistake would fill the server's log."""
+    error: Exception = gradio.Error(text, print_exception=False)
+    return error
+
+
 def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
     """Return the widgets and what they do; results are kept in `folder`."""
-    names = [*models, *bundled_models()]
+    names = [*models, *((f"{name}: {about}", name) for name, (_, about) in bundled_models().items())]
     automatic = ("automatic: by whether the image is clean or damaged", "auto")
     with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
         gradio.Markdown(INTRODUCTION)
@@ -94,7 +100,6 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                 images = gradio.File(
                     label="Images",
                     file_count="multiple",
-                    file_types=["image"],
                     height=170,
                     elem_id="images",
                 )
@@ -118,7 +123,7 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                 files = gradio.File(label="Results", interactive=False, elem_id="results")
             with gradio.Column(scale=3):
                 slider = gradio.ImageSlider(
-                    label="Before and after",
+                    show_label=False,  # it would hide a corner of the image
                     format="png",
                     max_height=640,
                     interactive=False,
@@ -145,7 +150,7 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                     fidelity=fidelity,
                 )
             except SrcxError as error:
-                raise gradio.Error(str(error)) from error
+                raise _told(gradio, str(error)) from error
             labels = [f"{number}. {one.name}" for number, one in enumerate(shown, start=1)]
             choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
             return shown, [str(one.file) for one in shown], choice, *look(labels[0], shown)
@@ -153,9 +158,10 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
         def look(label: str, shown: list[Shown]) -> tuple[tuple[str, str], str]:
             one = shown[int(label.partition(".")[0]) - 1]
             if not one.after.exists():
-                raise gradio.Error(f"{one.name}: was removed after {KEEP_S // 60} minutes; upscale it again")
+                raise _told(gradio, f"{one.name}: was removed after {KEEP_S // 60} minutes; upscale it again")
             why = f" The image is {one.reason}." if one.reason else ""
             now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels, by {one.model}.{why}"
+            now += f" Left: {one.other}. Right: {one.model}."
             return (str(one.before), str(one.after)), now
 
         start.click(

@@ -42,6 +42,8 @@ class Shown(NamedTuple):
     """Its width and height."""
     model: str
     """Name of the model."""
+    other: str
+    """Name of the model it is compared with."""
     reason: str
     """Why the automatic choice took it, in a short phrase; empty where the visitor named it."""
 
@@ -72,7 +74,9 @@ def enlarge(
         UsageError: there are too many images, or none, or one is too large, or they take too long.
         SrcxError: one cannot be read or upscaled; files are called by their names alone.
     """
-    if not 0 < len(paths) <= MOST_IMAGES:
+    if not paths:
+        raise UsageError("choose an image first")
+    if len(paths) > MOST_IMAGES:
         raise UsageError(f"from 1 to {MOST_IMAGES} images at a time; got {len(paths)}")
     try:
         for path in paths:
@@ -112,7 +116,7 @@ def _shown(path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, begin: Ca
     file = folder / f"{path.stem}-{chosen.model.name}.png"
     write_image(file, result, extras=extras)
     size = (result.shape[1], result.shape[0])
-    return Shown(path.name, before, after, file, size, chosen.model.name, reason)
+    return Shown(path.name, before, after, file, size, chosen.model.name, other.model.name, reason)
 
 
 def forget_older(folder: Path, than_s: float) -> None:

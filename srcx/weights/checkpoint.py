@@ -26,6 +26,8 @@ State = Mapping[str, Tensor]
 Sets = Mapping[str, State]
 
 PICKLED_SUFFIXES = (".pth", ".pt")
+EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".engine")
+"""Of networks made ready for other programs: renaming does not make checkpoints of them."""
 SETS_BY_PREFERENCE = ("params_ema", "params")
 OTHERS_SETS = ("params-ema", "model_state_dict", "state_dict", "model", "net")
 """Where other tools keep the weights: as spandrel knows them."""
@@ -61,13 +63,15 @@ def read_checkpoint(path: Path | str) -> bytes:
         CheckpointError: the file is missing or empty, cannot be read, or its suffix is another.
     """
     path = Path(path)
-    if path.suffix not in (*PICKLED_SUFFIXES, ".safetensors"):
-        raise CheckpointError(
-            f"{path}: expected a .pth, .pt or .safetensors file, got the suffix '{path.suffix}'; rename it"
-        )
     try:
         if path.is_dir():
             raise CheckpointError(f"{path}: expected a file of weights, got a folder; name a file in it")
+        if path.suffix.lower() in EXPORTED_SUFFIXES:
+            raise CheckpointError(
+                f"{path}: expected a checkpoint (.pth, .pt or .safetensors), got a {path.suffix} file, "
+                "which is for other programs; name the checkpoint that it was made from"
+            )
+        _check_suffix(path)
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file; check the path") from error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from srcx.errors import CheckpointError
 
-__all__ = ["load_into", "mix_states"]
+__all__ = ["load_into", "mix_states", "weights_difference"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,21 +29,27 @@ def load_into(
     Raises:
         CheckpointError: the weights do not fit, or not one of them does.
     """
-    own = net.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    missing = [name for name in own if name not in fitting]
-    left = [name for name in state if name not in fitting]
-    if not missing and not left:
+    difference = weights_difference(net, state)
+    if not difference:
         net.load_state_dict(dict(state))
         return
-    difference = f"{_names('not in it', missing, own)}{_names('not in the network', left, state)}"
+    own = net.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     if strict or not fitting:
         raise CheckpointError(
-            f"{source}: these weights do not fit {type(net).__name__}: {difference.rstrip('; ')}; "
+            f"{source}: these weights do not fit {type(net).__name__}: {difference}; "
             "choose the network they were trained for, or set strict_load to false to load what fits"
         )
-    logger.warning("%s: loaded %d of %d weights: %s", source, len(fitting), len(own), difference.rstrip("; "))
+    logger.warning("%s: loaded %d of %d weights: %s", source, len(fitting), len(own), difference)
     net.load_state_dict(fitting, strict=False)
+
+
+def weights_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Say which names and shapes of weights differ between `net` and `state`; empty where none does."""
+    own = net.state_dict()
+    missing = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    left = [name for name in state if name not in own or own[name].shape != state[name].shape]
+    return f"{_names('not in it', missing, own)}{_names('not in the network', left, state)}".rstrip("; ")
 
 
 def mix_states(

@@ -259,8 +259,13 @@ def _convolutions(name: str, state: dict[str, Tensor], source: str) -> dict[str,
 
 
 def _cannot_be_had(name: str, reasons: str) -> str:
+    index = (
+        "; or compare by vgg_type: vgg16, which a package index has too: layer conv3_3 for conv3_4"
+        if name == "vgg19"
+        else ""
+    )
     return (
-        f"weights of {name} are not on this machine and cannot be fetched ({reasons}); download the file "
-        f"of the first address elsewhere and run `srcx weights import {name} FILE`, or put it into a folder "
-        "and set $SRCX_WEIGHTS to that"
+        f"weights of {name} are not on this machine and cannot be fetched ({reasons}); download "
+        f"{PUBLISHED[name].url} on another computer, then run `srcx weights import {name} FILE`, or set "
+        f"SRCX_WEIGHTS to the folder that contains it{index}"
     )

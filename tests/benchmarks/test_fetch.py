@@ -47,6 +47,8 @@ def test_a_broken_fetch_goes_on_where_it_broke(served, server, loopback, tmp_pat
     content = server.files.pop("/data/two_SRF_4_LR.png")
     staging = tmp_path / ".Tiny.fetching"
     assert len(fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)) == 1
+    assert not staging.exists(), "no bytes came"
+    staging.mkdir()
     (staging / "twox4.png.part").write_bytes(content[:100])
     server.files["/data/two_SRF_4_LR.png"] = content
     server.asked.clear()
@@ -95,8 +97,11 @@ def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopbac
     many = dataclasses.replace(served, images=served.images * 20)
     server.files.clear()
     problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
-    assert len(problems) == GIVE_UP + 1
-    assert problems[-1].startswith("Tiny: gave up with 117 files to go; the same command goes on later, or ")
+    assert len(problems) == 1
+    left = 120 - GIVE_UP
+    assert problems[0].startswith(f"Tiny: gave up with {left} files to go, since {GIVE_UP} did not come; ")
+    assert f"The first: {served.url}" in problems[0]
+    assert list(tmp_path.glob(".Tiny.fetching*")) == []
     assert len(server.asked) < 60
 
 

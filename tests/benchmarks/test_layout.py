@@ -17,6 +17,7 @@ def save(path: Path, image: np.ndarray) -> None:
     ("gt", "lq"),
     [
         ("HR/{}.png", "LR_bicubic/X4/{}x4.png"),
+        ("HR/{}.png", "LR/X4/{}x4.png"),
         ("GTmod12/{}.png", "LRbicx4/{}.png"),
         ("image_SRF_4/{}_SRF_4_HR.png", "image_SRF_4/{}_SRF_4_LR.png"),
     ],

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -24,7 +25,8 @@ def test_models_stand_side_by_side(srcx, benchmark_data, tmp_path):
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out", "--model", "net.pth", "bicubic")
     assert said.code == 0
-    assert said.out.count("│ net ") == said.out.count("│ bicubic ") == 2
+    rows = re.findall(r"│ (\w+ x4) +│ (net|bicubic) ", said.out)
+    assert rows == [("Bare x4", "net"), ("Bare x4", "bicubic"), ("Tiny x4", "net"), ("Tiny x4", "bicubic")]
 
 
 def test_a_metric_that_cannot_be_had_is_said_and_exits_with_1(srcx, benchmark_data, tmp_path):

@@ -1,3 +1,8 @@
+import hashlib
+
+import pytest
+
+from srcx import __version__
 from srcx.archs import MSRResNet
 from srcx.inference import find_model
 from srcx.weights import save_state
@@ -21,7 +26,37 @@ def test_words_that_do_not_go_together_are_one_sentence(srcx, tmp_path):
     said = srcx("export", "--model", "x.pth", "--format", "onnx", "--int8", ".", "-o", "x.onnx")
     assert said.code == 2
     assert said.sentences == ["--int8: is for --format openvino, and compares on images of its own folder"]
-    said = srcx("export", "--model", "x.pth", "--format", "onnx")
-    assert (said.code, said.sentences) == (2, ["-o: name the file to write"])
     said = srcx("export", "--model", "bicubic", "--format", "openvino", "--int8", ".")
     assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])
+
+
+def test_without_a_file_the_models_name_is_taken_and_nothing_replaced(srcx, tmp_path):
+    save_state(
+        tmp_path / "runs/mine/models/net_g_latest.pth", MSRResNet(num_feat=4, num_block=1).state_dict()
+    )
+    words = ("export", "--model", "runs/mine", "--format", "safetensors")
+    assert srcx(*words).out == "mine.safetensors: equal to torch\n"
+    before = (tmp_path / "mine.safetensors").read_bytes()
+    said = srcx(*words)
+    assert said.code == 2
+    assert said.sentences[0].startswith("mine.safetensors: is there already; name another file with -o")
+    assert (tmp_path / "mine.safetensors").read_bytes() == before
+
+
+def test_the_input_and_output_of_an_export_are_printed_and_stored(srcx, tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    said = srcx("export", "--model", "net.pth", "--format", "onnx", "-o", "net.onnx")
+    lq, sr = "float32 (n, 3, h, w), RGB in [0, 1]", "likewise, 2 times as large"
+    assert said.out.splitlines()[1:] == [f"  lq: {lq}", f"  sr: {sr}"]
+    stored = {one.key: one.value for one in onnx.load(tmp_path / "net.onnx").metadata_props}
+    assert stored == {
+        "name": "net",
+        "architecture": "MSRResNet",
+        "scale": "2",
+        "lq": lq,
+        "sr": sr,
+        "made_by": f"srcx {__version__}",
+        "sha256_of_checkpoint": hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest(),
+    }

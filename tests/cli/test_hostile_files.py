@@ -174,13 +174,15 @@ def test_every_file_is_upscaled_right_or_refused_in_one_sentence(srcx, hostile, 
     inputs = ["in"] if model == "bicubic-x2" else [f"in/{name}" for name in names]
     said = srcx("upscale", *inputs, "-o", "out", "--model", model)
     assert said.code == 1
-    sentences = [line for line in said.sentences if not line[0].isdigit() and "CMYK is made RGB" not in line]
+    sentences = [
+        line for line in said.sentences if not line[0].isdigit() and "CMYK is converted to sRGB" not in line
+    ]
     refused = {line.partition(": ")[0].removeprefix("in/") for line in sentences}
     done = {path.name for path in Path("out").iterdir()}  # hidden leftovers too
     assert len(sentences) == len(refused), "one sentence for each"
     assert done | refused == set(names)
     assert not done & refused
-    assert said.out == f"{len(done)} upscaled, {len(refused)} failed\n"
+    assert said.out == f"{len(done)} upscaled into out, {len(refused)} failed\n"
     assert len(done) > len(names) * 0.4
     assert not [line for line in sentences if "unexpected" in line], "no surprises"
     assert {hostile[name] for name in done} <= {*WHOLE, *DAMAGED_EITHER_WAY, "thin"}

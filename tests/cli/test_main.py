@@ -27,13 +27,38 @@ def test_every_verb_has_help_with_an_example(srcx, words):
     assert f"Examples:\n\n  srcx {' '.join(words)}" in said.out
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["upscale"], ["weights"], ["weights", "list"], ["data", "prepare", "lr"]]
+)
+def test_h_and_help_mean_the_same_everywhere(srcx, words):
+    wanted = srcx(*words, "--help").out
+    assert wanted.startswith(f"Usage: {' '.join(['srcx', *words])}")
+    assert srcx(*words, "-h").out == srcx("help", *words).out == wanted
+
+
+@pytest.mark.parametrize("words", [[], ["weights"], ["data"], ["data", "prepare"]])
+def test_lists_of_commands_have_whole_sentences(srcx, words):
+    commands = srcx(*words, "--help").out.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands
+
+
 def test_the_version_can_be_asked_for(srcx):
     assert srcx("--version").out == f"srcx {__version__}\n"
 
 
 WRONG = [
     ("trian", "srcx: No such command 'trian'. Did you mean 'train', 'transfer'?; 'srcx --help' tells more"),
-    ("train", "srcx train: Missing option '-opt'; 'srcx train --help' tells more"),
+    ("train", "name the option file: -opt FILE"),
+    ("test", "name the option file: -opt FILE"),
+    ("train a.yml -opt b.yml", "a.yml: -opt names b.yml already"),
+    ("upscale a -o b --scale abc", "srcx upscale: Invalid value for '--scale': expected a number; "),
+    ("upscale a -o b --format gif", "srcx upscale: Invalid value for '--format': 'gif' is not one of "),
+    ("benchmark -o b --every 1.5", "srcx benchmark: Invalid value for '--every': expected a whole number; "),
+    (
+        "benchmark -o b --every 0",
+        "srcx benchmark: Invalid value for '--every': expected a number greater than or ",
+    ),
     ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
     ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),
     ("weights fech", "srcx weights: No such command 'fech'. Did you mean 'fetch'?"),

@@ -109,3 +109,54 @@ def test_what_cannot_be_done_is_one_sentence(srcx, option_files, words, code, se
     assert said.sentences[0].startswith(sentence)
     assert not (option_files / "results").exists()
     assert not (option_files / "experiments").exists()
+
+
+def test_the_option_file_may_stand_without_opt(srcx, option_files):
+    trained = srcx("train", "train.yml", "--force_yml", "train:total_iter=1")
+    assert trained.code == 0
+    assert srcx("test", "test.yml").code == 0
+
+
+def test_the_end_of_a_training_names_its_weights_and_the_next_command(srcx, option_files, monkeypatch):
+    said = srcx("train", "-opt", "train.yml")
+    weights, _, command = said.sentences[-1].removeprefix("weights: ").partition("; next: ")
+    assert Path(weights).is_file()
+    assert srcx(*command.split()[1:], "--data", "sets", "--sets", "Bare").code == 0
+
+
+def test_a_finished_run_says_so_and_how_to_train_on(srcx, option_files):
+    srcx("train", "-opt", "train.yml")
+    said = srcx("train", "-opt", "train.yml", "--auto_resume")
+    assert said.code == 0
+    assert "tiny is finished: 3 of 3 iterations; a larger train.total_iter trains on" in said.sentences
+    assert "from iteration" not in said.err
+    more = srcx("train", "-opt", "train.yml", "--auto_resume", "--force_yml", "train:total_iter=4")
+    assert any(line.startswith("tiny from iteration 4 on: ") for line in more.sentences)
+
+
+def test_a_state_of_another_network_names_weights_of_both(srcx, option_files):
+    srcx("train", "-opt", "train.yml")
+    changed = ("network_g:num_feat=8", "train:total_iter=4")
+    said = srcx("train", "-opt", "train.yml", "--auto_resume", "--force_yml", *changed)
+    assert said.code == 1
+    assert (
+        "(weights of net_g: not in it: conv_first.weight (8, 3, 3, 3), conv_first.bias (8,), "
+        in said.sentences[-1]
+    )
+    assert "not in the network: conv_first.weight (4, 3, 3, 3), " in said.sentences[-1]
+    assert "state_dict" not in said.err
+
+
+@pytest.mark.parametrize("verb", ["train", "test"])
+def test_every_missing_folder_is_a_line_before_anything_is_read(srcx, option_files, verb):
+    text = (option_files / f"{verb}.yml").read_text()
+    text = text.replace("/Tiny/HR", "/gone/HR").replace("/LR_bicubic/X4", "/gone/X4")
+    (option_files / f"{verb}.yml").write_text(text)
+    said = srcx(verb, "-opt", f"{verb}.yml")
+    assert said.code == 1
+    assert len(said.sentences) == 2
+    for line, name in zip(said.sentences, ("gt", "lq"), strict=True):
+        assert line.startswith(f"{verb}.yml:")
+        assert f".dataroot_{name}: " in line
+        assert line.endswith(": this file or folder does not exist; check the path")
+    assert not (option_files / "experiments").exists()

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def files_in(folder: Path) -> list[str]:
 
 def test_a_image_becomes_a_image(srcx, photos, tmp_path):
     said = srcx("upscale", photos / "a.png", "-o", "large.png")
-    assert (said.code, said.out) == (0, "1 upscaled\n")
+    assert said.code == 0
+    assert re.fullmatch(r"1 upscaled: large\.png, 64 x 48 pixels, by bicubic in \d+\.\d s\n", said.out)
     expected = imresize(read_image(photos / "a.png"), scale=4)
     np.testing.assert_array_equal(read_image(tmp_path / "large.png"), expected)
 
@@ -66,19 +68,17 @@ def test_what_is_done_is_skipped_and_said_so(srcx, photos, tmp_path):
     (tmp_path / "large" / "a.png").unlink()
     before = (tmp_path / "large" / "b.jpg").stat().st_mtime_ns
     said = srcx("upscale", photos, "-o", "large")
-    assert (
-        said.out
-        == "1 upscaled, 2 skipped, as their results are there already (--overwrite makes them again)\n"
-    )
+    there = "as their results are there already (--overwrite makes them again)"
+    assert said.out == f"1 upscaled into large, 2 skipped, {there}\n"
     assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns == before
-    assert srcx("upscale", photos, "-o", "large", "--overwrite").out == "3 upscaled\n"
+    assert srcx("upscale", photos, "-o", "large", "--overwrite").out == "3 upscaled into large\n"
     assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns != before
 
 
 def test_one_bad_image_does_not_stop_the_rest(srcx, photos, tmp_path):
     (photos / "b.jpg").write_bytes((photos / "b.jpg").read_bytes()[:200])
     said = srcx("upscale", photos, "-o", "large")
-    assert (said.code, said.out) == (1, "2 upscaled, 1 failed\n")
+    assert (said.code, said.out) == (1, "2 upscaled into large, 1 failed\n")
     assert sum("b.jpg: is damaged or cut off" in line for line in said.sentences) == 1
     assert files_in(tmp_path / "large") == ["a.png", "c.png"]
 
@@ -153,7 +153,9 @@ def test_two_inputs_of_one_result_are_refused(srcx, photos, tmp_path):
 
 
 def test_the_same_input_twice_is_one_input(srcx, photos, tmp_path):
-    assert srcx("upscale", photos / "a.png", photos / "../photos/a.png", "-o", "large").out == "1 upscaled\n"
+    assert srcx("upscale", photos / "a.png", photos / "../photos/a.png", "-o", "large").out.startswith(
+        "1 upscaled: large/a.png, 64 x 48 pixels, "
+    )
 
 
 def test_an_unwritable_folder_is_one_sentence(srcx, photos, tmp_path, monkeypatch):
@@ -222,7 +224,7 @@ def test_a_surprise_in_one_image_does_not_stop_the_rest(srcx, photos, tmp_path, 
 
     monkeypatch.setattr(folder, "read_with_extras", surprised)
     said = srcx("upscale", photos, "-o", "large")
-    assert (said.code, said.out) == (1, "2 upscaled, 1 failed\n")
+    assert (said.code, said.out) == (1, "2 upscaled into large, 1 failed\n")
     assert f"{photos}/b.jpg: unexpected ZeroDivisionError: no such" in said.sentences
 
 
@@ -230,7 +232,7 @@ def test_names_of_every_kind_are_kept(srcx, photos, tmp_path):
     names = ["Grüße 日本 🦜.png", "[red]x[b].png", "{0}.png", "a\udcff.png"]
     for name in names:
         os.link(photos / "a.png", photos / name)
-    assert srcx("upscale", photos, "-o", "große").out == "7 upscaled\n"
+    assert srcx("upscale", photos, "-o", "große").out == "7 upscaled into große\n"
     assert {path.name for path in (tmp_path / "große").iterdir()} >= set(names)
 
 
@@ -272,7 +274,7 @@ def test_the_model_is_chosen_for_each_image_and_said(srcx, mixed, two_models, tm
     assert said.out.splitlines() == [
         "photos/clean.png: clean; upscaled by srgan-cx-x4",
         "photos/web.jpg: damaged: JPEG of quality 60; upscaled by real-x4",
-        "2 upscaled",
+        "2 upscaled into large",
     ]
     for name, model in (("clean.png", "srgan-cx-x4"), ("web.jpg", "real-x4")):
         srcx("upscale", mixed / name, "-o", "named.png", "--model", model, "--overwrite")
@@ -283,14 +285,15 @@ def test_the_model_is_chosen_for_each_image_and_said(srcx, mixed, two_models, tm
 
 def test_a_model_that_is_named_overrules_and_nothing_is_said(srcx, mixed, two_models):
     said = srcx("upscale", mixed / "web.jpg", "-o", "large.png", "--model", "srgan-cx-x4")
-    assert said.out == "1 upscaled\n"
+    assert len(said.out.splitlines()) == 1
+    assert "by srgan-cx-x4 in" in said.out
     said = srcx("upscale", mixed / "web.jpg", "-o", "other.png", "--model", "auto")
     assert "by real-x4" in said.out
 
 
 def test_without_a_model_for_damaged_images_all_is_as_before(srcx, mixed, two_models):
     (two_models / "real-x4.safetensors").unlink()
-    assert srcx("upscale", mixed, "-o", "large").out == "5 upscaled\n"
+    assert srcx("upscale", mixed, "-o", "large").out == "5 upscaled into large\n"
 
 
 def test_what_stdout_cannot_encode_is_escaped(srcx, mixed, two_models, monkeypatch):
@@ -331,7 +334,7 @@ def test_a_link_to_a_file_gets_a_result_of_its_own(srcx, tmp_path, photos):
     (photos / "linked.png").symlink_to("a.png")
     (tmp_path / "same").symlink_to("photos")
     said = srcx("upscale", photos, "same", photos / "a.png", "-o", "large")
-    assert (said.code, said.out) == (0, "4 upscaled\n"), "the same file by two ways is one"
+    assert (said.code, said.out) == (0, "4 upscaled into large\n"), "the same file by two ways is one"
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "linked.png"]
     assert (tmp_path / "large/linked.png").read_bytes() == (tmp_path / "large/a.png").read_bytes()
 
@@ -373,7 +376,7 @@ def test_a_name_that_becomes_too_long_is_one_sentence_and_the_rest_goes_on(srcx,
     name = "x" * 251 + ".png"
     write_image(photos / name, np.zeros((4, 4), np.uint8))
     said = srcx("upscale", photos, "-o", "large", "--format", "tiff")
-    assert (said.code, said.out) == (1, "3 upscaled, 1 failed\n")
+    assert (said.code, said.out) == (1, "3 upscaled into large, 1 failed\n")
     assert (
         f"large/{name[:-4]}.tiff: cannot be written: File name too long; choose a shorter name"
         in said.sentences
@@ -407,7 +410,7 @@ def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_na
     for name in ("f.gif", "g.HEIC", "h.txt", ".i.gif"):
         (photos / name).write_bytes(b"anything")
     said = srcx("upscale", photos, "-o", "large")
-    assert (said.code, said.out) == (0, "5 upscaled\n")
+    assert (said.code, said.out) == (0, "5 upscaled into large\n")
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.jfif", "e.JPE"]
     assert f"{photos}: 2 files are left out, srcx does not read their format: f.gif, g.HEIC" in said.sentences
     assert srcx("upscale", photos / "d.jfif", "-o", "one.jpe").code == 0
@@ -430,8 +433,42 @@ def test_control_characters_in_names_do_not_reach_the_terminal(srcx, tmp_path):
     (tmp_path / "in" / evil).write_bytes(b"no image")
     write_image(tmp_path / f"in/good{evil}", np.zeros((4, 4), np.uint8))
     said = srcx("upscale", "in", "-o", "large")
-    assert (said.code, said.out) == (1, "1 upscaled, 1 failed\n")
+    assert (said.code, said.out) == (1, "1 upscaled into large, 1 failed\n")
     assert "in/a\\x1b[2J\\nb\\x9bc.png: is not an image" in said.err
     assert not set(said.err) & {"\x1b", "\x9b"}
     assert all(line.startswith(("in/a", "1/2 ", "2/2 ")) for line in said.sentences)
     assert files_in(tmp_path / "large") == [f"good{evil}"]
+
+
+def test_quality_makes_smaller_files_of_lossy_formats_alone(srcx, tmp_path, photos):
+    small, usual = tmp_path / "small", tmp_path / "usual"
+    for format in ("jpg", "webp", "avif", "png"):
+        words = ("upscale", photos / "a.png", "--format", format)
+        assert srcx(*words, "-o", small, "--quality", "20").code == 0
+        assert srcx(*words, "-o", usual).code == 0
+        sizes = [(folder / f"a.{format}").stat().st_size for folder in (small, usual)]
+        assert sizes[0] == sizes[1] if format == "png" else sizes[0] < sizes[1], format
+    said = srcx("upscale", photos, "-o", "x", "--quality", "0")
+    assert (said.code, len(said.sentences)) == (2, 1)
+    assert said.sentences[0].startswith("srcx upscale: Invalid value for '--quality'")
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("jpeg", "jpg"), ("tif", "tiff")])
+def test_a_format_has_its_other_name_too(srcx, tmp_path, photos, format, suffix):
+    assert srcx("upscale", photos, "-o", "large", "--format", format).code == 0
+    assert files_in(tmp_path / "large") == [f"{name}.{suffix}" for name in "abc"]
+    assert srcx("upscale", photos / "a.png", "-o", f"x.{format}", "--format", suffix).code == 0
+
+
+def test_the_device_can_be_named(srcx, photos):
+    assert srcx("upscale", photos, "-o", "large", "--device", "cpu").code == 0
+    said = srcx("upscale", photos, "-o", "other", "--device", "gpu")
+    assert (said.code, len(said.sentences)) == (2, 1)
+    assert said.sentences[0].startswith("device: expected cpu, or cuda or cuda:N")
+
+
+def test_a_failed_image_is_not_counted_as_done_in_the_lines_of_progress(srcx, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    said = srcx("upscale", "bad.png", "-o", "x.png")
+    assert said.code == 1
+    assert said.sentences[-1] == "1/1 bad.png failed"

@@ -50,6 +50,10 @@ def test_the_place_of_an_override_is_the_command_line(load: Load) -> None:
     ("override", "complaint"),
     [
         ("train:ema_decy=0.9", "--force_yml: train.ema_decy: unknown option; did you mean 'ema_decay'?"),
+        (
+            "train.total_iter=5",
+            "--force_yml: train.total_iter=5: colons separate keys; write train:total_iter=5",
+        ),
         ("tran:ema_decay=0.9", "--force_yml: tran: unknown option; did you mean 'train'?"),
         ("train:total_iter=1.5", "--force_yml: train.total_iter: expected a whole number, got 1.5"),
         ("train:total_iter=true", "--force_yml: train.total_iter: expected a whole number, got true"),

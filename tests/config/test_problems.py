@@ -85,13 +85,13 @@ Complaints = Callable[..., list[str]]
             "total_iter: .inf",
             "x.yml:13: train.total_iter: expected a whole number, got inf",
         ),
-        ("  total_iter: 100\n", "", "x.yml:12: train.total_iter: this option is needed and missing"),
+        ("  total_iter: 100\n", "", "x.yml:12: train.total_iter: this option is required and missing"),
         ("0.9", "1", "x.yml:14: train.ema_decay: expected a number below 1, got 1"),
         ("0.9", "-0.1", "x.yml:14: train.ema_decay: expected a number from 0 on, got -0.1"),
         ("0.9", ".nan", "x.yml:14: train.ema_decay: expected a number below 1, got nan"),
         ("1e-4", "0", "x.yml:15: train.optim_g.lr: expected a number above 0, got 0"),
         ("1e-4", "-.inf", "x.yml:15: train.optim_g.lr: expected"),
-        ("lr: 1e-4", "betas: [0.9]", "x.yml:15: train.optim_g.lr: this option is needed and missing"),
+        ("lr: 1e-4", "betas: [0.9]", "x.yml:15: train.optim_g.lr: this option is required and missing"),
         (
             "lr: 1e-4",
             "lr: 1, betas: [0.9, 1]",
@@ -102,7 +102,7 @@ Complaints = Callable[..., list[str]]
         (
             "{type: L1Loss}",
             "{loss_weight: 1}",
-            "x.yml:17: train.pixel_opt.type: this option is needed and missing",
+            "x.yml:17: train.pixel_opt.type: this option is required and missing",
         ),
         (
             "{type: L1Loss}",
@@ -174,7 +174,7 @@ Complaints = Callable[..., list[str]]
         ),
         ("name: tiny", "name: ..", "x.yml:1: name: expected a name that can be a folder's name"),
         ("name: tiny", "name: 12", "x.yml:1: name: expected text, got 12; put it in quotes"),
-        ("name: tiny\n", "", "x.yml:1: name: this option is needed and missing"),
+        ("name: tiny\n", "", "x.yml:1: name: this option is required and missing"),
         (
             "scale: 4",
             "scale: 4\nnum_gpu: all",
@@ -226,3 +226,32 @@ def test_all_mistakes_come_at_once_in_the_files_order(complaints: Complaints) ->
 def test_long_values_are_cut(complaints: Complaints) -> None:
     (line,) = complaints({"100": "a" * 500})
     assert len(line) < 140
+
+
+def test_a_misspelt_option_is_not_also_called_missing(complaints):
+    lines = complaints({"total_iter: 100": "total_itr: 100", "name: tiny\n": "nmae: tiny\n"})
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "nmae: unknown option; did you mean 'name'?",
+        "train.total_itr: unknown option; did you mean 'total_iter'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "work"),
+    [
+        ("EDVRModel", "video"),
+        ("VideoRecurrentModel", "video"),
+        ("StyleGAN2Model", "making or restoring faces"),
+        ("HiFaceGANModel", "making or restoring faces"),
+    ],
+)
+def test_a_file_for_other_work_gets_one_line_whatever_else_is_in_it(complaints, model, work):
+    lines = complaints({"SRModel": model, "total_iter: 100": "tsa_iter: 100", "name: tiny\n": ""})
+    assert len(lines) == 1
+    assert lines[0].endswith(f": model_type: {model} is for {work}, and srcx upscales single images")
+
+
+@pytest.mark.parametrize("key", ["num_frame", "interpolate_to"])
+def test_an_option_that_is_like_none_gets_no_wrong_hint(complaints, key):
+    (line,) = complaints({"32\n": f"32\n    {key}: 5\n"})
+    assert "unknown option; known here: " in line

@@ -289,7 +289,7 @@ def test_all_mistakes_come_at_once_in_their_order(complaints: Complaints) -> Non
         "train.ema_decy",
         "noise_range2",
     ]
-    assert lines[0] == "x.yml:1: jpeg_range: this option is needed and missing"
+    assert lines[0] == "x.yml:1: jpeg_range: this option is required and missing"
     assert lines[-1].startswith("--force_yml: noise_range2: expected a range")
 
 

@@ -267,3 +267,17 @@ def problems_of(text: str) -> list[str]:
     except OptionsError as error:
         return error.problems
     return []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".json", '{"task": "a", // of KAIR\n "scale": 4}'), (".toml", 'name = "x"\n[train]\nlr = 1\n')],
+)
+def test_files_of_other_tools_are_named_by_their_format(tmp_path: Path, suffix: str, text: str) -> None:
+    path = tmp_path / f"x{suffix}"
+    path.write_text(text)
+    with pytest.raises(
+        OptionsError, match=f"expected a YAML file in BasicSR's dialect; got a {suffix} file"
+    ) as error:
+        read_file(path)
+    assert len(error.value.problems) == 1

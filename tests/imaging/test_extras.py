@@ -85,7 +85,10 @@ def test_cmyk_becomes_rgb_with_a_word(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         pixels = read_image(path)
     np.testing.assert_allclose(pixels.astype(int), RGB, atol=4)
-    assert caplog.messages == [f"{path}: CMYK is made RGB without a colour profile, so by the plain formula"]
+    assert caplog.messages == [
+        f"{path}: CMYK is converted to sRGB: it has no colour profile, so a simple formula is used and "
+        "colours may be off"
+    ]
 
 
 def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
@@ -98,7 +101,7 @@ def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
     pixels, extras = read_with_extras(path)
     assert (pixels == (255, 0, 0)).all()
     assert extras.icc == b""
-    assert "by its own colour profile, into sRGB" in caplog.text
+    assert "converted to sRGB: by its own colour profile" in caplog.text
 
 
 @pytest.mark.parametrize("target", ["jpg", "jfif", "png", "webp", "avif", "tiff", "bmp"])

@@ -266,3 +266,36 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.pth: there is no such file"):
         find_model(tmp_path / "gone.pth")
+
+
+def test_the_folder_of_a_run_stands_for_its_latest_weights(tmp_path):
+    states = {}
+    for seed, label in enumerate(("900", "1000", "best_Set5", "latest")):
+        torch.manual_seed(seed)
+        states[label] = MSRResNet(num_feat=4, num_block=1).state_dict()
+        save_state(tmp_path / f"mine/models/net_g_{label}.pth", states[label])
+
+    def is_of(label: str, name: str) -> None:
+        found = find_model(tmp_path / "mine")
+        assert (found.name, found.path) == (name, tmp_path / f"mine/models/net_g_{label}.pth")
+        assert found.net is not None
+        assert torch.equal(found.net.state_dict()["conv_first.weight"], states[label]["conv_first.weight"])
+
+    is_of("latest", "mine")
+    (tmp_path / "mine/models/net_g_latest.pth").unlink()
+    is_of("1000", "mine-net_g_1000")
+    for label in ("900", "1000"):
+        (tmp_path / f"mine/models/net_g_{label}.pth").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"mine: expected the folder of a training run, .*: name a checkpoint"
+    ):
+        find_model(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ONNX", ".xml", ".param"])
+def test_a_file_for_other_programs_is_not_told_to_be_renamed(tmp_path, suffix):
+    (tmp_path / f"net{suffix}").write_bytes(b"anything")
+    with pytest.raises(
+        CheckpointError, match=r"is for other programs; name the checkpoint that it was made from"
+    ):
+        find_model(tmp_path / f"net{suffix}")

@@ -8,10 +8,12 @@ from torch import nn
 from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import UsageError
+from srcx.imaging import write_image
 from srcx.inference import Model, Upscaler, choice
 from srcx.inference import backends as backends_module
 from srcx.inference.backends import Way
 from srcx.inference.choice import EXACT, fastest, recalled, remember, ways_of
+from srcx.inference.folder import Job, run
 from srcx.weights import save_state
 
 CPU = torch.device("cpu")
@@ -117,6 +119,34 @@ def test_it_is_measured_once_and_not_for_a_tiny_image(net, rng, only_torch, fast
     again = Upscaler(model_of(net))
     again(large)
     assert (again.way, len(measured)) == (BF16, 1)
+
+
+def test_the_first_use_says_what_takes_long_and_what_won(
+    net, rng, only_torch, fast_bf16, monkeypatch, caplog
+):
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    image = rng.integers(0, 256, (128, 128, 3), np.uint8)
+    for _ in range(2):
+        up = Upscaler(model_of(net))
+        up.prepare(image)
+        up(image)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "first use of test on this machine: the fastest way to run it is being measured, once",
+        f"test: {BF16} is used, the fastest of {EXACT}, {BF16}",
+    ]
+
+
+def test_the_measurement_is_not_booked_on_the_first_image(
+    net, rng, only_torch, fast_bf16, monkeypatch, tmp_path
+):
+    def slowly(ways, run):
+        time.sleep(1.0)
+        return EXACT
+
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", slowly)
+    write_image(tmp_path / "a.png", rng.integers(0, 256, (128, 128, 3), np.uint8))
+    (outcome,) = run([Job(tmp_path / "a.png", tmp_path / "b.png")], Upscaler(model_of(net)))
+    assert outcome.time_s < 1
 
 
 def test_many_tiny_images_are_worth_it_but_the_tiniest_measure_nothing(

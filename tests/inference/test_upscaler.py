@@ -148,7 +148,7 @@ def test_any_scale_is_the_models_result_resampled(net, photo, scale, size, chann
 
 @pytest.mark.parametrize("scale", [0, -1, 0.5, 33, float("nan"), float("inf")])
 def test_a_scale_out_of_range_is_refused(scale):
-    with pytest.raises(UsageError, match="scale: expected 1 to 32"):
+    with pytest.raises(UsageError, match="scale: expected a number from 1 to 32"):
         load_model("bicubic", scale=scale)
 
 
@@ -275,3 +275,24 @@ def test_real_images_tiled_equal_whole(net, shared):
     photo = read_image(shared / "data/benchmark/Set5/LR_bicubic/X4/birdx4.png")
     whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
     assert np.abs(Upscaler(model_of(net), tile=16, precision="fp32")(photo) - whole).max() <= 1
+
+
+WRONG = [
+    ({"tile": "big"}, "tile: expected auto, 0 or at least 16 pixels; got 'big'"),
+    ({"tile": 20.5}, "tile: expected auto, 0 or at least 16 pixels; got 20.5"),
+    ({"scale": "2"}, "scale: expected a number from 1 to 32; got '2'"),
+    ({"scale": float("nan")}, "scale: expected a number from 1 to 32; got nan"),
+    ({"fidelity": "much"}, r"fidelity: expected 0 \(sharp, as the model is\) to 1 \(faithful\); got 'much'"),
+    ({"device": "gpu"}, r"device: expected cpu, or cuda or cuda:N .*; got 'gpu'"),
+    ({"device": "cuda:99"}, r"device: expected cpu, or cuda or cuda:N .*; got 'cuda:99'"),
+    ({"device": 3.5}, r"device: expected cpu, or cuda or cuda:N .*; got '3.5'"),
+    ({"precision": 16}, "precision: expected one of auto, .*; got '16'"),
+    ({"backend": "tensorrt"}, "backend: expected auto, torch, .*; got 'tensorrt'"),
+]
+
+
+@pytest.mark.parametrize(("args", "sentence"), WRONG, ids=str)
+@pytest.mark.parametrize("name", ["bicubic", "auto"])
+def test_a_wrong_argument_is_one_sentence_when_the_model_is_loaded(args, sentence, name):
+    with pytest.raises(UsageError, match=f"^{sentence}"):
+        load_model(name, **args)

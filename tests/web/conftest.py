@@ -18,7 +18,7 @@ class Server(NamedTuple):
     address: str
     process: subprocess.Popen[str]
     folder: Path
-    """Its current folder, with net.pth in it."""
+    """Its current folder, with net.pth in it, and server.log, what it writes to stderr."""
 
 
 @pytest.fixture
@@ -31,9 +31,12 @@ def server(tmp_path) -> Iterator[Server]:
     command = [sys.executable, "-m", "srcx", "web", "--port", str(port), "--model", str(tmp_path / "net.pth")]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "GRADIO_TEMP_DIR": str(tmp_path / "gradio")}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
-    ) as process:
+    with (
+        (tmp_path / "server.log").open("w") as log,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=tmp_path
+        ) as process,
+    ):
         assert process.stdout is not None
         yield Server(process.stdout.readline().split()[0], process, tmp_path)
         process.terminate()

@@ -61,6 +61,7 @@ def test_a_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path,
         sizes = "[...document.querySelectorAll('#slider img')].map(image => image.naturalWidth)"
         page.wait_for_function(f"{sizes}.every(width => width == 160)")
         assert "is now 160 x 120 pixels" in page.inner_text("#about")
+        assert "Left: bicubic. Right: net." in page.inner_text("#about")
         looked_at = page.locator("#slider").screenshot(path=tmp_path / "slider.png")
         assert looked_at
         colours = read_image(tmp_path / "slider.png").reshape(-1, 3)

@@ -169,3 +169,15 @@ def test_the_model_is_chosen_for_each_image_and_fidelity_is_passed_on(server, vi
 def read_image_of(content: bytes, folder: Path) -> np.ndarray:
     (folder / "answer.png").write_bytes(content)
     return read_image(folder / "answer.png")
+
+
+def test_a_mistake_of_a_visitor_is_one_sentence_and_no_traceback_in_the_log(server, visitor):
+    (heic,) = visitor.upload(("IMG_1.HEIC", b"\0\0\0\x18ftypheic" + bytes(99))).json()
+    for paths, said in (
+        ([], "choose an image first"),
+        ([heic], "IMG_1.HEIC: is a HEIC file, which is not read"),
+    ):
+        event, answer = visitor.answer(visitor.ask(paths))
+        assert event == "error"
+        assert answer["error"].startswith(said)
+    assert "Traceback" not in (server.folder / "server.log").read_text()

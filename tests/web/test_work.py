@@ -95,8 +95,11 @@ def test_two_images_of_one_name_do_not_meet(photo, tmp_path):
 
 
 def test_limits_are_one_sentence(photo, tmp_path, monkeypatch):
-    for paths, got in (([], 0), ([photo] * 11, 11)):
-        with pytest.raises(UsageError, match=f"from 1 to 10 images at a time; got {got}"):
+    for paths, said in (
+        ([], "choose an image first"),
+        ([photo] * 11, "from 1 to 10 images at a time; got 11"),
+    ):
+        with pytest.raises(UsageError, match=f"^{said}$"):
             enlarge(paths, "bicubic", "bicubic", tmp_path)
     monkeypatch.setattr(work, "MOST_MEGAPIXELS", 0)
     with pytest.raises(UsageError, match=r"^a\.png: has 10 x 12 pixels, and this page takes 0 megapixels"):

@@ -213,7 +213,7 @@ def test_files_that_are_not_there_empty_or_of_another_kind(tmp_path: Path) -> No
         "text.pth": "is damaged, cut short or no .pth file",
         "text.safetensors": "is damaged, cut short or no .safetensors file",
         "folder.pth": "got a folder",
-        "net.onnx": "got the suffix '.onnx'",
+        "net.onnx": "got a .onnx file, which is for other programs",
         "tensor.pth": "expected named tensors, got a value of type Tensor",
         "number.pth": "expected a tensor under 'w', got a value of type float",
         "names.pth": "got the name 3",

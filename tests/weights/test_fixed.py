@@ -179,7 +179,8 @@ def test_without_a_net_the_mend_is_one_sentence(
     text = str(error.value)
     assert "\n" not in text
     assert f"`srcx weights import {name} FILE`" in text
-    assert "$SRCX_WEIGHTS" in text
+    assert "set SRCX_WEIGHTS to the folder" in text
+    assert ("vgg_type: vgg16" in text) == (name == "vgg19")
     assert "https://127.0.0.1:9/file" in text
     assert ("pip's settings name no index" in text) == (name == "vgg16")
 

@@ -1,0 +1,68 @@
+"""Every loss says what kind of image it takes, before it computes anything."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srcx import registry
+from srcx.errors import ImageError
+from srcx.features.extractor import FeatureExtractor
+from srcx.weights.checkpoint import save_state
+
+OF_LOGITS = ("GANLoss", "MultiScaleGANLoss")
+OF_IMAGES = [name for name in registry.LOSSES if name not in OF_LOGITS]
+OF_FEATURES = [
+    name for name in OF_IMAGES if "vgg_type" in inspect.signature(registry.LOSSES[name]).parameters
+]
+
+
+@pytest.fixture(autouse=True)
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_state(tmp_path / "alexnet.safetensors", FeatureExtractor.random("alexnet").state_dict())
+    monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path))
+
+
+def made(name: str) -> nn.Module:
+    args: dict[str, Any] = {"vgg_type": "alexnet", "layer_weights": {"conv1": 1.0}}
+    known = inspect.signature(registry.LOSSES[name]).parameters
+    return registry.LOSSES[name](**{key: value for key, value in args.items() if key in known})
+
+
+def value(loss: nn.Module, image: Any) -> Any:
+    return (
+        loss(image, image, image)
+        if "sr_ema" in inspect.signature(loss.forward).parameters
+        else loss(image, image)
+    )
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_an_image_of_8_bits_is_refused_since_its_differences_wrap_around(name: str) -> None:
+    with pytest.raises(
+        ImageError, match=r"must be a floating-point tensor; got torch.uint8: .* x.float\(\) / 255"
+    ):
+        value(made(name), torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_an_array_is_refused(name: str) -> None:
+    with pytest.raises(ImageError, match=r"must be a tensor; got ndarray"):
+        value(made(name), np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_a_number_format_other_than_the_weights_is_named(name: str) -> None:
+    image = torch.rand(1, 3, 64, 64)
+    for dtype in (torch.float64, torch.float16):
+        with pytest.raises(
+            ImageError, match=rf"alexnet: expected an image of torch.float32, .*; got {dtype}"
+        ):
+            value(made(name), image.to(dtype))
+    assert value(made(name).to(torch.float64), image.to(torch.float64)).dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        assert value(made(name), image.to(torch.bfloat16)).isfinite()
