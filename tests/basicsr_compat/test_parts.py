@@ -77,8 +77,6 @@ def test_names_the_nearest_part(basicsr, kind, type_name, near):
         ("loss", "FocalFrequencyLoss"),
         ("loss", "PSNRLoss"),
         ("loss", "EdgeLoss"),
-        ("model", "HATModel"),
-        ("model", "ImageCleanModel"),
         ("dataset", "FFHQDataset"),
         ("scheduler", "TrueCosineAnnealingLR"),
     ],
