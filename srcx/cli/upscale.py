@@ -71,7 +71,9 @@ def upscale(
     tta: Annotated[
         bool, typer.Option("--tta", help="Mean over the image's 8 turns and mirrorings: 8 times slower.")
     ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Take the folders in a folder too, but no links to folders.")
+    ] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "webp", "avif", "tiff"],
         typer.Option(help="Format of the results; same: each image's own."),
@@ -99,7 +101,8 @@ def upscale(
                 device=device_of(team.local_rank),
                 fidelity=fidelity,
             )
-            jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
+            # One process lists the files: the others would find results among them.
+            jobs = team.share(team.first(lambda: plan(inputs, out, recursive=recursive, format=format)))
             for done, outcome in enumerate(run(jobs, upscaler, overwrite=overwrite), start=1):
                 count[_kind(outcome)] += 1
                 if outcome.problem:

@@ -76,8 +76,8 @@ STRANGERS = (
 )
 
 STRANGE_SAMPLES = (
-    "samples of a rare kind (floating, signed, of uneven bits, 16-bit grey with alpha, or with a channel of no "
-    "known meaning); whole numbers of 8 or 16 bits are read as grey, RGB or RGBA: convert it"
+    "samples of a rare kind (floating, signed, of uneven bits, 16-bit grey with alpha, or with a channel of "
+    "no known meaning); whole numbers of 8 or 16 bits are read as grey, RGB or RGBA: convert it"
 )
 
 TAIL_BYTES = 64
