@@ -1,7 +1,7 @@
-"""Print figures of the code's structure: files, lines, small files, single-use helpers, layers, longest function.
+"""Print figures of the code's structure: files, lines, small files, helpers used once, layers.
 
-    python scripts/measure_structure.py                  this checkout
-    python scripts/measure_structure.py ../other ..      other checkouts beside it
+python scripts/measure_structure.py                  this checkout
+python scripts/measure_structure.py ../other ..      other checkouts beside it
 """
 
 import argparse
@@ -38,14 +38,20 @@ def figures(root: Path) -> Iterator[tuple[str, object]]:
     yield "files that are not __init__.py", sum(path.name != "__init__.py" for path in texts)
     yield "lines", sum(lines.values())
     yield "median lines of a file", median(lines.values())
-    yield f"files under {SMALL_LINES} lines", sum(
-        count < SMALL_LINES for path, count in lines.items() if path.name not in ("__init__.py", "__main__.py")
+    yield (
+        f"files under {SMALL_LINES} lines",
+        sum(
+            count < SMALL_LINES
+            for path, count in lines.items()
+            if path.name not in ("__init__.py", "__main__.py")
+        ),
     )
     yield "functions", len(functions)
     yield "private functions used once", sum(_single_use(tree) for tree in trees.values())
     yield "longest function", f"{longest.name}, {_length(longest)} lines"
-    yield "docstrings that begin with What, Which or How", sum(
-        text.startswith(("What ", "Which ", "How ")) for text in documented
+    yield (
+        "docstrings that begin with What, Which or How",
+        sum(text.startswith(("What ", "Which ", "How ")) for text in documented),
     )
     yield "layers of the import contract", _layers(root)
 

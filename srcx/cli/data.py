@@ -15,7 +15,7 @@ from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
     from srcx.benchmarks.manifest import KnownSet
-    from srcx.prepare.align import Aligned
+    from srcx.prepare.align import Fit
 
 app = typer.Typer(
     help="Benchmark sets, DIV2K and your own pairs: what is at hand, and is it right.", rich_markup_mode=None
@@ -215,14 +215,14 @@ def align_pairs(
     debug: Debug = False,
 ) -> None:
     """Lay pairs by two lenses or zooms upon each other, and say what shift is left, in pixels of GT."""
-    from srcx.prepare.align import Aligned, align_folders
+    from srcx.prepare.align import Fit, align_folders
 
-    found: dict[str, Aligned] = {}
+    found: dict[str, Fit] = {}
     failed = 0
     try:
         with progress() as tell:
             for name, outcome in align_folders(lq, gt, scale=scale, out=write, tell=tell):
-                if isinstance(outcome, Aligned):
+                if isinstance(outcome, Fit):
                     found[name] = outcome
                 else:
                     failed += 1
@@ -231,10 +231,10 @@ def align_pairs(
         raise Interrupted("stopped; the pairs written so far are whole") from None
     if found:
         _print_shifts(found)
-    for name, aligned in found.items():
-        if aligned.zoom < COARSE * scale:
+    for name, fit in found.items():
+        if fit.zoom < COARSE * scale:
             complain(
-                f"{name}: ground truth has {aligned.zoom:.2f} pixels to one of lq, fewer than the scale "
+                f"{name}: ground truth has {fit.zoom:.2f} pixels to one of lq, fewer than the scale "
                 f"{scale}, so it is enlarged and blurred; take a smaller --scale"
             )
     if write and found:
@@ -243,17 +243,17 @@ def align_pairs(
         raise typer.Exit(1)
 
 
-def _print_shifts(found: dict[str, "Aligned"]) -> None:
+def _print_shifts(found: dict[str, "Fit"]) -> None:
     """A table: of each pair its zoom, its shift as it came, and what is left; then of all blocks together."""
     from srcx.prepare.align import together
 
-    came = [aligned.before for aligned in found.values() if aligned.before]
+    came = [fit.before for fit in found.values() if fit.before]
     rows: list[tuple[list[str], dict[str, float | None]]] = []
-    for name, aligned in found.items():
-        before = aligned.before.figures()["median"] if aligned.before else None
-        rows.append(([name], _row(aligned.zoom, before, aligned.after.figures())))
+    for name, fit in found.items():
+        before = fit.before.figures()["median"] if fit.before else None
+        rows.append(([name], _row(fit.zoom, before, fit.after.figures())))
     before = together(came).figures()["median"] if came else None
-    after = together([aligned.after for aligned in found.values()])
+    after = together([fit.after for fit in found.values()])
     rows.append((["all"], _row(None, before, after.figures())))
     print_table(["pair"], rows)
     print(

@@ -76,7 +76,9 @@ def upscale(
         str | None,
         typer.Option(metavar="cpu|cuda|cuda:N", help="Where torch runs; the GPU if there is one."),
     ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Take the folders in a folder too.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Take the folders in a folder too, but no links to folders.")
+    ] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
         typer.Option(help="Format of the results; same: each image's own."),
@@ -114,7 +116,8 @@ def upscale(
                 device=device or device_of(team.local_rank),
                 fidelity=fidelity,
             )
-            jobs = team.share(plan(inputs, out, recursive=recursive, format=format))
+            # One process lists the files: the others would find results among them.
+            jobs = team.share(team.first(lambda: plan(inputs, out, recursive=recursive, format=format)))
             outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality)
             for done, outcome in enumerate(outcomes, start=1):
                 only = outcome if len(jobs) == 1 else None

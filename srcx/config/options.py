@@ -265,7 +265,8 @@ class TrainOptions(Section):
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
     jitter: Natural = 0
-    """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones."""
+    """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones.
+    LPIPSLoss sees whole ones, and runs in fp32 whatever the precision."""
     freeze_g: list[str] = Field(default_factory=list)
     """srcx: parts of net_g, such as upconv1, whose weights stay as they are."""
     net_d_iters: Count = 1

@@ -161,7 +161,7 @@ def list_stored(
     else:
         stored = [StoredFile(path) for path in list_images(root, recursive=recursive)]
     if not stored:
-        where = "this folder or below" if recursive else "this folder"
+        where = "this list" if meta_info_file else "this folder or below" if recursive else "this folder"
         raise DataError(f"{meta_info_file or root}: there are no images in {where}; check the path")
     return stored
 

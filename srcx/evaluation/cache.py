@@ -26,24 +26,33 @@ class Cache:
 
     Args:
         root: The folder of the results.
+        rank: Number of this process among those that share the work. Those behind the first keep what they
+            made before they were stopped in cache-RANK.json, until a run ends well.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, rank: int = 0) -> None:
         self.root = root
         self.file = root / "cache.json"
+        self.own_file = root / f"cache-{rank}.json" if rank else self.file
         self.images: dict[str, dict[str, str]] = {}
         self.scores: dict[str, float] = {}
-        if self.file.is_file():
-            self._load()
+        for file in (self.file, *self._others()):
+            if file.is_file():
+                self._load(file)
 
-    def _load(self) -> None:
+    def _others(self) -> list[Path]:
+        return sorted(self.root.glob("cache-*.json"))
+
+    def _load(self, file: Path) -> None:
         try:
-            content = json.loads(self.file.read_text("utf-8"))
-            self.images = {name: _made(one) for name, one in content["images"].items()}
-            self.scores = {str(key): float(value) for key, value in content["scores"].items()}
+            content = json.loads(file.read_text("utf-8"))
+            images = {name: _made(one) for name, one in content["images"].items()}
+            scores = {str(key): float(value) for key, value in content["scores"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            log.warning("%s: cannot be read (%s); everything is made anew", self.file, type(error).__name__)
-            self.images, self.scores = {}, {}
+            log.warning("%s: cannot be read (%s); what it says is made anew", file, type(error).__name__)
+            return
+        self.images.update(images)
+        self.scores.update(scores)
 
     def image_sha256(self, relative: str, made_of: str) -> str | None:
         """The sha256 of an image that was made of the same things and is still there, else None."""
@@ -60,13 +69,19 @@ class Cache:
         return sha256
 
     def save(self) -> None:
-        """Write the cache.
+        """Write the cache of all processes.
 
         Raises:
             OutputError: the place cannot be written.
         """
+        self.save_own()
+        for file in self._others():
+            file.unlink(missing_ok=True)
+
+    def save_own(self) -> None:
+        """Write what this process knows, and leave alone what the others have written; raises as `save`."""
         content: dict[str, Any] = {"images": self.images, "scores": self.scores}
-        with atomic_path(self.file) as temporary:
+        with atomic_path(self.own_file) as temporary:
             temporary.write_text(json.dumps(content, indent=0), "utf-8")
 
 

@@ -93,7 +93,10 @@ def _pairs(sr: Path, gt: Path | None) -> list[tuple[Path, Path | None]]:
         and size != gt_size
     ]
     if problems:
-        raise DataError(f"the images do not match; {'; '.join(problems)}")
+        raise DataError(
+            f"the images do not match; {'; '.join(problems)}: rename or cut them, so that each image "
+            "has a ground truth of its name and size"
+        )
     return [(image, partners[name]) for name, image in images.items()]
 
 

@@ -130,7 +130,7 @@ def benchmark(
         scale: find_sources(data, sets, degradations, scale=scale, every=every, without_gt=without_gt)
         for scale in sorted(calls)
     }
-    cache = Cache(make_folder(out))
+    cache = Cache(make_folder(out), rank=team.rank)
     tasks = team.first(lambda: _tasks(upscalers, found, cache))
     failed = _make_images(team.share(tasks), upscalers, cache, precision, tell)
     for images, others_failed in team.gather((cache.images, failed)):
@@ -197,7 +197,7 @@ def _make_images(
                 failed[task.sr] = str(error)
             tell(f"{task.model} {task.source.folder} {task.pair.name}", done, len(tasks))
     except BaseException:
-        cache.save()
+        cache.save_own()
         raise
     return failed
 

@@ -51,19 +51,23 @@ READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...
     (0, SIGNATURE, PngImageFile),
     (0, b"\xff\xd8\xff", JpegImageFile),
     (8, b"WEBP", WebPImageFile),
-    (4, b"ftypavif", AvifImageFile),
-    (4, b"ftypavis", AvifImageFile),
     (0, b"II*\0", TiffImageFile),
     (0, b"MM\0*", TiffImageFile),
     (0, b"II+\0", TiffImageFile),
     (0, b"MM\0+", TiffImageFile),
     (0, b"BM", BmpImageFile),
 )
+HEAD_BYTES = 128
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 STRANGERS = (
     (0, b"GIF8", "GIF"),
-    (4, b"ftyphei", "HEIC"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"P5", "PGM"),
+    (0, b"P6", "PPM"),
     (0, b"8BPS", "Photoshop"),
     (0, b"%PDF", "PDF"),
     (0, b"<svg", "SVG"),
@@ -72,8 +76,8 @@ STRANGERS = (
 )
 
 STRANGE_SAMPLES = (
-    "samples of a rare kind (floating, signed or of uneven bits); whole numbers of 8 or 16 bits are read: "
-    "convert it"
+    "samples of a rare kind (floating, signed, of uneven bits, 16-bit grey with alpha, or with a channel of "
+    "no known meaning); whole numbers of 8 or 16 bits are read as grey, RGB or RGBA: convert it"
 )
 
 TAIL_BYTES = 64
@@ -179,7 +183,7 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
         if image.mode.startswith("I"):  # grey of 12 or 16 bits
             pixels = _deep_grey(image, bits, white_is_zero=white_is_zero)
         elif image.mode == "CMYK":
-            pixels = np.asarray(cmyk_to_rgb(image, name))
+            pixels = np.asarray(cmyk_to_rgb(image, name, bits=bits))
         else:
             pixels = np.asarray(image.convert(_mode(image, name)))
             if bits == 16:
@@ -222,6 +226,11 @@ def _said_for(name: str) -> Iterator[None]:
     except DAMAGE as error:
         if "unknown pixel mode" in str(error):
             raise ImageError(f"{name}: holds {STRANGE_SAMPLES}") from error
+        if deep_jpeg := re.search(r"(?i)cannot handle (\d+)-bit layers", str(error)):
+            bits = deep_jpeg[1]
+            raise ImageError(
+                f"{name}: is a JPEG of {bits} bits a sample, and 8 are read; convert it"
+            ) from error
         raise ImageError(f"{name}: is damaged or cut off; get a whole copy of the file") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: part of the file unpacks to an absurd size; it is refused") from error
@@ -239,19 +248,33 @@ def _hush_pillow() -> None:
 
 def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
     """Read the head of the file, without `Image.open`, whose limit of size is fixed."""
-    start = file.read(32)
+    start = file.read(HEAD_BYTES)
     file.seek(0)
     if not start:
         raise ImageError(f"{name}: is empty (0 bytes); get a whole copy of the file")
     for offset, magic, reader in READERS:
         if start[offset:].startswith(magic):
-            if reader is AvifImageFile and not features.check("avif"):
-                raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
             return reader(without_large_chunks(file) if reader is PngImageFile else file)
-    for offset, magic, kind in STRANGERS:
-        if start[offset:].startswith(magic):
-            raise ImageError(f"{name}: is a {kind} file, which is not read; {READABLE}: convert it")
+    brands = _brands(start)
+    if brands.intersection(AVIF_BRANDS):
+        if not features.check("avif"):
+            raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
+        return AvifImageFile(file)
+    strange = next((kind for offset, magic, kind in STRANGERS if start[offset:].startswith(magic)), None)
+    if brands.intersection(HEIC_BRANDS):
+        strange = "HEIC"
+    if strange is not None:
+        article = "an" if strange[0] in "IO" else "a"
+        raise ImageError(f"{name}: is {article} {strange} file, which is not read; {READABLE}: convert it")
     raise ImageError(f"{name}: is not an image, by its content; {READABLE}")
+
+
+def _brands(start: bytes) -> set[bytes]:
+    """Return the brands of an ISO media file, as AVIF and HEIC are; the first one may be mif1 in both."""
+    if start[4:8] != b"ftyp":
+        return set()
+    box = start[: int.from_bytes(start[:4], "big")]
+    return {box[8:12], *(box[at : at + 4] for at in range(16, len(box), 4))}
 
 
 def _limit() -> int:
@@ -336,7 +359,8 @@ def _sixteen_bits(data: bytes, name: str, high_bytes: ImageArray) -> ImageArray:
     with quiet_opencv(), suppress(cv2.error):
         read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is not None and read.dtype == np.uint16 and read.ndim == 3:
-        pixels = swap_red_and_blue(read.astype(np.uint16, copy=False))
+        # OpenCV takes any fourth channel for alpha; Pillow looks at what the file says it is.
+        pixels = swap_red_and_blue(read[..., : high_bytes.shape[2]].astype(np.uint16, copy=False))
         # OpenCV misreads some layouts of TIFF without a word, so both must have seen the same image.
         if np.array_equal(pixels[..., :3] >> 8, high_bytes[..., :3]):
             return pixels

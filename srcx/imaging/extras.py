@@ -134,7 +134,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (across, down) if 1 <= min(across, down) <= max(across, down) <= LARGEST_DPI else None
 
 
-def cmyk_to_rgb(image: Image.Image, name: str) -> Image.Image:
+def cmyk_to_rgb(image: Image.Image, name: str, *, bits: int = 8) -> Image.Image:
     """Ink to light: by the image's own profile into sRGB if it has one, else by the plain formula."""
     how = "it has no colour profile, so a simple formula is used and colours may be off"
     result = None
@@ -142,5 +142,6 @@ def cmyk_to_rgb(image: Image.Image, name: str) -> Image.Image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         how = "by its own colour profile"
-    log.warning("%s: CMYK is converted to sRGB: %s", name, how)
+    lost = f"; of its {bits} bits a sample 8 are kept" if bits > 8 else ""
+    log.warning("%s: CMYK is converted to sRGB: %s%s", name, how, lost)
     return result or image.convert("RGB")

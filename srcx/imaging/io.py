@@ -217,7 +217,7 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
 
     Args:
         folder: Where to look.
-        recursive: Look into the folders in it too.
+        recursive: Look into the folders in it too, but follow no links to folders.
 
     Raises:
         DataError: the folder is missing, is a file, or cannot be read.

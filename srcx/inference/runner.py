@@ -43,6 +43,10 @@ TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in (
 log = logging.getLogger(__name__)
 
 
+class NotFiniteError(ImageError):
+    """The output of a network holds NaN or infinite numbers, as where half precision overflows."""
+
+
 class Runner:
     """Runs a copy of a model's network on uint8 and uint16 images.
 
@@ -127,7 +131,7 @@ class Runner:
         )
 
     def _checked(self, lq: Tensor) -> Tensor:
-        """Run the network and check the size of what comes out."""
+        """Run the network and check the size of what comes out, and that it is finite."""
         lq = lq.to(self.device, self.dtype, memory_format=self.memory_format)
         try:
             sr = self.run(lq)
@@ -143,6 +147,9 @@ class Runner:
                 f"{self.way}: expected {expected[2]} x {expected[1]} pixels, got an output of shape "
                 f"{tuple(sr.shape)}; take another backend"
             )
+        if not sr.isfinite().all():  # infinity would be clamped to white without a word
+            hint = "its weights may be damaged" if self.way.precision == "fp32" else "take --precision fp32"
+            raise NotFiniteError(f"{self.way}: the network's output holds NaN or infinite numbers; {hint}")
         return sr
 
     def tiling(self, height: int, width: int, core_px: int | None) -> Tiling | None:

@@ -17,7 +17,7 @@ from srcx.inference.choice import fastest, recalled, remember, ways_of
 from srcx.inference.images import check_image, enlarge_by_bicubic, enlarge_planes
 from srcx.inference.model import Model, find_model
 from srcx.inference.precision import Precision, dtype_of
-from srcx.inference.runner import Runner, free_bytes
+from srcx.inference.runner import NotFiniteError, Runner, free_bytes
 
 __all__ = ["Choice", "Upscaler", "load_model", "upscale"]
 
@@ -128,7 +128,16 @@ class Upscaler:
         return self.model.scale if self.model.net else self.scale, self.scale
 
     def _by_network(self, image: ImageArray, result: ImageArray) -> None:
-        self._runner_for(image).enlarge(image, result, core_px=self.core_px)
+        runner = self._runner_for(image)
+        try:
+            runner.enlarge(image, result, core_px=self.core_px)
+        except NotFiniteError:
+            if self.precision != "auto" or runner.way.precision == "fp32":
+                raise
+            log.warning("%s: an image overflows %s and is run in fp32", self.model.name, runner.way)
+            with self._choosing:
+                runner = self._runner(self._ways()[0])
+            runner.enlarge(image, result, core_px=self.core_px)
 
     def _runner_for(self, image: ImageArray) -> Runner:
         """Return the network in the way this image is to be run; threads wait while it is measured."""

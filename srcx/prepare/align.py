@@ -17,7 +17,7 @@ from srcx.imaging.resize import imresize
 from srcx.prepare.recipe import shared_name, sources
 from srcx.prepare.shifts import Floats, block_shifts, register, smooth
 
-__all__ = ["Aligned", "Shifts", "align", "align_folders", "find_pairs", "together"]
+__all__ = ["Aligned", "Fit", "Shifts", "align", "align_folders", "find_pairs", "together"]
 
 ImageArray = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -60,11 +60,9 @@ def together(shifts: Sequence[Shifts]) -> Shifts:
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """A pair that shows one place, ground truth `scale` times as large."""
+class Fit:
+    """How the two images of a pair lie upon each other."""
 
-    lq: ImageArray
-    gt: ImageArray
     homography: Matrix
     """From pixels (x, y, 1) of the ground truth as it came to those of lq as it came."""
     zoom: float
@@ -72,6 +70,15 @@ class Aligned:
     before: Shifts | None
     """As the pair came, where ground truth was `scale` times the size of lq already."""
     after: Shifts
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A pair that shows one place, ground truth `scale` times as large."""
+
+    lq: ImageArray
+    gt: ImageArray
+    fit: Fit
 
 
 def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
@@ -107,14 +114,8 @@ def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
     part = np.ascontiguousarray(lq[top:bottom, left:right])
     warped = _warped(gt, homography, zoom, (top, left), part.shape[:2], scale)
     same_size = gt.shape[:2] == (lq.shape[0] * scale, lq.shape[1] * scale)
-    return Aligned(
-        part,
-        warped,
-        homography,
-        zoom,
-        _shifts(lq, gt, scale) if same_size else None,
-        _shifts(part, warped, scale),
-    )
+    before = _shifts(lq, gt, scale) if same_size else None
+    return Aligned(part, warped, Fit(homography, zoom, before, _shifts(part, warped, scale)))
 
 
 def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
@@ -137,11 +138,11 @@ def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
 
 def align_folders(
     lq: Path, gt: Path, *, scale: int, out: Path | None, tell: Callable[[str, int, int], None]
-) -> Iterator[tuple[str, Aligned | SrcxError]]:
+) -> Iterator[tuple[str, Fit | SrcxError]]:
     """`align` pair after pair; with `out` OUT/lq/NAME.png and OUT/gt/NAME.png are written.
 
     Yields:
-        Each pair's name and what came of it, an error of the images among it.
+        Each pair's name and how it lies, or why it does not; no pixels, so that a list of all stays small.
 
     Raises:
         DataError: as `find_pairs`.
@@ -164,7 +165,7 @@ def align_folders(
         else:
             for folder, image in zip(folders, (aligned.lq, aligned.gt), strict=False):
                 write_image(folder / f"{name}.png", image)
-            yield name, aligned
+            yield name, aligned.fit
         tell(name, done, len(pairs))
 
 

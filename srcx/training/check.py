@@ -1,6 +1,6 @@
 """Describe a run, and draw its first crops, without training: `srcx train --check`."""
 
-import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from srcx.training.model import SRModel
 __all__ = ["describe", "write_contact_sheet"]
 
 TIMED_STEPS = 2
+WATCH_S = 0.005
 SHEET_CROPS = 12
 MIB = 2**20
 
@@ -39,12 +40,12 @@ def describe(options: Options) -> str:
     assert train_set is not None
     build.check_paths(options)
     data = [f"  {name}: {counts}" for name, counts in build.check_data(options).items()]
-    before_mib = _peak_mib()
     torch.manual_seed(options.manual_seed)
     build.check_metrics(options)
-    model = build.model(options, build.accelerator(options))
-    try_once(model, options)
-    step_s, said = _step_s(model, options, train_set)
+    with PeakMemory() as memory:
+        model = build.model(options, build.accelerator(options))
+        try_once(model, options)
+        step_s, said = _step_s(model, options, train_set)
     networks = [f"  {name}: {_counts(net)}" for name, net in model.bare_nets.items()]
     return "\n".join(
         [
@@ -61,7 +62,7 @@ def describe(options: Options) -> str:
             f"  time: {step_s:.2f} s an iteration{said}, "
             f"{timedelta(seconds=round(step_s * train.total_iter))} for {train.total_iter} iterations, "
             "without validation",
-            f"  memory: {_peak_mib() - before_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
+            f"  memory: {memory.mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
             "for decoded images",
         ]
     )
@@ -131,13 +132,39 @@ def _timed(model: SRModel, batch: dict[str, torch.Tensor], *, iteration: int) ->
     return fmean(times_s[1:])  # the first one also makes buffers and picks kernels
 
 
-def _peak_mib() -> float:
-    """Peak memory of this process so far: the GPU's where there is one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / MIB
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / MIB
-    import resource  # not on Windows
+class PeakMemory:
+    """Measures the most memory taken at once inside a block, beyond what was taken before it.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return peak / MIB if sys.platform == "darwin" else peak / 1024
+    It is the GPU's where there is one. On the CPU the process's resident memory is looked at every few
+    milliseconds, since the peak that the system keeps is that of the whole process, imports included.
+    """
+
+    def __enter__(self) -> "PeakMemory":
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._before = self._most = _taken_bytes()
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._done.wait(WATCH_S):
+            self._most = max(self._most, _taken_bytes())
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._watcher.join()
+        self._most = max(self._most, _taken_bytes())
+
+    @property
+    def mib(self) -> float:
+        """The measured peak, after the block."""
+        return (self._most - self._before) / MIB
+
+
+def _taken_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    taken: int = psutil.Process().memory_info().rss
+    return taken

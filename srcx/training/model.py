@@ -89,7 +89,7 @@ class SRModel:
 
         Raises:
             TrainingError: a term is not finite; the networks that were not yet updated in this step keep
-                their weights.
+                their weights. Or the batch cannot be cut into `accumulate` equal parts.
         """
         self.iteration += 1
         self._set_learning_rates()
@@ -261,6 +261,10 @@ def _plain(value: Any) -> Any:
 
 def _cut(batch: Part, parts: int) -> Iterator[dict[str, Tensor]]:
     """Cut a batch into equal parts along its first axis."""
-    size = len(batch["lq"]) // parts
+    size, rest = divmod(len(batch["lq"]), parts)
+    if rest or not size:
+        raise TrainingError(
+            f"accumulate: {len(batch['lq'])} images cannot be cut into {parts} equal parts; give a multiple"
+        )
     for start in range(0, size * parts, size):
         yield {key: value[start : start + size] for key, value in batch.items()}

@@ -51,8 +51,9 @@ def run_test_file(
     options = build.load_options(path, overrides)
     build.check_paths(options)
     net = _trained_network(path, options)
-    tests = {part.name for part in options.datasets.test.values()}
-    sets = [one for one in build.validation_sets(options) if one.name in tests]
+    metrics = build.check_metrics(options)
+    tests = options.datasets.test.values()
+    sets = [ValidationSet(one.name, build.dataset(one, options.scale), metrics) for one in tests]
     root = results_root / options.name
     RunFolder.set_aside(root)
     make_folder(root)

@@ -1,5 +1,6 @@
 """What the page does with the images it is given; knows nothing of browsers."""
 
+import glob
 import shutil
 import tempfile
 import time
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from srcx.atomic import make_folder
 from srcx.errors import SrcxError, UsageError
 from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
@@ -81,8 +83,9 @@ def enlarge(
     try:
         for path in paths:
             _check_size(path)
-        ours = _upscaler(model, fidelity=fidelity)
-        theirs = _upscaler(other, ours.scale)
+        make_folder(folder)  # a cleaner of temporary folders may have removed it
+        ours = _upscaler(model, _files_of(model), fidelity=fidelity)
+        theirs = _upscaler(other, _files_of(other), ours.scale)
         steps, end_s = count(), time.monotonic() + MOST_S
         shown: list[Shown] = []
 
@@ -121,14 +124,25 @@ def _shown(path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, begin: Ca
 
 def forget_older(folder: Path, than_s: float) -> None:
     """Remove results that `enlarge` put into `folder` more than so many seconds ago."""
-    for results in folder.iterdir():
+    for results in folder.iterdir() if folder.is_dir() else ():
         if time.time() - results.stat().st_mtime > than_s:
             shutil.rmtree(results)
 
 
+FilesOf = tuple[tuple[str, int, int], ...]
+
+
 @lru_cache(maxsize=8)
-def _upscaler(model: str, scale: float | None = None, fidelity: float = 0.0) -> Upscaler:
+def _upscaler(model: str, files: FilesOf, scale: float | None = None, fidelity: float = 0.0) -> Upscaler:
+    """Load a model, or return the one that was loaded of the same files."""
     return load_model(model, scale=scale, fidelity=fidelity)
+
+
+def _files_of(model: str) -> FilesOf:
+    """Return name, time and size of a checkpoint and of what lies beside it, which a training may replace."""
+    path = Path(model)
+    beside = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.is_file() else []
+    return tuple((one.name, (stat := one.stat()).st_mtime_ns, stat.st_size) for one in beside)
 
 
 def _check_size(path: Path) -> None:

@@ -66,9 +66,14 @@ def fetch_source_package(
                 return download(
                     link, target, digest=digest, max_bytes=max_bytes, progress=progress, wire=its_wire
                 )
-            if digest.matches(local):
+            if local.is_file() and digest.matches(local):
                 return local
-            reasons.append(f"{link}: is another file, by its {digest.kind} digest")
+            why = (
+                f"is another file, by its {digest.kind} digest"
+                if local.is_file()
+                else "there is no such file"
+            )
+            reasons.append(f"{link}: {why}")
         except DownloadError as error:
             reasons.append(str(error))
     raise DownloadError("; ".join(reasons) or f"{file_name}: pip's settings name no index and no folder")

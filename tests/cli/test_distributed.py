@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from srcx.distributed import ALONE, Team, processes_started, team_of_environment
 from srcx.errors import DataError
 from srcx.imaging import imresize, read_image, write_image
+from srcx.inference.folder import Job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +55,23 @@ def test_two_processes_make_one_benchmark(srcx, benchmark_data, tmp_path):
     assert (tmp_path / "two/results.csv").read_text() == (tmp_path / "one/results.csv").read_text()
     two, one = (json.loads((tmp_path / name / "cache.json").read_text()) for name in ("two", "one"))
     assert two == one
+
+
+def test_one_process_lists_the_images_for_all(srcx, tmp_path, rng, monkeypatch):
+    """Those that list later would find results of the others among the images."""
+    write_image(tmp_path / "a.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
+    listed = [Job(tmp_path / "not-mine.png", tmp_path / "x.png"), Job(tmp_path / "a.png", tmp_path / "y.png")]
+
+    class Second(Team):
+        def first(self, work):
+            return listed
+
+        def gather(self, mine):
+            return [mine]
+
+    monkeypatch.setattr("srcx.distributed.team_of_environment", lambda: nullcontext(Second(1, 2)))
+    assert srcx("upscale", ".", "-o", "out", "--model", "bicubic-x2").code == 0
+    assert {path.name for path in tmp_path.rglob("*.png")} == {"a.png", "y.png"}
 
 
 def test_shares_are_whole_and_disjoint():

@@ -47,7 +47,8 @@ def test_all_mismatches_are_listed_at_once(srcx, pairs, tmp_path, rng):
     said = srcx("score", "--sr", "sr", "--gt", "gt")
     assert said.code == 1
     assert said.sentences == [
-        "the images do not match; only in sr: x; only in gt: z; y is 26 x 24 in sr and 24 x 24 in gt"
+        "the images do not match; only in sr: x; only in gt: z; y is 26 x 24 in sr and 24 x 24 in gt: "
+        "rename or cut them, so that each image has a ground truth of its name and size"
     ]
 
 

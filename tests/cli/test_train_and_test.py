@@ -63,6 +63,15 @@ def test_a_second_test_of_the_name_sets_the_first_aside(srcx, option_files):
     assert not (option_files / "results/tiny_test/visualization").exists()
 
 
+def test_a_test_looks_at_its_own_sets_alone(srcx, option_files):
+    assert srcx("train", "-opt", "train.yml").code == 0
+    val = "  val: {name: v, type: PairedImageDataset, dataroot_gt: nowhere, dataroot_lq: nowhere}\n"
+    words = (option_files / "test.yml").read_text().replace("datasets:\n", f"datasets:\n{val}")
+    (option_files / "test.yml").write_text(words)
+    said = srcx("test", "-opt", "test.yml")
+    assert said.code == 0, said.err
+
+
 def test_check_says_what_would_be_and_writes_a_contact_sheet_alone(srcx, option_files):
     said = srcx("train", "-opt", "train.yml", "--check")
     assert said.code == 0

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.data import PairedImageDataset, SingleImageDataset
+from srcx.data.stored import list_stored
 from srcx.errors import BridgeError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import read_image, write_image
@@ -222,6 +223,12 @@ def test_missing_and_empty_folders_are_said_together(tmp_path):
         PairedImageDataset(dataroot_gt=tmp_path / "none", dataroot_lq=tmp_path / "empty", scale=4)
     assert f"{tmp_path / 'none'}: this folder does not exist" in str(raised.value)
     assert f"{tmp_path / 'empty'}: there are no images in this folder" in str(raised.value)
+
+
+def test_an_empty_list_of_images_is_named(tmp_path):
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"list\.txt: there are no images in this list; check the path"):
+        list_stored(tmp_path, meta_info_file=tmp_path / "list.txt")
 
 
 def test_a_list_of_images_that_is_missing_or_names_missing_ones_is_an_error(pairs, tmp_path):

@@ -14,6 +14,7 @@ import srcx
 from srcx.archs import MSRResNet
 from srcx.basicsr_compat.parts import AllParts
 from srcx.data.degradation import degrade
+from srcx.distributed import Team
 from srcx.errors import DataError, UsageError, WeightsError
 from srcx.evaluation import benchmark, scoring
 from srcx.evaluation.inputs import BICUBIC_LQ, load_degradations
@@ -261,6 +262,29 @@ def test_a_run_that_breaks_off_keeps_the_images_it_made(data, tmp_path, monkeypa
     shapes = upscaled(monkeypatch)
     benchmark(["bicubic"], data, tmp_path / "out")
     assert len(shapes) == 1
+
+
+def test_what_each_process_made_before_it_was_stopped_is_kept(data, tmp_path, monkeypatch):
+    """Two processes are stopped while both work: the second writes first."""
+
+    def breaks(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def breaks_both(what: str, done: int, total: int) -> None:
+        with pytest.raises(KeyboardInterrupt):
+            benchmark(["bicubic"], data, tmp_path / "out", tell=breaks, team=Stopped(1, 2))
+        raise KeyboardInterrupt
+
+    class Stopped(Team):
+        def first(self, work):
+            return work()
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(["bicubic"], data, tmp_path / "out", tell=breaks_both, team=Stopped(0, 2))
+    shapes = upscaled(monkeypatch)
+    benchmark(["bicubic"], data, tmp_path / "out")
+    assert shapes == []
+    assert [path.name for path in (tmp_path / "out").glob("cache*")] == ["cache.json"]
 
 
 def test_grey_ground_truth_takes_a_coloured_result_for_grey(tmp_path, rng):

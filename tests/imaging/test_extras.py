@@ -6,9 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, ImageCms
 
 from srcx.imaging import image_size, read_image, read_with_extras, write_image
+from srcx.imaging.decode import decode_image
 
 RGB = np.add.outer(np.arange(12) * 9, np.arange(10) * 5).astype(np.uint8)[..., None].repeat(3, 2)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -89,6 +91,13 @@ def test_cmyk_becomes_rgb_with_a_word(tmp_path, caplog):
         f"{path}: CMYK is converted to sRGB: it has no colour profile, so a simple formula is used and "
         "colours may be off"
     ]
+
+
+def test_cmyk_of_16_bits_says_that_8_are_kept(caplog):
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.full((8, 8, 4), 30000, np.uint16), photometric="separated")
+    assert decode_image(file.getvalue(), "x").dtype == np.uint8
+    assert caplog.messages[0].endswith("colours may be off; of its 16 bits a sample 8 are kept")
 
 
 def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):

@@ -248,6 +248,14 @@ MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
         (b"", r"is empty \(0 bytes\)"),
         (b"hello world", "is not an image"),
         (encoded(RGB, "GIF"), "is a GIF file"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(50), "is a HEIC file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "is a HEIC file"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "is a JPEG XL file"),
+        (encoded(RGB, "ICO"), "is an ICO file"),
+        (encoded(RGB, "PPM"), "is a PPM file"),
+        (encoded(RAMP, "PPM"), "is a PGM file"),
+        (encoded(RGB, "JPEG").replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "a JPEG of 12 bits"),
+        (tiff(wide(RGB)[..., :2], photometric="minisblack", extrasamples=["unassalpha"]), "16-bit grey with"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer file"),
         (encoded(Image.fromarray(RGB), "PNG", **MOVES), "2 frames of an animation"),
         (encoded(Image.fromarray(RGB), "WEBP", **MOVES), "2 frames of an animation"),
@@ -351,6 +359,13 @@ def test_avif_keeps_what_is_seen_and_its_alpha(tmp_path):
     assert np.abs(image.astype(int) - RGBA).mean() < 2
     write_image(tmp_path / "grey.avif", RAMP)
     assert np.abs(read_image(tmp_path / "grey.avif").astype(int) - RAMP[..., None]).mean() < 2
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"mif1", b"msf1"])
+def test_avif_is_known_by_any_of_its_brands(brand):
+    data = bytearray(encoded(RGBA, "AVIF"))
+    data[8:12] = brand
+    assert_array_equal(decode_image(bytes(data), "x"), decode_image(encoded(RGBA, "AVIF"), "x"))
 
 
 def test_avif_pixels_that_cannot_be_decoded_are_one_sentence():

@@ -142,6 +142,15 @@ def test_tiff(rng, settings, dtype):
     assert read or dtype == np.uint16, "8 bits are read in every layout"
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_fourth_channel_is_alpha_only_where_the_file_says_so(rng, dtype):
+    samples = rng.integers(0, np.iinfo(dtype).max, (HEIGHT, WIDTH, 4), dtype, endpoint=True)
+    for meaning, channels in (("unspecified", 3), ("unassalpha", 4)):
+        file = io.BytesIO()
+        tifffile.imwrite(file, samples, photometric="rgb", extrasamples=[meaning])
+        assert_array_equal(decode_image(file.getvalue(), "x"), samples[..., :channels])
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "BMP", "AVIF"])
 def test_by_pillow_and_opencv(rng, kind, mode):

@@ -1,3 +1,5 @@
+import logging
+import math
 import time
 
 import numpy as np
@@ -7,7 +9,7 @@ from torch import nn
 
 from srcx import load_model
 from srcx.archs import MSRResNet
-from srcx.errors import UsageError
+from srcx.errors import ImageError, UsageError
 from srcx.imaging import write_image
 from srcx.inference import Model, Upscaler, choice
 from srcx.inference import backends as backends_module
@@ -199,6 +201,37 @@ def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, f
     up(rng.integers(0, 256, (128, 128, 3), np.uint8))
     up(rng.integers(0, 65536, (9, 9), np.uint16))
     assert set(up._runners) == {BF16, EXACT}
+
+
+class Overflowing(nn.Module):
+    """Enlarges by 2, and is infinite or NaN in half precision where an image is bright."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.scale, self.value = nn.Parameter(torch.ones(1)), value
+
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        sr = nn.functional.interpolate(lq * self.scale, scale_factor=2)
+        return torch.where(sr > 0.9, self.value, sr) if lq.dtype != torch.float32 else sr
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_an_image_that_overflows_half_precision_is_run_in_fp32(
+    only_torch, fast_bf16, monkeypatch, value, caplog
+):
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    image = np.full((128, 128, 3), 255, np.uint8)
+    up = Upscaler(model_of(Overflowing(value)))
+    assert (up(image) == 255).all()
+    assert (up(image // 2) == 127).all()
+    warned = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message for message in warned if "overflows" in message] == [
+        "test: an image overflows torch bf16 and is run in fp32"
+    ]
+    with pytest.raises(
+        ImageError, match="torch bf16: the network's output holds NaN or infinite numbers; take"
+    ):
+        Upscaler(model_of(Overflowing(value)), precision="bf16")(image)
 
 
 def test_a_backend_that_is_missing_says_what_brings_it(net, tmp_path, monkeypatch):

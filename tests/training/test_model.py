@@ -66,6 +66,13 @@ def test_accumulating_parts_gives_the_step_of_the_whole_batch(accelerator):
         assert_close(one, other)
 
 
+@pytest.mark.parametrize("images", [3, 6])
+def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused(accelerator, images):
+    model = sr_model(accelerator, accumulate=4)
+    with pytest.raises(TrainingError, match=f"accumulate: {images} images cannot be cut into 4 equal parts"):
+        model.step({"lq": torch.rand(images, 3, 4, 4), "gt": torch.rand(images, 3, 8, 8)})
+
+
 def test_ranks_average_gradients_in_the_last_part_alone(accelerator, monkeypatch):
     model, seen, local = sr_model(accelerator, accumulate=3), [], []
 

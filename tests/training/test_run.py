@@ -3,11 +3,13 @@
 import copy
 import csv
 import itertools
+import mmap
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +36,7 @@ from srcx.evaluation.validation import validate
 from srcx.imaging import read_image, to_image, to_rgb
 from srcx.training import build
 from srcx.training.build import load_training
-from srcx.training.check import describe, write_contact_sheet
+from srcx.training.check import PeakMemory, describe, write_contact_sheet
 from srcx.training.dry_run import try_once
 from srcx.training.model import SRModel
 from srcx.training.run import run_file
@@ -110,6 +112,19 @@ def test_check_times_the_generators_step_too_where_it_is_rare(workplace, monkeyp
     assert sorted(trained) == [False] * 3 + [True] * 3
     mean_s = (3 * 7 + 17 * 2) / 20  # in iterations 12, 16 and 20
     assert f"{mean_s:.2f} s an iteration (7.00 s with the generator's step, 2.00 s with the" in text
+
+
+def test_an_earlier_peak_of_memory_does_not_hide_that_of_a_step():
+    def take(mib):
+        with mmap.mmap(-1, mib * 2**20) as memory:
+            for page in range(0, len(memory), mmap.PAGESIZE):
+                memory[page] = 1
+            time.sleep(0.2)
+
+    take(300)
+    with PeakMemory() as memory:
+        take(60)
+    assert memory.mib == pytest.approx(60, abs=10)
 
 
 def test_check_makes_images_of_the_channels_of_the_data(workplace):

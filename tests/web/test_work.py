@@ -82,6 +82,28 @@ def test_fidelity_is_that_of_the_model_not_of_the_other(photo, tmp_path):
     np.testing.assert_array_equal(read_image(shown.before), load_model(net)(image))
 
 
+@pytest.mark.parametrize("replaced", ["net.pth", "net.parent.safetensors"])
+def test_a_model_that_a_training_replaced_is_loaded_again(photo, tmp_path, replaced):
+    def save(name, brighter):
+        net = MSRResNet(num_feat=4, num_block=1, upscale=3)
+        torch.nn.init.constant_(net.conv_last.bias, brighter)
+        save_state(tmp_path / name, net.state_dict())
+
+    save("net.pth", 0.0)
+    save("net.parent.safetensors", 0.0)
+    (before,) = enlarge([photo], str(tmp_path / "net.pth"), "bicubic", tmp_path, fidelity=0.5)
+    save(replaced, 0.4)
+    (after,) = enlarge([photo], str(tmp_path / "net.pth"), "bicubic", tmp_path, fidelity=0.5)
+    assert read_image(after.file).mean() > read_image(before.file).mean() + 20
+
+
+def test_a_folder_of_results_that_a_cleaner_removed_is_made_again(photo, tmp_path):
+    folder = tmp_path / "removed"
+    forget_older(folder, 3600)
+    (shown,) = enlarge([photo], "bicubic", "bicubic", folder)
+    assert shown.file.is_file()
+
+
 def test_what_is_shown_is_not_larger_than_a_screen(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "PREVIEW_PX", 24)
     (shown,) = enlarge([photo], "bicubic", "bicubic", tmp_path)

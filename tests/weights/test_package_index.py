@@ -123,6 +123,9 @@ def test_a_folder_of_packages_and_an_index_of_files_serve_without_a_net(
     (tmp_path / "wheels" / NAME).write_bytes(b"another")
     with pytest.raises(DownloadError, match="is another file"):
         fetch(tmp_path)
+    (tmp_path / "wheels" / NAME).unlink()
+    with pytest.raises(DownloadError, match="there is no such file"):
+        fetch(tmp_path)
 
 
 def test_each_place_gives_its_reason(index: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
