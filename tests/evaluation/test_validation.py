@@ -107,7 +107,7 @@ def test_the_network_is_left_in_its_mode_where_validation_fails(doubling):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_looks_for_its_weights_before_there_is_an_image(name, monkeypatch, rng):
-    """A metric that needs weights says so in its docstring; the others rate an image and check without any."""
+    """Which metrics need weights, their docstrings say; the others rate an image without any."""
 
     def missing(*_, **__):
         raise WeightsError("the weights are not at hand")
