@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check lowest wheel-test clean
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,5 +26,19 @@ lint: $(INSTALLED)
 
 check: lint test
 
+# These tests touch the dependencies; the lower bounds in pyproject.toml are true while they pass. Needs 7 GB of disk.
+LOWEST := .venv-lowest
+LOWEST_TESTS := $(addprefix tests/,cli/test_main.py config imaging/test_io.py prepare/test_lmdb_folder.py \
+	weights/test_checkpoint.py data/test_paired.py data/test_shards.py training/test_model.py training/test_checkpoints.py \
+	evaluation/report metrics/test_ssim.py inference/test_architecture.py inference/test_export.py web/test_page.py)
+lowest:  ## a quick part of the suite at the lowest versions that pyproject.toml allows: make lowest PYTHON=python3.10
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev,web,export,ncnn,int8]'
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
+
+wheel-test:  ## build the sdist and the wheel, and use the wheel in an empty environment outside the checkout
+	scripts/test_wheel.sh
+
 clean:
-	rm -rf .venv demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -232,6 +232,21 @@ def _cycle(options: Options, train: TrainOptions) -> Iterator[Problem]:
     for key, plain in (("net_d_iters", 1), ("net_d_init_iters", 0)):
         if getattr(train, key) != plain:
             yield Problem(("train", key), f"{CYCLE_MODEL} teaches all networks in each step; remove this")
+    # Weights of one network fit one direction alone, and these options do not say which.
+    of_one_network = {
+        ("train", "freeze_g"): train.freeze_g,
+        ("path", "pretrain_network_g"): options.path.pretrain_network_g,
+        ("path", "pretrain_network_d"): options.path.pretrain_network_d,
+        ("path", "ignore_resume_networks"): options.path.ignore_resume_networks,
+    }
+    for path, given in of_one_network.items():
+        if given:
+            said = f"{CYCLE_MODEL} has two generators and two discriminators, and this names one; remove this"
+            yield Problem(path, said)
+    for name in train.losses:
+        if name.endswith("_back"):
+            said = f"the log calls the way back's figures so under {CYCLE_MODEL}; take another name"
+            yield Problem(("train", f"{name}_opt"), said)
 
 
 def _adversary(options: Options, train: TrainOptions) -> Iterator[Problem]:

@@ -143,7 +143,7 @@ def benchmark(
         finally:
             cache.save()
         results = replace(
-            _results(upscalers, found, calls, tasks, scores, cache, precision),
+            _results(upscalers, found, calls, tasks, scores, cache),
             degradations={one.name: one.options.model_dump(mode="json") for one in degradations},
             seed=seed if degradations else None,
             every=every,
@@ -304,7 +304,6 @@ def _results(
     tasks: Sequence[Task],
     scores: Sequence[Scores],
     cache: Cache,
-    precision: Precision,
 ) -> Results:
     some_calls = next(iter(calls.values()))
     return Results(
@@ -316,17 +315,7 @@ def _results(
             "arguments": {f"x{scale}": {call.name: call.args for call in of} for scale, of in calls.items()},
         },
         metrics={call.name: "higher" if call.higher_is_better else "lower" for call in some_calls},
-        models=[
-            ModelInfo(
-                name,
-                one.model.architecture,
-                one.model.scale,
-                one.model.parameters,
-                one.model.sha256,
-                precision if one.model.net else "integers",
-            )
-            for name, one in upscalers.items()
-        ],
+        models=[_model_info(name, one) for name, one in upscalers.items()],
         sets=[
             SetInfo(one.name, scale, len(one.pairs), one.lq, one.damage)
             for scale, of_scale in found.items()
@@ -334,6 +323,19 @@ def _results(
         ],
         means=_means(tasks, scores, [call.name for call in some_calls]),
         images=[_image_result(task, one, cache) for task, one in zip(tasks, scores, strict=True)],
+    )
+
+
+def _model_info(name: str, upscaler: Upscaler) -> ModelInfo:
+    model, choices = upscaler.model, upscaler.choices()
+    precisions = list(dict.fromkeys(word for one in choices for word in one.precisions()))
+    return ModelInfo(
+        name,
+        model.architecture,
+        model.scale,
+        sum(one.model.parameters for one in choices),
+        model.sha256,
+        precisions[0] if len(precisions) == 1 else f"{' or '.join(precisions)}, by image",
     )
 
 

@@ -209,12 +209,13 @@ def _deep_grey(image: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) ->
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Keep OpenCV's log from the user's terminal; what matters is said in an error of ours."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(0)
+    opencv_log = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # of OpenCV 4, or of 5
+    level = opencv_log.getLogLevel()
+    opencv_log.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        opencv_log.setLogLevel(level)
 
 
 @contextmanager

@@ -79,6 +79,9 @@ class AutoUpscaler(Upscaler):
         found = cleanliness(image, file)
         return Choice(self._upscaler(self.clean if found.is_clean else self.damaged), str(found))
 
+    def choices(self) -> list[Upscaler]:
+        return [self._upscaler(name) for name in dict.fromkeys((self.clean, self.damaged))]
+
     def _upscaler(self, name: str) -> Upscaler:
         if name not in self._loaded:
             self._loaded[name] = Upscaler(

@@ -123,6 +123,16 @@ class Upscaler:
         """Return itself: the model is the same for every image."""
         return Choice(self, "")
 
+    def choices(self) -> list["Upscaler"]:
+        """Return every upscaler that `choose` may return."""
+        return [self]
+
+    def precisions(self) -> list[str]:
+        """Return the number formats that an image may be run in; "integers" where there is no network."""
+        if self.model.net is None:
+            return ["integers"]
+        return list(dict.fromkeys(way.precision for way in self._ways()))
+
     def _scales(self) -> tuple[float, float]:
         """What the model enlarges by, and what the result is to be enlarged by."""
         return self.model.scale if self.model.net else self.scale, self.scale

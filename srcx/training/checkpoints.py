@@ -53,22 +53,33 @@ class Progress:
 
     iteration: int = 0
     sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """Of each sum, how many iterations gave the term: some terms are absent in some iterations."""
     best: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     validated: int = 0
     """Iteration of the last validation that was completed."""
 
+    @classmethod
+    def of_state(cls, saved: dict[str, Any]) -> "Progress":
+        """Return the progress that a training state holds; states of older versions hold other fields."""
+        saved = {**saved}
+        # Older states were saved after the validation of their iteration.
+        saved.setdefault("validated", saved["iteration"])
+        if "summed" in saved:  # older states counted iterations, not the iterations of each term
+            saved["counts"] = dict.fromkeys(saved["sums"], saved.pop("summed"))
+        return cls(**saved)
+
     def add(self, terms: Mapping[str, float]) -> None:
         """Count one iteration's loss terms."""
         self.iteration += 1
-        self.summed += 1
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def take_means(self) -> dict[str, float]:
-        """The mean of each term since the last call."""
-        means = {name: total / self.summed for name, total in self.sums.items()}
-        self.sums, self.summed = {}, 0
+        """Return the mean of each term since the last call, over the iterations that gave the term."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
         return means
 
     def note_best(self, set_name: str, metric: str, value: float, *, higher_is_better: bool) -> bool:
@@ -264,8 +275,7 @@ class RunFolder:
     ) -> Progress:
         try:
             model.load_state(state["model"], ignored=ignored)
-            # Older states were saved after the validation of their iteration.
-            progress = Progress(**{"validated": state["progress"]["iteration"], **state["progress"]})
+            progress = Progress.of_state(state["progress"])
             random_state.restore(state["random"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")

@@ -309,6 +309,25 @@ def test_two_generators_load(load: Load) -> None:
             {"  optim_g": "  optim_d: {type: Adam, lr: 1}\n  net_d_iters: 2\n  optim_g"},
             "train.net_d_iters: CycleGANModel teaches all networks in each step; remove this",
         ),
+        *(
+            (
+                {"train:\n  total": f"path: {{{given}}}\ntrain:\n  total"},
+                f"path.{given.split(':')[0]}: CycleGANModel has two generators and two discriminators",
+            )
+            for given in (
+                "pretrain_network_g: g.pth",
+                "pretrain_network_d: d.pth",
+                "ignore_resume_networks: [network_g]",
+            )
+        ),
+        (
+            {"  optim_g": "  optim_d: {type: Adam, lr: 1}\n  freeze_g: [conv_first]\n  optim_g"},
+            "train.freeze_g: CycleGANModel has two generators and two discriminators, and this names one",
+        ),
+        (
+            {"  pixel_opt": "  gan_opt: {type: GANLoss}\n  pixel_back_opt"},
+            "train.pixel_back_opt: the log calls the way back's figures so under CycleGANModel",
+        ),
         ({"network_g": "network_g"}, "network_d: CycleGANModel needs this option and it is missing"),
     ],
 )

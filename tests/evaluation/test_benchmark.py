@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import srcx
 from srcx.archs import MSRResNet
@@ -28,6 +29,7 @@ from srcx.evaluation.scoring import (
     score_pair,
 )
 from srcx.imaging import imresize, read_image, rgb_to_grey, write_image
+from srcx.inference import bundled, choice, load_model
 from srcx.metrics import psnr
 from srcx.weights import save_state
 
@@ -81,6 +83,34 @@ def test_a_second_run_does_nothing_again_and_finds_the_same(data, tmp_path, monk
     assert shapes == diary.scored == []
     assert second.images == first.images
     assert second.means == first.means
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "fast", "said"),
+    [
+        ("auto", "fp32", torch.bfloat16, "fp32"),
+        ("auto", "bf16", torch.float32, "bf16"),
+        ("auto", "auto", torch.float32, "fp32"),
+        ("auto", "auto", torch.bfloat16, "fp32 or bf16, by image"),
+        ("real-x4", "bf16", torch.float32, "bf16"),
+        ("real-x4", "auto", torch.bfloat16, "fp32 or bf16, by image"),
+        ("bicubic", "bf16", torch.bfloat16, "integers"),
+    ],
+)
+def test_the_results_say_in_which_precision_images_were_run(
+    model, precision, fast, said, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(choice, "fast_dtype", lambda device: fast)
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
+    for blocks, name in ((1, "srgan-cx-x4"), (2, "real-x4")):
+        net = MSRResNet(num_feat=4, num_block=blocks)
+        save_state(tmp_path / f"{name}.safetensors", net.state_dict(), metadata={"scale": "4"})
+        (tmp_path / f"{name}.md").write_text(f"# {name}: for tests\n")
+    parameters = {name: load_model(name).model.parameters for name in ("srgan-cx-x4", "real-x4", "bicubic")}
+    parameters["auto"] = parameters["srgan-cx-x4"] + parameters["real-x4"]
+    for _ in range(2):  # the second takes all images from the cache
+        (info,) = benchmark([model], data, tmp_path / "out", metrics=["psnr"], precision=precision).models
+        assert (info.precision, info.parameters) == (said, parameters[model])
 
 
 def test_a_new_metric_scores_the_old_images(data, tmp_path, monkeypatch):

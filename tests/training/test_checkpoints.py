@@ -9,10 +9,10 @@ import torch
 
 from srcx.errors import CheckpointError, OutputError
 from srcx.progress import Pace
-from srcx.training import checkpoints
+from srcx.training import checkpoints, random_state
 from srcx.training.checkpoints import Progress, RunFolder
 from srcx.weights.checkpoint import load_state
-from srcx.weights.training_state import load_training_state
+from srcx.weights.training_state import load_training_state, save_training_state
 
 
 class Counter:
@@ -83,6 +83,39 @@ def test_loss_means_go_over_an_interruption(tmp_path):
     resumed.add({"pixel": 2.0})
     assert resumed.take_means() == {"pixel": 1.5}
     assert resumed.take_means() == {}
+
+
+def test_a_term_of_every_second_iteration_is_logged_at_its_true_mean_also_after_resuming(tmp_path):
+    """As `net_d_iters: 2` leaves out the generator's terms."""
+    run, straight = opened(tmp_path / "run"), Progress()
+    terms = [{"d_real": float(i)} | ({"gan": 3.0 * i} if i % 2 else {}) for i in range(1, 8)]
+    for done, values in enumerate(terms, start=1):
+        straight.add(values)
+        run.save(Counter(), straight)
+        resumed = run.resume(Counter())
+        for rest in terms[done:]:
+            resumed.add(rest)
+        with Pace(0, 7) as pace:
+            run.log_losses(resumed, 0.1, pace)
+    assert straight.take_means() == {"d_real": 4.0, "gan": 12.0}
+    rows = [line.split(",") for line in run.log.metrics_file.read_text().splitlines()]
+    logged = [(row[2], float(row[3])) for row in rows if row[2] in ("d_real", "gan")]
+    assert logged == 7 * [("d_real", 4.0), ("gan", 12.0)]
+
+
+@pytest.mark.parametrize(("sums", "summed"), [({"pixel": 3.0, "gan": 6.0}, 3), ({}, 0)])
+def test_a_state_that_counted_iterations_alone_is_resumed_as_it_was(tmp_path, sums, summed):
+    """States before counts for each term held `summed`, the iterations since the last line of the log."""
+    run, model = opened(tmp_path / "run"), Counter()
+    older = {"iteration": 3, "sums": sums, "summed": summed, "best": {}, "validated": 2}
+    state = {"model": model.state(), "progress": older, "random": random_state.take()}
+    save_training_state(run.states / "3.state", state)
+    resumed = run.resume(Counter())
+    assert (resumed.iteration, resumed.validated) == (3, 2)
+    resumed.add({"pixel": 9.0})
+    means = resumed.take_means()
+    assert means["pixel"] == (3.0 if sums else 9.0)
+    assert means.get("gan") == (2.0 if sums else None)
 
 
 def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path, caplog):

@@ -43,8 +43,10 @@ class ModelInfo:
     architecture: str
     scale: int
     parameters: int
+    """Of all its networks: the model "auto" has one for clean and one for damaged images."""
     sha256: str
     precision: str
+    """Number format of its networks, "fp32 or bf16, by image" where it differs; "integers" without any."""
 
 
 @dataclass(frozen=True)
