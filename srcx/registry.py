@@ -4,7 +4,6 @@ To add a part, write its file and then its line here.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
 
 from torch import nn, optim
 
@@ -37,19 +36,11 @@ from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
+from srcx.metrics.metric import MetricFunction
 from srcx.optim.muon import Muon
 from srcx.optim.schedules import Schedule, cosine_annealing_restart, multi_step
 
-__all__ = ["DATASETS", "LOSSES", "METRICS", "NETWORKS", "OPTIMIZERS", "SCHEDULES", "Metric"]
-
-
-class Metric(Protocol):
-    """A function of sr, and of gt if it needs it, that also says which way is better."""
-
-    higher_is_better: bool
-    needs_gt: bool
-
-    def __call__(self, *images: Any, **args: Any) -> Any: ...
+__all__ = ["DATASETS", "LOSSES", "METRICS", "NETWORKS", "OPTIMIZERS", "SCHEDULES"]
 
 
 DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
@@ -87,7 +78,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "TotalVariationLoss": TotalVariationLoss,
 }
 
-METRICS: Mapping[str, Metric] = {
+METRICS: Mapping[str, MetricFunction] = {
     "dists": dists,
     "lpips": lpips,
     "ma": ma,

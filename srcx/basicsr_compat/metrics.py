@@ -1,27 +1,14 @@
 """BasicSR's metric names and arguments, as its option files write them, in terms of srcx's metrics."""
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal
 
-from srcx.registry import METRICS, Metric
+from srcx.metrics import niqe, psnr, ssim
+from srcx.metrics.metric import MetricFunction, marked_as
 
 __all__ = ["OLD_METRICS"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def _speaks_for(name: str) -> Callable[[Callable[..., Any]], Metric]:
-    """Give a function what srcx's metric of this name says of itself."""
-
-    def decorate(function: Callable[..., Any]) -> Metric:
-        marked = cast(Metric, function)
-        marked.higher_is_better, marked.needs_gt = METRICS[name].higher_is_better, METRICS[name].needs_gt
-        return marked
-
-    return decorate
-
-
-@_speaks_for("psnr")
+@marked_as(psnr)
 def calculate_psnr(
     sr: Any,
     gt: Any,
@@ -33,10 +20,10 @@ def calculate_psnr(
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
     """`psnr`; on Y it is MATLAB's rounded Y, and `round_y: false` gives BasicSR's number."""
-    return METRICS["psnr"](sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
+    return psnr(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
-@_speaks_for("ssim")
+@marked_as(ssim)
 def calculate_ssim(
     sr: Any,
     gt: Any,
@@ -48,18 +35,18 @@ def calculate_ssim(
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
     """`ssim`; on Y it is MATLAB's rounded Y, and `round_y: false` gives BasicSR's number."""
-    return METRICS["ssim"](sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
+    return ssim(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
-@_speaks_for("niqe")
+@marked_as(niqe)
 def calculate_niqe(
     sr: Any, /, *, crop_border: int, input_order: Literal["HWC"] = "HWC", convert_to: Literal["y"] = "y"
 ) -> Any:
     """`niqe`, which is always taken of Y."""
-    return METRICS["niqe"](sr, crop_px=crop_border)
+    return niqe(sr, crop_px=crop_border)
 
 
-OLD_METRICS: dict[str, Metric] = {
+OLD_METRICS: dict[str, MetricFunction] = {
     "calculate_niqe": calculate_niqe,
     "calculate_psnr": calculate_psnr,
     "calculate_ssim": calculate_ssim,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from srcx import registry
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.losses.feature_loss import FeatureLoss
+from srcx.metrics.metric import MetricFunction
 
 __all__ = ["lend_all"]
 
@@ -73,7 +74,7 @@ def _weighted(name: str, loss: type[nn.Module]) -> type[_WeightedLoss]:
     return type(name, (_WeightedLoss,), {"source": loss})
 
 
-def _for_bgr(name: str, metric: registry.Metric) -> Callable[..., float]:
+def _for_bgr(name: str, metric: MetricFunction) -> Callable[..., float]:
     """A metric as BasicSR's validation calls it: with BGR images by name, and with `better`."""
 
     def lent(

@@ -15,7 +15,7 @@ from srcx.inference.backends import MADE_OF, Run, import_quietly, module_of, ope
 from srcx.inference.export import check_exportable, moved_to
 from srcx.inference.model import Model
 from srcx.inference.precision import likeness_db
-from srcx.metrics.rmse import rmse, rmse_of_set
+from srcx.metrics import rmse, rmse_of_set
 
 __all__ = ["Kept", "export_int8"]
 

@@ -1,4 +1,4 @@
-"""Evaluators that give the original authors' numbers, with and without ground truth."""
+"""Metrics with the original authors' numbers, with and without ground truth."""
 
 from srcx.metrics.dists import dists
 from srcx.metrics.lpips import lpips
@@ -6,8 +6,7 @@ from srcx.metrics.ma import ma, ma_features
 from srcx.metrics.metric import PairMetric, SingleMetric
 from srcx.metrics.niqe import niqe
 from srcx.metrics.perceptual_index import index_of, perceptual_index
-from srcx.metrics.psnr import psnr
-from srcx.metrics.rmse import rmse, rmse_of_set
+from srcx.metrics.psnr import psnr, rmse, rmse_of_set
 from srcx.metrics.ssim import ssim
 
 __all__ = [

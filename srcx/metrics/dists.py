@@ -1,4 +1,4 @@
-"""DISTS: structure and texture similarity of the features a network sees in two images."""
+"""DISTS: structure and texture similarity of a network's features of two images."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ SMALLEST_PX = 16
 
 @lru_cache
 def channel_weights() -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Return the authors' alpha (texture) and beta (structure) by stage; all of them together sum to 1."""
+    """Return the authors' alpha (texture) and beta (structure) by stage; their total is 1."""
     with np.load(WEIGHTS, allow_pickle=False) as stored:
         alpha, beta = (torch.from_numpy(stored[name]) for name in ("alpha", "beta"))
     total = alpha.sum() + beta.sum()
@@ -34,10 +34,10 @@ def channel_weights() -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 @batch_pair_metric(higher_is_better=False)
 def dists(sr: Tensor, gt: Tensor, /) -> Tensor:
-    """Deep image structure and texture similarity, as a distance; on RGB, nothing shaved, nothing resized.
+    """Return 1 - the deep structure and texture similarity; on RGB, nothing shaved, nothing resized.
 
     Args:
-        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (seen as RGB), rounded to
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (taken as RGB), rounded to
             8 bits, or a float tensor (N, 3, H, W) in [0, 1], taken as it is.
         gt: Ground truth of the same kind and shape.
 

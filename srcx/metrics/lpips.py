@@ -1,4 +1,4 @@
-"""LPIPS: distance between the features a network sees in two images."""
+"""LPIPS: distance between a network's features of two images."""
 
 import copy
 from functools import lru_cache
@@ -14,10 +14,10 @@ from srcx.metrics.metric import batch_pair_metric
 
 @batch_pair_metric(higher_is_better=False)
 def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") -> Tensor:
-    """Learned perceptual distance, version 0.1; on RGB, nothing shaved.
+    """Return the learned perceptual distance, version 0.1; on RGB, nothing shaved.
 
     Args:
-        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (seen as RGB), rounded to
+        sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (taken as RGB), rounded to
             8 bits, or a float tensor (N, 3, H, W) in [0, 1], taken as it is.
         gt: Ground truth of the same kind and shape.
         net: "alex" for rating, as published tables do; "vgg" is the one used in losses.
@@ -45,5 +45,5 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
 
 @lru_cache(maxsize=4)
 def copy_on(network: nn.Module, device: torch.device) -> nn.Module:
-    """A copy on a device, since the network that `features` hands out goes where the losses go."""
+    """Return a copy on a device; the losses move the original, which `features` shares, to theirs."""
     return copy.deepcopy(network).to(device)

@@ -15,12 +15,11 @@ from scipy.io.matlab import MatReadError
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import WeightsError
-from srcx.metrics.forest import Forest, pack_forest
 from srcx.metrics.images import Floats
 from srcx.weights.fixed import cache_folder, find_weights
 
 GROUPS = {"dct": 18, "gsm": 45, "pca": 75}  # numbers in each group of features
-# What scipy raises for files of other kinds, and what looking into other structs raises.
+# Errors of scipy for files of other kinds, and of reading other structs.
 NOT_SUCH_A_FILE = (
     MatReadError,
     NotImplementedError,
@@ -31,6 +30,70 @@ NOT_SUCH_A_FILE = (
     OSError,
     zlib.error,
 )
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Forest:
+    """The nodes of all trees, one after the other.
+
+    `left`, `right` and `feature` have a number for each node; a leaf is its own left and right.
+    `number` is the threshold of an inner node and the prediction of a leaf. `roots` holds each tree's root.
+    """
+
+    left: Ints
+    right: Ints
+    feature: Ints
+    number: Floats
+    roots: Ints
+
+    def predict(self, samples: Floats) -> Floats:
+        """Return the trees' mean prediction, (n, features) -> (n,); a tie with the threshold goes left."""
+        node = np.tile(self.roots, (len(samples), 1))  # (n, trees)
+        sample = np.arange(len(samples))[:, None]
+        while True:
+            goes_left = samples[sample, self.feature[node]] <= self.number[node]
+            below = np.where(goes_left, self.left[node], self.right[node])
+            if np.array_equal(below, node):
+                return self.number[node].mean(axis=1)
+            node = below
+
+
+def pack_forest(name: str, left: Ints, right: Ints, feature: Ints, threshold: Floats, mean: Floats) -> Forest:
+    """Make a forest of the tables that `regRF_train` fills, all (nodes, trees).
+
+    Args:
+        name: What the error calls the forest.
+        left: 1-based child, 0 at leaves and in unused rows. (`nodestatus` is not used: MATLAB stores it
+            as characters of two bytes, and the C code fills one of them.)
+        right: The other child.
+        feature: 1-based feature that is compared with the threshold.
+        threshold: A feature up to this value goes to the left child.
+        mean: Prediction of a leaf.
+
+    Raises:
+        WeightsError: the tables differ in shape, or a child does not come after its parent.
+    """
+    tables = (left, right, feature, threshold, mean)
+    if any(table.shape != left.shape or table.ndim != 2 for table in tables):
+        raise WeightsError(f"{name}: its tables differ in shape; take the author's file")
+    inner = left > 0
+    place = np.arange(len(left), dtype=np.int32)[:, None]
+    children_follow = (left > place + 1) & (right > place + 1) & (np.maximum(left, right) <= len(left))
+    if not children_follow[inner].all() or feature[inner].min(initial=1) < 1:
+        raise WeightsError(f"{name}: a node's children do not come after it; the file is damaged")
+
+    used = 1 + np.where(inner, np.maximum(left, right) - 1, 0).max(axis=0)  # nodes of each tree
+    roots = np.cumsum(used) - used
+    filled = (place < used).T  # trees first, so that a tree's nodes lie together
+    own = place + roots
+    return Forest(
+        left=np.where(inner, left - 1 + roots, own).T[filled].astype(np.int32),
+        right=np.where(inner, right - 1 + roots, own).T[filled].astype(np.int32),
+        feature=np.where(inner, feature - 1, 0).T[filled].astype(np.int32),
+        number=np.where(inner, threshold, mean).T[filled].astype(np.float64),
+        roots=roots.astype(np.int32),
+    )
 
 
 @dataclass(frozen=True)
@@ -41,13 +104,13 @@ class MaModel:
     linear: Floats
 
     def score(self, features: tuple[Floats, Floats, Floats]) -> Floats:
-        """Scores of n images from their features (n, 18), (n, 45) and (n, 75)."""
+        """Return the scores of n images from their features (n, 18), (n, 45) and (n, 75)."""
         predictions = [forest.predict(group) for forest, group in zip(self.forests, features, strict=True)]
         return np.stack([np.ones(len(features[0])), *predictions], axis=1) @ self.linear
 
 
 def ma_model(weights_path: str | Path | None = None) -> MaModel:
-    """The author's model, from `weights_path` or wherever `srcx.weights` finds it.
+    """Return the author's model, from `weights_path` or from where `srcx.weights` finds it.
 
     Raises:
         WeightsError: the file is not at hand, or is not the author's model.
@@ -58,7 +121,7 @@ def ma_model(weights_path: str | Path | None = None) -> MaModel:
 
 @lru_cache(maxsize=2)
 def _model_of(path: Path, _mtime_ns: int) -> MaModel:
-    """Read the model; the first time, pack it into the cache, from where it loads in an instant."""
+    """Read the model; the first time, pack it into the cache, from where it loads faster."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     packed = cache_folder() / f"ma-{digest[:16]}.safetensors"
     if not packed.is_file():
@@ -73,7 +136,7 @@ def read_mat(path: Path) -> MaModel:
     """Read `model.mat`: a struct with three forests of `regRF_train` in `rf` and four weights in `linear`.
 
     Raises:
-        WeightsError: the file is no such thing.
+        WeightsError: the file is not the author's model.
     """
     try:
         model = loadmat(path, variable_names=["model"], squeeze_me=True, struct_as_record=False)["model"]
@@ -88,7 +151,7 @@ def read_mat(path: Path) -> MaModel:
     for (group, size), forest in zip(GROUPS.items(), forests, strict=True):
         if forest.feature.max() >= size:
             raise WeightsError(
-                f"{path}: its forest of {group} asks for more than {size} features; it is damaged"
+                f"{path}: its forest of {group} uses more than {size} features; the file is damaged"
             )
     return MaModel(forests, linear)
 
@@ -99,14 +162,14 @@ def _read_forest(name: str, stored: object) -> Forest:
 
 
 def to_arrays(model: MaModel) -> dict[str, NDArray[Any]]:
-    """Flatten a model to named arrays."""
+    """Return the arrays of a model by name."""
     named = zip(GROUPS, model.forests, strict=True)
     arrays = {f"{group}.{field}": array for group, forest in named for field, array in asdict(forest).items()}
     return {**arrays, "linear": model.linear}
 
 
 def from_arrays(arrays: dict[str, NDArray[Any]]) -> MaModel:
-    """Undo `to_arrays`."""
+    """Return the model whose arrays `to_arrays` returned."""
     fields = Forest.__dataclass_fields__
     forests = tuple(Forest(**{field: arrays[f"{group}.{field}"] for field in fields}) for group in GROUPS)
     return MaModel(forests, arrays["linear"])

@@ -1,12 +1,18 @@
-"""What a metric is: a function of images that also says which way is better and whether it needs gt."""
+"""Metrics: functions of images with a direction, and the record that evaluation works with."""
 
 import functools
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, cast, overload
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from srcx.errors import ImageError
 from srcx.metrics.images import (
     AnyArray,
     Array,
@@ -18,14 +24,26 @@ from srcx.metrics.images import (
 )
 
 P = ParamSpec("P")
+MeanOfSet = Callable[[Sequence[float]], float]
+
+
+class MetricFunction(Protocol):
+    """A function of sr, and of gt if it needs it, with its direction and its mean over a set of images."""
+
+    higher_is_better: bool
+    needs_gt: bool
+    mean_of_set: MeanOfSet
+
+    def __call__(self, *images: Any, **args: Any) -> Any: ...
 
 
 class PairMetric(Protocol[P]):
-    """A metric of an image and its ground truth; arrays give a float, a batch gives a tensor (N,)."""
+    """A metric of an image and its ground truth: a float for arrays, a tensor (N,) for a batch."""
 
     __name__: str
     higher_is_better: bool
     needs_gt: bool
+    mean_of_set: MeanOfSet
 
     @overload
     def __call__(self, sr: AnyArray, gt: AnyArray, /, *args: P.args, **kwargs: P.kwargs) -> float: ...
@@ -34,11 +52,12 @@ class PairMetric(Protocol[P]):
 
 
 class SingleMetric(Protocol[P]):
-    """A metric of an image alone; an array gives a float, a batch gives a tensor (N,)."""
+    """A metric of an image alone: a float for an array, a tensor (N,) for a batch."""
 
     __name__: str
     higher_is_better: bool
     needs_gt: bool
+    mean_of_set: MeanOfSet
 
     @overload
     def __call__(self, sr: AnyArray, /, *args: P.args, **kwargs: P.kwargs) -> float: ...
@@ -46,17 +65,87 @@ class SingleMetric(Protocol[P]):
     def __call__(self, sr: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A metric under the name it has in results, with its arguments fixed."""
+
+    name: str
+    function: Callable[..., Any]
+    needs_gt: bool
+    higher_is_better: bool
+    mean_of_set: MeanOfSet = fmean
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, function: MetricFunction, args: Mapping[str, Any]) -> "Metric":
+        """Return the record of a metric function.
+
+        Example:
+            >>> from srcx.metrics import rmse
+            >>> metric = Metric.of("rmse", rmse, {"crop_px": 0})
+            >>> metric.measure(np.full((9, 9), 103, np.uint8), np.full((9, 9), 100, np.uint8))
+            3.0
+            >>> metric.mean_of_set([1.0, 7.0])
+            5.0
+        """
+        return cls(
+            name, function, function.needs_gt, function.higher_is_better, function.mean_of_set, dict(args)
+        )
+
+    def measure(self, *images: AnyArray) -> float:
+        """Return the metric's value for sr, or for sr and gt if it needs gt.
+
+        Raises:
+            ImageError: the metric cannot rate these images, or its value is not finite.
+            WeightsError: the metric's weights are not at hand.
+        """
+        value = float(self.function(*images, **self.args))
+        if not math.isfinite(value):
+            raise ImageError("infinite: sr equals gt" if math.isinf(value) else "not a number")
+        return value
+
+    def check(self) -> None:
+        """Look for the metric's weights and check its arguments, on images too small to rate.
+
+        Raises:
+            WeightsError: the weights are not at hand.
+        """
+        with suppress(ImageError):
+            self.measure(*[np.zeros((1, 1, 3), np.uint8)] * (2 if self.needs_gt else 1))
+
+
+def marked(
+    *, needs_gt: bool, higher_is_better: bool, mean_of_set: MeanOfSet
+) -> Callable[[Callable[..., Any]], MetricFunction]:
+    """Return a decorator that makes a function a `MetricFunction`."""
+
+    def mark(function: Callable[..., Any]) -> MetricFunction:
+        metric = cast(MetricFunction, function)
+        metric.needs_gt, metric.higher_is_better, metric.mean_of_set = needs_gt, higher_is_better, mean_of_set
+        return metric
+
+    return mark
+
+
+def marked_as(metric: MetricFunction) -> Callable[[Callable[..., Any]], MetricFunction]:
+    """Return a decorator that makes a function a `MetricFunction` like `metric`."""
+    return marked(
+        needs_gt=metric.needs_gt, higher_is_better=metric.higher_is_better, mean_of_set=metric.mean_of_set
+    )
+
+
 def pair_metric(
-    *, higher_is_better: bool
+    *, higher_is_better: bool, mean_of_set: MeanOfSet = fmean
 ) -> Callable[[Callable[Concatenate[Array, Array, P], float]], PairMetric[P]]:
-    """Make a metric of a function that compares two uint8 images of one shape.
+    """Return a decorator that makes a metric of a function of two uint8 images of one shape.
 
     A batch is rounded to 8 bits first, so a tensor scores as the image it would be saved as.
     """
 
-    def decorate(formula: Callable[Concatenate[Array, Array, P], float]) -> PairMetric[P]:
+    def decorate(formula: Callable[Concatenate[Array, Array, P], float]) -> Any:
         name = formula.__name__
 
+        @marked(needs_gt=True, higher_is_better=higher_is_better, mean_of_set=mean_of_set)
         @functools.wraps(formula)
         def metric(
             sr: AnyArray | Tensor, gt: AnyArray | Tensor, /, *args: P.args, **kwargs: P.kwargs
@@ -67,9 +156,7 @@ def pair_metric(
                 return torch.tensor([formula(*pair, *args, **kwargs) for pair in pairs], device=sr.device)
             return formula(as_bytes(name, "sr", sr), as_bytes(name, "gt", gt), *args, **kwargs)
 
-        marked = cast(PairMetric[P], metric)
-        marked.higher_is_better, marked.needs_gt = higher_is_better, True
-        return marked
+        return metric
 
     return decorate
 
@@ -77,11 +164,15 @@ def pair_metric(
 def single_metric(
     *, higher_is_better: bool
 ) -> Callable[[Callable[Concatenate[Array, P], float]], SingleMetric[P]]:
-    """Make a metric of a function that rates one uint8 image; batches are rounded to 8 bits first."""
+    """Return a decorator that makes a metric of a function of one uint8 image.
 
-    def decorate(formula: Callable[Concatenate[Array, P], float]) -> SingleMetric[P]:
+    A batch is rounded to 8 bits first.
+    """
+
+    def decorate(formula: Callable[Concatenate[Array, P], float]) -> Any:
         name = formula.__name__
 
+        @marked(needs_gt=False, higher_is_better=higher_is_better, mean_of_set=fmean)
         @functools.wraps(formula)
         def metric(sr: AnyArray | Tensor, /, *args: P.args, **kwargs: P.kwargs) -> float | Tensor:
             if isinstance(sr, Tensor):
@@ -89,9 +180,7 @@ def single_metric(
                 return torch.tensor([formula(one, *args, **kwargs) for one in images], device=sr.device)
             return formula(as_bytes(name, "sr", sr), *args, **kwargs)
 
-        marked = cast(SingleMetric[P], metric)
-        marked.higher_is_better, marked.needs_gt = higher_is_better, False
-        return marked
+        return metric
 
     return decorate
 
@@ -99,11 +188,15 @@ def single_metric(
 def batch_pair_metric(
     *, higher_is_better: bool
 ) -> Callable[[Callable[Concatenate[Tensor, Tensor, P], Tensor]], PairMetric[P]]:
-    """Make a metric of a function that compares two batches; an array becomes a batch of one, grey RGB."""
+    """Return a decorator that makes a metric of a function of two batches.
 
-    def decorate(formula: Callable[Concatenate[Tensor, Tensor, P], Tensor]) -> PairMetric[P]:
+    An array becomes a batch of one RGB image.
+    """
+
+    def decorate(formula: Callable[Concatenate[Tensor, Tensor, P], Tensor]) -> Any:
         name = formula.__name__
 
+        @marked(needs_gt=True, higher_is_better=higher_is_better, mean_of_set=fmean)
         @functools.wraps(formula)
         def metric(
             sr: AnyArray | Tensor, gt: AnyArray | Tensor, /, *args: P.args, **kwargs: P.kwargs
@@ -116,8 +209,6 @@ def batch_pair_metric(
             one, other = (as_rgb_batch(name, role, x) for role, x in (("sr", sr), ("gt", gt)))
             return float(formula(one, other, *args, **kwargs))
 
-        marked = cast(PairMetric[P], metric)
-        marked.higher_is_better, marked.needs_gt = higher_is_better, True
-        return marked
+        return metric
 
     return decorate

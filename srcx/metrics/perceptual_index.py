@@ -10,13 +10,13 @@ from srcx.metrics.niqe import niqe
 
 @single_metric(higher_is_better=False)
 def perceptual_index(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path | None = None) -> float:
-    """((10 - Ma) + NIQE) / 2.
+    """Return ((10 - Ma) + NIQE) / 2.
 
     Args:
         sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a
             float tensor (N, 3, H, W) in [0, 1]. All are measured on 8 bits, on MATLAB's rounded Y.
         crop_px: Pixels shaved from each border.
-        weights_path: The author's model.mat for Ma; otherwise where `srcx weights list` says.
+        weights_path: The author's model.mat for Ma; None looks where `srcx weights list` says.
 
     Returns:
         About 2 (photographs) to 7 (bicubic), lower is better; a tensor (N,) for tensors.
@@ -34,7 +34,7 @@ def perceptual_index(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path
 
 
 def index_of(*, ma: float, niqe: float) -> float:
-    """The perceptual index from scores at hand; of a set, from the means of its scores.
+    """Return the perceptual index from Ma's and NIQE's scores of an image, or from their means over a set.
 
     Example:
         >>> round(index_of(ma=8.8, niqe=3.3), 3)

@@ -10,7 +10,7 @@ WINDOW_PX = 11
 
 @pair_metric(higher_is_better=True)
 def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, crop_px: int = 4) -> float:
-    """Mean structural similarity over the windows that lie wholly inside the image.
+    """Return the mean structural similarity over the windows that lie wholly inside the image.
 
     Args:
         sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey taken as Y, or a

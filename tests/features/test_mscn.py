@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.features.mscn import mscn
-from srcx.metrics.niqe_features import normalised
+from srcx.metrics.niqe import normalised
 
 
 def test_is_that_of_niqe_where_contrast_is_strong():

@@ -1,12 +1,24 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy.fft import dctn
+from scipy.special import gamma
 
 from srcx.errors import ImageError, WeightsError
 from srcx.imaging.color import rgb_to_grey, rgb_to_y
 from srcx.metrics import ma, ma_features
 from srcx.metrics import ma_model as module
+from srcx.metrics.ma import (
+    SECTORS,
+    block_statistics,
+    dct_features,
+    patches,
+    pca_features,
+    three_scales,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +95,113 @@ def test_alpha_and_floats_are_errors():
         ma_features(np.zeros((120, 120, 4), np.uint8))
     with pytest.raises(ImageError, match="float64"):
         ma_features(np.zeros((120, 120, 3)))
+
+
+UPPER = [(0, range(1, 7)), (1, range(2, 7)), (2, range(4, 7)), (3, range(5, 7))]
+MIDDLE = [(1, [1]), (2, [2, 3]), (3, [2, 3, 4]), (4, [3, 4, 5, 6]), (5, [4, 5, 6]), (6, [4, 5, 6])]
+
+
+def shape_by_the_book(values):
+    """gama_gen_gauss of the authors' code."""
+    shapes = np.arange(0.03, 10.0005, 0.001)
+    ratios = gamma(1 / shapes) * gamma(3 / shapes) / gamma(2 / shapes) ** 2
+    centred = values - values.mean()
+    ratio = values.var(ddof=1) / (np.abs(centred).mean() ** 2 + 1e-7)
+    return shapes[np.argmin(np.abs(ratios - ratio))]
+
+
+def deviation_by_the_book(values, guard):
+    return np.abs(values).std(ddof=1) / (np.abs(values).mean() + guard)
+
+
+def statistics_by_the_book(image):
+    """block_dct of the authors' code: 7 x 7 blocks every 3 pixels, one after the other."""
+    height, width = image.shape
+    padded = np.zeros((height + 9, width + 9))
+    padded[2 : 2 + height, 2 : 2 + width] = image
+    shapes, variations, orientations = [], [], []
+    for i in range(math.ceil(height / 3)):
+        for j in range(math.ceil(width / 3)):
+            block = dctn(padded[3 * i : 3 * i + 7, 3 * j : 3 * j + 7], norm="ortho")
+            shapes.append(shape_by_the_book(block.ravel()[1:]))
+            variations.append(deviation_by_the_book(block.ravel()[1:], 1e-7))
+            upper, middle, lower = (
+                np.concatenate([turned[row, list(cols)] for row, cols in sector])
+                for turned, sector in ((block, UPPER), (block, MIDDLE), (block.T, UPPER))
+            )
+            orientations.append(
+                np.var([deviation_by_the_book(part, 1e-8) for part in (upper, middle, lower)], ddof=1)
+            )
+    shapes, variations, orientations = sorted(shapes), sorted(variations), sorted(orientations)
+    count = len(shapes)
+    highest = int(0.9 * count) - 1
+    return [
+        np.mean(shapes[: math.ceil(0.1 * count)]),
+        np.mean(shapes),
+        np.mean(variations[highest:]),
+        np.mean(variations),
+        np.mean(orientations[highest:]),
+        np.mean(orientations),
+    ]
+
+
+@pytest.mark.parametrize(("height", "width"), [(21, 24), (22, 26), (20, 25)])
+def test_equals_the_authors_steps_written_out(height, width, rng):
+    image = rng.uniform(0, 1, (height, width)) ** 2
+    assert_allclose(block_statistics(image), statistics_by_the_book(image), rtol=1e-10)
+
+
+def test_the_sectors_hold_16_coefficients_each_and_mirror():
+    assert [int((k == SECTORS).sum()) for k in range(4)] == [1, 16, 16, 16]
+    assert_allclose(SECTORS.T == 1, SECTORS == 3)
+
+
+def test_each_scale_is_smoothed_and_every_second_pixel_kept():
+    grey = np.zeros((9, 8), np.uint8)
+    grey[3, 5] = 255
+    one, two, three = three_scales(grey)
+    assert [scale.shape for scale in (one, two, three)] == [(9, 8), (4, 4), (2, 2)]
+    assert two[1, 2] == pytest.approx(1 / (1 + 2 * math.exp(-2)) ** 2)
+    assert np.count_nonzero(two > 1e-12) == 1
+
+
+def test_beyond_the_border_it_is_black():
+    two = three_scales(np.full((8, 8), 255, np.uint8))[1]
+    side = math.exp(-2) / (1 + 2 * math.exp(-2))
+    assert_allclose(two[:3, :3], 1)
+    assert two[3, 3] == pytest.approx((1 - side) ** 2)
+
+
+def test_six_numbers_for_each_scale(photo):
+    scales = three_scales(photo[..., 0])
+    assert_allclose(dct_features(scales)[6:12], block_statistics(scales[1]))
+
+
+def test_patches_lie_side_by_side_and_are_filled_with_black():
+    image = np.arange(1.0, 43).reshape(6, 7)
+    cut = patches(image)
+    assert cut.shape == (4, 25)
+    assert_allclose(np.sort(cut[0]), np.sort(image[:5, :5].ravel()))
+    assert_allclose(cut[3][cut[3] > 0], image[5, 5:])
+
+
+def test_values_are_the_roots_of_the_eigenvalues(rng):
+    image = rng.uniform(0, 1, (30, 40))
+    vectors = np.array(
+        [image[i : i + 5, j : j + 5].ravel() for i in range(0, 30, 5) for j in range(0, 40, 5)]
+    )
+    eigenvalues = np.linalg.eigvalsh(vectors.T @ vectors)[::-1]
+    assert_allclose(pca_features([image]), np.sqrt(eigenvalues), rtol=1e-8)
+
+
+def test_scales_follow_each_other(rng):
+    scales = [rng.uniform(0, 1, (40, 40)), rng.uniform(0, 1, (30, 30)), rng.uniform(0, 1, (25, 25))]
+    features = pca_features(scales)
+    assert features.shape == (75,)
+    assert_allclose(features[50:], pca_features(scales[2:]))
+
+
+def test_too_few_patches_are_an_error():
+    scales = [np.zeros((83, 90)), np.zeros((41, 45)), np.zeros((20, 22))]
+    with pytest.raises(ImageError, match=r"ma: needs 25 patches .* got 20 in one of 90 x 83"):
+        pca_features(scales)

@@ -6,7 +6,7 @@ import torch
 
 from srcx.basicsr_compat.metrics import calculate_psnr
 from srcx.errors import ImageError
-from srcx.metrics import psnr
+from srcx.metrics import psnr, rmse, rmse_of_set
 
 
 def test_matches_the_formula_by_hand():
@@ -84,3 +84,27 @@ def test_without_rounding_it_is_basicsrs_number(rng, sigma):
 def test_grey_is_y_rounded_or_not(rng):
     sr, gt = rng.integers(0, 256, (2, 20, 20), np.uint8)
     assert psnr(sr, gt, round_y=False) == psnr(sr, gt)
+
+
+def test_rmse_matches_the_formula_by_hand():
+    gt = np.full((2, 2), 100, np.uint8)
+    sr = np.array([[103, 96], [100, 100]], np.uint8)
+    assert rmse(sr, gt, crop_px=0) == 2.5
+
+
+def test_rmse_agrees_with_psnr(photo, blurred):
+    assert psnr(blurred, photo) == pytest.approx(20 * np.log10(255 / rmse(blurred, photo)))
+
+
+def test_the_rmse_of_a_set_is_the_root_of_the_mean_square():
+    assert rmse_of_set([3.0, 4.0]) == pytest.approx(np.sqrt(12.5))
+
+
+def test_rmse_equals_pirms_code(reference):
+    ours = rmse(reference.bicubic("Set5", 2), reference.hr("Set5", 2))
+    assert ours == pytest.approx(reference.figures("Set5", 2)["RMSE"], abs=1e-10)
+
+
+def test_rmse_says_both_shapes_when_they_differ():
+    with pytest.raises(ImageError, match=r"rmse: .*\(9, 9\) and gt \(9, 10\)"):
+        rmse(np.zeros((9, 9), np.uint8), np.zeros((9, 10), np.uint8))

@@ -1,8 +1,17 @@
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from srcx.metrics.shape_table import ShapeTable, ma_table, moment_ratio, niqe_table
+from srcx.metrics.generalised_gaussian import (
+    ShapeTable,
+    asymmetric_fit,
+    ma_table,
+    moment_ratio,
+    niqe_table,
+    symmetric_shape,
+)
 
 
 def test_knows_the_ratios_of_laplace_and_normal():
@@ -32,3 +41,19 @@ def test_nan_gives_the_first_shape_as_in_matlab(table):
 def test_of_two_as_near_the_first_is_taken_as_in_matlab(ratios):
     table = ShapeTable(np.array([5.0, 6.0, 7.0]), np.array(ratios))
     assert_allclose(table.nearest(np.array([0.5, 1.5])), [5, 6] if ratios[0] == 0 else [6, 5])
+
+
+def test_a_normal_distribution_is_recognised(rng):
+    shape, left, right = asymmetric_fit(3 * rng.standard_normal((1, 200_000)))
+    assert_allclose([shape[0], left[0], right[0]], [2, 3 * math.sqrt(2), 3 * math.sqrt(2)], rtol=0.02)
+
+
+def test_one_sided_values_give_nan_on_the_other_side():
+    shape, left, right = asymmetric_fit(np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]))
+    assert_allclose(shape, 0.2)
+    assert_allclose(np.isnan(left), [True, True])
+    assert_allclose(np.isnan(right), [False, True])
+
+
+def test_a_constant_block_has_the_largest_shape():
+    assert symmetric_shape(np.zeros((48, 1)))[0] == pytest.approx(10)
