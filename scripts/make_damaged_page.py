@@ -78,7 +78,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int,
         metrics=METRICS,
         degrade=DEGRADATIONS,
         every=every,
-        tell=_tell,
+        on_progress=_tell,
     )
     lines = [
         "# Damaged images",

@@ -85,7 +85,9 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
     Raises:
         SrcxError: as `benchmark`.
     """
-    results = benchmark(models, data_root, Path("results/page"), sets=SETS, metrics=METRICS, tell=_tell)
+    results = benchmark(
+        models, data_root, Path("results/page"), sets=SETS, metrics=METRICS, on_progress=_tell
+    )
     figures = make_folder(out / "results")
     (bsd100,) = (
         one for one in planes(results.means) if one.x_metric == "psnr" and one.title.startswith("BSD100")

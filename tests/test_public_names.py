@@ -10,7 +10,7 @@ import srcx
 
 PUBLIC = {
     "srcx": ["load_model", "losses", "metrics", "upscale"],
-    "srcx.evaluation": ["benchmark", "metric_calls", "score_all"],
+    "srcx.evaluation": ["benchmark", "find_metrics", "score_all"],
     "srcx.cli": ["app", "main"],
     "srcx.inference": [
         "Model",

@@ -70,3 +70,4 @@ def test_every_metric_says_which_way_is_better_and_whether_it_needs_gt(name):
     metric = registry.METRICS[name]
     assert isinstance(metric.higher_is_better, bool)
     assert metric.needs_gt == ("gt" in inspect.signature(metric).parameters)
+    assert metric.mean_of_set([3.0, 3.0]) == 3.0

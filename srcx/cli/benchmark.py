@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,9 +10,6 @@ from srcx.cli.progress import progress
 from srcx.cli.table import print_table
 from srcx.cli.verb import Debug, log_to_stderr
 from srcx.errors import Interrupted, UsageError
-
-if TYPE_CHECKING:
-    from srcx.evaluation.report import Results
 
 EXAMPLES = """
   srcx benchmark -o results/bicubic
@@ -57,7 +54,9 @@ def benchmark(
             help="Test on lq images damaged by these degradations: web, phone, old, or .yml files.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the degradations; said in the report.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the degradations; the report shows it.")
+    ] = 0,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,10 +72,19 @@ def benchmark(
     from srcx.distributed import team_of_environment
     from srcx.evaluation import benchmark as run
 
-    if images is not None:
-        _check_alone(data, sets, degrade)
+    given = {"--data": data, "--sets": sets, "--degrade": degrade}
+    refused = [option for option, value in given.items() if value]
+    if images is not None and refused:
+        raise UsageError(
+            f"--images: takes the images of a folder as they are; leave out {', '.join(refused)}, "
+            "or leave out --images to use sets with ground truth"
+        )
     try:
-        with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
+        with (
+            team_of_environment() as team,
+            log_to_stderr(logging.WARNING),
+            progress(team.speaks) as on_progress,
+        ):
             results = run(
                 model or ["bicubic"],
                 images or data or Path("datasets/benchmark"),
@@ -88,33 +96,21 @@ def benchmark(
                 every=every,
                 without_gt=images is not None,
                 precision=precision,
-                tell=tell,
+                on_progress=on_progress,
                 team=team,
             )
     except KeyboardInterrupt:
         raise Interrupted(
-            f"stopped; what was upscaled and scored is kept in {out}, and the same command goes on from there"
+            f"stopped; the images and scores so far are in {out}, and the same command continues from them"
         ) from None
     if team.speaks:
-        _tell(results, out)
-    if results.missing() and images is None:  # without ground truth the page is what was asked for
+        labels = [one.label for one in results.sets]
+        means = sorted(
+            results.means, key=lambda mean: labels.index(mean.label)
+        )  # to compare models line by line
+        print_table(["set", "model"], [((mean.label, mean.model), mean.metrics) for mean in means])
+        for sentence in results.missing():
+            print(f"no {sentence}")
+        print(f"report: {out / 'report.html'}")
+    if results.missing() and images is None:  # without ground truth the page is the aim
         raise typer.Exit(1)
-
-
-def _check_alone(data: Path | None, sets: list[str] | None, degrade: list[str] | None) -> None:
-    given = {"--data": data, "--sets": sets, "--degrade": degrade}
-    too_many = [flag for flag, value in given.items() if value]
-    if too_many:
-        raise UsageError(
-            f"--images: takes the images of a folder as they are; leave out {', '.join(too_many)}, "
-            "or leave out --images to use sets with ground truth"
-        )
-
-
-def _tell(results: "Results", out: Path) -> None:
-    labels = [one.label for one in results.sets]
-    means = sorted(results.means, key=lambda mean: labels.index(mean.label))  # to compare models line by line
-    print_table(["set", "model"], [((mean.label, mean.model), mean.metrics) for mean in means])
-    for sentence in results.missing():
-        print(f"no {sentence}")
-    print(f"report: {out / 'report.html'}")

@@ -35,8 +35,9 @@ def score(
     """Score ready-made images, with or without ground truth."""
     from srcx.evaluation.folders import score_folders
 
-    with log_to_stderr(logging.WARNING), progress() as tell:
-        scores = score_folders(sr, gt, metrics or (["psnr", "ssim"] if gt else ["niqe"]), border, tell=tell)
+    with log_to_stderr(logging.WARNING), progress() as on_progress:
+        names = metrics or (["psnr", "ssim"] if gt else ["niqe"])
+        scores = score_folders(sr, gt, names, border, on_progress=on_progress)
     if as_json:
         print(json.dumps(scores.as_dict(), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -1,6 +1,6 @@
-"""Running models over benchmark sets and scoring images, under one protocol."""
+"""Evaluation of models and images: benchmark, scores of files, validation, under one protocol."""
 
 from srcx.evaluation.run import benchmark
-from srcx.evaluation.scoring import metric_calls, score_all
+from srcx.evaluation.scoring import find_metrics, score_all
 
-__all__ = ["benchmark", "metric_calls", "score_all"]
+__all__ = ["benchmark", "find_metrics", "score_all"]

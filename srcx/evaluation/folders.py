@@ -1,12 +1,12 @@
 """Scores of ready-made images in folders, matched by file name, as PIRM's evaluate_results does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from srcx.errors import DataError, ImageError, UsageError
-from srcx.evaluation.scoring import MetricCall, ScoreJob, Scores, mean_of_set, metric_calls, score_all
+from srcx.evaluation.scoring import OnProgress, ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import image_size, list_images
 
 __all__ = ["FolderScores", "score_folders"]
@@ -14,13 +14,13 @@ __all__ = ["FolderScores", "score_folders"]
 
 @dataclass(frozen=True)
 class FolderScores:
-    """Scores of every image by its name, and of the folder."""
+    """Scores of every image by its name, and their means."""
 
     images: dict[str, Scores]
     means: Scores
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON."""
+        """Return everything as plain values, for JSON."""
         return {
             "images": {
                 name: {"metrics": one.values, "reasons": one.reasons} for name, one in self.images.items()
@@ -35,7 +35,7 @@ def score_folders(
     metrics: Sequence[str],
     border_px: int,
     *,
-    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+    on_progress: OnProgress = lambda what, done, total: None,
 ) -> FolderScores:
     """Score the images of a folder.
 
@@ -44,34 +44,23 @@ def score_folders(
         gt: Their ground truth under the same names (suffixes may differ), or None.
         metrics: Names of metrics.
         border_px: Pixels shaved from each border by the metrics that shave.
-        tell: Called after each image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: a folder is missing or empty, or images lack partners or differ in size; all at once. An
             image that cannot be read has None for every metric, and the reason.
         UsageError: there is no such metric, or it needs ground truth and there is none.
     """
-    calls = metric_calls(metrics, scale=border_px)
-    lonely = [call.name for call in calls if call.needs_gt]
-    if gt is None and lonely:
-        raise UsageError(
-            f"{', '.join(lonely)}: compares with the ground truth; give --gt, or other --metrics"
-        )
-    pairs = _pairs(sr, gt)
-    jobs = [ScoreJob(image, partner, calls) for image, partner in pairs]
+    found = find_metrics(metrics, scale=border_px)
+    names = [metric.name for metric in found if metric.needs_gt]
+    if gt is None and names:
+        raise UsageError(f"{', '.join(names)}: compares with the ground truth; give --gt, or other --metrics")
+    jobs = [ScoreJob(image, partner, found) for image, partner in _pairs(sr, gt)]
     images: dict[str, Scores] = {}
     for done, (job, scores) in enumerate(zip(jobs, score_all(jobs), strict=True), start=1):
         images[job.sr.stem] = scores
-        tell(f"scored {job.sr.name}", done, len(jobs))
-    return FolderScores(images, _means(calls, list(images.values())))
-
-
-def _means(calls: Sequence[MetricCall], scores: Sequence[Scores]) -> Scores:
-    figures = {call.name: mean_of_set(call.name, scores) for call in calls}
-    return Scores(
-        {name: value for name, (value, _) in figures.items()},
-        {name: reason for name, (_, reason) in figures.items() if reason},
-    )
+        on_progress(f"scored {job.sr.name}", done, len(jobs))
+    return FolderScores(images, mean_of_set(found, list(images.values())))
 
 
 def _pairs(sr: Path, gt: Path | None) -> list[tuple[Path, Path | None]]:
@@ -101,7 +90,7 @@ def _pairs(sr: Path, gt: Path | None) -> list[tuple[Path, Path | None]]:
 
 
 def _size(image: Path) -> str | None:
-    """Width x height; None for an image that cannot be read, which scoring gives the reason of."""
+    """Return width x height; None for an image that cannot be read, whose scores give the reason."""
     try:
         height, width = image_size(image)
     except ImageError:

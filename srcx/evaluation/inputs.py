@@ -19,7 +19,7 @@ BICUBIC_LQ = (
     "made from the ground truth by MATLAB's bicubic imresize with repeated borders, as the published ones"
 )
 LQ_BORDER: Border = "replicate"
-"""Old MATLAB's, which made the published sets: with today's mirrored borders Set14 reads 0.003 dB less."""
+"""As in the old MATLAB that made the published sets; with today's mirrored borders Set14 has 0.003 dB less"""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Degradation:
         return seeded(self.seed, self.options, image)
 
     def made_of(self) -> str:
-        """Return the part of the cache key that says all that decides the damage, but for the image."""
+        """Return the part of the cache key that determines the damage, except for the image."""
         return f"{self.name} {self.options.model_dump_json()} seed {self.seed} srcx {srcx.__version__}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A set at one scale, and the degradation that makes its lq images, if one does."""
+    """A set at one scale, and the degradation that makes its lq images, if there is one."""
 
     set: BenchmarkSet
     degradation: Degradation | None = None
@@ -60,17 +60,17 @@ class Source:
 
     @property
     def damage(self) -> str:
-        """The degradation's name, or nothing."""
+        """Return the degradation's name, or an empty string."""
         return self.degradation.name if self.degradation else ""
 
     @property
     def folder(self) -> str:
-        """Where results of this set go, below a model's folder."""
+        """Return the folder of this set's results, relative to a model's folder."""
         return f"{self.name}/{self.damage}" if self.damage else self.name
 
     @property
     def lq(self) -> str:
-        """A few words on where the lq images come from."""
+        """Describe the origin of the lq images in a few words."""
         if self.degradation:
             return f"made from the ground truth by degradation {self.damage}, seed {self.degradation.seed}"
         if any(pair.gt is None for pair in self.pairs):
@@ -93,7 +93,7 @@ def load_degradations(names: Sequence[str], seed: int) -> list[Degradation]:
     for given in dict.fromkeys(names):
         name = Path(given).stem
         if name in found:
-            raise UsageError(f"{given}: a degradation of the name '{name}' is there already; rename the file")
+            raise UsageError(f"{given}: there is already a degradation of the name '{name}'; rename the file")
         found[name] = Degradation(name, load_degradation(given), seed)
     return list(found.values())
 
@@ -126,11 +126,11 @@ def find_sources(
         for one in sets:
             _check_sizes(one)
         return [Source(one) for one in sets]
-    return [Source(_without_lq(one), degradation) for one in sets for degradation in degradations]
-
-
-def _without_lq(one: BenchmarkSet) -> BenchmarkSet:
-    return replace(one, pairs=tuple(replace(pair, lq=None) for pair in one.pairs), lq_folder=None)
+    clean = [  # without their stored lq images
+        replace(one, pairs=tuple(replace(pair, lq=None) for pair in one.pairs), lq_folder=None)
+        for one in sets
+    ]
+    return [Source(one, degradation) for one in clean for degradation in degradations]
 
 
 def _check_sizes(one: BenchmarkSet) -> None:
@@ -141,7 +141,7 @@ def _check_sizes(one: BenchmarkSet) -> None:
         try:
             (lq_height, lq_width), (height, width) = image_size(pair.lq), image_size(pair.gt)
         except ImageError:
-            continue  # it gets no figures, and the reason
+            continue  # its scores are None, with the reason
         if (width // one.scale, height // one.scale) != (lq_width, lq_height):
             wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
     if wrong:

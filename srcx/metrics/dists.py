@@ -50,9 +50,9 @@ def dists(sr: Tensor, gt: Tensor, /) -> Tensor:
 
     References:
         Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2022,
-        arXiv:2004.07728, and the authors' code, package dists-pytorch: `DISTS.forward`, which keeps the size.
-        Differs from the paper, whose experiments shrink the shorter side to 256 first (`prepare_image` with
-        resize=True in that code): shrinking would hide what a model upscales.
+        arXiv:2004.07728, and `DISTS.forward` in the authors' package dists-pytorch, which does not resize.
+        Differs from the paper, whose experiments resize the shorter side to 256 first (`prepare_image` with
+        resize=True in that code): that would hide the details that a model adds.
     """
     network = copy_on(extractor("vgg16", pooling="l2"), sr.device)
     assert isinstance(network, FeatureExtractor)

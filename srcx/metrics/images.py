@@ -1,4 +1,4 @@
-"""What every metric accepts as an image, turned into the 8-bit arrays the protocol is defined on."""
+"""Images as metrics take them: checked, and converted to the 8-bit arrays that the protocol is defined on."""
 
 from typing import TypeAlias
 
@@ -50,14 +50,14 @@ def as_bytes(metric: str, role: str, image: object) -> Array:
 
 
 def as_rgb_batch(metric: str, role: str, image: object) -> Tensor:
-    """One array image as a float batch (1, 3, H, W) in [0, 1]; grey is repeated in the three channels."""
+    """Return one array image as a float batch (1, 3, H, W) in [0, 1]; grey is repeated in three channels."""
     bytes_ = as_bytes(metric, role, image)
     rgb = bytes_ if bytes_.ndim == 3 else np.repeat(bytes_[:, :, None], 3, axis=2)
     return to_tensor(rgb)
 
 
 def check_batch(metric: str, role: str, batch: Tensor) -> None:
-    """Refuse a tensor whose numbers could not be what the metric means.
+    """Refuse a tensor that is not a batch of RGB images.
 
     Raises:
         ImageError: `batch` is not (N, 3, H, W), not of floats, not finite, or leaves [0, 1].
@@ -86,7 +86,7 @@ def batch_as_bytes(metric: str, role: str, batch: Tensor) -> list[Array]:
 
 
 def check_pair(metric: str, sr: AnyArray | Tensor, gt: AnyArray | Tensor) -> None:
-    """Refuse two things that cannot be compared.
+    """Refuse two images that cannot be compared.
 
     Raises:
         ImageError: one is a tensor and the other is not, or the shapes differ.
@@ -110,12 +110,12 @@ def unrounded_y(view: Array) -> Floats:
 
 
 def protocol_view(metric: str, image: Array, *, y_only: bool, crop_px: int, least_px: int = 1) -> Array:
-    """The part of an image that PIRM's protocol measures.
+    """Return the part of an image that PIRM's protocol measures.
 
     Args:
         metric: Name of the metric, for the error.
         image: uint8, (H, W) or (H, W, 3).
-        y_only: Whether to keep only MATLAB's rounded Y (a grey image is taken as Y).
+        y_only: Whether to return MATLAB's rounded Y instead of all channels (a grey image is taken as Y).
         crop_px: Pixels shaved from each border.
         least_px: Height and width that must be left.
 

@@ -169,8 +169,8 @@ def gsm_features(grey: NDArray[np.uint8]) -> Floats:
 
     high = windowed(pyramid.high)
     height, width = pyramid.high.shape
-    enlarged = (np.asarray(imresize(band, size=(height, width)), np.float64) for band in pyramid.coarse)
-    across_scales = [structure_agreement(windowed(band), high) for band in (*pyramid.fine, *enlarged)]
+    resized = (np.asarray(imresize(band, size=(height, width)), np.float64) for band in pyramid.coarse)
+    across_scales = [structure_agreement(windowed(band), high) for band in (*pyramid.fine, *resized)]
 
     pairs = itertools.combinations([windowed(band) for band in fine], 2)
     across_orientations = [structure_agreement(*pair) for pair in pairs]

@@ -1,4 +1,4 @@
-"""The perceptual index, by which PIRM 2018 ranked."""
+"""The perceptual index, by which the PIRM 2018 challenge ranked."""
 
 from pathlib import Path
 

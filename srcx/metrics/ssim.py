@@ -21,7 +21,7 @@ def ssim(sr: Array, gt: Array, /, *, y_only: bool = True, round_y: bool = True, 
         crop_px: Pixels shaved from each border.
 
     Returns:
-        At most 1, which equal images reach; a tensor (N,) for tensors.
+        At most 1, for equal images; a tensor (N,) for tensors.
 
     Raises:
         ImageError: the images differ in shape, are no images, or are under 11 x 11 after shaving.

@@ -3,11 +3,10 @@
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from accelerate import Accelerator
@@ -24,9 +23,9 @@ from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
 from srcx.distributed import processes_started, stray_variables_hidden
 from srcx.errors import DataError, OptionsError, SrcxError, UsageError
-from srcx.evaluation.validation import Metric, ValidationSet
+from srcx.evaluation.validation import ValidationSet
 from srcx.losses.weighted_sum import WeightedSum
-from srcx.metrics import rmse_of_set
+from srcx.metrics.metric import Metric, MetricFunction
 from srcx.optim.schedules import Schedule, warm_up
 from srcx.processor import fast_dtype
 from srcx.training.adversarial import ESRGANModel, SRGANModel
@@ -282,31 +281,25 @@ def validation_sets(options: Options) -> list[ValidationSet]:
     return [ValidationSet(part.name, dataset(part, options.scale), metrics) for part in parts]
 
 
-def check_metrics(options: Options) -> dict[str, Metric]:
+def check_metrics(options: Options) -> list[Metric]:
     """The metrics of validation by name, with their weights looked for.
 
     Raises:
         WeightsError: a metric lacks its weights.
     """
-    metrics = {name: metric(part) for name, part in options.val.metrics.items()}
-    for name, one in metrics.items() if options.datasets.val or options.datasets.test else ():
+    metrics = [metric(name, part) for name, part in options.val.metrics.items()]
+    for one in metrics if options.datasets.val or options.datasets.test else ():
         try:
             one.check()
         except SrcxError as error:
-            raise type(error)(f"{_place(options, f'val.metrics.{name}')}: {error}") from error
+            raise type(error)(f"{_place(options, f'val.metrics.{one.name}')}: {error}") from error
     return metrics
 
 
-def metric(part: config.Metric) -> Metric:
-    """The metric that `part` names, with its arguments fixed."""
-    function: Any = PARTS.part("metric", part.type)
-    higher = function.higher_is_better if part.better is None else part.better == "higher"
-    return Metric(
-        partial(function, **part.args),
-        higher_is_better=higher,
-        needs_gt=function.needs_gt,
-        mean_of_set=rmse_of_set if part.type == "rmse" else fmean,
-    )
+def metric(name: str, part: config.Metric) -> Metric:
+    """Return the metric that `part` describes, under the name it has in results."""
+    found = Metric.of(name, cast(MetricFunction, PARTS.part("metric", part.type)), part.args)
+    return found if part.better is None else replace(found, higher_is_better=part.better == "higher")
 
 
 def dataset(part: DatasetOptions, scale: int) -> PairDataset:

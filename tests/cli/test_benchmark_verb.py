@@ -104,14 +104,14 @@ def test_low_resolution_images_of_another_scale_are_found_before_the_work(srcx, 
     assert "1 images are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
 
 
-def test_ctrl_c_says_what_is_kept(srcx, benchmark_data, tmp_path, monkeypatch):
+def test_ctrl_c_says_where_the_images_are(srcx, benchmark_data, tmp_path, monkeypatch):
     def interrupted(jobs, workers):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("srcx.evaluation.run.score_all", interrupted)
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 130
-    assert said.sentences[-1].startswith("stopped; what was upscaled and scored is kept in out")
+    assert said.sentences[-1].startswith("stopped; the images and scores so far are in out")
     assert (tmp_path / "out/images/bicubic/Tiny/0.png").exists()
     assert not (tmp_path / "out/results.json").exists()
 

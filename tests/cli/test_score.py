@@ -90,12 +90,12 @@ def test_two_files_of_one_name_are_refused(srcx, pairs, tmp_path, rng):
 
 
 @pytest.mark.parametrize("damaged", ["sr", "gt"])
-@pytest.mark.parametrize("kept", [0, 100, -9])
+@pytest.mark.parametrize("size", [0, 100, -9])
 def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(
-    srcx, pairs, tmp_path, damaged, kept
+    srcx, pairs, tmp_path, damaged, size
 ):
     path = tmp_path / damaged / "x.png"
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:size])
     said = srcx("score", "--sr", "sr", "--gt", "gt", "--metrics", "psnr", "ssim", "--json")
     assert said.code == 1
     scores = json.loads(said.out)

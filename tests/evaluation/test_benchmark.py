@@ -17,20 +17,13 @@ from srcx.basicsr_compat.parts import AllParts
 from srcx.data.degradation import degrade
 from srcx.distributed import Team
 from srcx.errors import DataError, UsageError, WeightsError
-from srcx.evaluation import benchmark, scoring
+from srcx.evaluation import benchmark
 from srcx.evaluation.inputs import BICUBIC_LQ, load_degradations
-from srcx.evaluation.scoring import (
-    MetricCall,
-    ScoreJob,
-    Scores,
-    mean_of_set,
-    metric_calls,
-    score_all,
-    score_pair,
-)
+from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all, score_files
 from srcx.imaging import imresize, read_image, rgb_to_grey, write_image
 from srcx.inference import bundled, choice, load_model
 from srcx.metrics import psnr
+from srcx.metrics.metric import Metric
 from srcx.weights import save_state
 
 
@@ -47,8 +40,8 @@ def data(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "data"
 
 
-class Diary:
-    """Notes what a benchmark did."""
+class Events:
+    """Records the progress messages of a benchmark."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -78,9 +71,9 @@ def upscaled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def test_a_second_run_does_nothing_again_and_finds_the_same(data, tmp_path, monkeypatch):
     first = benchmark(["bicubic"], data, tmp_path / "out")
-    shapes, diary = upscaled(monkeypatch), Diary()
-    second = benchmark(["bicubic"], data, tmp_path / "out", tell=diary)
-    assert shapes == diary.scored == []
+    shapes, events = upscaled(monkeypatch), Events()
+    second = benchmark(["bicubic"], data, tmp_path / "out", on_progress=events)
+    assert shapes == events.scored == []
     assert second.images == first.images
     assert second.means == first.means
 
@@ -115,19 +108,20 @@ def test_the_results_say_in_which_precision_images_were_run(
 
 def test_a_new_metric_scores_the_old_images(data, tmp_path, monkeypatch):
     benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr"])
-    shapes, diary = upscaled(monkeypatch), Diary()
+    shapes, events = upscaled(monkeypatch), Events()
     measured = []
-    monkeypatch.setattr(scoring, "_measure", lambda call, *rest: measured.append(call.name) or 1.0)
-    benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr", "ssim"], tell=diary)
+    monkeypatch.setattr(Metric, "measure", lambda metric, *images: measured.append(metric.name) or 1.0)
+    monkeypatch.setattr(Metric, "check", lambda metric: None)
+    benchmark(["bicubic"], data, tmp_path / "out", metrics=["psnr", "ssim"], on_progress=events)
     assert shapes == []
     assert measured == ["ssim", "ssim"]
 
 
 def test_a_new_model_leaves_the_others_alone(data, tmp_path, monkeypatch):
     benchmark(["bicubic"], data, tmp_path / "out")
-    shapes, diary = upscaled(monkeypatch), Diary()
-    results = benchmark(["bicubic", "bicubic-x2"], data, tmp_path / "out", tell=diary)
-    assert len(shapes) == len(diary.scored) == 2
+    shapes, events = upscaled(monkeypatch), Events()
+    results = benchmark(["bicubic", "bicubic-x2"], data, tmp_path / "out", on_progress=events)
+    assert len(shapes) == len(events.scored) == 2
     assert [(mean.model, mean.scale) for mean in results.means] == [("bicubic", 4), ("bicubic-x2", 2)]
 
 
@@ -150,7 +144,7 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
         lq = imresize(gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4], scale=0.25)
         save(data / f"Tiny/LR_bicubic/X4/{index}x4.png", lq)
     before = benchmark([model], data, tmp_path / "out")
-    shapes, diary = upscaled(monkeypatch), Diary()
+    shapes, events = upscaled(monkeypatch), Events()
     noise = rng.integers(0, 256, (16, 12, 3), np.uint8)
     if change == "weights":
         save_state(model, MSRResNet(num_feat=4, num_block=1).state_dict())
@@ -167,7 +161,7 @@ def test_what_changed_is_done_again(change, data, tmp_path, monkeypatch, rng):
         write_image(tmp_path / "out/images/net/Tiny/0.png", imresize(noise, scale=4))
     if change == "cache":
         (tmp_path / "out/cache.json").write_text("{")
-    after = benchmark([model], data, tmp_path / "out", tell=diary)
+    after = benchmark([model], data, tmp_path / "out", on_progress=events)
     again = {"weights": 2, "arguments": 2, "version": 2, "lq": 1, "gt": 0, "result": 1, "cache": 2}[change]
     assert len(shapes) == again
     if change in ("result", "cache", "version"):
@@ -184,7 +178,7 @@ def test_two_ground_truths_of_one_name_are_refused(data, tmp_path, rng):
         benchmark(["bicubic"], data, tmp_path / "out")
 
 
-def test_models_of_one_name_are_told_apart(data, tmp_path):
+def test_models_of_one_name_get_names_of_their_own(data, tmp_path):
     for folder in ("a", "b"):
         save_state(tmp_path / folder / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     results = benchmark([tmp_path / "a/net.pth", tmp_path / "b/net.pth"], data, tmp_path / "out")
@@ -232,16 +226,16 @@ def test_damaged_sets_are_scored_on_the_damage_and_done_once(data, tmp_path, mon
         gt = gt[: gt.shape[0] // 4 * 4, : gt.shape[1] // 4 * 4]
         expected = degrade(gt, degradation.options, scale=4, rng=degradation.rng(one.image))
         assert np.array_equal(read_image(one.lq), expected)
-    shapes, diary = upscaled(monkeypatch), Diary()
-    again = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=7, tell=diary)
-    assert shapes == diary.scored == []
+    shapes, events = upscaled(monkeypatch), Events()
+    again = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=7, on_progress=events)
+    assert shapes == events.scored == []
     assert again.images == first.images
     other = benchmark(["bicubic"], data, tmp_path / "out", degrade=["web", "old"], seed=8)
     assert len(shapes) == 4
     assert other.means != first.means
 
 
-def test_another_degradation_of_the_same_name_is_made_anew(data, tmp_path):
+def test_another_degradation_of_the_same_name_is_made_again(data, tmp_path):
     mine = tmp_path / "mine.yml"
     results = []
     for sigma in (5, 50):
@@ -268,7 +262,9 @@ def test_images_without_ground_truth_are_scored_by_what_needs_none_and_shown(tmp
     )
     assert [one.image for one in results.images] == ["a.png", "b.png", "c & d.png"]
     assert all(one.metrics["niqe"] is not None and one.metrics["psnr"] is None for one in results.images)
-    assert results.images[0].reasons["psnr"] == "psnr: compares with a ground truth, and there is none"
+    assert results.images[0].reasons["psnr"] == (
+        "psnr: compares with a ground truth, and there is none; add the ground truth, or leave the metric out"
+    )
     assert (results.images[0].gt, results.images[0].gt_sha256) == (None, None)
     assert json.loads((tmp_path / "out/results.json").read_text())["without_gt"] is True
     page = (tmp_path / "out/report.html").read_text()
@@ -282,19 +278,19 @@ def test_arguments_that_exclude_each_other_are_refused(data, tmp_path, change):
         benchmark(["bicubic"], data, tmp_path / "out", without_gt=True, **change)
 
 
-def test_a_run_that_breaks_off_keeps_the_images_it_made(data, tmp_path, monkeypatch):
+def test_an_interrupted_run_reuses_the_images_it_made(data, tmp_path, monkeypatch):
     def breaks(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        benchmark(["bicubic"], data, tmp_path / "out", tell=breaks)
+        benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks)
     assert not (tmp_path / "out/results.json").exists()
     shapes = upscaled(monkeypatch)
     benchmark(["bicubic"], data, tmp_path / "out")
     assert len(shapes) == 1
 
 
-def test_what_each_process_made_before_it_was_stopped_is_kept(data, tmp_path, monkeypatch):
+def test_a_run_reuses_the_images_that_each_rank_made_before_it_was_stopped(data, tmp_path, monkeypatch):
     """Two processes are stopped while both work: the second writes first."""
 
     def breaks(what: str, done: int, total: int) -> None:
@@ -302,7 +298,7 @@ def test_what_each_process_made_before_it_was_stopped_is_kept(data, tmp_path, mo
 
     def breaks_both(what: str, done: int, total: int) -> None:
         with pytest.raises(KeyboardInterrupt):
-            benchmark(["bicubic"], data, tmp_path / "out", tell=breaks, team=Stopped(1, 2))
+            benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks, team=Stopped(1, 2))
         raise KeyboardInterrupt
 
     class Stopped(Team):
@@ -310,7 +306,7 @@ def test_what_each_process_made_before_it_was_stopped_is_kept(data, tmp_path, mo
             return work()
 
     with pytest.raises(KeyboardInterrupt):
-        benchmark(["bicubic"], data, tmp_path / "out", tell=breaks_both, team=Stopped(0, 2))
+        benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks_both, team=Stopped(0, 2))
     shapes = upscaled(monkeypatch)
     benchmark(["bicubic"], data, tmp_path / "out")
     assert shapes == []
@@ -321,24 +317,24 @@ def test_grey_ground_truth_takes_a_coloured_result_for_grey(tmp_path, rng):
     sr, gt = rng.integers(0, 256, (24, 24, 3), np.uint8), rng.integers(0, 256, (24, 24), np.uint8)
     save(tmp_path / "sr.png", sr)
     save(tmp_path / "gt.png", gt)
-    scores = score_pair(ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", metric_calls(["psnr"], scale=4)))
+    scores = score_files(ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", find_metrics(["psnr"], scale=4)))
     assert scores.values == {"psnr": psnr(rgb_to_grey(sr), gt)}
 
 
 def test_the_ground_truth_may_be_a_little_larger_only_where_it_is_said(tmp_path, rng):
     save(tmp_path / "sr.png", rng.integers(0, 256, (24, 24), np.uint8))
     save(tmp_path / "gt.png", rng.integers(0, 256, (26, 27), np.uint8))
-    job = ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", metric_calls(["psnr"], scale=4), slack_px=3)
-    assert score_pair(job).values["psnr"] is not None
-    strict = ScoreJob(job.sr, job.gt, job.calls, slack_px=2)
-    assert score_pair(strict).values["psnr"] is None
+    job = ScoreJob(tmp_path / "sr.png", tmp_path / "gt.png", find_metrics(["psnr"], scale=4), slack_px=3)
+    assert score_files(job).values["psnr"] is not None
+    strict = ScoreJob(job.sr, job.gt, job.metrics, slack_px=2)
+    assert score_files(strict).values["psnr"] is None
 
 
 def jobs_of(folder: Path, rng: np.random.Generator, names: Sequence[str], count: int = 3) -> list[ScoreJob]:
     for index in range(count):
         for role in ("sr", "gt"):
             save(folder / f"{role}{index}.png", rng.integers(0, 256, (24, 24, 3), np.uint8))
-    calls = metric_calls(names, scale=4)
+    calls = find_metrics(names, scale=4)
     return [ScoreJob(folder / f"sr{index}.png", folder / f"gt{index}.png", calls) for index in range(count)]
 
 
@@ -347,17 +343,15 @@ def test_several_processes_give_what_one_gives(tmp_path, rng):
     assert list(score_all(jobs, workers=2)) == list(score_all(jobs, workers=0))
 
 
-def test_a_metric_without_its_weights_is_tried_once_only(tmp_path, rng, monkeypatch):
+def test_a_metric_without_its_weights_is_tried_once_only(tmp_path, rng):
     tried = []
 
     def fetching(sr: np.ndarray) -> float:
         tried.append(sr.shape)
         raise WeightsError("these weights are not here")
 
-    fetching.needs_gt, fetching.higher_is_better = False, True
-    monkeypatch.setattr(scoring, "METRICS", {**scoring.METRICS, "ma": fetching})
     plain = jobs_of(tmp_path, rng, ["psnr"])
-    jobs = [ScoreJob(job.sr, job.gt, (*job.calls, MetricCall("ma"))) for job in plain]
+    jobs = [ScoreJob(job.sr, job.gt, (*job.metrics, Metric("ma", fetching, False, True))) for job in plain]
     for some in (jobs, [plain[0], *jobs[1:]]):
         tried.clear()
         scores = list(score_all(some))[-2:]
@@ -371,13 +365,15 @@ def test_no_metric_is_measured_of_no_jobs():
 
 
 def test_rmse_of_a_set_is_pirms():
-    assert mean_of_set("rmse", [Scores({"rmse": 1.0}), Scores({"rmse": 7.0})]) == (5.0, "")
+    rmse = find_metrics(["rmse"], scale=4)
+    assert mean_of_set(rmse, [Scores({"rmse": 1.0}), Scores({"rmse": 7.0})]) == Scores({"rmse": 5.0})
 
 
 def test_a_mean_over_some_images_only_is_none():
     scores = [Scores({"niqe": 4.0}), Scores({"niqe": None}, {"niqe": "too small"})]
-    assert mean_of_set("niqe", scores) == (None, "1 of 2 images have none: too small")
-    assert mean_of_set("niqe", scores[1:]) == (None, "too small")
+    niqe = find_metrics(["niqe"], scale=4)
+    assert mean_of_set(niqe, scores) == Scores({"niqe": None}, {"niqe": "1 of 2 images have none: too small"})
+    assert mean_of_set(niqe, scores[1:]) == Scores({"niqe": None}, {"niqe": "too small"})
 
 
 @pytest.mark.parametrize("damaged", ["gt", "gt of made lq", "lq"])
@@ -390,7 +386,7 @@ def test_a_damaged_image_is_null_with_a_reason_and_the_others_are_scored(data, t
     whole = benchmark(["bicubic"], data, tmp_path / "whole", metrics=("psnr", "niqe"))
     path = data / ("Tiny/LR_bicubic/X4/0x4.png" if damaged == "lq" else "Tiny/HR/0.png")
     path.write_bytes(path.read_bytes()[:-20])
-    for _ in range(2):  # a second run takes what the first one kept
+    for _ in range(2):  # the second run reads the cache of the first
         results = benchmark(["bicubic"], data, tmp_path / "out", metrics=("psnr", "niqe"))
         bad, good = results.images
         assert bad.metrics["psnr"] is None

@@ -72,7 +72,7 @@ def test_every_preset_is_known_and_a_file_goes_by_its_stem(tmp_path):
 
 def test_two_degradations_of_one_name_are_refused(tmp_path):
     (tmp_path / "web.yml").write_text("clean_prob: 1\n")
-    with pytest.raises(UsageError, match=r"web\.yml: a degradation of the name 'web' is there already"):
+    with pytest.raises(UsageError, match=r"web\.yml: there is already a degradation of the name 'web'"):
         load_degradations(["web", str(tmp_path / "web.yml")], seed=0)
     with pytest.raises(OptionsError, match="did you mean 'web'"):
         load_degradations(["webb"], seed=0)

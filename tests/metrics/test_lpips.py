@@ -86,7 +86,7 @@ def test_leaves_the_losses_network_alone_and_needs_no_gradient():
 
 
 @pytest.mark.usefixtures("made_up")
-def test_too_small_a_image_is_an_error():
+def test_too_small_an_image_is_an_error():
     small = np.zeros((30, 40, 3), np.uint8)
     with pytest.raises(ImageError, match="lpips: needs at least 31 x 31 pixels for net 'alex'; got 40 x 30"):
         lpips(small, small)

@@ -58,7 +58,7 @@ def test_equal_the_authors_features(reference, key, name, index):
         assert_allclose(group, stored[table][row], rtol=1e-7)
 
 
-def test_the_score_of_a_image_equals_the_authors(reference):
+def test_the_score_of_an_image_equals_the_authors(reference):
     toy = reference.folder / "toy_forest"
     stored = np.load(toy / "model_and_predictions.npz")
     row = list(stored["keys"]).index("pirm__Set5_004_HR")
@@ -76,7 +76,7 @@ def test_without_the_model_it_says_so(photo, monkeypatch):
 
 
 @pytest.mark.parametrize(("height", "width"), [(52, 200), (91, 91)])
-def test_too_small_a_image_is_an_error(height, width, draw):
+def test_too_small_an_image_is_an_error(height, width, draw):
     with pytest.raises(ImageError, match="ma: needs"):
         ma_features(draw(height, width))
 
@@ -101,7 +101,7 @@ UPPER = [(0, range(1, 7)), (1, range(2, 7)), (2, range(4, 7)), (3, range(5, 7))]
 MIDDLE = [(1, [1]), (2, [2, 3]), (3, [2, 3, 4]), (4, [3, 4, 5, 6]), (5, [4, 5, 6]), (6, [4, 5, 6])]
 
 
-def shape_by_the_book(values):
+def shape_written_out(values):
     """gama_gen_gauss of the authors' code."""
     shapes = np.arange(0.03, 10.0005, 0.001)
     ratios = gamma(1 / shapes) * gamma(3 / shapes) / gamma(2 / shapes) ** 2
@@ -110,11 +110,11 @@ def shape_by_the_book(values):
     return shapes[np.argmin(np.abs(ratios - ratio))]
 
 
-def deviation_by_the_book(values, guard):
+def deviation_written_out(values, guard):
     return np.abs(values).std(ddof=1) / (np.abs(values).mean() + guard)
 
 
-def statistics_by_the_book(image):
+def statistics_written_out(image):
     """block_dct of the authors' code: 7 x 7 blocks every 3 pixels, one after the other."""
     height, width = image.shape
     padded = np.zeros((height + 9, width + 9))
@@ -123,14 +123,14 @@ def statistics_by_the_book(image):
     for i in range(math.ceil(height / 3)):
         for j in range(math.ceil(width / 3)):
             block = dctn(padded[3 * i : 3 * i + 7, 3 * j : 3 * j + 7], norm="ortho")
-            shapes.append(shape_by_the_book(block.ravel()[1:]))
-            variations.append(deviation_by_the_book(block.ravel()[1:], 1e-7))
+            shapes.append(shape_written_out(block.ravel()[1:]))
+            variations.append(deviation_written_out(block.ravel()[1:], 1e-7))
             upper, middle, lower = (
                 np.concatenate([turned[row, list(cols)] for row, cols in sector])
                 for turned, sector in ((block, UPPER), (block, MIDDLE), (block.T, UPPER))
             )
             orientations.append(
-                np.var([deviation_by_the_book(part, 1e-8) for part in (upper, middle, lower)], ddof=1)
+                np.var([deviation_written_out(part, 1e-8) for part in (upper, middle, lower)], ddof=1)
             )
     shapes, variations, orientations = sorted(shapes), sorted(variations), sorted(orientations)
     count = len(shapes)
@@ -148,7 +148,7 @@ def statistics_by_the_book(image):
 @pytest.mark.parametrize(("height", "width"), [(21, 24), (22, 26), (20, 25)])
 def test_equals_the_authors_steps_written_out(height, width, rng):
     image = rng.uniform(0, 1, (height, width)) ** 2
-    assert_allclose(block_statistics(image), statistics_by_the_book(image), rtol=1e-10)
+    assert_allclose(block_statistics(image), statistics_written_out(image), rtol=1e-10)
 
 
 def test_the_sectors_hold_16_coefficients_each_and_mirror():
@@ -156,7 +156,7 @@ def test_the_sectors_hold_16_coefficients_each_and_mirror():
     assert_allclose(SECTORS.T == 1, SECTORS == 3)
 
 
-def test_each_scale_is_smoothed_and_every_second_pixel_kept():
+def test_each_scale_is_smoothed_and_every_second_pixel_taken():
     grey = np.zeros((9, 8), np.uint8)
     grey[3, 5] = 255
     one, two, three = three_scales(grey)

@@ -19,7 +19,7 @@ from srcx.metrics.ma_gsm import (
 )
 
 
-def normalised_by_the_book(bands, k, parent):
+def normalised_written_out(bands, k, parent):
     """norm_sender_normalized of the authors' code, place by place."""
     height, width = bands.shape[1] - 2, bands.shape[2] - 2
     vectors = []
@@ -41,7 +41,7 @@ def normalised_by_the_book(bands, k, parent):
 def test_normalised_equals_the_authors_steps_written_out(with_parent, rng):
     bands = rng.standard_normal((6, 12, 14)).cumsum(axis=1)
     parent = rng.standard_normal((12, 14)) if with_parent else None
-    assert_allclose(normalised(bands, 2, parent), normalised_by_the_book(bands, 2, parent), rtol=1e-9)
+    assert_allclose(normalised(bands, 2, parent), normalised_written_out(bands, 2, parent), rtol=1e-9)
 
 
 def test_the_whitener_squares_to_the_inverse(rng):
@@ -50,7 +50,7 @@ def test_the_whitener_squares_to_the_inverse(rng):
     assert_allclose(white.T @ white, np.linalg.inv(samples @ samples.T))
 
 
-def test_negative_eigenvalues_are_removed_and_the_sum_is_kept():
+def test_negative_eigenvalues_are_removed_and_the_sum_stays():
     white = whitener(np.diag([4.0, 2.0, -1.0]))
     assert_allclose(white.T @ white, np.diag([6 / 20, 6 / 10, 0]), atol=1e-12)
 
@@ -65,7 +65,7 @@ def test_structure_agreement_is_ssim_without_luminance(rng):
     assert structure_agreement(windowed(one), windowed(other)) == pytest.approx(wanted)
 
 
-def test_a_image_agrees_with_itself(rng):
+def test_an_image_agrees_with_itself(rng):
     one = windowed(rng.uniform(0, 255, (20, 20)))
     assert structure_agreement(one, one) == pytest.approx(1)
 
@@ -122,7 +122,7 @@ def test_the_bands_have_their_sizes(height, width, rng):
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_the_fine_scale_keeps_all_energy_between_two_low_passes(height, width):
+def test_the_fine_scale_has_all_energy_between_two_low_passes(height, width):
     across, down = np.meshgrid(frequencies(width), frequencies(height))
     octave = np.log2(np.maximum(np.hypot(across, down), 1e-9))
     masks = masks_of(height, width)
@@ -140,8 +140,8 @@ def test_opposite_frequencies_agree_in_odd_sizes():
 
 @pytest.mark.parametrize("side", [8, 9, 10, 11, 13])
 def test_the_low_half_has_the_middle_in_its_middle(side):
-    kept = low_half(side)
-    assert kept[len(kept) // 2] == side // 2
+    indices = low_half(side)
+    assert indices[len(indices) // 2] == side // 2
 
 
 def test_a_wave_lands_in_the_band_of_its_direction():

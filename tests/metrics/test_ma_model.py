@@ -59,7 +59,7 @@ def test_is_packed_once_into_the_cache_without_pickles(write, monkeypatch):
     assert_allclose(ma_model(file).score(features(0, 9, 0)), 1 + 10 + 400 + 5000)
 
 
-def test_a_changed_file_is_read_anew(write):
+def test_a_changed_file_is_read_again(write):
     ma_model(write())
     changed = ma_model(write(stump(1, 7, 7), stump(1, 0, 0), stump(1, 0, 0)))
     assert_allclose(changed.score(features(0, 0, 0)), 71)
@@ -153,7 +153,7 @@ def test_a_tie_goes_left():
     assert_allclose(forest.predict(np.array([[0.5], [np.nextafter(0.5, 1)]])), [10, 20])
 
 
-def test_unused_rows_are_not_kept(rng):
+def test_unused_rows_are_left_out(rng):
     tables = grow(rng, trees=3, nodes=9, features=2)
     padded = [np.pad(table, ((0, 500), (0, 0))) for table in tables]
     assert len(pack_forest("toy", *padded).number) <= 27

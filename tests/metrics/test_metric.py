@@ -1,10 +1,13 @@
 import inspect
+import math
 import pickle
 
 import pytest
 import torch
 
 from srcx import metrics
+from srcx.errors import ImageError
+from srcx.metrics.metric import Metric
 
 PAIRS = [metrics.psnr, metrics.ssim, metrics.rmse, metrics.lpips, metrics.dists]
 SINGLES = [metrics.niqe, metrics.ma, metrics.perceptual_index]
@@ -61,3 +64,18 @@ def test_an_empty_batch_has_no_scores():
     empty = torch.zeros(0, 3, 64, 64)
     assert metrics.rmse(empty, empty).shape == (0,)
     assert metrics.niqe(empty).shape == (0,)
+
+
+def test_the_record_has_what_the_function_says_and_fixes_its_arguments(photo, blurred):
+    record = Metric.of("y", metrics.rmse, {"crop_px": 0, "y_only": False})
+    assert (record.name, record.needs_gt, record.higher_is_better) == ("y", True, False)
+    assert record.mean_of_set is metrics.rmse_of_set
+    assert record.measure(blurred, photo) == metrics.rmse(blurred, photo, crop_px=0, y_only=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(math.inf, "infinite: sr equals gt"), (math.nan, "not a number")]
+)
+def test_a_value_that_is_not_finite_is_an_error(value, words, photo):
+    with pytest.raises(ImageError, match=words):
+        Metric("odd", lambda sr: value, needs_gt=False, higher_is_better=True).measure(photo)

@@ -89,7 +89,7 @@ RAMP = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
 WINDOW = np.outer(RAMP, RAMP) / RAMP.sum() ** 2
 
 
-def fit_by_the_book(values):
+def fit_written_out(values):
     """estimateaggdparam of the authors' code, one vector."""
     shapes = np.arange(0.2, 10.0005, 0.001)
     ratios = gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
@@ -103,19 +103,19 @@ def fit_by_the_book(values):
     return shape, left * scale, right * scale
 
 
-def statistics_by_the_book(block):
+def statistics_written_out(block):
     """computefeature of the authors' code, one block."""
-    shape, left, right = fit_by_the_book(block.ravel())
+    shape, left, right = fit_written_out(block.ravel())
     numbers = [shape, (left + right) / 2]
     for shift in ((0, 1), (1, 0), (1, 1), (-1, 1)):
-        shape, left, right = fit_by_the_book((block * np.roll(block, shift, axis=(0, 1))).ravel())
+        shape, left, right = fit_written_out((block * np.roll(block, shift, axis=(0, 1))).ravel())
         numbers += [shape, (right - left) * gamma(2 / shape) / gamma(1 / shape), left, right]
     return numbers
 
 
 def test_equal_the_formulas_written_out(rng):
     blocks = rng.standard_normal((3, 24, 24)) ** 3 + 0.2
-    assert_allclose(statistics(blocks), [statistics_by_the_book(block) for block in blocks], rtol=1e-12)
+    assert_allclose(statistics(blocks), [statistics_written_out(block) for block in blocks], rtol=1e-12)
 
 
 def test_normalised_is_the_formula_with_a_2d_window(rng):

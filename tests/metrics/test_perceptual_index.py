@@ -7,7 +7,7 @@ def test_is_the_mean_of_niqe_and_what_ma_lacks_to_ten():
     assert index_of(ma=3.72, niqe=7.71) == pytest.approx(6.995)  # bicubic on BSD100, as published
 
 
-def test_combines_the_two_scores_of_a_image(reference, tmp_path, monkeypatch):
+def test_combines_the_two_scores_of_an_image(reference, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     model = reference.folder / "toy_forest" / "model.mat"
     image = reference.hr("Set5", 3)

@@ -133,8 +133,8 @@ def test_the_schedule_warms_up_where_asked():
 def test_which_way_is_better_is_the_metrics_word_unless_the_file_says_otherwise():
     options = build.load_training(SMOKE)
     part = options.val.metrics["psnr"]
-    assert build.metric(part).higher_is_better
-    assert not build.metric(part.model_copy(update={"better": "lower"})).higher_is_better
+    assert build.metric("psnr", part).higher_is_better
+    assert not build.metric("psnr", part.model_copy(update={"better": "lower"})).higher_is_better
 
 
 @pytest.mark.parametrize(("fast", "precision"), [(torch.bfloat16, "bf16"), (torch.float32, "no")])

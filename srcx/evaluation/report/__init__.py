@@ -1,4 +1,4 @@
-"""What a benchmark writes: results as data, and a page to look at."""
+"""The files of a benchmark: results as data, and report.html with tables, planes and crops."""
 
 from srcx.evaluation.report.page import write_html
 from srcx.evaluation.report.results import (

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 __all__ = ["contact_sheet"]
 
 WIDTH_PX = 1600
-"""The sheet is about as wide, so that a screen shows it whole."""
+"""Approximate width of the sheet, so that it fits a screen."""
 LEAST_PX = 192
-"""Smaller crops are enlarged by whole numbers to at least this side, so that their pixels are seen."""
+"""Smaller crops are repeated pixel by pixel to at least this side, so that their pixels are visible."""
 GAP_PX = 12
 """Between pairs."""
 SEAM_PX = 4
@@ -20,7 +20,7 @@ TITLE_PX = 20
 
 
 def contact_sheet(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """Draw lq, enlarged by nearest neighbour, at the left of its gt, pair after pair.
+    """Draw each lq, resized to its gt by nearest neighbour, at the left of its gt, pair after pair.
 
     Args:
         pairs: lq (h, w, 3) and gt (h * scale, w * scale, 3), uint8 RGB; all of one size.
@@ -42,8 +42,8 @@ def contact_sheet(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) 
         top = TITLE_PX + GAP_PX + row * (height + GAP_PX)
         for side, (title, image) in enumerate(zip(("lq", "gt"), pair, strict=True)):
             left = GAP_PX + column * step + side * (width + SEAM_PX)
-            enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (left, top))
+            resized = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(resized, (left, top))
             if row == 0:
                 pen.text((left, GAP_PX // 2), title, "black", font)
     return np.asarray(sheet)

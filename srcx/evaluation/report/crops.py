@@ -1,4 +1,4 @@
-"""Pieces of images to compare by eye: the busiest square of each, from every model."""
+"""Crops of images to compare by eye: the square of most detail of each image, from every model."""
 
 import base64
 import io
@@ -24,15 +24,15 @@ Array: TypeAlias = NDArray[Any]
 
 CROP_PX = 128
 WIDE_CROP_PX = 224
-"""Where there is no ground truth, blocks and noise need more of their surroundings."""
+"""For images without ground truth: blocks and noise are compared with more of their surroundings."""
 MARGIN_PX = 4
-"""Pixels around a piece that bicubic reads to enlarge it as the whole image would be."""
+"""Pixels around a crop that bicubic needs to upscale the crop exactly as the whole image."""
 ROWS_PER_SET = 10
 
 
 @dataclass(frozen=True)
 class Crop:
-    """One square as an image that stands in the page itself."""
+    """One square, as an image inside the page."""
 
     label: str
     note: str
@@ -47,22 +47,27 @@ class CropRow:
     image: str
     crops: tuple[Crop, ...]
     place: str = ""
-    """What kind of square it is, where there are several of an image."""
+    """Kind of square, where there are several of an image."""
 
 
 def crop_rows(root: Path, images: Sequence[ImageResult], metric: str) -> list[CropRow]:
-    """Crops of the images of each set on which the models differ most.
+    """Return crops of the images of each set on which the models differ most.
 
     Args:
         root: Folder of the results.
         images: Every model's images.
-        metric: The metric that tells how much they differ, and that is noted under each crop.
+        metric: The metric that measures the difference, and whose value is under each crop.
     """
     by_image = _by_image(images)
+
+    def spread(group: Sequence[ImageResult]) -> float:
+        values = [value for one in group if (value := one.metrics[metric]) is not None]
+        return max(values) - min(values) if values else 0.0
+
     rows = []
     for label in dict.fromkeys(one.label for one in images):
         of_set = [group for key, group in by_image.items() if key[0] == label]
-        chosen = sorted(of_set, key=lambda group: -_spread(group, metric))[:ROWS_PER_SET]
+        chosen = sorted(of_set, key=spread, reverse=True)[:ROWS_PER_SET]
         for group in (group for group in of_set if group in chosen):
             with suppress(ImageError):  # an image that cannot be read has its reason in the table
                 rows.append(_row(root, group, metric))
@@ -79,13 +84,13 @@ def _by_image(images: Sequence[ImageResult]) -> dict[tuple[str, str], list[Image
 def crops_of_inputs(root: Path, images: Sequence[ImageResult], metric: str) -> list[CropRow]:
     """Return two rows for each image without ground truth: its square of most detail, and a flat one.
 
-    The squares are chosen on the input, which is the first crop, enlarged by bicubic; where bicubic is among
-    the models, its crop is enough.
+    The squares are chosen on the input. The input, upscaled by bicubic, is the first crop, unless bicubic is
+    one of the models.
 
     Args:
         root: Folder of the results.
         images: Every model's images.
-        metric: The metric, of the whole image, that is noted under the first crop.
+        metric: The metric of the whole image whose value is under the first crop.
     """
     rows = []
     for group in _by_image(images).values():
@@ -93,8 +98,11 @@ def crops_of_inputs(root: Path, images: Sequence[ImageResult], metric: str) -> l
         lq = read_image(Path(first.lq))
         outputs = [(one, _note(one, metric), read_image(root / one.sr)) for one in group]
         side = WIDE_CROP_PX // first.scale
-        seen = on_white(lq)  # what alpha hides decides nothing
-        for place, corner in (("most detail", busiest_square(seen, side)), ("flat", flat_square(seen, side))):
+        visible = on_white(lq)  # pixels that alpha hides do not count
+        for place, corner in (
+            ("most detail", busiest_square(visible, side)),
+            ("flat", flat_square(visible, side)),
+        ):
             if corner is None:
                 continue
             crops = [
@@ -106,8 +114,8 @@ def crops_of_inputs(root: Path, images: Sequence[ImageResult], metric: str) -> l
                 for one, note, output in outputs
             ]
             if all(one.model != "bicubic" for one in group):
-                enlarged = _enlarged(lq, corner, side, first.scale)
-                crops.insert(0, Crop("input", "by bicubic", data_uri(enlarged)))
+                upscaled = _upscaled(lq, corner, side, first.scale)
+                crops.insert(0, Crop("input", "by bicubic", data_uri(upscaled)))
             rows.append(CropRow(first.label, first.image, tuple(crops), place))
     return rows
 
@@ -117,8 +125,8 @@ def _cut(output: Array, corner: tuple[int, int], scale: int) -> Array:
     return output[top : top + WIDE_CROP_PX, left : left + WIDE_CROP_PX]
 
 
-def _enlarged(lq: Array, corner: tuple[int, int], side_px: int, scale: int) -> Array:
-    """Return a square of the image as bicubic enlarges it, without enlarging all of the image."""
+def _upscaled(lq: Array, corner: tuple[int, int], side_px: int, scale: int) -> Array:
+    """Return a square of the image upscaled by bicubic, without upscaling the whole image."""
     starts = [max(0, at - MARGIN_PX) for at in corner]
     ends = [at + side_px + MARGIN_PX for at in corner]
     piece = lq[starts[0] : ends[0], starts[1] : ends[1]]
@@ -128,11 +136,6 @@ def _enlarged(lq: Array, corner: tuple[int, int], side_px: int, scale: int) -> A
 def _note(one: ImageResult, metric: str) -> str:
     value = one.metrics[metric]
     return f"{metric} {value:.3f}" if value is not None else ""
-
-
-def _spread(group: Sequence[ImageResult], metric: str) -> float:
-    values = [value for one in group if (value := one.metrics[metric]) is not None]
-    return max(values) - min(values) if values else 0.0
 
 
 def _row(root: Path, group: Sequence[ImageResult], metric: str) -> CropRow:
@@ -152,7 +155,7 @@ def _row(root: Path, group: Sequence[ImageResult], metric: str) -> CropRow:
 
 
 def busiest_square(image: Array, side_px: int = CROP_PX) -> tuple[int, int]:
-    """Top and left of the square with the most change from pixel to pixel.
+    """Return top and left of the square with the most change from pixel to pixel.
 
     Example:
         >>> image = np.zeros((300, 300), np.uint8)
@@ -166,9 +169,10 @@ def busiest_square(image: Array, side_px: int = CROP_PX) -> tuple[int, int]:
 
 
 def flat_square(image: Array, side_px: int) -> tuple[int, int] | None:
-    """Return top and left of a square with little change, clear of the busiest; None where there is no room.
+    """Return top and left of a flat square that does not overlap the busiest one; None if there is none.
 
-    Of the squares that are not of one colour, nine tenths change more: in them noise and blocks are seen.
+    Of the squares that are not of one colour, nine tenths change more from pixel to pixel. Noise and blocks
+    are visible in it.
 
     Example:
         >>> image = np.random.default_rng(0).integers(100, 104, (300, 300), np.uint8)
@@ -183,9 +187,10 @@ def flat_square(image: Array, side_px: int) -> tuple[int, int] | None:
     free[rows, columns] = False
     if not free.any():
         return None
-    seen = free & (amount > side_px**2 / 100)
-    wanted = np.quantile(amount[seen if seen.any() else free], 0.1)
-    away = np.where(seen if seen.any() else free, np.abs(amount - wanted), np.inf)
+    textured = free & (amount > side_px**2 / 100)
+    allowed = textured if textured.any() else free
+    wanted = np.quantile(amount[allowed], 0.1)
+    away = np.where(allowed, np.abs(amount - wanted), np.inf)
     top, left = np.unravel_index(int(away.argmin()), amount.shape)
     return int(top), int(left)
 
@@ -205,7 +210,7 @@ def _change_of_squares(image: Array, side_px: int) -> Array:
 
 
 def data_uri(image: Array) -> str:
-    """An image as a data: address, lossless; 16 bits are shown as 8."""
+    """Return an image as a data: URI, lossless; 16 bits become 8."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     buffer = io.BytesIO()

@@ -10,8 +10,7 @@ from srcx.atomic import atomic_path
 from srcx.config.yaml_writer import to_text
 from srcx.evaluation.report.crops import CROP_PX, WIDE_CROP_PX, crop_rows, crops_of_inputs
 from srcx.evaluation.report.plane import plane_svg, planes
-from srcx.evaluation.report.published import PUBLISHED
-from srcx.evaluation.report.results import Results
+from srcx.evaluation.report.results import PUBLISHED, Results
 
 __all__ = ["write_html"]
 
@@ -21,7 +20,7 @@ MORE_DIGITS = 4
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as it is printed; without one, `reason` says why."""
+    """A value as it is printed; without one, `reason` says why."""
 
     text: str
     reason: str = ""
@@ -46,11 +45,11 @@ class Table:
 
 
 def write_html(path: Path, results: Results) -> None:
-    """Write the page; it needs no other file.
+    """Write the page, one file that contains its images.
 
     Args:
         path: The page, in the folder of the results.
-        results: What to show; the images are read from beside the page.
+        results: What to show; the images are read from the folder of the page.
 
     Raises:
         OutputError: the place cannot be written.
@@ -78,7 +77,7 @@ def write_html(path: Path, results: Results) -> None:
 
 
 def tables(results: Results) -> list[Table]:
-    """A table for each set: our models, then what others have published for it."""
+    """Return a table for each set: our models, then published figures."""
     made = []
     for one in results.sets:
         means = [mean for mean in results.means if mean.label == one.label]

@@ -1,12 +1,11 @@
-"""The perception-distortion plane: each model a point, nearer to both axes' good ends is better."""
+"""The perception-distortion plane: each model is a point; nearer to the good end of both axes is better."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srcx.evaluation.report.published import PUBLISHED
-from srcx.evaluation.report.results import MeanResult
+from srcx.evaluation.report.results import PUBLISHED, MeanResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,18 +26,18 @@ LABELS = {
 }
 
 LABEL_PT, LINE_PT = (5.0, 4.0), 10.0
-"""Where a name begins, seen from its point, and the height of a line."""
+"""Offset of a name from its point, and the height of a line."""
 
 LINES = (0, 1, -1, 2, -2, 3, -3, 0)
-"""By how many lines a name is moved where another lies, in the order tried; where all are taken, by none."""
+"""Offsets in lines at which a name is tried until it overlaps nothing; the last one is used if all do."""
 
 POINT_PX = 3.0
-"""Half the side of a point, which no name may cover."""
+"""Half the side of a point, over which no name is put."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One method; `published` ones are others' figures."""
+    """One method; `published` is true for published figures."""
 
     name: str
     x: float
@@ -125,12 +124,12 @@ def plane_svg(plane: Plane) -> str:
         _draw_regions(axes)
     else:
         axes.invert_xaxis()
-    axes.set_title(plane.title, parse_math=False)  # names are names: $ begins no formula
+    axes.set_title(plane.title, parse_math=False)  # $ in a name does not start a formula
     axes.set(xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower left")  # the good corner, which no model reaches; "best" is slow
-    figure.draw_without_rendering()  # where things lie is known from here on
-    _part(labels, axes)
+    axes.legend(fontsize=8, loc="lower left")  # the good corner, where no model is; "best" is slow
+    figure.draw_without_rendering()  # from here on the positions of things are known
+    _separate(labels, axes)
     buffer = io.StringIO()
     # Names stay text, which can be read aloud and searched; ids are the same for the same plane.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{plane.title} {plane.x_metric}"}):
@@ -139,8 +138,8 @@ def plane_svg(plane: Plane) -> str:
     return text[text.index("<svg") :]
 
 
-def _part(labels: "Sequence[Annotation]", axes: "Axes") -> None:
-    """Move names up or down by a few lines where they would lie on another or on a point."""
+def _separate(labels: "Sequence[Annotation]", axes: "Axes") -> None:
+    """Move names up or down by a few lines where they would overlap another name or a point."""
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
@@ -149,7 +148,7 @@ def _part(labels: "Sequence[Annotation]", axes: "Axes") -> None:
     for label in labels:
         for lines in LINES:
             label.xyann = (LABEL_PT[0], LABEL_PT[1] + lines * LINE_PT)
-            label.get_window_extent()  # moves it; what it returns has the line to the point in it
+            label.get_window_extent()  # moves it; the extent it returns includes the line to the point
             box = Text.get_window_extent(label)
             if not box.count_overlaps(taken):
                 break

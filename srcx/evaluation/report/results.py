@@ -1,4 +1,7 @@
-"""What a benchmark found, and its files: results.json with everything, results.csv for a spreadsheet."""
+"""Results of a benchmark and their files: results.json with everything, results.csv for a spreadsheet.
+
+Published figures to compare with stand at the end.
+"""
 
 import csv
 import dataclasses
@@ -11,9 +14,11 @@ from typing import Any
 from srcx.atomic import atomic_path
 
 __all__ = [
+    "PUBLISHED",
     "ImageResult",
     "MeanResult",
     "ModelInfo",
+    "PublishedRow",
     "Results",
     "SetInfo",
     "set_label",
@@ -51,7 +56,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class SetInfo:
-    """A set at one scale, and where its low-resolution images came from."""
+    """A set at one scale, and the origin of its low-resolution images."""
 
     name: str
     scale: int
@@ -67,7 +72,7 @@ class SetInfo:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One model's image; a metric that is None has its reason."""
+    """One model's image; a metric that is None has a reason."""
 
     model: str
     set: str
@@ -79,7 +84,7 @@ class ImageResult:
     """File of the upscaled image, relative to the results."""
     gt: str | None
     lq: str
-    """Empty where it was to be made of a ground truth that cannot be read; then there is no result either."""
+    """Empty if it had to be made from a ground truth that cannot be read; then there is no result either."""
     sr_sha256: str
     gt_sha256: str | None
     lq_sha256: str
@@ -108,13 +113,13 @@ class MeanResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a benchmark found."""
+    """All results of a benchmark."""
 
     made_at: str
     versions: dict[str, str]
     protocol: dict[str, Any]
     metrics: dict[str, str]
-    """Names, with "higher" or "lower" for which way is better."""
+    """Name -> "higher" or "lower", the better direction."""
     models: list[ModelInfo]
     sets: list[SetInfo]
     means: list[MeanResult]
@@ -124,12 +129,12 @@ class Results:
     seed: int | None = None
     """Seed of the degradations; None where there are none."""
     every: int = 1
-    """Of each set, the first image and then every so many-th was taken."""
+    """Of each set, the first image and then every `every`-th was taken."""
     without_gt: bool = False
     """Whether the images have no ground truth."""
 
     def missing(self) -> list[str]:
-        """Sentences on the figures that are not there, each reason once.
+        """Return a sentence for each reason why a value is missing, with the places where it is missing.
 
         Example:
             >>> mean = MeanResult("bicubic", "Set5", 4, {"ma": None}, {"ma": "its weights are not here"})
@@ -144,7 +149,7 @@ class Results:
 
 
 def write_json(path: Path, results: Results) -> None:
-    """Write everything; None is null, and its reason stands beside it.
+    """Write everything; None is null, and its reason is in `reasons`.
 
     Raises:
         OutputError: the place cannot be written.
@@ -156,7 +161,7 @@ def write_json(path: Path, results: Results) -> None:
 
 
 def write_csv(path: Path, results: Results) -> None:
-    """Write a line for each image and one, named "mean", for each set; what is not known is empty.
+    """Write a line for each image and one, named "mean", for each set; a missing value is empty.
 
     A name that a spreadsheet would take for a formula gets an apostrophe in front.
 
@@ -178,3 +183,32 @@ def write_csv(path: Path, results: Results) -> None:
 
 def _no_formula(name: str) -> str:
     return f"'{name}" if name.startswith(FORMULA_SIGNS) else name
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A method's published figures for one set."""
+
+    method: str
+    set: str
+    scale: int
+    metrics: dict[str, float]
+
+
+def _bsd100(method: str, psnr: float, perceptual_index: float, niqe: float, ma: float) -> PublishedRow:
+    metrics = {"psnr": psnr, "perceptual_index": perceptual_index, "niqe": niqe, "ma": ma}
+    return PublishedRow(method, "BSD100", 4, metrics)
+
+
+PUBLISHED = (
+    _bsd100("bicubic", 25.957, 6.995, 7.71, 3.72),
+    _bsd100("SRResNet-MSE", 27.601, 5.217, 6.24, 5.80),
+    _bsd100("SRGAN-MSE", 25.981, 2.802, 4.03, 8.43),
+    _bsd100("SRGAN-VGG22", 25.697, 2.631, 3.74, 8.48),
+    _bsd100("SRGAN-VGG54", 25.176, 2.351, 3.40, 8.70),
+    _bsd100("contextual", 24.581, 2.250, 3.30, 8.80),
+)
+"""BSD100 x4 by PIRM's protocol; "contextual" is Mechrez et al., ACCV 2018, arXiv:1803.04626.
+
+PSNR and PI as a public README prints them; NIQE read off its figure (within 0.02); Ma = 10 + NIQE - 2 PI.
+"""

@@ -12,7 +12,7 @@ def pairs_of(rng, count, gt_px, scale=4):
     ]
 
 
-def test_lq_is_enlarged_pixel_by_pixel_to_the_size_of_gt_and_stands_at_its_left(rng):
+def test_lq_is_repeated_pixel_by_pixel_to_the_size_of_gt_at_its_left(rng):
     pairs = pairs_of(rng, 5, 192)
     sheet = contact_sheet(pairs)
     assert sheet.shape == (
@@ -29,7 +29,7 @@ def test_lq_is_enlarged_pixel_by_pixel_to_the_size_of_gt_and_stands_at_its_left(
 
 
 @pytest.mark.parametrize("gt_px", [4, 32, 96, 250, 2000])
-def test_small_crops_are_enlarged_and_a_sheet_is_not_much_wider_than_a_screen(rng, gt_px):
+def test_small_crops_are_repeated_and_a_sheet_is_not_much_wider_than_a_screen(rng, gt_px):
     sheet = contact_sheet(pairs_of(rng, 2, gt_px))
     factor = max(1, -(-LEAST_PX // gt_px))
     width = 2 * gt_px * factor + SEAM_PX + 2 * GAP_PX

@@ -19,7 +19,7 @@ from srcx.imaging import imresize, write_image
 
 
 @pytest.mark.parametrize("shape", [(50, 300), (300, 50, 3), (3, 3), (1, 1)])
-def test_a_image_smaller_than_the_square_is_taken_whole(shape, rng):
+def test_an_image_smaller_than_the_square_is_taken_whole(shape, rng):
     top, left = busiest_square(rng.integers(0, 256, shape, np.uint8), 128)
     assert 0 <= top <= max(shape[0] - 128, 0)
     assert 0 <= left <= max(shape[1] - 128, 0)

@@ -79,7 +79,7 @@ def test_a_name_does_not_lie_on_a_point():
     assert abs(beside["a long name"] - alone["a long name"]) > 8
 
 
-def test_more_names_than_there_is_room_for_and_figures_that_are_none_are_drawn():
+def test_names_without_free_space_and_nan_values_are_drawn():
     at = heights(*(Point(f"model {step}", 25.0, 4.0) for step in range(30)), Point("none", math.nan, 4.0))
     assert len([name for name in at if name and name.startswith("model")]) == 30
     assert max(at.values()) - min(at.values()) < 320
