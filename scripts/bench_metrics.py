@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from srcx.basicsr_compat.importing import open_basicsr
-from srcx.errors import BridgeError
+from srcx.errors import BasicSRError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import list_images, read_image
 from srcx.imaging.resize import imresize
@@ -70,7 +70,7 @@ def compare_niqe(images: list[ImageArray], repeats: int) -> Iterator[Rival]:
     """NIQE on Y, 4 pixels shaved, beside `basicsr.metrics.calculate_niqe`."""
     try:
         theirs = open_basicsr("basicsr.metrics").calculate_niqe
-    except BridgeError as error:
+    except BasicSRError as error:
         print(f"NIQE beside BasicSR: not done: {error}", file=sys.stderr)
         return
     # As tests of BasicSR hand images over: BGR in one piece.

@@ -1,8 +1,8 @@
 """Time one training step of MSRResNet 64 x 16, batch 16, GT 96: BasicSR's own SRModel against srcx's.
 
 Each side has a process of its own, set up as its users have it, and the two take their steps in turn, so that
-whatever else the machine does meets both. BasicSR's model runs through srcx's bridge, in fp32, which is all
-it has; srcx's in bf16 and channels_last. Run it on an idle machine.
+whatever else the machine does meets both. BasicSR's model runs in fp32, which is all it has;
+srcx's in bf16 and channels_last. Run it on an idle machine.
 
     python scripts/bench_training.py --threads 2 --steps 20
 """
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compare_with_basicsr import BasicSRModel
 from torch import Tensor
 
-from srcx.basicsr_compat.rival import Rival
 from srcx.training import build
 from srcx.training.host_memory import keep_freed_memory
 
@@ -51,7 +51,7 @@ Step = Callable[[dict[str, Tensor]], dict[str, float]]
 
 def their_step() -> Step:
     """The training step of BasicSR."""
-    return Rival(OPTIONS).step
+    return BasicSRModel(OPTIONS).step
 
 
 def our_step(precision: str) -> Step:

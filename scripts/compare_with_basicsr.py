@@ -9,16 +9,18 @@ gradients near zero, so rounding shows in some weights. BasicSR's models run thr
 """
 
 import argparse
+import io
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from srcx.basicsr_compat.rival import Rival
+from srcx.basicsr_compat.importing import open_basicsr
 from srcx.training import build
 from srcx.training.model import SRModel
 
@@ -36,7 +38,7 @@ THEIR_TERMS = {
 
 
 class Comparison(NamedTuple):
-    """How far apart the two get, at most, over all iterations."""
+    """The largest differences between the two over all iterations."""
 
     losses: float
     """Largest difference of a loss term."""
@@ -44,6 +46,45 @@ class Comparison(NamedTuple):
     """Largest difference of a weight after the last iteration, averaged weights included."""
     terms: dict[str, list[tuple[float, float]]]
     """Term -> (srcx's, BasicSR's) at each iteration."""
+
+
+class BasicSRModel:
+    """BasicSR's model of an option file, without its training loop: on the CPU, in one process.
+
+    Args:
+        options: The file's content: model_type, network_g, network_d, path and train are read.
+
+    Raises:
+        BasicSRError: BasicSR cannot be imported.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        models = open_basicsr("basicsr.models")
+        self.warmup_iter = options["train"].get("warmup_iter", -1)
+        self.iteration = 0
+        here = {"dist": False, "is_train": True, "num_gpu": 0}
+        with redirect_stdout(io.StringIO()):  # its registry prints how it found a name
+            self.model = models.build_model({"path": {}, **options, **here})
+
+    def start_from(self, net_g: Mapping[str, Tensor], net_d: Mapping[str, Tensor] | None = None) -> None:
+        """Load these weights into the networks; the EMA starts from them too."""
+        self.model.net_g.load_state_dict(net_g)
+        if hasattr(self.model, "net_g_ema"):
+            self.model.net_g_ema.load_state_dict(net_g)
+        if net_d is not None:
+            self.model.net_d.load_state_dict(net_d)
+
+    def step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Train on one batch {"lq": (N, 3, H, W), "gt": (N, 3, sH, sW)}, as BasicSR's loop does.
+
+        Returns:
+            Its loss terms by its names (l_pix, l_g_gan, ...).
+        """
+        self.iteration += 1
+        self.model.update_learning_rate(self.iteration, warmup_iter=self.warmup_iter)
+        self.model.feed_data(batch)
+        self.model.optimize_parameters(self.iteration)
+        return dict(self.model.get_current_log())
 
 
 def options_of(
@@ -105,7 +146,7 @@ def compare(
 ) -> Comparison:
     """Train both for `iters` iterations."""
     torch.manual_seed(0)
-    ours, theirs = ours_of(options, channels_last=channels_last), Rival(options)
+    ours, theirs = ours_of(options, channels_last=channels_last), BasicSRModel(options)
     theirs.start_from(*(net.state_dict() for net in ours.bare_nets.values()))
     terms: dict[str, list[tuple[float, float]]] = {}
     for batch in noise(iters, batch_size=batch_size, gt_size=gt_size, scale=options["scale"]):
@@ -118,7 +159,7 @@ def compare(
     return Comparison(losses, weight_difference(ours, theirs), terms)
 
 
-def weight_difference(ours: SRModel, theirs: Rival) -> float:
+def weight_difference(ours: SRModel, theirs: BasicSRModel) -> float:
     """The largest difference of any weight."""
     assert ours.ema is not None
     pairs = [(net, getattr(theirs.model, name)) for name, net in ours.bare_nets.items()]

@@ -6,16 +6,18 @@ SrcxError
 ├── ImageError        an image or tensor cannot be read, or has the wrong shape
 ├── DataError         a data set is missing, empty, or its pairs do not fit
 ├── CheckpointError   a checkpoint is damaged, unsafe, or does not fit the network
-├── WeightsError      weights of a fixed network or evaluator are not at hand
+├── WeightsError      weights of a fixed network or evaluator are missing
 ├── DownloadError     a file cannot be fetched; says from where and why
 ├── OutputError       a result cannot be written
-├── BridgeError       BasicSR is asked for and cannot be had
+├── BasicSRError      a part of BasicSR is named, and there is none or BasicSR is not installed
 ├── TrainingError     a run cannot go on: a loss is not finite, a rank died
-└── Interrupted       the user stopped the work; says what was kept and how to go on       (exit 130)
+└── Interrupted       the user stopped the work; says what was saved and how to go on       (exit 130)
 """
 
+import warnings
+
 __all__ = [
-    "BridgeError",
+    "BasicSRError",
     "CheckpointError",
     "DataError",
     "DownloadError",
@@ -65,7 +67,7 @@ class CheckpointError(SrcxError):
 
 
 class WeightsError(SrcxError):
-    """Weights of a fixed network or an evaluator are not at hand."""
+    """Weights of a fixed network or an evaluator are missing."""
 
 
 class DownloadError(SrcxError):
@@ -76,8 +78,8 @@ class OutputError(SrcxError):
     """A result cannot be written."""
 
 
-class BridgeError(SrcxError):
-    """BasicSR is asked for and cannot be had."""
+class BasicSRError(SrcxError):
+    """A part of BasicSR is named, and there is no such part or BasicSR cannot be imported."""
 
 
 class TrainingError(SrcxError):
@@ -85,6 +87,13 @@ class TrainingError(SrcxError):
 
 
 class Interrupted(SrcxError):
-    """The user stopped the work; the text says what was kept and how to go on."""
+    """The user stopped the work; the text says what was saved and how to go on."""
 
     exit_code = 130
+
+
+def __getattr__(name: str) -> type[SrcxError]:
+    if name == "BridgeError":
+        warnings.warn("BridgeError is now BasicSRError", DeprecationWarning, stacklevel=2)
+        return BasicSRError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

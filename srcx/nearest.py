@@ -1,4 +1,4 @@
-"""The name somebody meant."""
+"""The known name that a misspelt one is nearest to."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
@@ -6,20 +6,21 @@ from difflib import SequenceMatcher, get_close_matches
 __all__ = ["LIKE_AN_OPTION", "nearest"]
 
 LIKE_A_PART = 0.83
-"""Likeness of names of networks, losses ...: "Loss" at the end makes very different ones look alike."""
+"""Least likeness of names of networks, losses ...: different ones that end in "Loss" are alike already."""
 LIKE_AN_OPTION = 0.7
+"""Least likeness of names of options."""
 LEAST_SHARED = 5
-"""Characters that a name and the longer or shorter one that was meant have in common."""
+"""Least number of characters that a name shares with a much longer or shorter one."""
 
 
 def nearest(name: str, known: Iterable[str], *, least: float = LIKE_A_PART) -> str | None:
-    """Return the known name most like `name`, whatever its capitals, or None where none is like it.
+    """Return the known name most like `name`, in upper or lower case, or None where none is like it.
 
     Args:
-        name: What was written.
-        known: What could have been meant.
-        least: Least likeness, as difflib measures it: 0 to 1. A name that is nearly all contained in another
-            is like it whatever that is.
+        name: The name that is not known.
+        known: The names to choose from.
+        least: Least likeness by difflib, 0 to 1. A name of which nine tenths are contained in another in one
+            piece is like it at any likeness.
 
     Example:
         >>> nearest("SRGanModel", ["SRModel", "SRGANModel"]), nearest("weight", ["loss_weight"])
@@ -31,11 +32,8 @@ def nearest(name: str, known: Iterable[str], *, least: float = LIKE_A_PART) -> s
     near = get_close_matches(name.lower(), by_lower, n=1, cutoff=least)
     if near:
         return by_lower[near[0]]
-    contained = (other for lower, other in by_lower.items() if _share(name.lower(), lower))
-    return next(contained, None)
-
-
-def _share(one: str, other: str) -> bool:
-    """Whether at least nine tenths of the shorter name are in the other in one piece."""
-    shared, shorter = SequenceMatcher(None, one, other).find_longest_match().size, min(len(one), len(other))
-    return shared >= max(LEAST_SHARED, 0.9 * shorter)
+    for lower, other in by_lower.items():
+        shared = SequenceMatcher(None, name.lower(), lower).find_longest_match().size
+        if shared >= max(LEAST_SHARED, 0.9 * min(len(name), len(lower))):
+            return other
+    return None

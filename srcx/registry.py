@@ -1,10 +1,14 @@
-"""Names to parts, in the open: what an option file may write as `type:`.
+"""Every part that an option file can name as `type:`, with one sentence each, and the check of its arguments.
 
-To add a part, write its file and then its line here.
+To add a part, write its file and then its line here. Its sentence is the first line of its docstring.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn, optim
 
 from srcx.archs import (
@@ -16,6 +20,7 @@ from srcx.archs import (
     UNetDiscriminatorSN,
     VGGStyleDiscriminator,
 )
+from srcx.config.problems import in_words
 from srcx.data import (
     HighResolutionDataset,
     NonAlignedPairDataset,
@@ -37,10 +42,22 @@ from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction
+from srcx.nearest import LIKE_AN_OPTION, nearest
 from srcx.optim.muon import Muon
 from srcx.optim.schedules import Schedule, cosine_annealing_restart, multi_step
 
-__all__ = ["DATASETS", "LOSSES", "METRICS", "NETWORKS", "OPTIMIZERS", "SCHEDULES"]
+__all__ = [
+    "DATASETS",
+    "LOSSES",
+    "METRICS",
+    "NETWORKS",
+    "OPTIMIZERS",
+    "PARTS",
+    "SCHEDULES",
+    "argument_problems",
+    "markdown",
+    "sentence",
+]
 
 
 DATASETS: Mapping[str, type[PairDataset | SingleImageDataset]] = {
@@ -109,3 +126,86 @@ SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
     "MultiStepLR": multi_step,
     "MultiStepRestartLR": multi_step,
 }
+
+PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "network": NETWORKS,
+    "loss": LOSSES,
+    "metric": METRICS,
+    "dataset": DATASETS,
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULES,
+}
+"""Kind of part -> name -> part."""
+
+GIVEN_BY_SRCX = {"gt", "params", "sr"}
+"""Arguments that no option file gives: images of metrics, weights of optimizers."""
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def sentence(part: Callable[..., Any]) -> str:
+    """Return the first line of the part's docstring; for an optimizer of PyTorch, its full name.
+
+    Example:
+        >>> sentence(perceptual_index)
+        '((10 - Ma) + NIQE) / 2.'
+    """
+    if part.__module__.startswith("torch."):
+        return f"PyTorch's `torch.optim.{part.__name__}`."
+    return (inspect.getdoc(part) or "").partition("\n")[0]
+
+
+def markdown() -> str:
+    """Return docs/parts.md: a table of every part with its sentence."""
+    page = (
+        "# Parts\n\nThe names that `type:` takes in an option file; BasicSR's networks and losses work too.\n"
+    )
+    page += "Written by `python scripts/list_parts.py`.\n"
+    for kind, parts in PARTS.items():
+        page += f"\n## {kind}\n\n| `type` | |\n|---|---|\n"
+        for name, part in parts.items():
+            page += f"| {name} | {sentence(part).replace('|', '&#124;')} |\n"
+    return page
+
+
+def argument_problems(
+    part: Callable[..., Any], args: Mapping[str, object], *, check_values: bool
+) -> Iterator[tuple[str | None, str]]:
+    """Yield what is wrong with `args` as keyword arguments of `part`, without making the part.
+
+    Arguments that only a `**kwargs` would take count as unknown: misspelt ones go there.
+
+    Args:
+        part: A class or function.
+        args: Arguments by name, with values as YAML gives them.
+        check_values: Whether the values must fit the part's annotations.
+
+    Yields:
+        The argument's name, or None where it is missing, and what is wrong.
+
+    Example:
+        >>> def blur(sr, *, sigma: float, size: int = 21): ...
+        >>> list(argument_problems(blur, {"sigm": 3}, check_values=True))
+        [('sigm', "unknown argument; did you mean 'sigma'?"), (None, "blur needs the argument 'sigma'")]
+        >>> list(argument_problems(blur, {"sigma": 3, "size": "21"}, check_values=True))
+        [('size', "expected a whole number, got '21'")]
+    """
+    known = {
+        name: parameter
+        for name, parameter in inspect.signature(part, eval_str=check_values).parameters.items()
+        if parameter.kind in NAMED and name not in GIVEN_BY_SRCX
+    }
+    for name, value in args.items():
+        if name not in known:
+            near = nearest(name, known, least=LIKE_AN_OPTION)
+            takes = f"takes {', '.join(known)}" if known else "takes no arguments"
+            meant = f"did you mean '{near}'?" if near else f"{part.__name__} {takes}"
+            yield name, f"unknown argument; {meant}"
+        elif check_values:
+            adapter = TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True))
+            try:
+                adapter.validate_json(json.dumps(value), strict=True)  # as JSON, a list is a tuple too
+            except ValidationError as error:
+                yield name, in_words(error.errors(include_url=False)[0], value)
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in args:
+            yield None, f"{part.__name__} needs the argument '{name}'"

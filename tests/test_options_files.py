@@ -94,12 +94,9 @@ def test_what_stands_beside_the_shipped_model_differs_from_it_in_its_terms_alone
     if "gan" not in terms:  # the generator learns from the start on, so as many iterations end earlier
         apart |= dict.fromkeys(("optim_d", "net_d_init_iters", "total_iter", "scheduler"))
         assert other.train.total_iter == recipe.train.total_iter - recipe.train.net_d_init_iters
-    assert other.train.model_copy(update=apart) == recipe.train.model_copy(update=apart)
-    assert (other.datasets, other.manual_seed, other.path) == (
-        recipe.datasets,
-        recipe.manual_seed,
-        recipe.path,
-    )
+    assert dict(other.train) | apart == dict(recipe.train) | apart
+    assert (other.datasets, other.manual_seed) == (recipe.datasets, recipe.manual_seed)
+    assert other.path.model_dump() == recipe.path.model_dump()
 
 
 @pytest.mark.parametrize("experiment", ["sr", "denoise", "real"])

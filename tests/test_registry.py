@@ -1,8 +1,11 @@
-"""The catalog is complete, and its parts can be checked without being made."""
+"""The registry is complete, each part has one sentence, and arguments are checked without making parts."""
 
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from pydantic import ConfigDict, TypeAdapter
@@ -11,14 +14,8 @@ from torch import nn
 from srcx import archs, losses, registry
 from srcx.losses.feature_loss import FeatureLoss
 
-TABLES = {
-    "dataset": registry.DATASETS,
-    "loss": registry.LOSSES,
-    "metric": registry.METRICS,
-    "network": registry.NETWORKS,
-    "optimizer": registry.OPTIMIZERS,
-    "scheduler": registry.SCHEDULES,
-}
+TABLES = registry.PARTS
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "parts.md"
 PARTS = [(kind, name) for kind, table in TABLES.items() for name in table]
 SECOND_NAMES = {"MultiStepLR", "MultiStepRestartLR", "CosineAnnealingRestartLR", "SwinIRModel"}
 
@@ -66,8 +63,96 @@ def test_every_argument_has_a_type_its_default_fits(kind, name):
 
 
 @pytest.mark.parametrize("name", registry.METRICS)
-def test_every_metric_says_which_way_is_better_and_whether_it_needs_gt(name):
+def test_every_metric_says_whether_higher_is_better_and_whether_it_needs_gt(name):
     metric = registry.METRICS[name]
     assert isinstance(metric.higher_is_better, bool)
     assert metric.needs_gt == ("gt" in inspect.signature(metric).parameters)
     assert metric.mean_of_set([3.0, 3.0]) == 3.0
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_every_part_has_one_sentence(kind, name):
+    sentence = registry.sentence(TABLES[kind][name])
+    assert 10 < len(sentence) <= 110
+    assert sentence.endswith((".", ":"))
+
+
+def test_the_page_of_parts_is_that_of_the_registry():
+    assert PAGE.read_text(encoding="utf-8") == registry.markdown(), "run: python scripts/list_parts.py"
+
+
+# The check of arguments.
+
+
+def example(
+    sr,
+    *,
+    count: int,
+    weight: float = 1.0,
+    pair: tuple[float, float] = (0.0, 1.0),
+    kind: Literal["a", "b"] = "a",
+    layers: Mapping[str, float] | None = None,
+    path: Path | str | None = None,
+    **swallowed: Any,
+) -> None: ...
+
+
+def problems(args, *, check_values=True):
+    return list(registry.argument_problems(example, args, check_values=check_values))
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {},
+        {"weight": 2},
+        {"pair": [0, 0.5]},
+        {"kind": "b"},
+        {"layers": {"conv3_4": 1}},
+        {"layers": None},
+        {"path": "a/b.pth"},
+        {"weight": float("inf")},
+    ],
+)
+def test_fitting_arguments_give_no_problem(args):
+    assert problems({"count": 3, **args}) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ({"count": "3"}, ("count", "expected a whole number, got '3'")),
+        ({"count": True}, ("count", "expected a whole number, got true")),
+        ({"weight": "1e-4"}, ("weight", "expected a number, got '1e-4'")),
+        ({"kind": "c"}, ("kind", "expected one of 'a' or 'b', got 'c'")),
+        ({"layers": [1]}, ("layers", "expected a section of 'key: value' lines, got [1]")),
+    ],
+)
+def test_names_a_value_of_the_wrong_kind(args, problem):
+    assert problems({"count": 3, **args}) == [problem]
+
+
+def test_a_tuple_needs_its_length():
+    assert [name for name, _ in problems({"count": 3, "pair": [1]})] == ["pair"]
+
+
+def test_values_can_be_left_unchecked():
+    assert problems({"count": "3"}, check_values=False) == []
+
+
+def test_names_the_nearest_argument_though_kwargs_would_swallow_it():
+    assert problems({"count": 3, "wieght": 1}) == [("wieght", "unknown argument; did you mean 'weight'?")]
+
+
+def test_lists_the_arguments_when_none_is_near():
+    assert problems({"count": 3, "zzz": 1}) == [
+        ("zzz", "unknown argument; example takes count, weight, pair, kind, layers, path")
+    ]
+
+
+def test_names_a_missing_argument():
+    assert problems({}) == [(None, "example needs the argument 'count'")]
+
+
+def test_images_are_not_the_option_files_to_give():
+    assert [name for name, _ in problems({"count": 3, "sr": 1})] == ["sr"]

@@ -1,1 +1,1 @@
-"""The bridge to BasicSR: the only folder that knows it."""
+"""All that knows BasicSR: its import, its parts in srcx, and srcx's parts in its registries."""

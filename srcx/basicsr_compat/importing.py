@@ -1,4 +1,4 @@
-"""The one door to BasicSR: makes release 1.4.2 importable on a current torchvision and Python."""
+"""Import BasicSR, whose release 1.4.2 needs modules that torchvision and Python no longer have."""
 
 import importlib
 import importlib.util
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from srcx.errors import BridgeError
+from srcx.errors import BasicSRError
 
 __all__ = ["open_basicsr"]
 
@@ -17,11 +17,11 @@ LAST_PYTHON = (3, 12)  # setup.py of BasicSR 1.4.2 fails on later ones
 
 
 def open_basicsr(module: str = "basicsr") -> Any:
-    """Import BasicSR or a module of it, at the moment it is needed.
+    """Import BasicSR or one of its modules.
 
-    Importing any module of BasicSR imports all of it, which takes a second. The installed
-    package stays as it is: modules that torchvision and Python no longer have are stood in
-    for during the import. Its warnings are silenced, for nobody can act on them.
+    Importing any module of BasicSR imports all of it, which takes a second. The installed package stays
+    as it is: during the import, small modules replace those that torchvision and Python no longer have.
+    Its warnings are silenced, because the user cannot act on them.
 
     Args:
         module: Full name, such as "basicsr.utils.registry".
@@ -30,17 +30,17 @@ def open_basicsr(module: str = "basicsr") -> Any:
         The module.
 
     Raises:
-        BridgeError: BasicSR is not installed, or cannot be imported; says why and what works without.
+        BasicSRError: BasicSR is not installed, or cannot be imported; the text says why.
     """
     if not _exists("basicsr"):
-        raise BridgeError(_why_absent(sys.version_info[:2]))
+        raise BasicSRError(_why_absent(sys.version_info[:2]))
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)  # SwinIR, when made
     with warnings.catch_warnings(), _stand_ins():
         warnings.simplefilter("ignore")
         try:
             return importlib.import_module(module)
         except ImportError as error:
-            raise BridgeError(
+            raise BasicSRError(
                 f"BasicSR is installed, but importing {module} fails ({error}); "
                 "srcx was made with release 1.4.2: pip install basicsr==1.4.2"
             ) from error
@@ -52,7 +52,7 @@ def _why_absent(python: tuple[int, int]) -> str:
         why = f"its release 1.4.2 cannot be built on Python {here}; take Python {last} or older"
     else:
         why = "pip install basicsr"
-    return f"BasicSR is not installed: {why}. Everything of srcx's own works without it"
+    return f"BasicSR is not installed: {why}. All parts of srcx work without it"
 
 
 def _rgb_to_grayscale() -> Mapping[str, Callable[..., Any]]:
@@ -71,15 +71,15 @@ STAND_INS = {
     "torchvision.transforms.functional_tensor": _rgb_to_grayscale,  # gone since torchvision 0.17
     "distutils.version": _loose_version,  # gone since Python 3.12
 }
-"""Modules BasicSR imports and may no longer find -> the names it wants of them."""
+"""Module that BasicSR imports and that may no longer exist -> the names that BasicSR needs of it."""
 
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Put a module in the place of each missing one, and take it away again."""
+    """Put a module into `sys.modules` for each missing one, and remove it at the end."""
     missing = [name for name in STAND_INS if not _exists(name)]
     for name in missing:
-        module = ModuleType(name, "Stands in for a module that BasicSR imports.")
+        module = ModuleType(name, "Replaces a module that BasicSR imports.")
         vars(module).update(STAND_INS[name]())
         sys.modules[name] = module
     try:

@@ -6,23 +6,18 @@ from typing import Any, cast
 from torch import nn
 
 from srcx import registry
-from srcx.basicsr_compat.adapters import borrow, names
-from srcx.basicsr_compat.arguments import argument_problems
-from srcx.basicsr_compat.metrics import OLD_METRICS
-from srcx.errors import BridgeError
+from srcx.basicsr_compat.adapters import BASICSR_METRICS, basicsr_names, basicsr_part
+from srcx.errors import BasicSRError
 from srcx.nearest import nearest
+from srcx.registry import argument_problems
 
 __all__ = ["GENERATORS", "AllParts"]
 
 OWN: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "dataset": registry.DATASETS,
-    "loss": registry.LOSSES,
-    "metric": {**registry.METRICS, **OLD_METRICS},
-    "network": registry.NETWORKS,
-    "optimizer": registry.OPTIMIZERS,
-    "scheduler": registry.SCHEDULES,
+    **registry.PARTS,
+    "metric": {**registry.METRICS, **BASICSR_METRICS},
 }
-BORROWED = ("loss", "network")
+KINDS_OF_BASICSR = ("loss", "network")
 GENERATORS = frozenset(
     {"ECBSR", "EDSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRResNet", "SRVGGNetCompact", "SwinIR"}
 )
@@ -32,9 +27,10 @@ WEIGHTS = {"PerceptualLoss": {"perceptual_weight", "style_weight"}}
 
 
 class AllParts:
-    """Finds parts by the names option files use; srcx's own win, `basicsr.Name` asks for BasicSR's.
+    """Finds parts by the names that option files use: srcx's part, else BasicSR's.
 
-    Nothing of BasicSR is imported until a name is asked for that is not srcx's.
+    `basicsr.Name` is always BasicSR's part. Nothing of BasicSR is imported before a name is looked up that
+    is not srcx's.
 
     Example:
         >>> AllParts().network("SRResNet").__module__
@@ -44,66 +40,53 @@ class AllParts:
     """
 
     def part(self, kind: str, type_name: str) -> Callable[..., Any]:
-        """The part of this name.
+        """Return the part of this name.
 
         Args:
             kind: "dataset", "loss", "metric", "network", "optimizer" or "scheduler".
-            type_name: What stands behind `type:`.
+            type_name: The value of `type:`.
 
         Raises:
-            BridgeError: there is no such part, or it is BasicSR's and BasicSR cannot be had.
+            BasicSRError: there is no such part, or it is BasicSR's and BasicSR cannot be imported.
         """
         own = OWN[kind]
         if type_name in own:
             return own[type_name]
-        if kind not in BORROWED:
-            raise BridgeError(_unknown(kind, type_name, {"srcx": sorted(own)}))
-        if type_name.startswith("basicsr.") or type_name in _borrowed_names(kind, type_name):
-            return borrow(kind, type_name)
-        known = {"srcx": sorted(own), "BasicSR": _borrowed_names(kind, type_name)}
-        raise BridgeError(_unknown(kind, type_name, known))
+        known = {"srcx": sorted(own)}
+        why = ""
+        if kind in KINDS_OF_BASICSR:
+            try:
+                known["BasicSR"] = basicsr_names(kind)
+            except BasicSRError as error:
+                why = str(error)
+        if type_name.startswith("basicsr.") or type_name in known.get("BasicSR", ()):
+            return basicsr_part(kind, type_name)
+        near = nearest(type_name, [name for names in known.values() for name in names])
+        said = "; ".join(f"{library} has {', '.join(names)}" for library, names in known.items())
+        hint = f"did you mean '{near}'? {why}".rstrip() if near else f"{said}; {why}".removesuffix("; ")
+        raise BasicSRError(f"unknown {kind} '{type_name}'; {hint}")
 
     def network(self, type_name: str) -> type[nn.Module]:
-        """The network class of this name; raises as `part` does."""
+        """Return the network class of this name; raises as `part` does."""
         return cast(type[nn.Module], self.part("network", type_name))
 
     def problems(self, kind: str, type_name: str, args: Mapping[str, object]) -> list[tuple[str | None, str]]:
-        """What is wrong with a part an option file names; the part is not made.
+        """Return what is wrong with a part that an option file names, without making the part.
 
         Args:
             kind: As for `part`.
-            type_name: What stands behind `type:`.
-            args: What stands beside it, by name.
+            type_name: The value of `type:`.
+            args: The part's arguments by name.
 
         Returns:
             For each problem the argument's name, or None for the type itself, and what is wrong.
         """
         try:
             part = self.part(kind, type_name)
-        except BridgeError as error:
+        except BasicSRError as error:
             return [(None, str(error))]
-        if kind == "dataset":  # its arguments are options of their own, checked with the others
-            return []
         weights = WEIGHTS.get(type_name, set())
         own = {name: value for name, value in args.items() if name not in weights}
-        # Annotations of optimizers allow tensors, and BasicSR's parts have none; a scheduler's values are
-        # options, where 1e5 is a whole number.
-        has_hints = type_name in OWN[kind] and kind not in ("optimizer", "scheduler")
+        # Annotations of optimizers allow tensors, and BasicSR's parts have no annotations.
+        has_hints = type_name in OWN[kind] and kind != "optimizer"
         return list(argument_problems(part, own, check_values=has_hints))
-
-
-def _borrowed_names(kind: str, type_name: str) -> list[str]:
-    """BasicSR's names of a kind; where it cannot be had, an error that still says what srcx has."""
-    try:
-        return names(kind)
-    except BridgeError as error:
-        said = _unknown(kind, type_name, {"srcx": sorted(OWN[kind])})
-        raise BridgeError(f"{said}{'' if said.endswith('?') else ';'} {error}") from error
-
-
-def _unknown(kind: str, type_name: str, known: Mapping[str, list[str]]) -> str:
-    near = nearest(type_name, [name for names in known.values() for name in names])
-    if near is not None:
-        return f"unknown {kind} '{type_name}'; did you mean '{near}'?"
-    all_names = "; ".join(f"{house} has {', '.join(names)}" for house, names in known.items())
-    return f"unknown {kind} '{type_name}'; {all_names}"

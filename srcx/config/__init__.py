@@ -1,10 +1,9 @@
-"""What an option file may say, and what it says."""
+"""Option files: the schema, BasicSR's dialect, and every mistake with its line."""
 
+from srcx.config.datasets import DatasetOptions, Datasets, TrainDataset
 from srcx.config.degradation import DegradationOptions
-from srcx.config.load import degradation_names, load_degradation, load_options
+from srcx.config.load import Parts, degradation_names, load_degradation, load_options
 from srcx.config.options import (
-    DatasetOptions,
-    Datasets,
     LoggerOptions,
     LossTerm,
     Metric,
@@ -13,11 +12,9 @@ from srcx.config.options import (
     Part,
     PathOptions,
     Scheduler,
-    TrainDataset,
     TrainOptions,
     ValOptions,
 )
-from srcx.config.parts import Parts
 
 __all__ = [
     "DatasetOptions",

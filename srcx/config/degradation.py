@@ -1,18 +1,16 @@
-"""The description of a degradation: how a low-quality image is made from a good one.
+"""The description of a degradation: how a low-quality image (lq) is made from the ground truth (gt).
 
 The stages are those of Real-ESRGAN (arXiv:2107.10833): passes of blur, resize, noise and compression, then a
 last resize to the size of lq, a sinc filter and a last compression. Each stage has a probability.
-`srcx.data.degradation` carries it out; `srcx/config/degradations/` holds the descriptions with a name.
+`srcx.data.degradation` applies it; `srcx/config/degradations/` has the descriptions with a name.
 """
 
 import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from srcx.config.section import Section
-from srcx.config.values import Count, Defaulted, Number, Tuple
+from srcx.config.values import Count, Defaulted, Number, Section, Tuple, sentence, wrong
 
 __all__ = [
     "ROUNDING",
@@ -37,13 +35,9 @@ ROUNDING = 0.015
 """Shares may miss a sum of 1 by this much: people write 0.33 for a third."""
 
 
-def _wrong(expected: str) -> PydanticCustomError:
-    return PydanticCustomError("expected", "{expected}", {"expected": expected})
-
-
 def _rising(value: tuple[float, ...]) -> tuple[float, ...]:
     if len(value) != 2 or value[0] > value[1]:
-        raise _wrong("a range [low, high] with low at most high")
+        raise wrong("a range [low, high] with low at most high")
     return value
 
 
@@ -51,7 +45,7 @@ def _within(low: float, high: float = math.inf) -> AfterValidator:
     def check(value: tuple[float, ...]) -> tuple[float, ...]:
         if value[0] < low or value[1] > high:
             upper = "on" if high == math.inf else f"to {high:g}"
-            raise _wrong(f"a range [low, high] from {low:g} {upper}")
+            raise wrong(f"a range [low, high] from {low:g} {upper}")
         return value
 
     return AfterValidator(check)
@@ -59,7 +53,7 @@ def _within(low: float, high: float = math.inf) -> AfterValidator:
 
 def _odd(value: tuple[int, ...]) -> tuple[int, ...]:
     if len(value) != 2 or value[0] > value[1] or any(size < 3 or size % 2 == 0 for size in value):
-        raise _wrong("a range [low, high] of odd kernel sizes from 3 on")
+        raise wrong("a range [low, high] of odd kernel sizes from 3 on")
     return value
 
 
@@ -88,9 +82,7 @@ class _Shares(Section):
     def _add_up(self) -> "_Shares":
         total = sum(self.as_dict().values())
         if abs(total - 1) > ROUNDING:
-            raise PydanticCustomError(
-                "sentence", "the shares add up to {total}, not to 1", {"total": f"{total:g}"}
-            )
+            raise sentence(f"the shares add up to {total:g}, not to 1")
         return self
 
     def as_dict(self) -> dict[str, float]:
@@ -118,7 +110,7 @@ class Kernels(_Shares):
 
 
 class Filters(_Shares):
-    """Shares of the ways to resize."""
+    """Shares of the resize filters."""
 
     area: Share = 0.0
     """Means over the area of each new pixel."""
@@ -136,7 +128,7 @@ class Blur(Section):
     prob: Share = 1.0
     """Probability of this stage."""
     kernels: Kernels = Kernels(iso=1.0)
-    """Which kernel."""
+    """The kernel."""
     size_px: KernelSizes = (7, 21)
     """Side of the kernel."""
     sigma: PositiveRange = (0.2, 3.0)
@@ -153,23 +145,21 @@ class Resize(Section):
     of: Literal["gt", "lq"] = "gt"
     """The size that `factor` multiplies."""
     up_prob: Share = 0.2
-    """Probability that the image is enlarged, by a factor from 1 to the upper end of `factor`."""
+    """Probability that the image gets larger, by a factor from 1 to the upper end of `factor`."""
     down_prob: Share = 0.7
-    """Probability that it is shrunk, by a factor from the lower end of `factor` to 1."""
+    """Probability that the image gets smaller, by a factor from the lower end of `factor` to 1."""
     factor: FactorRange = (0.15, 1.5)
     """The smallest and the largest factor."""
     filters: Filters = Filters(area=0.34, bilinear=0.33, bicubic=0.33)
-    """Which filter."""
+    """The filter."""
 
     @model_validator(mode="after")
     def _possible(self) -> "Resize":
         total = self.up_prob + self.down_prob
         if total > 1 + ROUNDING:
-            raise PydanticCustomError(
-                "sentence", "up_prob and down_prob add up to {total}, more than 1", {"total": f"{total:g}"}
-            )
+            raise sentence(f"up_prob and down_prob add up to {total:g}, more than 1")
         if (self.up_prob and self.factor[1] < 1) or (self.down_prob and self.factor[0] > 1):
-            raise PydanticCustomError("sentence", "factor must reach from at most 1 to at least 1", {})
+            raise sentence("factor must be a range from at most 1 to at least 1")
         return self
 
 
@@ -198,7 +188,7 @@ class Compression(Section):
     webp_prob: Share = 0.0
     """Share of WebP; the rest is JPEG."""
     subsampling_prob: Share = 0.5
-    """JPEG: share with colour at half the resolution (4:2:0); the rest keeps all of it (4:4:4)."""
+    """JPEG: share with colour at half the resolution (4:2:0); the rest has all of it (4:4:4)."""
     twice_prob: Share = 0.0
     """JPEG: share saved twice, and cropped between so that the two 8 x 8 grids differ."""
 
@@ -219,10 +209,10 @@ class Pass(Section):
 
 
 class Final(Section):
-    """What ends every degradation: the size of lq, a sinc filter, a compression."""
+    """The last stages of every degradation: the size of lq, a sinc filter, a compression."""
 
     filters: Filters = Filters(bicubic_antialiased=1.0)
-    """How the image comes to the size of lq, if it does not have it."""
+    """Filter of the resize to the size of lq, where the image has another size."""
     sinc_prob: Share = 0.0
     """Probability of a sinc filter."""
     sinc_size_px: KernelSizes = (7, 21)
@@ -234,10 +224,10 @@ class Final(Section):
 
 
 class DegradationOptions(Section):
-    """How lq is made from gt."""
+    """A degradation: the stages that make lq from gt."""
 
     clean_prob: Share = 0.0
-    """Share of images with nothing but MATLAB's bicubic, so that clean images stay sharp."""
+    """Share of images that only MATLAB's bicubic makes smaller, so that clean images stay sharp."""
     sharpen_gt: bool = False
     """Make lq from gt sharpened by an unsharp mask (`srcx.data.degradation.sharpen`)."""
     passes: Tuple[Pass] = ()

@@ -1,4 +1,4 @@
-"""What an option file said and where: plain values, and the line of each."""
+"""The plain values of an option file, with the line of each."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,14 +13,14 @@ LAST = 10**9
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """A line of a file, or something else an option can come from."""
+    """The line of a file, or the command line, that gives an option."""
 
     line: int
     source: str
 
     @classmethod
     def command_line(cls) -> "Place":
-        """The place of a value given with --force_yml; sorts behind every line of the file."""
+        """Return the place of a value given with --force_yml; it sorts behind every line of the file."""
         return cls(LAST, "--force_yml")
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Place:
 
 
 def dotted(path: KeyPath) -> str:
-    """Name a value as messages do.
+    """Return a value's name in messages.
 
     Example:
         >>> dotted(("train", "optim_g", "betas", 1))
@@ -40,13 +40,13 @@ def dotted(path: KeyPath) -> str:
 
 @dataclass
 class Document:
-    """The values of one option file, and the place each was written.
+    """The values of one option file with their places.
 
     Attributes:
         file: The file's name as the user gave it.
         data: Its content: mappings, lists, text, numbers, booleans and None.
-        places: Where each key or list item stands.
-        old_words: Paths of values that the file has at another path, in BasicSR's words, with that path.
+        places: The place of each key or list item.
+        old_words: For values that `srcx.config.dialect` moved, the path in the file.
     """
 
     file: str
@@ -55,21 +55,21 @@ class Document:
     old_words: dict[KeyPath, KeyPath] = field(default_factory=dict)
 
     def place(self, path: KeyPath) -> Place:
-        """Where `path` was written; for what was not, the nearest section around it."""
+        """Return the place of `path`; for one not in the file, that of its section."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.places:
                 return self.places[path[:length]]
         return Place(1, self.file)
 
     def name(self, path: KeyPath) -> str:
-        """Name the value at `path` in the words of the file."""
+        """Return the name of the value at `path` in the keys of the file."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.old_words:
                 return dotted(self.old_words[path[:length]] + path[length:])
         return dotted(path)
 
     def get(self, path: KeyPath) -> Any:
-        """The value at `path`, or None."""
+        """Return the value at `path`, or None."""
         value: Any = self.data
         for key in path:
             if not isinstance(value, dict) or key not in value:
@@ -78,13 +78,13 @@ class Document:
         return value
 
     def put(self, path: KeyPath, value: Any, place: Place, *, old_word: KeyPath | None = None) -> None:
-        """Write `value` at `path`, making the sections it needs; the parents must be sections or absent.
+        """Write `value` at `path` and make the sections it needs; its parents must be sections or absent.
 
         Args:
-            path: Where to write it.
+            path: The keys from the top of the file.
             value: The value.
-            place: Where the user wrote it.
-            old_word: The path at which the user wrote it, if it is another.
+            place: The user's line.
+            old_word: The user's path, if it is another.
         """
         self._forget(path)
         if old_word is not None:

@@ -1,23 +1,31 @@
-"""Every option srcx knows: its type, range, default and meaning; there is no other list.
+"""Every option of an option file: its type, range, default and meaning; `datasets.py` has those of data sets.
 
-The words are BasicSR's, so that its files load unmodified. What srcx adds is marked "srcx:"; what BasicSR's
-files say but srcx has no use for is marked "No effect".
+The keys are BasicSR's, so that its files load unmodified. Options that srcx adds are marked "srcx:"; options
+of BasicSR without a use in srcx are marked "No effect".
 """
 
 from copy import deepcopy
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, PrivateAttr, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from srcx.config.degradation import DegradationOptions
+from srcx.config.datasets import Datasets
 from srcx.config.document import Document
-from srcx.config.section import Section
 from srcx.config.values import (
     Count,
     Defaulted,
     FilePath,
-    Folders,
     Fraction,
+    Kinds,
     NameEnd,
     Natural,
     NonNegative,
@@ -25,18 +33,17 @@ from srcx.config.values import (
     NumGpu,
     Positive,
     RunName,
-    SetName,
-    Template,
+    Section,
     Tuple,
     Whole,
+    sentence,
+    wrong,
 )
-from srcx.config.yaml_writer import to_text
+from srcx.config.yaml_io import to_text
 
 __all__ = [
-    "DatasetOptions",
-    "Datasets",
+    "MODELS",
     "DistOptions",
-    "IoBackend",
     "LoggerOptions",
     "LossTerm",
     "Metric",
@@ -45,8 +52,6 @@ __all__ = [
     "Part",
     "PathOptions",
     "Scheduler",
-    "Section",
-    "TrainDataset",
     "TrainOptions",
     "ValOptions",
     "WandbOptions",
@@ -54,18 +59,18 @@ __all__ = [
 
 
 class Part(Section):
-    """A part by name, `{type: Name, argument: value, ...}`; the arguments are the part's own."""
+    """A part by name, `{type: Name, argument: value, ...}`, with the part's own arguments."""
 
     model_config = ConfigDict(extra="allow")
     not_args: ClassVar[frozenset[str]] = frozenset({"type"})
-    """Keys that are srcx's and not the part's."""
+    """Keys that are not arguments of the part."""
 
     type: str
     """The part's class or function name, as in srcx/registry.py or in BasicSR."""
 
     @property
     def args(self) -> dict[str, Any]:
-        """The part's arguments as the file gives them; a fresh copy, so nobody can change the options."""
+        """Return a copy of the part's arguments as the file gives them."""
         return {key: deepcopy(value) for key, value in self._given().items() if key not in self.not_args}
 
     @model_serializer(mode="plain")
@@ -74,12 +79,18 @@ class Part(Section):
         return fields | (self.model_extra or {})
 
 
+def _pair(value: tuple[float, ...]) -> tuple[float, ...]:
+    if len(value) != 2:
+        raise wrong("two numbers")
+    return value
+
+
 class Optimizer(Part):
-    """An optimizer of torch.optim; the usual arguments are checked here, others by its signature."""
+    """An optimizer of torch.optim or srcx; other arguments than these are checked by its signature."""
 
     lr: Positive
     """Learning rate at the start, after warm-up."""
-    betas: Tuple[Fraction] = (0.9, 0.999)
+    betas: Annotated[Tuple[Fraction], AfterValidator(_pair)] = (0.9, 0.999)
     """Adam's two decay rates."""
     weight_decay: NonNegative = 0.0
     """Adam's L2 penalty, or AdamW's decay."""
@@ -88,18 +99,65 @@ class Optimizer(Part):
 class Scheduler(Part):
     """Learning rate over the run, by BasicSR's names."""
 
-    milestones: Tuple[Count] = ()
-    """MultiStepLR: steps at which the rate is multiplied by `gamma`, rising."""
+    type: Literal["MultiStepLR", "MultiStepRestartLR", "CosineAnnealingRestartLR"]
+    """MultiStepLR, MultiStepRestartLR (the same) or CosineAnnealingRestartLR."""
+
+
+class MultiStep(Scheduler):
+    """The rate falls by a factor at each milestone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["MultiStepLR", "MultiStepRestartLR"]
+    milestones: Tuple[Count]
+    """Iterations at which the rate is multiplied by `gamma`, rising."""
     gamma: Positive = 0.1
-    """MultiStepLR: that factor."""
+    """That factor."""
     restarts: Tuple[Natural] = (0,)
-    """MultiStepLR: steps at which the rate starts anew."""
-    periods: Tuple[Count] = ()
-    """CosineAnnealingRestartLR: steps of each half wave; together at least total_iter."""
-    restart_weights: Tuple[Number] = (1.0,)
-    """Factor of the rate after each restart, one for each of `restarts` or `periods`."""
+    """Iterations at which the rate starts anew."""
+    restart_weights: Tuple[Number] = Field(default=(1.0,), validate_default=True)
+    """Factor of the rate after each of `restarts`."""
+
+    @field_validator("milestones")
+    @classmethod
+    def _rise(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if list(milestones) != sorted(set(milestones)):
+            raise sentence(f"milestones must rise; got {list(milestones)}")
+        return milestones
+
+    @field_validator("restart_weights")
+    @classmethod
+    def _one_for_each(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        return _as_many(weights, "restarts", info)
+
+
+class CosineAnnealing(Scheduler):
+    """The rate falls along half a cosine, again in each period."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["CosineAnnealingRestartLR"]
+    periods: Tuple[Count]
+    """Iterations of each half wave; together at least total_iter."""
+    restart_weights: Tuple[Number] = Field(default=(1.0,), validate_default=True)
+    """Factor of the rate in each of `periods`."""
     eta_min: NonNegative = 0.0
-    """CosineAnnealingRestartLR: the rate at the end of each half wave."""
+    """The rate at the end of each half wave."""
+
+    @field_validator("restart_weights")
+    @classmethod
+    def _one_for_each(cls, weights: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        return _as_many(weights, "periods", info)
+
+
+def _as_many(weights: tuple[float, ...], name: str, info: ValidationInfo) -> tuple[float, ...]:
+    starts = info.data.get(name)
+    if starts is not None and len(weights) != len(starts):
+        raise sentence(f"{len(weights)} weights for {len(starts)} {name}; give one for each")
+    return weights
+
+
+SCHEDULERS = Kinds("type", Scheduler, MultiStep, CosineAnnealing)
 
 
 class LossTerm(Part):
@@ -108,13 +166,13 @@ class LossTerm(Part):
     not_args: ClassVar[frozenset[str]] = frozenset({"type", "loss_weight", "against"})
 
     loss_weight: Number = 1.0
-    """Factor of this term in the sum; losses with weights of their own (perceptual_weight) keep it at 1."""
+    """Factor of this term in the sum; 1 for losses with weights of their own (perceptual_weight)."""
     against: Literal["gt", "lq", "gt_sharp"] = "gt"
-    """srcx: what the output is compared with; gt_sharp: gt after an unsharp mask; lq: where scale is 1."""
+    """srcx: the target: gt, gt_sharp (gt after an unsharp mask) or, where scale is 1, lq."""
 
     @property
     def weight(self) -> float:
-        """The same as `loss_weight`."""
+        """Return `loss_weight`."""
         return self.loss_weight
 
 
@@ -124,113 +182,16 @@ class Metric(Part):
     not_args: ClassVar[frozenset[str]] = frozenset({"type", "better"})
 
     better: Literal["higher", "lower"] | None = None
-    """Which direction is better, for the best checkpoint; null asks the metric itself."""
-
-
-class IoBackend(Section):
-    """Where a data set's images are kept."""
-
-    type: Literal["disk", "lmdb", "webdataset"] = "disk"
-    """disk: image files; lmdb: BasicSR's folders, named *.lmdb; srcx: webdataset: tar shards on a disk."""
-
-
-class DatasetOptions(Section):
-    """A data set for validation (val, val_1 ...) or test (test, test_1 ...)."""
-
-    name: SetName
-    """Name in logs, tables and result folders; one name for one set."""
-    type: str
-    """PairedImageDataset, SingleImageDataset, srcx: HighResolutionDataset (gt), NonAlignedPairDataset."""
-    dataroot_gt: Folders | None = None
-    """Folder of ground truth, relative to the current folder; HighResolutionDataset also takes a list."""
-    dataroot_lq: FilePath | None = None
-    """Folder of low-resolution images; relative to the current folder."""
-    meta_info_file: FilePath | None = None
-    """Text file with one image name a line: reads these instead of the whole folder."""
-    meta_info: FilePath | None = None
-    """PairedImageDataset: text file with `gt, lq` a line, two names relative to the two folders."""
-    filename_tmpl: Template = "{}"
-    """Name of the lq file without suffix, from the gt file's: '{}x4' pairs baby.png with babyx4.png."""
-    degradation: DegradationOptions | None = None
-    """srcx: HighResolutionDataset: how lq is made from gt; null makes MATLAB's bicubic of it."""
-    io_backend: Defaulted[IoBackend] = IoBackend()
-    """Where the images are kept."""
-    color: Literal["y"] | None = None
-    """y: train and test on the luma channel alone; null: RGB."""
-    mean: Tuple[Number] | None = None
-    """Subtracted from each channel, [0, 1] units; null subtracts nothing."""
-    std: Tuple[Positive] | None = None
-    """Divides each channel after `mean`; null divides nothing."""
-    pin_memory: bool = False
-    """No effect: memory is pinned where there is a GPU to copy to."""
-    persistent_workers: bool = False
-    """No effect: workers live as long as the run."""
-    cache_mib: Natural = 1024
-    """srcx: MiB of decoded images kept in memory; 0 keeps none."""
-
-
-class TrainDataset(DatasetOptions):
-    """The training set and its loader."""
-
-    gt_size: Count
-    """Side of the square ground-truth crop in pixels; a multiple of `scale`."""
-    use_hflip: bool = True
-    """Flip crops left to right at random."""
-    use_rot: bool = True
-    """Flip crops upside down and transpose them at random."""
-    targets: Literal["paired", "several", "unpaired"] = "paired"
-    """srcx: NonAlignedPairDataset: the gt of lq's name, those in the folder of its name, or any gt of all."""
-    max_offset: Natural = 0
-    """srcx: NonAlignedPairDataset: whole gt pixels by which the gt's crop is moved at most, at random."""
-    batch_size_per_gpu: Count = 16
-    """Crops in one batch on each device."""
-    num_worker_per_gpu: Natural = 2
-    """Threads that prepare batches ahead, for each device; 0 prepares each batch when it is wanted."""
-    dataset_enlarge_ratio: Count = 1
-    """How often each image is drawn in one epoch; matters where epochs of few images cost time."""
-    use_shuffle: bool = True
-    """No effect: training images are always drawn in random order, as in BasicSR 1.4.2."""
-    prefetch_mode: Literal["cpu", "cuda"] | None = None
-    """No effect: batches are always prepared ahead."""
-    num_prefetch_queue: Count = 1
-    """No effect: see `prefetch_mode`."""
-
-
-class Datasets(Section):
-    """The data sets; in the file `train` and any number of `val`, `val_1` ..., `test`, `test_1` ..."""
-
-    train: TrainDataset | None = None
-    """What to train on."""
-    val: dict[str, DatasetOptions] = Field(default_factory=dict)
-    """Validation sets by key, in the file's order."""
-    test: dict[str, DatasetOptions] = Field(default_factory=dict)
-    """Test sets by key, in the file's order."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _group(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        grouped: dict[str, Any] = {"val": {}, "test": {}}
-        for key, value in data.items():
-            phase = key.split("_")[0]
-            target = grouped[phase] if phase in ("val", "test") else grouped
-            target[key] = value
-        return grouped
-
-    @model_serializer(mode="plain")
-    def _as_written(self) -> dict[str, Any]:
-        sets = {} if self.train is None else {"train": self.train}
-        return {**sets, **self.val, **self.test}
+    """The better direction, for the best checkpoint; null takes the metric's own."""
 
 
 class PathOptions(Section):
-    """Checkpoints to start from, and where runs are kept."""
+    """Checkpoints to start from, and the folder of runs."""
 
     pretrain_network_g: FilePath | None = None
     """Checkpoint the generator starts from; null starts from random weights."""
     param_key_g: str | None = "params"
-    """Entry of that file to read: params, params_ema; null takes the averaged ones if there are any."""
+    """Entry of that file to read: params, params_ema; null takes the EMA weights if there are any."""
     strict_load_g: bool = True
     """Every weight must fit; false loads those that do."""
     pretrain_network_d: FilePath | None = None
@@ -240,7 +201,7 @@ class PathOptions(Section):
     strict_load_d: bool = True
     """Every weight must fit; false loads those that do."""
     resume_state: FilePath | None = None
-    """A .state file of an interrupted run to go on from."""
+    """A .state file of an interrupted run to resume."""
     ignore_resume_networks: Tuple[Literal["network_g", "network_d"]] = ()
     """Networks (network_g, network_d) that start from pretrain_network_* even when resuming."""
     experiments_root: FilePath = "experiments"
@@ -248,43 +209,42 @@ class PathOptions(Section):
 
 
 class TrainOptions(Section):
-    """How to train; each `<name>_opt` with a `type` is one term of the objective."""
+    """Training; each `<name>_opt` with a `type` is one term of the objective."""
 
     total_iter: Count
-    """Steps of the optimizer."""
+    """Number of iterations."""
     warmup_iter: Whole = Field(default=-1, ge=-1)
-    """Steps over which the learning rate grows from 0 in a line; -1: none."""
+    """Iterations over which the learning rate grows from 0 in a line; -1: none."""
     ema_decay: Fraction = 0.0
-    """Decay per step of the averaged weights, in [0, 1); 0 keeps no average."""
+    """Decay of the EMA weights per iteration, in [0, 1); 0: no EMA."""
     optim_g: Optimizer
     """The generator's optimizer, such as {type: Adam, lr: 1e-4, betas: [0.9, 0.99]}."""
     optim_d: Optimizer | None = None
     """The discriminator's optimizer."""
-    scheduler: Scheduler
+    scheduler: Annotated[Scheduler, SCHEDULERS]
     """Learning rate over the run: MultiStepLR or CosineAnnealingRestartLR."""
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
     jitter: Natural = 0
-    """srcx: VGG and the discriminator see crops so many pixels smaller, moved at random; 0: whole ones.
-    LPIPSLoss sees whole ones, and runs in fp32 whatever the precision."""
+    """srcx: crops of VGG and the discriminator are so many pixels smaller, moved at random; not LPIPSLoss."""
     freeze_g: list[str] = Field(default_factory=list)
     """srcx: parts of net_g, such as upconv1, whose weights stay as they are."""
     net_d_iters: Count = 1
-    """The generator learns at every so-many-th step."""
+    """The generator's optimizer steps once in so many iterations."""
     net_d_init_iters: Natural = 0
-    """Steps at the start in which the discriminator alone learns."""
+    """Iterations at the start in which only the discriminator's optimizer steps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """srcx: number format of the networks' products, all else being fp32; auto: bf16 where it is fast."""
+    """srcx: number format of the networks' products, the rest is fp32; auto: bf16 where it is fast."""
     channels_last: bool = True
-    """srcx: keep channels innermost in memory; faster, same numbers up to rounding."""
+    """srcx: channels innermost in memory; faster, same numbers up to rounding."""
     grad_clip: Positive | None = None
     """srcx: largest norm of each network's gradient; null does not clip."""
     accumulate: Count = 1
-    """srcx: batches whose gradients are averaged into one step."""
+    """srcx: batches whose gradients are averaged for one step of the optimizer."""
 
     @property
     def needs_gt_sharp(self) -> bool:
-        """Whether a term compares with sharpened gt."""
+        """Return whether a term compares with sharpened gt."""
         return any(term.against == "gt_sharp" for term in self.losses.values())
 
     @model_validator(mode="before")
@@ -304,22 +264,22 @@ class TrainOptions(Section):
 
 
 class ValOptions(Section):
-    """Validation during training, and what `srcx test` does with each set."""
+    """Validation during training and by `srcx test`."""
 
     val_freq: Count = 5000
-    """Validate after every so-many steps."""
+    """Iterations between two validations."""
     save_img: bool = False
-    """Keep the upscaled images in the run folder."""
+    """Save the upscaled images in the run folder."""
     suffix: NameEnd | None = None
-    """Put behind the names of saved images; null puts the run's name."""
+    """End of the names of saved images; null takes the run's name."""
     metrics: Defaulted[dict[str, Metric]] = Field(default_factory=dict)
-    """What to measure, by any name; the first one picks the best checkpoint."""
+    """Metrics by any name; the first one picks the best checkpoint."""
     pbar: bool = False
     """No effect: progress is shown wherever there is a terminal."""
 
 
 class WandbOptions(Section):
-    """Weights & Biases, which srcx does not write to."""
+    """Weights & Biases; srcx does not write to it."""
 
     project: str | None = None
     """No effect: figures go to TensorBoard and metrics.csv."""
@@ -328,22 +288,22 @@ class WandbOptions(Section):
 
 
 class LoggerOptions(Section):
-    """What is written while training."""
+    """Logs and checkpoints of a training."""
 
     print_freq: Count = 100
-    """Write a log line after every so-many steps."""
+    """Iterations between two log lines."""
     save_checkpoint_freq: Count = 5000
-    """Save weights and training state after every so-many steps."""
+    """Iterations between two checkpoints (weights and training state)."""
     use_tb_logger: bool = False
     """Write TensorBoard files beside metrics.csv."""
     keep_last: Count | None = None
-    """srcx: checkpoints kept besides the best and the last; null keeps all."""
+    """srcx: number of checkpoints besides the best and the last; null: all."""
     wandb: Defaulted[WandbOptions] = WandbOptions()
     """Weights & Biases."""
 
 
 class DistOptions(Section):
-    """Multi-process training; `torchrun` or `accelerate launch` say all that is needed."""
+    """Multi-process training; started by `torchrun` or `accelerate launch`."""
 
     backend: str = "nccl"
     """No effect: chosen by the device."""
@@ -352,7 +312,7 @@ class DistOptions(Section):
 
 
 class _Places:
-    """Where the options were written; no part of what they say, so any two are equal."""
+    """The document of the options, as a value that equals every other one: places are not options."""
 
     def __init__(self, document: Document | None = None) -> None:
         self.document = document or Document("defaults", {})
@@ -378,15 +338,15 @@ class Options(Section):
     manual_seed: Natural = Field(default=0, le=2**32 - 1)
     """Seed of all random numbers. BasicSR draws one where none is given; srcx takes 0."""
     datasets: Datasets
-    """What to train on, validate on and test on."""
+    """The sets to train, validate and test on."""
     network_g: Part
     """The generator."""
     network_d: Part | None = None
     """The discriminator."""
     path: Defaulted[PathOptions] = PathOptions()
-    """Checkpoints to start from, and where runs are kept."""
+    """Checkpoints to start from, and the folder of runs."""
     train: TrainOptions | None = None
-    """How to train; a test file has none."""
+    """Training; a test file has none."""
     val: Defaulted[ValOptions] = ValOptions()
     """Validation."""
     logger: Defaulted[LoggerOptions] = LoggerOptions()
@@ -398,7 +358,7 @@ class Options(Section):
     _places: _Places = PrivateAttr(default_factory=_Places)
 
     def where(self, name: str) -> str:
-        """Place of an option, such as "options/train/x.yml:11"; one not given has its section's.
+        """Return the place of an option, such as "options/train/x.yml:11"; one not given has its section's.
 
         Args:
             name: The option as messages name it, such as "train.ema_decay".
@@ -406,10 +366,64 @@ class Options(Section):
         return str(self._places.document.place(tuple(name.split("."))))
 
     def to_yaml(self) -> str:
-        """All options with their resolved values, as an option file that loads to equal options."""
+        """Return the text of an option file with all options, which loads to equal options."""
         return to_text(self.model_dump())
 
     def written_in(self, document: Document) -> "Options":
-        """These options with `document` behind `where`."""
+        """Return these options with the places of `document`."""
         self._places = _Places(document)
         return self
+
+
+class PlainPath(PathOptions):
+    """The paths of a model without a discriminator."""
+
+    pretrain_network_d: None = None
+
+
+class CyclePath(PathOptions):
+    """The paths of a model with two generators: a checkpoint of one network fits one direction alone."""
+
+    pretrain_network_g: None = None
+    pretrain_network_d: None = None
+
+
+class PlainTrain(TrainOptions):
+    """The training of a model without a discriminator."""
+
+    optim_d: None = None
+    net_d_iters: Literal[1] = 1
+    net_d_init_iters: Literal[0] = 0
+
+
+class CycleTrain(TrainOptions):
+    """The training of two generators and two discriminators, which all step in each iteration."""
+
+    net_d_iters: Literal[1] = 1
+    net_d_init_iters: Literal[0] = 0
+
+
+class PlainOptions(Options):
+    """The options of a model without a discriminator."""
+
+    model_type: Literal["SRModel", "SwinIRModel"]
+    network_d: None = None
+    path: Defaulted[PlainPath] = PlainPath()
+    train: PlainTrain | None = None
+
+
+class AdversarialOptions(Options):
+    """The options of a model with a discriminator."""
+
+    model_type: Literal["SRGANModel", "ESRGANModel"]
+
+
+class CycleOptions(Options):
+    """The options of a model with two generators and two discriminators."""
+
+    model_type: Literal["CycleGANModel"]
+    path: Defaulted[CyclePath] = CyclePath()
+    train: CycleTrain | None = None
+
+
+MODELS = Kinds("model_type", Options, PlainOptions, AdversarialOptions, CycleOptions)

@@ -1,13 +1,23 @@
-"""The kinds of value an option can have, read strictly: nothing is guessed from text."""
+"""Sections of an option file and the values in them, read strictly: text is never taken for a number."""
 
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    PlainValidator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from srcx.config.yaml_reader import BACKSLASHES
+from srcx.config.yaml_io import BACKSLASHES
 
 __all__ = [
     "Count",
@@ -15,6 +25,7 @@ __all__ = [
     "FilePath",
     "Folders",
     "Fraction",
+    "Kinds",
     "NameEnd",
     "Natural",
     "NonNegative",
@@ -22,10 +33,14 @@ __all__ = [
     "Number",
     "Positive",
     "RunName",
+    "Section",
     "SetName",
     "Template",
     "Tuple",
     "Whole",
+    "is_foreign",
+    "sentence",
+    "wrong",
 ]
 
 T = TypeVar("T")
@@ -35,8 +50,66 @@ CONTROL = ("Cc", "Zl", "Zp")
 FORMULA_SIGNS = "=+-@"
 
 
+class Section(BaseModel):
+    """A mapping of the option file: frozen, strict, and closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+def is_foreign(field: FieldInfo) -> bool:
+    """Return whether a kind of section declares an option of other kinds, which may only have its default.
+
+    Such a field is declared as None, or as a literal that equals its default. So null, and a file with all
+    options written out, are right for every kind.
+    """
+    plain = field.annotation
+    one_value = get_origin(plain) is Literal and get_args(plain) == (field.default,)
+    return plain in (None, NoneType) or one_value
+
+
+class Kinds:
+    """Annotation of a section whose class follows from one of its keys: pydantic's discriminated union.
+
+    A section of no known kind is checked as `other`, so that its other mistakes are found as well.
+
+    Args:
+        key: The key that names the kind.
+        other: The class for a section of no known kind; refuses the name.
+        classes: The classes; each declares `key` as the literal of its names.
+    """
+
+    OTHER = "other"
+
+    def __init__(self, key: str, other: type[Section], *classes: type[Section]) -> None:
+        self.key, self.other = key, other
+        self.classes = {
+            name: kind for kind in classes for name in get_args(kind.model_fields[key].annotation)
+        }
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(kind) for name, kind in self.classes.items()}
+        choices[self.OTHER] = handler.generate_schema(self.other)
+        return core_schema.tagged_union_schema(choices, discriminator=self._name_of)
+
+    def _name_of(self, value: Any) -> str:
+        name = value.get(self.key) if isinstance(value, dict) else getattr(value, self.key, None)
+        return name if isinstance(name, str) and name in self.classes else self.OTHER
+
+
+def wrong(expected: str) -> PydanticCustomError:
+    """Return an error that `problems.py` completes to "expected ..., got ..."."""
+    return PydanticCustomError("expected", "{expected}", {"expected": expected})
+
+
+def sentence(text: str) -> PydanticCustomError:
+    """Return an error with this text."""
+    return PydanticCustomError("sentence", "{text}", {"text": text})
+
+
 def _whole(value: Any) -> Any:
-    """BasicSR's files write `5e3` for a count; 5000.0 is whole, 1.5 is not."""
+    """Return 5000 for 5000.0, since BasicSR's files write counts as `5e3`; other values as they are."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -44,26 +117,21 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _wrong(expected: str) -> PydanticCustomError:
-    """An error whose text `problems.py` completes with what came."""
-    return PydanticCustomError("expected", "{expected}", {"expected": expected})
-
-
 def _file_path(text: str) -> str:
     if not text or "\0" in text:
-        raise _wrong("a path")
+        raise wrong("a path")
     if any(unicodedata.category(sign) in CONTROL for sign in text):
-        raise _wrong(f"a path without control characters ({BACKSLASHES})")
+        raise wrong(f"a path without control characters ({BACKSLASHES})")
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError as error:
-        raise _wrong("a path whose '~' names a known user") from error
+        raise wrong("a path whose '~' names a known user") from error
 
 
 def _folders(value: Any) -> Any:
     given = value if isinstance(value, list | tuple) else [value]
     if not given or not all(isinstance(folder, str) for folder in given):
-        raise _wrong("a folder, or a list of folders")
+        raise wrong("a folder, or a list of folders")
     folders = tuple(_file_path(folder) for folder in given)
     return folders if isinstance(value, list | tuple) else folders[0]
 
@@ -72,7 +140,7 @@ def _num_gpu(value: Any) -> Any:
     value = _whole(value)
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise _wrong("'auto', or a number of GPUs from 0 on")
+    raise wrong("'auto', or a number of GPUs from 0 on")
 
 
 def _run_name(text: str) -> str:
@@ -81,13 +149,13 @@ def _run_name(text: str) -> str:
         or text in (".", "..")
         or any(sign in "/\\" or not sign.isprintable() for sign in text)
     ):
-        raise _wrong("a name that can be a folder's name, without '/'")
+        raise wrong("a name that can be a folder's name, without '/'")
     return text
 
 
 def _set_name(text: str) -> str:
     if text[:1] in FORMULA_SIGNS:
-        raise _wrong(
+        raise wrong(
             f"a name that no spreadsheet takes for a formula: without {' '.join(FORMULA_SIGNS)} in front"
         )
     return text
@@ -95,13 +163,13 @@ def _set_name(text: str) -> str:
 
 def _name_end(text: str) -> str:
     if any(sign in "/\\" or not sign.isprintable() for sign in text):
-        raise _wrong("the end of a file's name, without '/'")
+        raise wrong("the end of a file's name, without '/'")
     return text
 
 
 def _template(text: str) -> str:
     if text.count("{}") != 1 or "{" in text.replace("{}", "") or "}" in text.replace("{}", ""):
-        raise _wrong("text with one '{}' where the file's name goes, such as '{}x4'")
+        raise wrong("text with one '{}' where the file's name goes, such as '{}x4'")
     return text
 
 
@@ -120,7 +188,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 """A number in [0, 1)."""
 Tuple = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
-"""A list that stays as it is."""
+"""A list, read as a tuple."""
 Defaulted = Annotated[T, BeforeValidator(lambda value: {} if value is None else value)]
 """A section that may be left empty, which takes its defaults."""
 FilePath = Annotated[str, AfterValidator(_file_path)]

@@ -160,7 +160,7 @@ def read_network_g(path: Path) -> NetworkPart:
         OptionsError: the file cannot be read.
         CheckpointError: it describes no generator.
     """
-    from srcx.config.yaml_reader import read_file
+    from srcx.config.yaml_io import read_file
 
     part = read_file(path).get(("network_g",))
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):

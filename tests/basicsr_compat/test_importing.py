@@ -9,7 +9,7 @@ import pytest
 from srcx import basicsr_compat
 from srcx.basicsr_compat import importing
 from srcx.basicsr_compat.importing import open_basicsr
-from srcx.errors import BridgeError
+from srcx.errors import BasicSRError
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +17,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_opens_basicsr_in_silence_and_leaves_no_stand_in_behind(basicsr):
+def test_opens_basicsr_without_a_message_and_removes_what_it_put_in_place(basicsr):
     result = run_python("""
         import sys
         from srcx.basicsr_compat.importing import STAND_INS, open_basicsr
@@ -41,7 +41,7 @@ def test_opens_where_distutils_is_gone(basicsr):
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "True", "")
 
 
-def test_stands_in_for_nothing_that_is_there(monkeypatch):
+def test_replaces_no_module_that_exists(monkeypatch):
     monkeypatch.setitem(importing.STAND_INS, "json", dict)
     before = sys.modules["json"]
     with importing._stand_ins():
@@ -50,18 +50,18 @@ def test_stands_in_for_nothing_that_is_there(monkeypatch):
 
 
 def test_says_that_it_is_absent_and_that_srcx_works_without(no_basicsr):
-    with pytest.raises(BridgeError, match=r"BasicSR is not installed: .*\. Everything of srcx's own works"):
+    with pytest.raises(BasicSRError, match=r"BasicSR is not installed: .*\. All parts of srcx work"):
         open_basicsr()
 
 
-def test_says_how_to_get_it_or_why_it_cannot_be_had():
+def test_says_how_to_install_it_or_why_it_cannot_be_installed():
     assert "not installed: pip install basicsr." in importing._why_absent((3, 12))
     assert "cannot be built on Python 3.13; take Python 3.12 or older" in importing._why_absent((3, 13))
 
 
 def test_says_which_release_fits_when_importing_fails(basicsr):
     with pytest.raises(
-        BridgeError, match=r"importing basicsr\.nonsense fails .*pip install basicsr==1\.4\.2"
+        BasicSRError, match=r"importing basicsr\.nonsense fails .*pip install basicsr==1\.4\.2"
     ):
         open_basicsr("basicsr.nonsense")
 

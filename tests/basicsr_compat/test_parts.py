@@ -3,7 +3,7 @@ import torch
 
 from srcx import registry
 from srcx.basicsr_compat.parts import AllParts
-from srcx.errors import BridgeError
+from srcx.errors import BasicSRError
 
 parts = AllParts()
 
@@ -100,8 +100,8 @@ def test_names_the_argument_of_a_part(basicsr):
     ]
 
 
-def test_raises_for_a_part_nobody_has(basicsr):
-    with pytest.raises(BridgeError, match="unknown network 'SRResNett'; did you mean 'SRResNet'"):
+def test_raises_for_an_unknown_part(basicsr):
+    with pytest.raises(BasicSRError, match="unknown network 'SRResNett'; did you mean 'SRResNet'"):
         parts.network("SRResNett")
 
 

@@ -1,17 +1,19 @@
 """RealESRGANModel's numbers, with LDL and its choice of sharpened gt, and MultiScaleGANLoss's."""
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from srcx.basicsr_compat.importing import open_basicsr
-from srcx.basicsr_compat.rival import Rival
 from srcx.losses.gan import MultiScaleGANLoss
 from srcx.losses.locally_discriminative import artifact_map
 from srcx.training import build
 
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_with_basicsr.py"
 ADAM = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]}
 THEIR_TERMS = {
     "pixel": "l_g_pix",
@@ -70,7 +72,10 @@ def test_ten_iterations_equal_basicsrs(basicsr, tmp_path, monkeypatch, l1_gt_usm
     chosen = options(l1_gt_usm=l1_gt_usm, gan_gt_usm=gan_gt_usm)
     (tmp_path / "compare.yml").write_text(json.dumps(chosen))
     checked = build.load_training(tmp_path / "compare.yml")
-    ours, theirs = build.model(checked, build.accelerator(checked)), Rival(chosen)
+    ours, theirs = (
+        build.model(checked, build.accelerator(checked)),
+        runpy.run_path(str(SCRIPT))["BasicSRModel"](chosen),
+    )
     theirs.start_from(*(net.state_dict() for net in ours.bare_nets.values()))
     for _ in range(10):
         gt = torch.rand(2, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""A small training file whose lines the tests know, and ways to change it."""
+"""A small training file whose lines the tests know, and fixtures that change it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -69,9 +69,13 @@ ADVERSARY = {
         (
             MULTI_STEP,
             "{type: CosineAnnealingRestartLR, periods: [60], restart_weights: [1]}",
-            "x.yml:16: train.scheduler.periods: the periods end at step 60, before total_iter 100",
+            "x.yml:16: train.scheduler.periods: the periods end at iteration 60, before total_iter 100",
         ),
-        ("lr: 1e-4", "lr: 1, betas: [0.9]", "x.yml:15: train.optim_g.betas: expected two numbers, got 1"),
+        (
+            "lr: 1e-4",
+            "lr: 1, betas: [0.9]",
+            "x.yml:15: train.optim_g.betas: expected two numbers, got [0.9]",
+        ),
         ("  pixel_opt: {type: L1Loss}\n", "", "x.yml:12: train: no loss term; give at least one"),
         (
             "pixel_opt",
@@ -87,39 +91,39 @@ ADVERSARY = {
         (
             "  ema_decay",
             "  net_d_iters: 2\n  ema_decay",
-            "x.yml:14: train.net_d_iters: SRModel has no discriminator; remove this",
+            "x.yml:14: train.net_d_iters: SRModel has no such option, SRGANModel and ESRGANModel have it; ",
         ),
         (
             "  ema_decay",
             "  net_d_init_iters: 2\n  ema_decay",
-            "x.yml:14: train.net_d_init_iters: SRModel has no discriminator; remove this",
+            "x.yml:14: train.net_d_init_iters: SRModel has no such option, SRGANModel and ESRGANModel have",
         ),
         (
             "train:\n  total",
             "path: {pretrain_network_d: d.pth}\ntrain:\n  total",
-            "x.yml:12: path.pretrain_network_d: SRModel has no discriminator; remove this",
+            "x.yml:12: path.pretrain_network_d: SRModel has no such option, SRGANModel and ESRGANModel",
         ),
         ("width: 8", "upscale: 2", "x.yml:11: network_g.upscale: 2 beside scale 4; make both the same"),
         ("width: 8", "scale: 2", "x.yml:11: network_g.scale: 2 beside scale 4; make both the same"),
         (
             "PairedImageDataset\n    dataroot_gt: gt",
             "SingleImageDataset",
-            "x.yml:7: datasets.train.type: SingleImageDataset has no ground truth; PairedImageDataset and",
+            "x.yml:7: datasets.train.type: expected one of 'PairedImageDataset', 'HighResolution",
         ),
         (
             "PairedImageDataset\n    dataroot_gt: gt\n    dataroot_lq: lq",
             "HighResolutionDataset\n    dataroot_gt: gt\n    filename_tmpl: '{}x4'",
-            "x.yml:9: datasets.train.filename_tmpl: there are no pairs of files to find by name; remove this",
+            "x.yml:9: datasets.train.filename_tmpl: HighResolutionDataset has no such option, PairedImageDat",
         ),
         (
             "PairedImageDataset\n    dataroot_gt: gt\n    dataroot_lq: lq",
             "NonAlignedPairDataset\n    dataroot_gt: gt\n    filename_tmpl: '{}x4'",
-            "x.yml:9: datasets.train.filename_tmpl: there are no pairs of files to find by name; remove this",
+            "x.yml:9: datasets.train.filename_tmpl: without dataroot_lq there are no pairs of files to find",
         ),
         (
             "gt_size: 32",
             "gt_size: 32\n  val: {name: v, type: SingleImageDataset, dataroot_lq: v, filename_tmpl: '{}x4'}",
-            "x.yml:11: datasets.val.filename_tmpl: there are no pairs of files to find by name; remove this",
+            "x.yml:11: datasets.val.filename_tmpl: SingleImageDataset has no such option, PairedImage",
         ),
         (
             "train:\n  total",
@@ -131,21 +135,22 @@ ADVERSARY = {
             'dataroot_gt: "new\\train"',
             "x.yml:8: datasets.train.dataroot_gt: expected a path without control characters (in double",
         ),
-        ("_gt: gt", "_gt: [a]", "x.yml:8: datasets.train.dataroot_gt: PairedImageDataset takes one folder"),
+        ("_gt: gt", "_gt: [a]", "x.yml:8: datasets.train.dataroot_gt: expected text, got ['a']"),
         (
             "    dataroot_lq: lq\n",
             "",
-            "x.yml:5: datasets.train.dataroot_lq: PairedImageDataset needs this folder",
+            "x.yml:5: datasets.train.dataroot_lq: PairedImageDataset requires this option and it is missing",
         ),
         (
             "PairedImageDataset",
             "HighResolutionDataset",
-            "x.yml:9: datasets.train.dataroot_lq: HighResolutionDataset does not use this folder",
+            "x.yml:9: datasets.train.dataroot_lq: HighResolutionDataset has no such option, Paired",
         ),
         (
-            "PairedImageDataset",
-            "SingleImageDataset",
-            "x.yml:8: datasets.train.dataroot_gt: SingleImageDataset does not use this folder",
+            "gt_size: 32",
+            "gt_size: 32\n  val: {name: v, type: SingleImageDataset, dataroot_lq: v, dataroot_gt: v}",
+            "x.yml:11: datasets.val.dataroot_gt: SingleImageDataset has no such option, PairedImageDataset "
+            "and HighResolutionDataset have it; did you mean 'dataroot_lq'?",
         ),
         (
             "32",
@@ -159,8 +164,8 @@ ADVERSARY = {
         ),
         (
             "PairedImageDataset",
-            "SingleImageDataset\n    targets: several",
-            "x.yml:8: datasets.train.targets: Sing",
+            "HighResolutionDataset\n    targets: several",
+            "x.yml:8: datasets.train.targets: High",
         ),
     ],
 )
@@ -184,7 +189,7 @@ def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new:
         ),
         (
             "meta_info_file: a.txt",
-            "datasets.train.meta_info_file: NonAlignedPairDataset reads all image files",
+            "datasets.train.meta_info_file: NonAlignedPairDataset has no such option, PairedImageDataset and",
         ),
         (
             "io_backend: {type: lmdb}",
@@ -202,11 +207,11 @@ def test_pairs_that_are_not_aligned_have_options_of_their_own(
         assert any(complaint in line for line in complaints(changes))
 
 
-def test_nothing_is_judged_on_pairs_that_are_not_aligned(complaints: Complaints) -> None:
+def test_nothing_is_evaluated_on_pairs_that_are_not_aligned(complaints: Complaints) -> None:
     val = "  val: {name: V, type: NonAlignedPairDataset, dataroot_gt: a}\nnetwork_g"
     (line,) = complaints({"network_g": val})
     assert line.startswith(
-        "x.yml:11: datasets.val.type: NonAlignedPairDataset is to train on; judge on a Paired"
+        "x.yml:11: datasets.val.type: expected one of 'PairedImageDataset', 'SingleImageDataset' or 'High"
     )
 
 
@@ -219,9 +224,9 @@ def test_a_gan_with_all_its_pieces_loads(load: Load) -> None:
 @pytest.mark.parametrize("model", ["SRGANModel", "ESRGANModel"])
 def test_a_gan_needs_a_discriminator_its_optimizer_and_its_loss(complaints: Complaints, model: str) -> None:
     assert complaints({"SRModel": model}) == [
-        f"x.yml:1: network_d: {model} needs this option and it is missing",
-        f"x.yml:12: train.optim_d: {model} needs this option and it is missing",
-        f"x.yml:12: train.gan_opt: {model} needs this option and it is missing",
+        f"x.yml:1: network_d: {model} requires this option and it is missing",
+        f"x.yml:12: train.optim_d: {model} requires this option and it is missing",
+        f"x.yml:12: train.gan_opt: {model} requires this option and it is missing",
     ]
 
 
@@ -244,7 +249,7 @@ def test_a_discriminator_compares_with_gt_alone(load: Load, complaints: Complain
         return ADVERSARY | SAME_SIZE | {"  pixel_opt": f"  gan_opt: {term}\n  pixel_opt"}
 
     (line,) = complaints(gan("{type: GANLoss, against: lq}"))
-    assert "train.gan_opt.against: a discriminator tells the output from gt or gt_sharp; remove this" in line
+    assert "train.gan_opt.against: a discriminator compares the output with gt or gt_sharp" in line
     load(gan("{type: GANLoss, against: gt_sharp}"))
     load(gan("{type: MultiScaleGANLoss}"))
     (line,) = complaints(gan("{type: L1Loss}"))
@@ -276,7 +281,8 @@ def test_a_list_of_pairs_is_for_paired_folders(load: Load, complaints: Complaint
             "gt_size: 32": "gt_size: 32\n    meta_info: x.txt",
         }
     )
-    assert "HighResolutionDataset takes a list of names as meta_info_file" in line
+    assert "HighResolutionDataset has no such option, PairedImageDataset has it" in line
+    assert line.endswith("; did you mean 'meta_info_file'?")
     shards = "gt_size: 32\n    meta_info: x.txt\n    io_backend: {type: webdataset}"
     (line,) = complaints({"gt_size: 32": shards})
     assert "meta_info: with io_backend webdataset pairs have one name; remove this" in line
@@ -295,11 +301,11 @@ def test_two_generators_load(load: Load) -> None:
         ({"scale: 4": "scale: 2"}, "scale: CycleGANModel has a generator back, which needs scale 1"),
         (
             {"{type: L1Loss}": "{type: L1Loss, against: lq}"},
-            "train.pixel_opt.against: CycleGANModel compares each image with what came back of it",
+            "train.pixel_opt.against: CycleGANModel compares each image with the one generated back from it",
         ),
         (
             {"{type: L1Loss}": "{type: L1Loss, against: gt_sharp}"},
-            "train.pixel_opt.against: CycleGANModel compares each image with what came back of it",
+            "train.pixel_opt.against: CycleGANModel compares each image with the one generated back from it",
         ),
         (
             {"{type: L1Loss}": "{type: LDLLoss}"},
@@ -307,17 +313,17 @@ def test_two_generators_load(load: Load) -> None:
         ),
         (
             {"  optim_g": "  optim_d: {type: Adam, lr: 1}\n  net_d_iters: 2\n  optim_g"},
-            "train.net_d_iters: CycleGANModel teaches all networks in each step; remove this",
+            "train.net_d_iters: CycleGANModel has no such option, SRGANModel and ESRGANModel have it; ",
         ),
         *(
             (
                 {"train:\n  total": f"path: {{{given}}}\ntrain:\n  total"},
-                f"path.{given.split(':')[0]}: CycleGANModel has two generators and two discriminators",
+                f"path.{given.split(':')[0]}: CycleGANModel has {why}",
             )
-            for given in (
-                "pretrain_network_g: g.pth",
-                "pretrain_network_d: d.pth",
-                "ignore_resume_networks: [network_g]",
+            for given, why in (
+                ("pretrain_network_g: g.pth", "no such option, SRModel, SwinIRModel, SRGANModel and ESRGANM"),
+                ("pretrain_network_d: d.pth", "no such option, SRGANModel and ESRGANModel have it"),
+                ("ignore_resume_networks: [network_g]", "two generators and two discriminators"),
             )
         ),
         (
@@ -326,9 +332,9 @@ def test_two_generators_load(load: Load) -> None:
         ),
         (
             {"  pixel_opt": "  gan_opt: {type: GANLoss}\n  pixel_back_opt"},
-            "train.pixel_back_opt: the log calls the way back's figures so under CycleGANModel",
+            "train.pixel_back_opt: the log of CycleGANModel has figures of this name",
         ),
-        ({"network_g": "network_g"}, "network_d: CycleGANModel needs this option and it is missing"),
+        ({"network_g": "network_g"}, "network_d: CycleGANModel requires this option and it is missing"),
     ],
 )
 def test_what_two_generators_cannot_do_is_refused(
@@ -364,11 +370,45 @@ def test_a_file_needs_both_sides_of_training_or_a_test_set(load: Load, complaint
     assert load({train: "", data: test_set}).train is None
 
 
-def test_what_does_not_fit_is_told_beside_what_is_wrong(complaints: Complaints) -> None:
+def test_what_does_not_fit_is_said_beside_what_is_wrong(complaints: Complaints) -> None:
     lines = complaints({"32": "34", "0.9": "7"})
     assert [line.split(":")[1] for line in lines] == ["10", "14"]
     lines = complaints({"32": "34", "lr: 1e-4": "lr: 1e-4, betas: [0.9, b]"})
     assert [line.split(":")[1] for line in lines] == ["10", "15"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"    dataroot_lq: lq\n": ""}, ["5: datasets.train.dataroot_lq", "9: datasets.train.gt_size"]),
+        (
+            {"PairedImageDataset": "PairdImageDataset"},
+            ["7: datasets.train.type", "10: datasets.train.gt_size"],
+        ),
+        ({"SRModel": "SRModle"}, ["2: model_type", "10: datasets.train.gt_size"]),
+        ({"total_iter: 100": "total_iter: x"}, ["10: datasets.train.gt_size", "13: train.total_iter"]),
+        ({"[50]": "[b]"}, ["10: datasets.train.gt_size", "16: train.scheduler.milestones[0]"]),
+        ({"milestones": "millstones"}, ["10: datasets.train.gt_size", "16: train.scheduler.millstones"]),
+    ],
+)
+def test_a_wrong_or_missing_value_hides_no_mistake_between_others(
+    complaints: Complaints, changes: dict[str, str], said: list[str]
+) -> None:
+    lines = [line.removeprefix("x.yml:") for line in complaints({"32": "34"} | changes)]
+    assert [line.rsplit(": ", line.count(": ") - 1)[0] for line in lines][: len(said)] == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("HighResolutionDataset", {"_lq: lq": "_lq: ~", "32": "32\n    meta_info: ~\n    max_offset: 0"}),
+        ("PairedImageDataset", {"32": "32\n    degradation: ~\n    targets: paired"}),
+    ],
+)
+def test_an_option_of_another_kind_may_be_null_or_its_default(
+    load: Load, kind: str, changes: dict[str, str]
+) -> None:
+    load({"PairedImageDataset": kind} | changes)
 
 
 def test_a_wrong_value_has_no_echo(complaints: Complaints) -> None:

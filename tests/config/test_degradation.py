@@ -63,7 +63,7 @@ final:
         "x.yml:6: passes[0].noise.sigma: expected a range [low, high] from 0 to 255, got [1, 300]",
         "x.yml:6: passes[0].noise.grey_prob: expected a number from 0 on, got -1",
         "x.yml:7: passes[0].compression.quality: expected a range [low, high] from 1 to 100, got [0, 90]",
-        "x.yml:8: passes[1].resize: factor must reach from at most 1 to at least 1",
+        "x.yml:8: passes[1].resize: factor must be a range from at most 1 to at least 1",
         "x.yml:10: final.filters: the shares add up to 0.8, not to 1",
         "x.yml:11: final.compression.webp_prob: expected a number, got 'x'",
     ]
@@ -137,8 +137,8 @@ def test_a_preset_s_name_is_no_file_of_the_current_folder(write):
 def test_only_the_data_set_that_makes_lq_takes_a_degradation(complaints):
     (problem,) = complaints({"    gt_size: 32": "    gt_size: 32\n    degradation: {clean_prob: 1}"})
     assert problem == (
-        "x.yml:11: datasets.train.degradation: PairedImageDataset reads lq as it is; "
-        "HighResolutionDataset makes it"
+        "x.yml:11: datasets.train.degradation: PairedImageDataset has no such option, "
+        "HighResolutionDataset has it; remove this"
     )
 
 

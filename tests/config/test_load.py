@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from srcx.config import load_options
 from srcx.config.document import KeyPath
-from srcx.config.yaml_reader import read_value
-from srcx.config.yaml_writer import to_text
+from srcx.config.yaml_io import read_value, to_text
 from srcx.errors import OptionsError
 
 Write = Callable[[str], Path]

@@ -102,7 +102,7 @@ def test_null_leaves_a_section_or_a_term_out(load: Load) -> None:
     )
     assert options.train is not None
     assert list(options.train.losses) == ["pixel"]
-    assert options.path == Options.model_fields["path"].default
+    assert options.path.model_dump() == Options.model_fields["path"].default.model_dump()
 
 
 def test_whole_numbers_may_be_written_with_an_exponent(load: Load) -> None:

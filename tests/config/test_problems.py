@@ -98,6 +98,18 @@ Complaints = Callable[..., list[str]]
             "x.yml:15: train.optim_g.betas[1]: expected a number below 1, got 1",
         ),
         ("lr: 1e-4", "lr: 1, betas: 0.9", "x.yml:15: train.optim_g.betas: expected a list, got 0.9"),
+        (
+            "milestones: [50]",
+            "milestones: [50], periods: [50]",
+            "train.scheduler.periods: MultiStepLR has no such option, CosineAnnealingRestartLR has it",
+        ),
+        ("milestones: [50]", "gama: 1", "train.scheduler.gama: unknown option; did you mean 'gamma'?"),
+        (
+            "milestones: [50]",
+            "gamma: 1",
+            "train.scheduler.milestones: MultiStepLR requires this option and it is missing",
+        ),
+        ("MultiStepLR", "MultistepLR", "got 'MultistepLR'; did you mean 'MultiStepLR'?"),
         ("[50]", "[a]", "x.yml:16: train.scheduler.milestones[0]: expected a whole number, got 'a'"),
         (
             "{type: L1Loss}",
@@ -155,13 +167,13 @@ Complaints = Callable[..., list[str]]
         ("32", "32\n    filename_tmpl: '{}{0}'", "expected text with one '{}' where the file's name goes"),
         ("32", "32\n    mean: 0.5", "x.yml:11: datasets.train.mean: expected a list, got 0.5"),
         (
-            "_gt: gt",
-            "_gt: [a, 3]",
+            "PairedImageDataset\n    dataroot_gt: gt",
+            "HighResolutionDataset\n    dataroot_gt: [a, 3]",
             "x.yml:8: datasets.train.dataroot_gt: expected a folder, or a list of folders",
         ),
         (
-            "_gt: gt",
-            "_gt: []",
+            "PairedImageDataset\n    dataroot_gt: gt",
+            "HighResolutionDataset\n    dataroot_gt: []",
             "x.yml:8: datasets.train.dataroot_gt: expected a folder, or a list of folders, got []",
         ),
         ("_lq: lq", "_lq: ''", "x.yml:9: datasets.train.dataroot_lq: expected a path, got ''"),

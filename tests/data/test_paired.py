@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.data import PairedImageDataset, SingleImageDataset
 from srcx.data.stored import list_stored
-from srcx.errors import BridgeError, DataError, ImageError
+from srcx.errors import BasicSRError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import read_image, write_image
 from srcx.imaging.tensors import to_image, to_tensor
@@ -285,7 +285,7 @@ def test_a_file_damaged_after_the_check_names_itself_when_it_is_read(pairs):
 def test_equals_basicsrs_own_data_set(shared):
     try:
         theirs_kind = open_basicsr("basicsr.data.paired_image_dataset").PairedImageDataset
-    except BridgeError as error:
+    except BasicSRError as error:
         pytest.skip(str(error))
     folder = shared / "data/benchmark/Set14"
     arguments = {

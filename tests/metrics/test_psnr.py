@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from srcx.basicsr_compat.metrics import calculate_psnr
+from srcx.basicsr_compat.adapters import calculate_psnr
 from srcx.errors import ImageError
 from srcx.metrics import psnr, rmse, rmse_of_set
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from srcx.basicsr_compat.metrics import calculate_ssim
+from srcx.basicsr_compat.adapters import calculate_ssim
 from srcx.errors import ImageError
 from srcx.metrics import ssim
 

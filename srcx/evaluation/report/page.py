@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from srcx.atomic import atomic_path
-from srcx.config.yaml_writer import to_text
+from srcx.config.yaml_io import to_text
 from srcx.evaluation.report.crops import CROP_PX, WIDE_CROP_PX, crop_rows, crops_of_inputs
 from srcx.evaluation.report.plane import plane_svg, planes
 from srcx.evaluation.report.results import PUBLISHED, Results

@@ -1,5 +1,6 @@
-"""Option files as plain values with line numbers: YAML 1.2, nothing but data, nothing ever run."""
+"""Read and write option files: YAML 1.2 with plain values alone; nothing is ever run as code."""
 
+import io
 import logging
 import math
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from srcx.config.document import Document, KeyPath, Place
 from srcx.errors import OptionsError
 
-__all__ = ["BACKSLASHES", "read_file", "read_value"]
+__all__ = ["BACKSLASHES", "read_file", "read_value", "to_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ OTHER_SUFFIXES = (".json", ".jsonc", ".toml")
 BACKSLASHES = (
     "in double quotes a backslash begins an escape; write a Windows path in single quotes, or with /"
 )
-"""What to do about a path such as "D:\\new"."""
+"""The advice for a path such as "D:\\new"."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself"
 _TAG = "tag:yaml.org,2002:"
@@ -40,19 +41,22 @@ def read_file(path: Path) -> Document:
     """Read an option file.
 
     Raises:
-        OptionsError: it cannot be read, is not YAML, or holds more than plain values; says each line.
+        OptionsError: it cannot be read, is not YAML, or holds more than plain values; names each line.
     """
     text = _read_text(path)
     document = Document(str(path), {})
+    other_format = (
+        f"{path}: expected a YAML file in BasicSR's dialect; got a {path.suffix} file, as KAIR and neosr "
+        "have them: write its options as YAML"
+    )
+    is_other = path.suffix.lower() in OTHER_SUFFIXES
     try:
         value = _Reader(str(path), document.places).read(text)
     except OptionsError as error:
-        if path.suffix.lower() in OTHER_SUFFIXES:
-            raise OptionsError(_other_format(path)) from error
-        raise
+        raise OptionsError(other_format if is_other else error.problems) from error
     if not isinstance(value, dict):
-        if path.suffix.lower() in OTHER_SUFFIXES:
-            raise OptionsError(_other_format(path))
+        if is_other:
+            raise OptionsError(other_format)
         what = "is empty" if value is None else "does not hold 'key: value' lines"
         raise OptionsError(f"{path}:1: this option file {what}; start from one under options/")
     document.data = value
@@ -60,11 +64,11 @@ def read_file(path: Path) -> Document:
 
 
 def read_value(text: str, source: str = "--force_yml") -> Any:
-    """Read one value of the command line as it would be read in a file.
+    """Read one value of the command line by the rules of a file.
 
     Args:
         text: The value.
-        source: What messages name as its place.
+        source: Its place in messages.
 
     Raises:
         OptionsError: it is not a YAML value.
@@ -78,11 +82,23 @@ def read_value(text: str, source: str = "--force_yml") -> Any:
     return _Reader(source, {}, numbered=False).read(text)
 
 
-def _other_format(path: Path) -> str:
-    return (
-        f"{path}: expected a YAML file in BasicSR's dialect; got a {path.suffix} file, as KAIR and neosr "
-        "have them: write its options as YAML"
-    )
+def to_text(data: dict[str, Any]) -> str:
+    """Write `data` as YAML: sections one key a line, lists of plain values in one line.
+
+    Example:
+        >>> print(to_text({"train": {"lr": 1e-4, "betas": (0.9, 0.99), "optim_d": None}}), end="")
+        train:
+          lr: 0.0001
+          betas: [0.9, 0.99]
+          optim_d: null
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares no type
+    yaml.width = 10_000
+    text = io.StringIO()
+    yaml.dump(data, text)
+    return text.getvalue()
 
 
 def _read_text(path: Path) -> str:
@@ -106,7 +122,7 @@ def _read_text(path: Path) -> str:
 
 
 class _Reader:
-    """One reading: the source's name, the places filled in, and the mistakes met on the way."""
+    """The state of one reading: the source's name, the places and the mistakes so far."""
 
     def __init__(self, source: str, places: dict[KeyPath, Place], *, numbered: bool = True) -> None:
         self.source = source
@@ -146,7 +162,7 @@ class _Reader:
         self.problems.append((node.start_mark.line + 1, said))
 
     def _value(self, node: Node, path: KeyPath) -> Any:
-        """The value of one node; aliases are written out, so what they cost is counted here."""
+        """Return the value of one node; an alias is a copy, so all values are counted."""
         self.values += 1
         self.depth += 1
         if self.values > MAX_VALUES or self.depth > MAX_DEPTH:
@@ -161,18 +177,20 @@ class _Reader:
         if isinstance(node, MappingNode) and tag == "map":
             return self._mapping(node, path)
         if isinstance(node, SequenceNode) and tag == "seq":
-            return [self._item(item, (*path, index)) for index, item in enumerate(node.value)]
+            items = []
+            for index, item in enumerate(node.value):
+                self.places[(*path, index)] = Place(item.start_mark.line + 1, self.source)
+                items.append(self._value(item, (*path, index)))
+            return items
         if isinstance(node, ScalarNode) and tag in _SCALARS:
             return self._scalar(node, tag)
-        self._wrong(node, f"the tag {_shown_tag(node)} is not allowed: option files hold plain values")
+        whole = str(node.tag)
+        shown = "!!" + tag if whole.startswith(_TAG) else whole
+        self._wrong(node, f"the tag {shown} is not allowed: option files hold plain values")
         return None
 
-    def _item(self, node: Node, path: KeyPath) -> Any:
-        self.places[path] = Place(node.start_mark.line + 1, self.source)
-        return self._value(node, path)
-
     def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        """A section: what `<<` brings in first, then its own keys over it."""
+        """Return a section: the values of `<<`, and over them its own."""
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if _is_merge(key_node):
@@ -195,7 +213,7 @@ class _Reader:
         return result
 
     def _merged(self, node: Node, path: KeyPath) -> dict[str, Any]:
-        """The values of `<<: *anchor` or `<<: [*anchor, *other]`; earlier anchors win."""
+        """Return the values of `<<: *anchor` or `<<: [*anchor, *other]`; earlier anchors win."""
         result: dict[str, Any] = {}
         for source in node.value if isinstance(node, SequenceNode) else [node]:
             if not isinstance(source, MappingNode):
@@ -205,7 +223,7 @@ class _Reader:
         return result
 
     def _key(self, node: Node) -> str | None:
-        """The key if it is text."""
+        """Return the key if it is text."""
         if not (isinstance(node, ScalarNode) and str(node.tag).removeprefix(_TAG) in _TEXT_TAGS):
             shown = node.value if isinstance(node, ScalarNode) else "a list or section"
             self._wrong(node, f"a key must be text, not {shown}; put it in quotes")
@@ -219,7 +237,7 @@ class _Reader:
     def _scalar(self, node: ScalarNode, tag: str) -> Any:
         text = str(node.value)
         if text == "None" and not node.style:
-            return None  # Python's word; in quotes it stays text, as `none` does, a reduction of BasicSR's
+            return None  # Python's null; 'None' in quotes is text, and so is none, a reduction of BasicSR
         if node.style == '"' and text[1:2] == ":" and text[2:3] and not text[2].isprintable():
             self._wrong(node, f"the path {_short(text)} holds control characters: {BACKSLASHES}")
         try:
@@ -244,17 +262,12 @@ def _plainly(error: MarkedYAMLError) -> str:
     return f"not valid YAML: {problem}"
 
 
-def _shown_tag(node: Node) -> str:
-    tag = str(node.tag)
-    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
-
-
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _text(text: str) -> str:
-    text.encode()  # half of a surrogate pair, written as an escape, is no text: a ValueError
+    text.encode()  # half of a surrogate pair, written as an escape, is not text: a ValueError
     return text
 
 

@@ -8,8 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from srcx.config import LossTerm, Options, load_options
-from srcx.config.yaml_reader import read_value
-from srcx.config.yaml_writer import to_text
+from srcx.config.yaml_io import read_value, to_text
 from srcx.errors import OptionsError
 
 HERE = Path(__file__).parent
@@ -236,7 +235,11 @@ def test_the_crop_may_stand_at_the_top_alone(load: Callable[..., Options], compl
             "high_order_degradation: false",
             "expected RealESRGANPairedDataset, as high_order",
         ),
-        ("final_sinc_prob: 0.8", "final_sinc_prob: 0.8\n    degradation: {}", "has words of its own; remove"),
+        (
+            "final_sinc_prob: 0.8",
+            "final_sinc_prob: 0.8\n    degradation: {}",
+            "has options of its own; remove",
+        ),
         ("meta_info: datasets", "meta_info: 3 #", "meta_info: expected text, got 3; put it in quotes"),
     ],
 )

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from srcx.config.document import Document
-from srcx.config.yaml_reader import MAX_BYTES, read_file, read_value
+from srcx.config.yaml_io import MAX_BYTES, read_file, read_value
 from srcx.errors import OptionsError
 
 Write = Callable[[str], Path]

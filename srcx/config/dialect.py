@@ -1,11 +1,14 @@
-"""The words of BasicSR's Real-ESRGAN models and data sets, translated to srcx's own."""
+"""BasicSR's dialect: options that srcx has under other keys, of BasicSR, Real-ESRGAN and forks.
+
+The keys that srcx shares with BasicSR are the schema itself (`options.py`).
+"""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from srcx.config.datasets import TrainDataset
 from srcx.config.degradation import (
     ROUNDING,
     FactorRange,
@@ -16,37 +19,53 @@ from srcx.config.degradation import (
     SigmaRange,
 )
 from srcx.config.document import Document, KeyPath, dotted
-from srcx.config.options import Options, TrainDataset
+from srcx.config.options import Options
 from srcx.config.problems import Problem, schema_problems, shown
-from srcx.config.section import Section
-from srcx.config.values import Count, Tuple
+from srcx.config.values import Count, Section, Tuple
+from srcx.nearest import LIKE_AN_OPTION, nearest
 
-__all__ = ["translate"]
+__all__ = ["outside", "translate"]
+
+MOVED = {("save_img",): ("val", "save_img"), ("suffix",): ("val", "suffix")}
+"""BasicSR's test_RCAN.yml has these at the top of the file."""
+OUTSIDE = {
+    "video": (
+        "EDVRModel",
+        "VideoBaseModel",
+        "VideoGANModel",
+        "VideoRecurrentGANModel",
+        "VideoRecurrentModel",
+    ),
+    "making or restoring faces": ("GFPGANModel", "HiFaceGANModel", "StyleGAN2Model", "VQGANModel"),
+}
+"""Models of BasicSR and its family for work that srcx does not do."""
+FORKS_CLIP_NORM = 0.01
+"""The norm of `use_grad_clip: true` in the forks of BasicSR that have it (Restormer, NAFNet)."""
 
 MODELS = {"RealESRNetModel": "SRModel", "RealESRGANModel": "SRGANModel"}
 SYNTHETIC, PAIRED = "RealESRGANDataset", "RealESRGANPairedDataset"
 TRAIN: KeyPath = ("datasets", "train")
 FLAGS = {"pixel_opt": "l1_gt_usm", "perceptual_opt": "percep_gt_usm", "gan_opt": "gan_gt_usm"}
-"""RealESRGANModel: the flag that says whether a term compares with sharpened gt."""
+"""RealESRGANModel: for each term, the flag for sharpened gt."""
 EVEN_FILTERS = {"area": 0.334, "bilinear": 0.333, "bicubic": 0.333}
 
 KernelName = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 Shares = Annotated[Tuple[Share], Field(min_length=1)]
 
 
-class ModelWords(Section):
-    """Options at the top of a file for RealESRNetModel or RealESRGANModel; 2: the second pass."""
+class ModelOptions(Section):
+    """The options at the top of a file of RealESRNetModel or RealESRGANModel; 2: the second pass."""
 
     gt_usm: bool = True
-    """RealESRNetModel: sharpen gt, of which lq is made too."""
+    """RealESRNetModel: sharpen gt, also before lq is made from it."""
     l1_gt_usm: bool = True
     """RealESRGANModel: pixel_opt compares with sharpened gt."""
     percep_gt_usm: bool = True
     """RealESRGANModel: perceptual_opt compares with sharpened gt."""
     gan_gt_usm: bool = True
-    """RealESRGANModel: sharpened gt is what the discriminator takes for real."""
+    """RealESRGANModel: the discriminator's real images are sharpened gt."""
     high_order_degradation: bool = True
-    """Make lq of gt by two passes; false reads it, as RealESRGANPairedDataset gives it."""
+    """Make lq from gt by two passes; false reads it from the RealESRGANPairedDataset."""
     gt_size: Count | None = None
     """Side of the ground-truth crop."""
     queue_size: Count = 180
@@ -83,17 +102,17 @@ class ModelWords(Section):
     """Quality of the last JPEG."""
 
 
-class DataWords(Section):
-    """Options of a RealESRGANDataset beside those that all data sets have."""
+class DataOptions(Section):
+    """The options of a RealESRGANDataset that other data sets do not have."""
 
     blur_kernel_size: Count = 21
     """No effect: as in BasicSR, kernels have 7 to 21 pixels a side."""
     kernel_list: Tuple[KernelName]
     """Kernels to draw from."""
     kernel_prob: Shares
-    """Their shares of what sinc_prob leaves."""
+    """Their shares of the rest beside sinc_prob."""
     sinc_prob: Share
-    """Share of sinc kernels, in place of these."""
+    """Share of sinc kernels."""
     blur_sigma: PositiveRange
     """Standard deviation in pixels."""
     betag_range: PositiveRange
@@ -118,12 +137,38 @@ class DataWords(Section):
     """Probability of the last sinc filter."""
 
 
+def outside(document: Document) -> Problem | None:
+    """Return the one problem of a file for other work than srcx's; all others would follow from it."""
+    came = document.data.get("model_type")
+    for work, names in OUTSIDE.items():
+        if came in names:
+            return Problem(("model_type",), f"{came} is for {work}, and srcx upscales single images")
+    return None
+
+
 def translate(document: Document) -> list[Problem]:
-    """Rewrite Real-ESRGAN's words in `document` to srcx's own.
+    """Rewrite BasicSR's dialect in `document` to the options of the schema.
 
     Returns:
-        What is wrong with them, at the paths and in the words of the file.
+        What is wrong with it, at the paths and with the keys of the file.
     """
+    for old, new in MOVED.items():  # a value at the new place wins
+        if old[0] in document.data and isinstance(document.data.get(new[0], {}), dict):
+            value, place = document.take(old)
+            if document.get(new) is None:
+                document.put(new, value, place, old_word=old)
+    if "crop_border" in document.data and document.data["crop_border"] is None:
+        document.take(("crop_border",))
+    train = document.data.get("train")
+    if isinstance(train, dict) and isinstance(train.get("use_grad_clip"), bool):
+        clips, place = document.take(("train", "use_grad_clip"))
+        if clips and train.get("grad_clip") is None:
+            document.put(("train", "grad_clip"), FORKS_CLIP_NORM, place)
+    return _real_esrgan(document)
+
+
+def _real_esrgan(document: Document) -> list[Problem]:
+    """Rewrite the options of Real-ESRGAN's models and data sets."""
     problems = list(_misspelt(document))
     types = {key: document.get(("datasets", key, "type")) for key in _sections(document, ("datasets",))}
     for key, type_name in types.items():
@@ -139,7 +184,7 @@ def translate(document: Document) -> list[Problem]:
             problems.append(Problem((*TRAIN, "type"), f"{SYNTHETIC} needs model_type {' or '.join(MODELS)}"))
         return problems
 
-    words, found = _taken(document, (), ModelWords, Options)
+    words, found = _taken(document, (), ModelOptions, Options)
     high_order = "train" in types and words.get("high_order_degradation") is not False
     problems += [problem for problem in found if high_order or problem.path[0] in words]
     _put(document, ("model_type",), MODELS[model], ("model_type",))
@@ -152,12 +197,15 @@ def translate(document: Document) -> list[Problem]:
         said = f"expected {wanted}, as high_order_degradation is {given}; got {of_train}"
         problems.append(Problem((*TRAIN, "type"), said))
     if of_train == SYNTHETIC:
-        of_data, found = _taken(document, TRAIN, DataWords, TrainDataset)
+        of_data, found = _taken(document, TRAIN, DataOptions, TrainDataset)
         problems += [*found, *_together(words, ()), *_together(of_data, TRAIN)]
-        _data_set(document)
+        _put(document, (*TRAIN, "type"), "HighResolutionDataset", (*TRAIN, "type"))
+        if "meta_info" in document.get(TRAIN):
+            value, place = document.take((*TRAIN, "meta_info"))
+            document.put((*TRAIN, "meta_info_file"), value, place, old_word=(*TRAIN, "meta_info"))
         if "degradation" in document.get(TRAIN):
             problems.append(
-                Problem((*TRAIN, "degradation"), f"{SYNTHETIC} has words of its own; remove this")
+                Problem((*TRAIN, "degradation"), f"{SYNTHETIC} has options of its own; remove this")
             )
         elif not problems:
             sharpen_gt = model == "RealESRGANModel" or words.get("gt_usm", True)
@@ -166,7 +214,7 @@ def translate(document: Document) -> list[Problem]:
 
 
 def _misspelt(document: Document) -> Iterator[Problem]:
-    """Names nearly Real-ESRGAN's, for which the schema would suggest one of srcx's own."""
+    """Yield names nearly Real-ESRGAN's, for which the schema would suggest one of srcx."""
     own = get_args(Options.model_fields["model_type"].annotation)
     paths: dict[KeyPath, list[str]] = {("model_type",): [*MODELS]}
     for key in _sections(document, ("datasets",)):
@@ -174,13 +222,13 @@ def _misspelt(document: Document) -> Iterator[Problem]:
     for path, names in paths.items():
         came = document.get(path)
         if isinstance(came, str) and came not in (*own, *names):
-            near = get_close_matches(came, names, n=1, cutoff=0.85)
+            near = nearest(came, names)
             if near:
-                yield Problem(path, f"unknown {dotted(path[-1:])} '{came}'; did you mean '{near[0]}'?")
+                yield Problem(path, f"unknown {dotted(path[-1:])} '{came}'; did you mean '{near}'?")
 
 
 def _sections(document: Document, path: KeyPath) -> list[str]:
-    """Keys under `path` that are sections."""
+    """Return the keys under `path` that are sections."""
     outer = document.get(path)
     return [key for key, value in outer.items() if isinstance(value, dict)] if isinstance(outer, dict) else []
 
@@ -188,20 +236,20 @@ def _sections(document: Document, path: KeyPath) -> list[str]:
 def _taken(
     document: Document, path: KeyPath, old: type[Section], new: type[Section]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Take the words of `old` out of the section at `path`, whose other words are those of `new`.
+    """Take the options of `old` out of the section at `path`, whose other options are those of `new`.
 
     Returns:
-        The words with their values as the file gives them, right ones alone, and what is wrong with the
-        others. Their places stay in `document`.
+        The right ones with the file's values, and what is wrong with the others. Their places stay in
+        `document`.
     """
     section = document.get(path) if path else document.data
     words = {key: section.pop(key) for key in old.model_fields.keys() & section.keys()}
     problems = []
     for key in section.keys() - new.model_fields.keys():
-        near = get_close_matches(key, [*old.model_fields, *new.model_fields], n=1)
-        if near and near[0] in old.model_fields:
+        near = nearest(key, [*old.model_fields, *new.model_fields], least=LIKE_AN_OPTION)
+        if near in old.model_fields:
             section.pop(key)
-            problems.append(Problem((*path, key), f"unknown option; did you mean '{near[0]}'?"))
+            problems.append(Problem((*path, key), f"unknown option; did you mean '{near}'?"))
     try:
         old.model_validate(words)
     except ValidationError as error:
@@ -212,7 +260,7 @@ def _taken(
 
 
 def _together(words: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
-    """Mistakes between the items of one word, or between two words."""
+    """Yield mistakes between the items of one option, or between two options."""
     for end in ("", "2"):
         for key, names in (
             ("resize_prob", ["up", "down", "keep"]),
@@ -237,7 +285,7 @@ def _together(words: Mapping[str, Any], path: KeyPath) -> Iterator[Problem]:
 def _terms(
     document: Document, model: str, words: Mapping[str, Any], *, high_order: bool
 ) -> Iterator[Problem]:
-    """Say of each loss term what it compares with, and make ldl_opt srcx's loss."""
+    """Write the target of each loss term, and make ldl_opt the LDLLoss of srcx; yield what is wrong."""
     for key in _sections(document, ("train",)):
         path: KeyPath = ("train", key)
         flag = FLAGS.get(key) if model == "RealESRGANModel" else "gt_usm" if high_order else None
@@ -255,7 +303,7 @@ def _terms(
 
 
 def _crop(document: Document, words: Mapping[str, Any]) -> Iterator[Problem]:
-    """BasicSR's model cuts the crops, so their size stands at the top of the file."""
+    """Move the size of crops: BasicSR's model cuts them, so the file may have it at the top."""
     if "gt_size" not in words:
         return
     size, of_data = words["gt_size"], document.get((*TRAIN, "gt_size"))
@@ -265,15 +313,8 @@ def _crop(document: Document, words: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("gt_size",), f"is {size}, and datasets.train.gt_size is {of_data}; give both the same")
 
 
-def _data_set(document: Document) -> None:
-    _put(document, (*TRAIN, "type"), "HighResolutionDataset", (*TRAIN, "type"))
-    if "meta_info" in document.get(TRAIN):
-        value, place = document.take((*TRAIN, "meta_info"))
-        document.put((*TRAIN, "meta_info_file"), value, place, old_word=(*TRAIN, "meta_info"))
-
-
 def _degradation(words: Mapping[str, Any], sharpen_gt: bool) -> dict[str, Any]:
-    """The description of what RealESRGANModel does with these words.
+    """Return the description of the degradation of RealESRGANModel with these options.
 
     Its JPEG has colour at half the resolution. Its second resize multiplies the size of lq, and the second
     pass has no JPEG of its own: it is the last one, before or after the resize to lq and the sinc filter.
@@ -322,5 +363,5 @@ def _pass(words: Mapping[str, Any], end: str, *, of: str) -> dict[str, Any]:
 
 
 def _put(document: Document, path: KeyPath, value: Any, old_word: KeyPath) -> None:
-    """Write a value in the place of an old word."""
+    """Write a value with the place of the file's option."""
     document.put(path, value, document.place(old_word), old_word=old_word)
