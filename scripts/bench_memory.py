@@ -56,7 +56,7 @@ def measure(case: str, name: str, backend: str, threads: int) -> None:
     """Upscale and write one image, and print what it took."""
     torch.set_num_threads(threads)
     image = imresize(read_image(photograph())[..., :3], size=SIZES[case])
-    up = Upscaler(model_of(case, name), backend=backend)  # type: ignore[arg-type] # it says what there is
+    up = Upscaler(model_of(case, name), backend=backend)
     forget_peak()
     before, began_s = resident("VmRSS"), time.perf_counter()
     result = up(image)
@@ -67,7 +67,7 @@ def measure(case: str, name: str, backend: str, threads: int) -> None:
     (height, width), (sr_height, sr_width) = image.shape[:2], result.shape[:2]
     beyond, written = ((most - before - result.nbytes) / 1e6 for most in (upscaled, peak))
     print(
-        f"{case:8} {width} x {height} to {sr_width} x {sr_height} by {up.model.name}, {up.way}: "
+        f"{case:8} {width} x {height} to {sr_width} x {sr_height} by {up.model.name}, {up.engine}: "
         f"{beyond:.0f} MB beyond the arrays, {written:.0f} MB with writing; the process before "
         f"{before / 1e6:.0f} MB; {time_s:.1f} s, load {os.getloadavg()[0]:.2f}"
     )

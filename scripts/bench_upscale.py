@@ -29,11 +29,10 @@ from srcx.archs import MSRResNet
 from srcx.errors import SrcxError
 from srcx.imaging import imresize, list_images, read_image, to_image, to_tensor, write_image
 from srcx.inference import Model, Upscaler, find_model
-from srcx.inference.backends import BACKENDS, Run, installed
-from srcx.inference.choice import ways_of
+from srcx.inference.autotune import engines_for
+from srcx.inference.backends import BACKENDS, Run, psnr_db
 from srcx.inference.export import photograph
-from srcx.inference.int8 import export_int8
-from srcx.inference.precision import likeness_db
+from srcx.inference.quantize import export_int8
 from srcx.inference.runner import Runner
 from srcx.metrics import psnr
 
@@ -86,9 +85,9 @@ def ways(model: Model, net: Run) -> dict[str, Run]:
     found = {"torch fp32, NCHW": net}
     cpu = torch.device("cpu")
     for backend in BACKENDS:
-        if installed(backend):
-            for way in ways_of(model, cpu, backend=backend, precision="auto"):
-                found[f"srcx {way}"] = Runner(model, way, cpu)
+        if backend.available():
+            for engine in engines_for(model, cpu, backend=backend.name, precision="auto"):
+                found[f"srcx {engine}"] = Runner(model, engine, cpu)
     return found
 
 
@@ -101,7 +100,7 @@ def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[
 
     chosen = Upscaler(model)
     chosen(to_image(lq))
-    return {f"auto: {chosen.way}, tile {side}": run_of(side) for side in sides}
+    return {f"auto: {chosen.engine}, tile {side}": run_of(side) for side in sides}
 
 
 @torch.inference_mode()
@@ -116,9 +115,7 @@ def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
     for name in found:
         median = statistics.median(times[name])
         ratio = statistics.median(times[plain]) / median
-        print(
-            f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {likeness_db(outputs[name], outputs[plain]):6.1f} dB"
-        )
+        print(f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {psnr_db(outputs[name], outputs[plain]):6.1f} dB")
 
 
 @torch.inference_mode()

@@ -40,3 +40,11 @@ def test_importing_every_module_leaves_basicsr_out():
 @pytest.mark.parametrize("name", ["srcx", "srcx.cli", "srcx.errors", "srcx.atomic"])
 def test_what_the_command_line_starts_with_leaves_torch_out(name):
     assert "torch" not in loaded_after_importing([name])
+
+
+def test_inference_leaves_out_scipy_and_the_packages_of_backends():
+    """scipy takes longer to import than a small image to upscale."""
+    from srcx.inference.backends import BACKENDS
+
+    heavy = {package for backend in BACKENDS if backend.extra for package in backend.packages}
+    assert not (heavy | {"scipy", "gradio", "nncf"}) & loaded_after_importing(["srcx.inference", "srcx.web"])

@@ -33,28 +33,28 @@ def export(
             "-o",
             "--out",
             metavar="FILE",
-            help="Ends with .onnx, .xml or .safetensors; without it: the model's name, in this folder; with "
-            "--int8, without it: beside the checkpoint, or in the user's cache for a model that comes with "
-            "srcx, where 'srcx upscale' finds it.",
+            help="Ends with .onnx, .xml or .safetensors. Default: the model's name, in this folder; with "
+            "--int8: beside the checkpoint, or in the user's cache for a model that comes with srcx; "
+            "'srcx upscale' finds it there.",
         ),
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to compare on; a photograph without it.")
+        Path | None, typer.Option(metavar="FILE", help="The image to compare on. Default: a photograph.")
     ] = None,
     int8: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="openvino in 8 bits: scales are found on these high-resolution images, and the rest of "
-            "them judge it.",
+            help="openvino in 8 bits: calibrate on these high-resolution images, and compare with fp32 on "
+            "a sixth of them, which is left out of the calibration.",
         ),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a model for other programs; the file is kept if it does the same as torch on real images."""
+    """Write a model for other programs, if the file gives the same result as torch on a real image."""
     from srcx.inference.export import SUFFIXES, io_of
     from srcx.inference.export import export as run
-    from srcx.inference.model import find_model
+    from srcx.inference.models import find_model
 
     if int8:
         if format != "openvino" or image:
@@ -64,9 +64,9 @@ def export(
     if out is None:
         out = Path(f"{found.name}{SUFFIXES[format]}")
         if out.exists():
-            raise UsageError(f"{out}: is there already; name another file with -o, or this one to replace it")
-    likeness = run(found, format, out, image=image)
-    print(f"{out}: {'equal to torch' if math.isinf(likeness) else f'PSNR to torch {likeness:.0f} dB'}")
+            raise UsageError(f"{out}: exists already; name another file with -o, or this one to replace it")
+    psnr_db = run(found, format, out, image=image)
+    print(f"{out}: {'equal to torch' if math.isinf(psnr_db) else f'PSNR to torch {psnr_db:.0f} dB'}")
     if format != "safetensors":
         for name, what in io_of(found).items():
             print(f"  {name}: {what}")
@@ -74,12 +74,12 @@ def export(
 
 def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
     from srcx.imaging import list_images
-    from srcx.inference.int8 import export_int8
-    from srcx.inference.model import find_model, int8_of
+    from srcx.inference.models import find_model, int8_of
+    from srcx.inference.quantize import export_int8
 
     model = find_model(name)
     if model.path is None:
         raise UsageError(f"{name}: has no network to export")
     out = out or int8_of(model.path)
-    kept = export_int8(model, out, list_images(folder, recursive=True))
-    print(f"{out}: {kept.likeness_db:.1f} dB from torch in fp32, {kept.lost_db:.3f} dB of PSNR-Y lost")
+    report = export_int8(model, out, list_images(folder, recursive=True))
+    print(f"{out}: {report.psnr_db:.1f} dB from torch in fp32, {report.loss_db:.3f} dB of PSNR-Y lost")

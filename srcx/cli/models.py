@@ -1,4 +1,4 @@
-"""`srcx models`: the models that come with srcx, and what a checkpoint holds."""
+"""`srcx models`: the models that come with srcx, and the network of a checkpoint."""
 
 from typing import Annotated
 
@@ -16,11 +16,11 @@ EXAMPLES = """
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="One model; all that come with srcx without it."),
+        typer.Argument(metavar="[NAME|FILE]", help="One model. Default: all that come with srcx."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """List the models that come with srcx, or say what one of them or a checkpoint is."""
+    """List the models that come with srcx, or describe one of them or a checkpoint."""
     if name is None:
         _list()
     else:
@@ -28,25 +28,21 @@ def models(
 
 
 def _list() -> None:
-    from srcx.inference.bundled import automatic_models, bundled_models, models_with_parent
+    from srcx.inference.models import automatic_models, bundled_models, models_with_parent
 
     clean, damaged = automatic_models(None)
     for name, (scale, about) in bundled_models().items():
-        taken = [kind for kind, model in (("clean", clean), ("damaged", damaged)) if model == name]
+        kinds = [kind for kind, model in (("clean", clean), ("damaged", damaged)) if model == name]
         notes = [
-            *([f"auto takes it for {' and '.join(taken)} images"] if taken else []),
+            *([f"auto takes it for {' and '.join(kinds)} images"] if kinds else []),
             *(["--fidelity"] if name in models_with_parent() else []),
         ]
-        print(f"{name:<20} x{scale}  {about}{_in_brackets(notes)}")
-
-
-def _in_brackets(notes: list[str]) -> str:
-    return f" ({'; '.join(notes)})" if notes else ""
+        in_brackets = f" ({'; '.join(notes)})" if notes else ""
+        print(f"{name:<20} x{scale}  {about}{in_brackets}")
 
 
 def _describe(name: str) -> None:
-    from srcx.inference.bundled import bundled_models, card_of
-    from srcx.inference.model import find_model
+    from srcx.inference.models import bundled_models, card_of, find_model
 
     model = find_model(name)
     print(f"name:          {model.name}")

@@ -17,17 +17,20 @@ EXAMPLES = """
 
 def transfer(
     content: Annotated[Path, typer.Argument(metavar="CONTENT", help="The image to change.")],
-    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The image it is to look like.")],
+    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The image with the style.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="The result.")],
     by: Annotated[
         Literal["contextual", "gram", "patches"],
         typer.Option(
-            help="contextual: like features wherever they are; gram: features that occur together (Gatys); "
-            "patches: patches of features (CNNMRF)."
+            help="The style loss. contextual: similar features, wherever they are; gram: features that "
+            "occur together (Gatys); patches: patches of features (CNNMRF)."
         ),
     ] = "contextual",
     size: Annotated[
-        int, typer.Option(metavar="N", min=32, help="Both are brought to this longer side first, in pixels.")
+        int,
+        typer.Option(
+            metavar="N", min=32, help="Both images are first resized to this longer side, in pixels."
+        ),
     ] = 256,
     iterations: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the optimisation.")] = 120,
     debug: Debug = False,
@@ -44,15 +47,15 @@ def transfer(
     random_state.seed(0)  # the contextual loss draws positions
     last: Step | None = None
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             for last in steps(read_at(content, size), read_at(style, size), by=by, iterations=iterations):
-                tell(f"loss {last.loss:.4f}", last.iteration, iterations)
+                on_progress(f"loss {last.loss:.4f}", last.iteration, iterations)
     except KeyboardInterrupt:
         if last is None:
             raise
         write_image(out, to_image(last.image))
         raise Interrupted(
-            f"stopped after step {last.iteration} of {iterations}; {out} is what came of it"
+            f"stopped after step {last.iteration} of {iterations}; {out} is the result so far"
         ) from None
     assert last is not None
     write_image(out, to_image(last.image))

@@ -1,4 +1,4 @@
-"""`srcx upscale`: enlarge images and folders of images."""
+"""`srcx upscale`: upscale images and folders of images."""
 
 import logging
 import sys
@@ -35,9 +35,9 @@ def upscale(
         str,
         typer.Option(
             metavar="auto|NAME|FILE",
-            help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto takes for "
-            "each image the model for clean or the one for damaged images (JPEG blocks, noise), and says "
-            "which and why.",
+            help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto chooses "
+            "for each image the model for clean or for damaged images (JPEG blocks, noise), and prints which "
+            "and why.",
         ),
     ] = "auto",
     fidelity: Annotated[
@@ -45,7 +45,7 @@ def upscale(
         typer.Option(
             metavar="0..1",
             help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; "
-            "between them their weights are mixed, at the same speed.",
+            "between 0 and 1 their weights are mixed, at the same speed.",
         ),
     ] = 0.0,
     tile: Annotated[
@@ -54,34 +54,38 @@ def upscale(
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         typer.Option(
-            help="auto: the fastest whose result stays that of fp32 (50 dB); int8: 'srcx export' makes it."
+            help="auto: the fastest within 50 dB of fp32; int8: needs a file of 'srcx export --int8'."
         ),
     ] = "auto",
     backend: Annotated[
         Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
-        typer.Option(help="What runs the network; auto: the fastest of those installed, measured once."),
+        typer.Option(
+            help="The program that runs the network; auto: the fastest that is installed, measured once."
+        ),
     ] = "auto",
     scale: Annotated[
         float | None,
         typer.Option(
             metavar="N",
-            help="Factor of the results, as 2 or 1.5; another than the model's is resampled. Without it the "
-            "model's own, 4 for auto.",
+            help="Factor of the results, such as 2 or 1.5; if the model has another, its results are "
+            "resampled. Default: the model's own, 4 for auto.",
         ),
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Mean over the image's 8 turns and mirrorings: 8 times slower.")
+        bool, typer.Option("--tta", help="Mean over the image's 8 rotations and reflections: 8 times slower.")
     ] = False,
     device: Annotated[
         str | None,
-        typer.Option(metavar="cpu|cuda|cuda:N", help="Where torch runs; the GPU if there is one."),
+        typer.Option(
+            metavar="cpu|cuda|cuda:N", help="The device that torch runs on. Default: the GPU if there is one."
+        ),
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Take the folders in a folder too, but no links to folders.")
+        bool, typer.Option("--recursive", help="Take the images in subfolders too.")
     ] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
-        typer.Option(help="Format of the results; same: each image's own."),
+        typer.Option(help="Format of the results; same: that of each image."),
     ] = "same",
     quality: Annotated[
         int | None,
@@ -89,15 +93,15 @@ def upscale(
             metavar="1..100",
             min=1,
             max=100,
-            help="Of results in JPEG (95 without it), AVIF (90) and WebP (without it nothing is lost).",
+            help="Of results in JPEG (default 95), AVIF (default 90) and WebP (default lossless).",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make results again that are there already.")
+        bool, typer.Option("--overwrite", help="Replace results that exist already.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Upscale images; one that cannot be read does not stop the others. Alpha is enlarged by bicubic."""
+    """Upscale images; one that cannot be read does not stop the others. Alpha is upscaled by bicubic."""
     from srcx.distributed import team_of_environment
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import device_of, load_model
@@ -105,7 +109,11 @@ def upscale(
     count: Counter[str] = Counter()
     only: Outcome | None = None
     try:
-        with team_of_environment() as team, log_to_stderr(logging.WARNING), progress(team.speaks) as tell:
+        with (
+            team_of_environment() as team,
+            log_to_stderr(logging.WARNING),
+            progress(team.speaks) as on_progress,
+        ):
             upscaler = load_model(
                 model,
                 tile=_tile(tile),
@@ -126,7 +134,7 @@ def upscale(
                     complain(outcome.problem)
                 if outcome.reason:
                     print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
-                tell(_line(outcome), done, len(jobs))
+                on_progress(_line(outcome), done, len(jobs))
             count = sum(team.gather(count), Counter())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
@@ -145,7 +153,7 @@ def _tile(text: str) -> int | Literal["auto"]:
 
 
 def _where(count: Counter[str], only: "Outcome | None", out: Path) -> str:
-    """Where the results are, and of a single one its size and model too."""
+    """Return the place of the results, and the size and model of a single one."""
     if not count["upscaled"]:
         return ""
     if only is None or only.size is None or count.total() > 1:
@@ -166,13 +174,13 @@ def _line(outcome: "Outcome") -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text with what stdout cannot encode, as in names of files, escaped."""
+    """Escape the characters that stdout cannot encode, which names of files may have."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _summary(count: Counter[str], *, where: str = "") -> str:
-    skipped = f"{count['skipped']} skipped, as their results are there already (--overwrite makes them again)"
+    skipped = f"{count['skipped']} skipped, as their results exist already (--overwrite replaces them)"
     parts = [
         f"{count['upscaled']} upscaled{where}",
         *([skipped] if count["skipped"] else []),

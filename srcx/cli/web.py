@@ -15,7 +15,7 @@ EXAMPLES = """
 def web(
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE ...", help="Checkpoints to offer beside what comes with srcx."),
+        typer.Option(metavar="FILE ...", help="Checkpoints to offer besides the models that come with srcx."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to your network.")
@@ -24,14 +24,14 @@ def web(
     debug: Debug = False,
 ) -> None:
     """Serve a page for upscaling images and comparing models, until Ctrl-C."""
-    from srcx.inference.model import find_model
+    from srcx.inference import find_model
     from srcx.web import serve
 
     for one in model or []:
-        find_model(one)  # what cannot be loaded is told now
+        find_model(one)  # an error now, not when a visitor chooses it
     serve(
         host=host,
         port=port,
         models=model or [],
-        ready=lambda address: print(f"{address} (Ctrl-C stops it)", flush=True),
+        on_ready=lambda address: print(f"{address} (Ctrl-C stops it)", flush=True),
     )

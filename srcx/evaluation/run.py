@@ -28,7 +28,7 @@ from srcx.evaluation.report import (
 )
 from srcx.evaluation.scoring import OnProgress, ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import read_image
-from srcx.inference.precision import Precision
+from srcx.inference.autotune import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.metrics.metric import Metric
 

@@ -12,8 +12,8 @@ from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.evaluation.scoring import Scores, mean_of_set, score_image
 from srcx.imaging import to_image, write_image
+from srcx.inference.tiling import NoSizeError, run_padded, size_multiple
 from srcx.metrics.metric import Metric
-from srcx.padding import NoSizeError, run_padded, size_multiple
 
 __all__ = ["ValidationSet", "upscale", "validate"]
 

@@ -1,4 +1,4 @@
-"""Which network a checkpoint is of: as a file beside it says, or as its weights show."""
+"""The network of a checkpoint: as a file beside it describes it, or as its weights show."""
 
 import json
 import logging
@@ -16,20 +16,20 @@ from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
 from srcx.errors import CheckpointError, SrcxError
-from srcx.padding import NoSizeError, size_multiple
+from srcx.inference.tiling import NoSizeError, size_multiple
 from srcx.weights.checkpoint import read_metadata
 from srcx.weights.fit import load_into
 
-__all__ = ["Found", "network_of"]
+__all__ = ["ALL_DTYPES", "LoadedNetwork", "NetworkPart", "network_of"]
 
 log = logging.getLogger(__name__)
 
 CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
-"""How the constructors call the channels that a network takes."""
+"""Names that constructors give the channels of the input."""
 ALL_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
 OWN: Mapping[str, type[nn.Module]] = {"MSRResNet": MSRResNet, "SRResNet": SRResNet}
-"""Generators of srcx that are known by their weights."""
+"""Generators of srcx that are recognised by their weights."""
 
 
 class NetworkPart(NamedTuple):
@@ -40,8 +40,8 @@ class NetworkPart(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """A network with its weights, and what must be known to call it."""
+class LoadedNetwork:
+    """A network with its weights, and the sizes and formats it works in."""
 
     net: nn.Module
     architecture: str
@@ -53,22 +53,27 @@ class Found:
     """Its type and arguments, where they are known."""
 
 
-def network_of(path: Path, state: Mapping[str, Tensor]) -> Found:
-    """Build the network of a checkpoint and fill it; torch's random state stays as it was.
+def network_of(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
+    """Build the network of a checkpoint and load its weights; torch's random state stays as it was.
 
-    Looks, in this order, at NAME.json beside the file ({"network": {"type": ..., "args": {...}}}), at what
-    a safetensors file says of itself under "network" (the same type and args), at the option file of the
-    run folder it lies in, at the names and shapes of the weights for srcx's own generators, and asks
-    spandrel, which knows the community's. A .json or .yml file that describes no network is left out; a run's
-    option file also where the weights do not fit it.
+    The network is found by the first of these:
+
+    1. NAME.json beside the file: {"network": {"type": ..., "args": {...}}};
+    2. the metadata of a safetensors file: the same type and args under "network";
+    3. the option file of the run folder that the checkpoint is in;
+    4. the names and shapes of the weights, for srcx's own generators;
+    5. spandrel, which recognises the community's networks by their weights.
+
+    A .json or .yml file that describes no network is ignored; a run's option file also where the weights do
+    not fit it.
 
     Args:
-        path: Where the weights came from.
+        path: The file of the weights.
         state: The weights.
 
     Raises:
-        CheckpointError: the weights are not finite, do not fit what the file or NAME.json says, or nobody
-            knows them.
+        CheckpointError: the weights are not finite, do not fit the network that the file or NAME.json
+            describes, or belong to no known network.
     """
     broken = [name for name, weight in state.items() if not weight.isfinite().all()]
     if broken:
@@ -79,24 +84,24 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> Found:
     with torch.random.fork_rng(devices=[]):
         part = described(path)
         if part is not None:
-            return filled(path, part, state)
+            return load_network(path, part, state)
         of_run = option_file_part(path)
         if of_run is not None:
             try:
-                return filled(path, of_run, state)
+                return load_network(path, of_run, state)
             except CheckpointError as error:
                 misfit = error
                 log.info("%s", error)
         own = own_generator(state)
         try:
-            return from_spandrel(path, state) if own is None else filled(path, own, state)
+            return from_spandrel(path, state) if own is None else load_network(path, own, state)
         except CheckpointError:
             if of_run is not None:
                 raise misfit from None
             raise
 
 
-def filled(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> Found:
+def load_network(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> LoadedNetwork:
     """Build the network of `part`, load the weights and find out which sizes it takes.
 
     Raises:
@@ -111,30 +116,33 @@ def filled(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> Found:
         1 if first is not None and first.shape[1] == 1 else 3,
     )
     check_channels(path, part.type, channels)
-    multiple_of, scale = measured(path, net, channels)
-    return Found(net, part.type, scale, channels, multiple_of, part=part)
+    try:
+        multiple_of, scale = size_multiple(net, channels)
+    except NoSizeError as error:
+        raise CheckpointError(f"{path}: this {part.type} cannot be used to upscale: {error}") from error
+    return LoadedNetwork(net, part.type, scale, channels, multiple_of, part=part)
 
 
-def check_channels(path: Path, architecture: str, taken: int) -> None:
-    """Refuse a network of other channels than srcx has images of."""
-    if taken not in (1, 3):
+def check_channels(path: Path, architecture: str, channels: int) -> None:
+    """Refuse a network for images of neither 1 nor 3 channels."""
+    if channels not in (1, 3):
         raise CheckpointError(
-            f"{path}: this {architecture} takes images of {taken} channels; "
+            f"{path}: this {architecture} takes images of {channels} channels; "
             "srcx upscales by networks of 1 or 3"
         )
 
 
 def described(path: Path) -> NetworkPart | None:
-    """Return the network that NAME.json beside the checkpoint or the file itself describes, if one does."""
+    """Return the network that NAME.json beside the checkpoint or its metadata describes, if one does."""
     beside = path.with_suffix(".json")
     texts = [(beside, beside.read_text("utf-8", errors="replace"))] if beside.is_file() else []
-    own_words = read_metadata(path).get("network")
-    texts += [(path, f'{{"network": {own_words}}}')] if own_words else []
+    metadata = read_metadata(path).get("network")
+    texts += [(path, f'{{"network": {metadata}}}')] if metadata else []
     for source, text in texts:
         part = parse_description(text)
         if part is not None:
             return part
-        log.warning("%s: does not describe a network and is left out", source)
+        log.warning("%s: does not describe a network and is ignored", source)
     return None
 
 
@@ -154,7 +162,7 @@ def option_file_part(path: Path) -> NetworkPart | None:
 
 
 def read_network_g(path: Path) -> NetworkPart:
-    """Type and arguments of the generator of an option file; the rest of the file may be anything.
+    """Return type and arguments of the generator of an option file; the rest of the file may be anything.
 
     Raises:
         OptionsError: the file cannot be read.
@@ -188,7 +196,7 @@ def parse_description(text: str) -> NetworkPart | None:
 def build(part: NetworkPart, *, source: Path) -> nn.Module:
     """Build one of the generators that a checkpoint may name, with fresh weights.
 
-    A checkpoint is not trusted: of other networks the constructors may open files that their arguments name.
+    A checkpoint is not trusted: the constructors of other networks may open files that their arguments name.
 
     Raises:
         CheckpointError: there is no such generator, or it does not take these arguments.
@@ -198,7 +206,7 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
     bare = part.type.rpartition(".")[2]
     if bare not in GENERATORS:
         raise CheckpointError(
-            f"{source}: '{part.type}' is no network that upscales single images; a checkpoint may be of "
+            f"{source}: '{part.type}' is not a network that upscales single images; a checkpoint may name "
             f"{', '.join(sorted(GENERATORS))}"
         )
     parts = AllParts()
@@ -215,7 +223,7 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
 
 
 def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
-    """SRResNet or MSRResNet with the arguments that give weights of these names and shapes, else None.
+    """Return the arguments of the SRResNet or MSRResNet that has weights of these names and shapes, or None.
 
     Example:
         >>> own_generator(SRResNet(num_feat=8, num_block=2, upscale=3).state_dict()).args["num_block"]
@@ -230,13 +238,13 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     if any(state[f"{name}.weight"].ndim != 4 or 0 in state[f"{name}.weight"].shape for name in (first, last)):
         return None
     num_feat, num_in_ch = state[f"{first}.weight"].shape[:2]
-    grown = [
+    widths = [
         tensor.shape[0] for name, tensor in state.items() if name.startswith(stages) and tensor.ndim == 4
     ]
-    scale = math.prod(math.isqrt(width // num_feat) for width in grown)
+    scale = math.prod(math.isqrt(width // num_feat) for width in widths)
     upsampling: dict[str, Any] = {}
     if kind == "MSRResNet" and scale == 1:  # bilinear: one stage may stand for 2 or 3
-        scale, upsampling = (2 ** len(grown) if len(grown) > 1 else 0), {"upsampling": "bilinear"}
+        scale, upsampling = (2 ** len(widths) if len(widths) > 1 else 0), {"upsampling": "bilinear"}
     if scale not in get_args(Upscale):
         return None
     args = {
@@ -250,22 +258,8 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     return NetworkPart(kind, args)
 
 
-def measured(path: Path, net: nn.Module, channels: int) -> tuple[int, int]:
-    """Return the number that height and width must be multiples of, and the scale, found by trying.
-
-    Raises:
-        CheckpointError: the network runs on no size tried, or its output is not a whole factor larger.
-    """
-    try:
-        return size_multiple(net, channels)
-    except NoSizeError as error:
-        raise CheckpointError(
-            f"{path}: this {type(net).__name__} cannot be used to upscale: {error}"
-        ) from error
-
-
 class SpandrelNet(nn.Module):
-    """A network as spandrel calls it: with the padding and clamping its architecture needs."""
+    """A network called through spandrel, with the padding and clamping that its architecture needs."""
 
     def __init__(self, descriptor: Any) -> None:
         super().__init__()
@@ -276,8 +270,8 @@ class SpandrelNet(nn.Module):
         return self.descriptor(lq)
 
 
-def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> Found:
-    """Let spandrel tell the architecture and its arguments from the weights."""
+def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
+    """Let spandrel recognise the architecture and its arguments by the weights."""
     import spandrel
 
     try:
@@ -291,18 +285,18 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> Found:
         ) from error
     kind = descriptor.architecture.name
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
-        raise CheckpointError(f"{path}: a {kind} network, which does not turn one image into another")
+        raise CheckpointError(f"{path}: a {kind} network, which does not make an image from an image")
     check_channels(path, kind, descriptor.input_channels)
     if descriptor.output_channels != descriptor.input_channels:
         raise CheckpointError(
             f"{path}: this {kind} takes images of {descriptor.input_channels} channels and makes images of "
-            f"{descriptor.output_channels}; srcx upscales by networks that keep them"
+            f"{descriptor.output_channels}; srcx upscales by networks with as many channels out as in"
         )
     descriptor.model.eval().requires_grad_(False)
     supported = {torch.bfloat16: descriptor.supports_bfloat16, torch.float16: descriptor.supports_half}
     dtypes = frozenset({torch.float32} | {dtype for dtype, works in supported.items() if works})
     multiple_of = descriptor.size_requirements.multiple_of
-    return Found(
+    return LoadedNetwork(
         SpandrelNet(descriptor),
         kind,
         descriptor.scale,

@@ -1,4 +1,4 @@
-"""Many images: which file becomes which, and upscaling one after the other whatever one of them holds."""
+"""Files and folders: the result file of each image, and upscaling image after image despite errors."""
 
 import os
 import re
@@ -21,7 +21,7 @@ __all__ = ["Format", "Job", "Outcome", "plan", "run"]
 Format = Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"]
 
 LARGE_BYTES = 1 << 28
-"""While a larger result is written, no other is made: two of them may not fit into the memory."""
+"""While a larger result is written, the next image waits: two of them may not fit into the memory."""
 ALIASES = {".jpe": ".jpg", ".jpeg": ".jpg", ".jfif": ".jpg", ".tif": ".tiff"}
 
 
@@ -35,13 +35,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: done, with `size` and `time_s`; failed, with `problem`; or skipped."""
+    """The end of a job: done, with `size` and `time_s`; failed, with `problem`; or skipped, with neither."""
 
     job: Job
     size: tuple[int, int] | None = None
     """Width and height of the result."""
     time_s: float = 0.0
-    """Seconds it was upscaled, without reading and writing."""
+    """Time of upscaling, without reading and writing."""
     problem: str | None = None
     model: str = ""
     """Name of the model that upscaled it."""
@@ -50,26 +50,26 @@ class Outcome:
 
 
 class Read(NamedTuple):
-    """An image and what its file says beside it."""
+    """An image and the metadata of its file."""
 
     image: ImageArray
     extras: Extras
 
 
 def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: Format = "same") -> list[Job]:
-    """Decide which image becomes which file; nothing is written but the output's folder.
+    """Return the result file of each image, and make the folders of the results.
 
     Args:
         inputs: Images, and folders of images.
         out: The result itself if there is one input, a file, and this has the suffix of an image; else a
-            folder, in which the folders inside an input folder are kept.
-        recursive: Whether to take the folders inside folders too.
-        format: Suffix of the results, jpg for jpeg and tiff for tif; "same" keeps each image's own.
+            folder, in which the results have the same subfolders as their images.
+        recursive: Whether to take the images in subfolders too.
+        format: Suffix of the results, jpg for jpeg and tiff for tif; "same" is that of each image.
 
     Raises:
         DataError: a folder holds no images.
         UsageError: an input is missing, two inputs would become one file, a result would replace an input, or
-            `out` has the suffix of a format that is not written.
+            `out` has the suffix of a format that srcx does not write.
         OutputError: the output's folder cannot be written.
     """
     missing = [str(path) for path in inputs if not path.exists()]
@@ -77,32 +77,42 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
         raise UsageError(f"{', '.join(missing)}: no such file or folder; check the path")
     _check_out(inputs, out)
     if _is_image_name(out) and not out.is_dir():
-        jobs = [Job(_only_file(inputs, out), _named_file(out, format))]
+        if len(inputs) != 1 or not inputs[0].is_file():
+            what = "the input is a folder" if len(inputs) == 1 else f"there are {len(inputs)} inputs"
+            raise UsageError(f"{out}: is the name of one image, but {what}; name a folder")
+        suffix = out.suffix.lower()
+        if format != "same" and _suffix(out, format) != ALIASES.get(suffix, suffix):
+            raise UsageError(f"{out}: has another suffix than --format {format}; leave out one of them")
+        jobs = [Job(inputs[0], out)]
     else:
         jobs = [job for path in inputs for job in _jobs_of(path, out, recursive=recursive, format=format)]
-    # A file named twice is one job; a link to a file is a job of its own, since its name is another.
+    # A file named twice is one job; a link is a job of its own, since it has another name.
     jobs = list({job.source.parent.resolve() / job.source.name: job for job in jobs}.values())
     _check_targets(jobs)
     for folder in {job.target.parent for job in jobs}:
-        _check_writable(make_folder(folder))
+        if not os.access(make_folder(folder), os.W_OK):
+            raise OutputError(
+                f"{folder}: cannot be written: permission denied; "
+                "choose another place or change the permission"
+            )
     return jobs
 
 
 def run(
     jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False, quality: int | None = None
 ) -> Iterator[Outcome]:
-    """Upscale image after image; what cannot be done is told and the rest goes on.
+    """Upscale image after image; an image that fails does not stop the others.
 
     While one image is upscaled, the next is read and the one before is written.
 
     Args:
-        jobs: What `plan` gives.
-        upscaler: What to do it with.
-        overwrite: Whether to make results again that are there already; without it they are skipped.
+        jobs: From `plan`.
+        upscaler: Upscales them.
+        overwrite: Whether to replace existing results; otherwise their images are skipped.
         quality: As for `write_image`.
 
     Yields:
-        What became of each job, in their order.
+        The outcome of each job, in their order.
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         reads = (reader.submit(_read, job, overwrite) for job in jobs)
@@ -111,7 +121,7 @@ def run(
             for job in jobs:
                 read, upcoming = upcoming, next(reads, None)
                 assert read is not None
-                this = _begun(job, read, upscaler, writer, quality)
+                this = _upscaled(job, read, upscaler, writer, quality)
                 if last:
                     yield last()
                 last = this
@@ -123,26 +133,26 @@ def run(
             yield last()
 
 
-def _begun(
+def _upscaled(
     job: Job,
     read: Future[Read | None],
     upscaler: Upscaler,
     writer: ThreadPoolExecutor,
     quality: int | None,
 ) -> Callable[[], Outcome]:
-    """Upscale what was read and let it be written; the outcome is there when that is done."""
+    """Upscale an image that was read and start to write it; return a function that waits for the outcome."""
     try:
         found = read.result()
         if found is None:
             return lambda: Outcome(job)
         chosen, reason = upscaler.choose(found.image, job.source)
         chosen.prepare(found.image)
-        began_s = time.perf_counter()
+        start_s = time.perf_counter()
         result = chosen(found.image)
-    except Exception as error:  # noqa: BLE001 - whatever one image meets, the others are still to be done
+    except Exception as error:  # noqa: BLE001 - whatever the error, the other images are still to be done
         outcome = Outcome(job, problem=_problem(job, error))
         return lambda: outcome
-    size, time_s = (result.shape[1], result.shape[0]), time.perf_counter() - began_s
+    size, time_s = (result.shape[1], result.shape[0]), time.perf_counter() - start_s
     writing = writer.submit(write_image, job.target, result, quality=quality, extras=found.extras)
     if result.nbytes > LARGE_BYTES:
         wait([writing])
@@ -157,41 +167,32 @@ def _begun(
 
 
 def _read(job: Job, overwrite: bool) -> Read | None:
-    """The image, if its result is wanted and can be written."""
-    if _exists(job.target) and not overwrite:
+    """Read an image; return None if its result exists, and raise if the result cannot be written."""
+    with writing(job.target):  # the file system may not take such a name
+        try:
+            job.target.stat()
+            exists = True
+        except FileNotFoundError:
+            exists = False
+    if exists and not overwrite:
         return None
     image, extras = read_with_extras(job.source)
-    if job.target.suffix.lower() not in SUFFIXES_OF_ALPHA:
+    suffix = job.target.suffix.lower()
+    if suffix not in SUFFIXES_OF_ALPHA:
         image = opaque(image)
-    _check_format(image, job)
+    if image.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
+        raise ImageError(f"{job.source}: has 16 bits a sample, and {suffix} stores 8; choose --format png")
+    if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
+        raise ImageError(
+            f"{job.source}: is transparent in places, which {suffix} cannot store; choose --format png"
+        )
     return Read(image, extras)
-
-
-def _exists(target: Path) -> bool:
-    """Whether the file is there; raise OutputError where the file system takes no such name."""
-    with writing(target):
-        try:
-            target.stat()
-        except FileNotFoundError:
-            return False
-    return True
 
 
 def _problem(job: Job, error: BaseException) -> str:
     if isinstance(error, SrcxError):
-        return str(error).replace("\n", "\\n")  # a line break comes from a name of a file
+        return str(error).replace("\n", "\\n")  # a line break comes from a file name
     return f"{job.source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _check_format(image: ImageArray, job: Job) -> None:
-    """Refuse before the work what the format of the result cannot hold."""
-    suffix = job.target.suffix.lower()
-    if image.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
-        raise ImageError(f"{job.source}: has 16 bits a sample, and {suffix} holds 8; choose --format png")
-    if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
-        raise ImageError(
-            f"{job.source}: is transparent in places, which {suffix} cannot be; choose --format png"
-        )
 
 
 def _is_image_name(path: Path) -> bool:
@@ -199,7 +200,7 @@ def _is_image_name(path: Path) -> bool:
 
 
 def _check_out(inputs: Sequence[Path], out: Path) -> None:
-    """Refuse a name that looks like an image's and would become a folder's."""
+    """Refuse a folder whose name looks like that of an image."""
     suffix = out.suffix.lower()
     if _is_image_name(out) or out.is_dir():
         return
@@ -211,34 +212,18 @@ def _check_out(inputs: Sequence[Path], out: Path) -> None:
         )
 
 
-def _only_file(inputs: Sequence[Path], out: Path) -> Path:
-    if len(inputs) == 1 and inputs[0].is_file():
-        return inputs[0]
-    what = "the input is a folder" if len(inputs) == 1 else f"there are {len(inputs)} inputs"
-    raise UsageError(f"{out}: the name of one image, but {what}; name a folder")
-
-
-def _named_file(out: Path, format: Format) -> Path:
-    suffix = out.suffix.lower()
-    if format != "same" and _suffix(out, format) != ALIASES.get(suffix, suffix):
-        raise UsageError(
-            f"{out}: has another suffix than the format asked for, {format}; leave out one of them"
-        )
-    return out
-
-
 def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[Job]:
     if path.is_file():
         return [Job(path, out / f"{path.stem}{_suffix(path, format)}")]
     results = out.resolve()
-    within = path.resolve() in results.parents  # then results of an earlier run are not inputs
+    within = path.resolve() in results.parents  # then the results of an earlier run are not inputs
     sources = [
         one
         for one in list_images(path, recursive=recursive)
         if not (within and results in one.resolve().parents)
     ]
     if not sources:
-        hint = "" if recursive else "; --recursive looks into its folders too"
+        hint = "" if recursive else "; --recursive takes its subfolders too"
         raise DataError(f"{path}: there are no images in this folder{hint}")
     return [
         Job(one, out / one.relative_to(path).parent / f"{one.stem}{_suffix(one, format)}") for one in sources
@@ -263,8 +248,3 @@ def _check_targets(jobs: Sequence[Job]) -> None:
     ]
     if doubles:
         raise UsageError(f"{'; '.join(doubles)}: upscale them into different folders")
-
-
-def _check_writable(folder: Path) -> None:
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"{folder}: cannot be written: permission denied; choose another place or mend it")

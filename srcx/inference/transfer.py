@@ -1,4 +1,4 @@
-"""The style of one image on the content of another, by optimising pixels: an application of the losses."""
+"""Style transfer by optimising pixels: an application of the losses."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from srcx.errors import ImageError, UsageError
-from srcx.features.extractor import FeatureExtractor, extractor
+from srcx.features.extractor import extractor
 from srcx.imaging import ImageArray, imresize, read_image, to_rgb
 from srcx.imaging.tensors import to_tensor
 from srcx.losses.contextual import ContextualLoss
@@ -23,15 +23,15 @@ By = Literal["contextual", "gram", "patches"]
 
 LEARNING_RATE = 0.02
 """Of Adam, in pixel values."""
-LEAST_SIDE_PX = 32
-MOST_POSITIONS = 65 * 65
-"""Of the contextual loss in conv1_2 and conv2_2, the authors' limit."""
+MIN_SIDE_PX = 32
+MAX_POSITIONS = 65 * 65
+"""The authors' limit for the contextual loss, which conv1_2 and conv2_2 exceed."""
 PATCH = 3
 """Side of a patch of features, as in the paper of `PatchLoss`."""
 
 
 class Objective(NamedTuple):
-    """A loss against the style's features and one against the content's, each with its weight."""
+    """A loss against the style's features and a loss against the content's, each with its weight."""
 
     style: FeatureLoss
     style_weight: float
@@ -40,7 +40,7 @@ class Objective(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Where the optimisation stands."""
+    """The state of the optimisation after an iteration."""
 
     iteration: int
     loss: float
@@ -60,7 +60,7 @@ class PatchLoss(FeatureLoss):
     References:
         Li and Wand, "Combining Markov Random Fields and Convolutional Neural Networks for Image Synthesis",
         CVPR 2016, arXiv:1601.04589: the nearest patch by normalised cross-correlation.
-        Differs from the paper: the target is not turned and resized for more patches; the mean, not the sum.
+        Differs from the paper: the target is not rotated and resized for more patches; the mean, not the sum.
     """
 
     def compare(self, sr_features: dict[str, Tensor], gt_features: dict[str, Tensor]) -> Tensor:
@@ -79,9 +79,9 @@ class PatchLoss(FeatureLoss):
 
 
 def _contextual() -> Objective:
-    # By squared distances: cosines do not see how strong features are, and colours and contrast drift off.
+    # Squared distances: cosines ignore how strong features are, and then colours and contrast drift.
     layers = {"conv1_2": 1.0, "conv2_2": 1.0, "conv3_2": 1.0, "conv4_2": 1.0}
-    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, distance="l2", max_positions=MOST_POSITIONS)
+    style = ContextualLoss(layers, "vgg16", bandwidth=0.2, distance="l2", max_positions=MAX_POSITIONS)
     content = ContextualLoss({"conv4_2": 1.0}, "vgg16", bandwidth=0.1, distance="l2")
     return Objective(style, 1.0, content, 1.0)
 
@@ -107,9 +107,9 @@ OBJECTIVES: Mapping[By, Callable[[], Objective]] = {
 def steps(
     content: ImageArray, style: ImageArray, *, by: By = "contextual", iterations: int = 120
 ) -> Iterator[Step]:
-    """Style transfer: change the content image until its features are the style's, and still its own.
+    """Change the content image until its features are near the style's, and still near its own.
 
-    All three ways look through VGG16, start from the content image and change its pixels by Adam:
+    All three objectives use features of VGG16, start from the content image and optimise its pixels by Adam:
 
         contextual  CX of squared distances to the style in conv1_2 ... conv4_2, and to the content in conv4_2
         gram        squared distance of Gram matrices in relu1_1 ... relu4_1, and of conv4_2 to the content's
@@ -118,16 +118,16 @@ def steps(
     Args:
         content: uint8 or uint16 RGB, (H, W, 3).
         style: The same, of any size.
-        by: The way.
-        iterations: Steps.
+        by: Name of the objective.
+        iterations: Number of steps.
 
     Yields:
-        Each step; its image is a view of what the next step changes.
+        Each step; its image is a view of the pixels, which the next step changes.
 
     Raises:
-        UsageError: there is no such way.
-        ImageError: an image is no RGB image, or too small.
-        WeightsError: VGG16's weights are not at hand; the text says what mends it.
+        UsageError: there is no such objective.
+        ImageError: an image is not RGB, or too small.
+        WeightsError: VGG16's weights are missing; the message says how to get them.
 
     References:
         Mechrez et al., ECCV 2018, arXiv:1803.02077, section 4; Gatys et al., arXiv:1508.06576; Li and Wand,
@@ -136,23 +136,21 @@ def steps(
         in CX squared distances for cosines, and conv1_2 too.
     """
     if by not in OBJECTIVES:
-        raise UsageError(
-            f"transfer: expected one of {', '.join(OBJECTIVES)} as way, got {by!r}; name one of them"
-        )
+        raise UsageError(f"transfer: by: expected one of {', '.join(OBJECTIVES)}; got {by!r}")
     for name, image in {"content": content, "style": style}.items():
-        if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < LEAST_SIDE_PX:
+        if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < MIN_SIDE_PX:
             raise ImageError(
-                f"transfer: expected a {name} image in RGB of at least {LEAST_SIDE_PX} pixels a side, got "
-                f"shape {image.shape}; enlarge it"
+                f"transfer: expected a {name} image in RGB of at least {MIN_SIDE_PX} pixels a side, got "
+                f"shape {image.shape}; upscale it"
             )
     return _optimised(to_tensor(content), to_tensor(style), OBJECTIVES[by](), iterations)
 
 
 def read_at(path: Path, size: int) -> ImageArray:
-    """An image as RGB, uint8, brought to `size` pixels of its longer side by MATLAB's bicubic.
+    """Read an image as RGB, uint8, resized to `size` pixels of its longer side by MATLAB's bicubic.
 
     Raises:
-        ImageError: the file is no image.
+        ImageError: the file is not an image.
     """
     rgb = to_rgb(read_image(path))
     factor = size / max(rgb.shape[:2])
@@ -163,21 +161,17 @@ def _optimised(content: Tensor, style: Tensor, objective: Objective, iterations:
     network = objective.content.extractor
     assert network is not None
     layers = tuple({*objective.style.layers, *objective.content.layers})
-    of_style, of_content = _features(network, style, layers), _features(network, content, layers)
+    with torch.no_grad():
+        of_style, of_content = network(style, layers), network(content, layers)
     image = content.clone().requires_grad_()
     optimizer = torch.optim.Adam([image], lr=LEARNING_RATE)
     for iteration in range(1, iterations + 1):
         optimizer.zero_grad()
-        seen = network(image, layers)
-        loss = objective.style_weight * objective.style.compare(seen, of_style)
-        loss = loss + objective.content_weight * objective.content.compare(seen, of_content)
+        features = network(image, layers)
+        loss = objective.style_weight * objective.style.compare(features, of_style)
+        loss = loss + objective.content_weight * objective.content.compare(features, of_content)
         loss.backward()
         optimizer.step()
         with torch.no_grad():
             image.clamp_(0, 1)
         yield Step(iteration, loss.item(), image.detach())
-
-
-@torch.no_grad()
-def _features(network: FeatureExtractor, image: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
-    return network(image, layers)

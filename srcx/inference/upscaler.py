@@ -1,4 +1,4 @@
-"""One class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`: arrays in, larger arrays out."""
+"""Upscaling of arrays: the class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`."""
 
 import logging
 import math
@@ -7,66 +7,76 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from srcx.errors import ImageError, UsageError
+from srcx.hardware import free_bytes
 from srcx.imaging import ImageArray, to_tensor
-from srcx.inference.backends import BACKENDS, Backend, Way, module_of
-from srcx.inference.choice import fastest, recalled, remember, ways_of
-from srcx.inference.images import check_image, enlarge_by_bicubic, enlarge_planes
-from srcx.inference.model import Model, find_model
-from srcx.inference.precision import Precision, dtype_of
-from srcx.inference.runner import NotFiniteError, Runner, free_bytes
+from srcx.inference.alpha import upscale_with_alpha
+from srcx.inference.autotune import (
+    Precision,
+    cache_engine,
+    cached_engine,
+    check_precision,
+    engines_for,
+    fastest,
+)
+from srcx.inference.backends import Engine, find_backend
+from srcx.inference.models import Model, find_model
+from srcx.inference.runner import NotFiniteError, Runner
+from srcx.inference.tiling import upscale_by_bicubic
 
-__all__ = ["Choice", "Upscaler", "load_model", "upscale"]
+__all__ = ["Choice", "Upscaler", "check_image", "device_of", "load_model", "upscale"]
 
 Tile = int | Literal["auto"]
 
-LEAST_TILE_PX = 16
-MOST_SCALE = 32
+MIN_TILE_PX = 16
+MAX_SCALE = 32
 TRIAL_PX = 96
-LEAST_MEASURED_PX = 128
-"""Smaller images are done sooner than another backend is opened."""
-MANY_TINY_PX = 16 * LEAST_MEASURED_PX**2
-"""So many pixels of smaller images are not."""
+MIN_MEASURED_PX = 128
+"""Smaller images are upscaled in less time than it takes to open another backend."""
+MANY_SMALL_PX = 16 * MIN_MEASURED_PX**2
+"""From so many pixels of smaller images on, it is worth it."""
 
 log = logging.getLogger(__name__)
 
 
 class Choice(NamedTuple):
-    """What upscales an image."""
+    """The upscaler chosen for an image."""
 
     upscaler: "Upscaler"
     reason: str
-    """Why, in a short phrase; empty where the model was named by the user."""
+    """A short phrase; empty where the user named the model."""
 
 
 class Upscaler:
-    """Enlarges images by one model.
+    """Upscales images by one model.
 
     Args:
-        model: What `find_model` gives.
+        model: From `find_model`.
         tile: Side in input pixels of the tiles an image is cut into; 0 for none, "auto" for what the
             free memory allows.
-        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. 16-bit images are then run in
+        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. "auto" runs 16-bit images in
             fp32. For "int8" the model needs its 8-bit file, and OpenVINO runs it.
         device: Where the network runs; None takes CUDA if it is there.
-        scale: Factor of the results, 1 to 32, whole or not; another than the model's is reached by resampling
-            what the model gives, bicubic. None takes the model's.
-        tta: Whether to give the mean over the eight turns and mirrorings of the image: 8 times the work.
-        backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest.
+        scale: Factor of the results, 1 to 32, whole or not. Where it differs from the model's, the results of
+            the model are resampled by bicubic. None takes the model's.
+        tta: Whether to return the mean over the eight rotations and reflections of the image: 8 times the
+            work.
+        backend: The name of one of `BACKENDS`, or "auto" for the fastest.
 
-    Where there is a choice, the fastest is measured once per machine and model, on the middle of the first
-    image that is not tiny (below 128 pixels) or comes after many that are, among those whose output stays
-    within 50 dB of that of torch in fp32.
+    Where there is a choice, the fastest is measured once per machine and model, among those whose output is
+    within 50 dB of that of torch in fp32. It is measured on the middle of the first image that is not small
+    (below 128 pixels), or that comes after many small ones.
 
     Called with an image, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
     image `scale` times as large, of the same type and channels.
 
     Raises:
         UsageError: an argument is none of these, or the network does not work in `precision`.
-        ImageError: what it is called with is no image, or the result does not fit into the memory.
+        ImageError: what it is called with is not an image, or the result does not fit into the memory.
     """
 
     def __init__(
@@ -78,46 +88,61 @@ class Upscaler:
         device: torch.device | str | None = None,
         scale: float | None = None,
         tta: bool = False,
-        backend: Backend | Literal["auto"] = "auto",
+        backend: str = "auto",
     ) -> None:
         check_scale(scale)
-        if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= LEAST_TILE_PX)):
-            raise UsageError(f"tile: expected auto, 0 or at least {LEAST_TILE_PX} pixels; got {tile!r}")
-        self.model, self.tta = model, tta
+        if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= MIN_TILE_PX)):
+            raise UsageError(f"tile: expected auto, 0 or at least {MIN_TILE_PX} pixels; got {tile!r}")
+        check_precision(precision, model)
+        self.model, self.tile, self.precision, self.tta, self.backend = model, tile, precision, tta, backend
+        self.device = device_of(0) if device is None else device_named(device)
         self.scale = model.scale if scale is None else scale
         if model.net and self.scale != model.scale:
             log.warning(
-                "%s enlarges by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
+                "%s upscales by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
             )
-        self.core_px = None if tile == "auto" else tile
-        self.device = device_of(0) if device is None else device_named(device)
-        self.precision, self.backend = precision, backend
-        dtype = dtype_of(precision)
-        if dtype and dtype not in model.dtypes:
-            raise UsageError(_does_not_work(model, precision))
-        if backend not in ("auto", *BACKENDS):
-            raise UsageError(f"backend: expected auto, {', '.join(BACKENDS)}; got '{backend}'")
-        if model.net and backend in BACKENDS:
-            module_of(backend)
-            self._ways()
-        self.way: Way | None = None
-        self._tiny_px = 0
-        self._runners: dict[Way, Runner] = {}
+        self.engine: Engine | None = None
+        """The engine for 8-bit images, once it is chosen."""
+        self._small_px = 0
+        self._runners: dict[Engine, Runner] = {}
         self._choosing = threading.Lock()
+        # Everything that is missing is an error before the first image.
+        if backend != "auto":
+            chosen = find_backend(backend)
+            if model.net:
+                chosen.load()
+                self._engines()
         if model.net and precision == "int8":
-            self._runner(Way("openvino", "int8"))  # what is missing is told before any image
+            for engine in self._engines():
+                self._runner(engine)
+
+    def with_model(self, model: Model) -> "Upscaler":
+        """Return an upscaler of the same settings by another model."""
+        return Upscaler(
+            model,
+            tile=self.tile,
+            precision=self.precision,
+            device=self.device,
+            scale=self.scale,
+            tta=self.tta,
+            backend=self.backend,
+        )
 
     def __call__(self, image: ImageArray) -> ImageArray:
         check_image(image)
-        native, wanted = ([size_at(side, scale) for side in image.shape[:2]] for scale in self._scales())
+        by_model, by_result = self.model.scale if self.model.net else self.scale, self.scale
+        native, wanted = (
+            [size_at(side, scale) for side in image.shape[:2]] for scale in (by_model, by_result)
+        )
         _check_fits(image, max(native, wanted))
-        enlarge = self._by_network if self.model.net else enlarge_by_bicubic
-        return enlarge_planes(image, enlarge, (native[0], native[1]), (wanted[0], wanted[1]))
+        upscale = self._by_network if self.model.net else upscale_by_bicubic
+        return upscale_with_alpha(image, upscale, (native[0], native[1]), (wanted[0], wanted[1]))
 
     def prepare(self, image: ImageArray) -> None:
-        """Choose how to run the network, if the image is large enough to measure it on; the first is slow."""
-        if self.model.net and min(image.shape[:2]) >= LEAST_MEASURED_PX:
-            self._runner_for(image)
+        """Choose the engine, if the image is large enough to measure it on; the first time is slow."""
+        if self.model.net and min(image.shape[:2]) >= MIN_MEASURED_PX:
+            with self._choosing:
+                self._runner_for(image)
 
     def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return itself: the model is the same for every image."""
@@ -131,88 +156,98 @@ class Upscaler:
         """Return the number formats that an image may be run in; "integers" where there is no network."""
         if self.model.net is None:
             return ["integers"]
-        return list(dict.fromkeys(way.precision for way in self._ways()))
-
-    def _scales(self) -> tuple[float, float]:
-        """What the model enlarges by, and what the result is to be enlarged by."""
-        return self.model.scale if self.model.net else self.scale, self.scale
+        return list(dict.fromkeys(engine.precision for engine in self._engines()))
 
     def _by_network(self, image: ImageArray, result: ImageArray) -> None:
-        runner = self._runner_for(image)
+        with self._choosing:  # threads wait while the engines are measured
+            runner = self._runner_for(image)
+        core_px = None if self.tile == "auto" else self.tile
         try:
-            runner.enlarge(image, result, core_px=self.core_px)
+            runner.upscale(image, result, core_px=core_px)
         except NotFiniteError:
-            if self.precision != "auto" or runner.way.precision == "fp32":
+            if self.precision != "auto" or runner.engine.precision == "fp32":
                 raise
-            log.warning("%s: an image overflows %s and is run in fp32", self.model.name, runner.way)
+            log.warning("%s: an image overflows %s and is run in fp32", self.model.name, runner.engine)
             with self._choosing:
-                runner = self._runner(self._ways()[0])
-            runner.enlarge(image, result, core_px=self.core_px)
+                runner = self._runner(self._engines()[0])
+            runner.upscale(image, result, core_px=core_px)
 
     def _runner_for(self, image: ImageArray) -> Runner:
-        """Return the network in the way this image is to be run; threads wait while it is measured."""
-        with self._choosing:
-            return self._chosen_runner(image)
-
-    def _chosen_runner(self, image: ImageArray) -> Runner:
         if image.dtype.itemsize == 2 and self.precision == "auto":
-            return self._runner(self._ways()[0])
-        if self.way is None:
-            self.way = self._chosen(image)
-        return self._runner(self.way or self._ways()[0])
+            return self._runner(self._engines()[0])
+        if self.engine is None:
+            self.engine = self._chosen(image)
+        return self._runner(self.engine or self._engines()[0])
 
-    def _ways(self) -> list[Way]:
-        return ways_of(self.model, self.device, backend=self.backend, precision=self.precision)
+    def _engines(self) -> list[Engine]:
+        return engines_for(self.model, self.device, backend=self.backend, precision=self.precision)
 
-    def _chosen(self, image: ImageArray) -> Way | None:
-        """The fastest way, or None while images are so small, and few, that it does not pay to open it."""
-        ways = self._ways()
-        if len(ways) == 1:
-            if ways[0].precision != "fp32" and not self._runs(ways[0], image):
-                raise UsageError(_does_not_work(self.model, ways[0].precision))
-            return ways[0]
-        if min(image.shape[:2]) < LEAST_MEASURED_PX:
-            self._tiny_px += math.prod(image.shape[:2])
-            if self._tiny_px < MANY_TINY_PX:
+    def _chosen(self, image: ImageArray) -> Engine | None:
+        """Return the fastest engine, or None while images are too small and few to measure it."""
+        engines = self._engines()
+        if len(engines) == 1:
+            if engines[0].precision != "fp32":
+                try:
+                    self._try(engines[0], image)
+                except RuntimeError as error:
+                    log.info("%s does not run by %s: %s", self.model.name, engines[0], error)
+                    raise UsageError(
+                        f"{self.model.name}: a {self.model.architecture} does not work in "
+                        f"{engines[0].precision}; take fp32"
+                    ) from None
+            return engines[0]
+        if min(image.shape[:2]) < MIN_MEASURED_PX:
+            self._small_px += math.prod(image.shape[:2])
+            if self._small_px < MANY_SMALL_PX:
                 return None
-        way = recalled(self.model, ways)
-        if way is None:
+        engine = cached_engine(self.model, engines)
+        if engine is None:
             if min(image.shape[:2]) < TRIAL_PX:
-                return None  # it would be remembered for larger ones, of which it says nothing
+                return None  # the cache would hold for larger images what was measured on a smaller one
             log.warning(
-                "first use of %s on this machine: the fastest way to run it is being measured, once",
-                self.model.name,
+                "first use of %s on this machine: its fastest engine is being measured, once", self.model.name
             )
-            way = fastest(ways, lambda way: self._tried(way, image))
-            self._runners = {one: runner for one, runner in self._runners.items() if one == way}
-            log.warning("%s: %s is used, the fastest of %s", self.model.name, way, ", ".join(map(str, ways)))
-            remember(self.model, ways, way)
-        return way
+            engine = fastest(engines, lambda engine: self._try(engine, image))
+            self._runners = {one: runner for one, runner in self._runners.items() if one == engine}
+            names = ", ".join(map(str, engines))
+            log.warning("%s: %s is used, the fastest of %s", self.model.name, engine, names)
+            cache_engine(self.model, engines, engine)
+        return engine
 
-    def _runner(self, way: Way) -> Runner:
-        if way not in self._runners:
-            self._runners[way] = Runner(self.model, way, self.device, tta=self.tta)
-        return self._runners[way]
+    def _runner(self, engine: Engine) -> Runner:
+        if engine not in self._runners:
+            self._runners[engine] = Runner(self.model, engine, self.device, tta=self.tta)
+        return self._runners[engine]
 
     @torch.inference_mode()
-    def _tried(self, way: Way, image: ImageArray) -> Tensor:
-        """The output for the middle of `image`; of the ways tried, the last stays open alone."""
-        if way not in self._runners:
+    def _try(self, engine: Engine, image: ImageArray) -> Tensor:
+        """Return the output for the middle of `image`; only the last engine tried stays open."""
+        if engine not in self._runners:
             self._runners.clear()
         top, left = (max(side - TRIAL_PX, 0) // 2 for side in image.shape[:2])
-        return self._runner(way)(to_tensor(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+        return self._runner(engine)(to_tensor(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
 
-    def _runs(self, way: Way, image: ImageArray) -> bool:
-        try:
-            self._tried(way, image)
-        except RuntimeError as error:
-            log.info("%s does not run by %s: %s", self.model.name, way, error)
-            return False
-        return True
+
+def check_image(image: ImageArray) -> None:
+    """Refuse anything that is not an image.
+
+    Raises:
+        ImageError: not uint8 or uint16, or not (H, W), (H, W, 3) or (H, W, 4), or without pixels.
+    """
+    shape = tuple(getattr(image, "shape", ()))
+    fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or not fits:
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise ImageError(
+            "upscale: expected a uint8 or uint16 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA; "
+            f"got {kind} of shape {shape}"
+        )
+    if 0 in shape:
+        raise ImageError(f"upscale: expected an image with pixels; got shape {shape}")
 
 
 def device_of(number: int) -> torch.device:
-    """The GPU of this number, counted round, or the CPU where there is none."""
+    """Return the GPU of this number modulo the number of GPUs, or the CPU where there is none."""
     return (
         torch.device("cuda", number % torch.cuda.device_count())
         if torch.cuda.is_available()
@@ -238,17 +273,17 @@ def device_named(name: torch.device | str) -> torch.device:
 
 
 def check_scale(scale: float | None) -> None:
-    """Refuse a scale of the results that is no number from 1 to 32.
+    """Refuse a scale of the results that is not a number from 1 to 32.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not.
     """
-    if scale is not None and not (isinstance(scale, int | float) and 1 <= scale <= MOST_SCALE):
-        raise UsageError(f"scale: expected a number from 1 to {MOST_SCALE}; got {scale!r}")
+    if scale is not None and not (isinstance(scale, int | float) and 1 <= scale <= MAX_SCALE):
+        raise UsageError(f"scale: expected a number from 1 to {MAX_SCALE}; got {scale!r}")
 
 
 def size_at(side: int, scale: float) -> int:
-    """Length in pixels of a side `scale` times as long, rounded half up, at least 1.
+    """Return the length in pixels of a side `scale` times as long, rounded half up, at least 1.
 
     Example:
         >>> size_at(5, 1.5), size_at(1, 1.2)
@@ -258,17 +293,13 @@ def size_at(side: int, scale: float) -> int:
 
 
 def _check_fits(image: ImageArray, size: Sequence[int]) -> None:
-    """Refuse before the work a result that would not fit into the memory."""
-    needed, free = math.prod(size) * image[0, 0].nbytes, free_bytes(torch.device("cpu"))
+    """Refuse a result that would not fit into the memory, before the work."""
+    needed, free = math.prod(size) * image[0, 0].nbytes, free_bytes()
     if needed > free:
         raise ImageError(
             f"upscale: the result, {size[1]} x {size[0]} pixels, takes {needed / 1e9:.1f} GB of memory, "
             f"and {free / 1e9:.1f} GB are free; cut the image or take a smaller scale"
         )
-
-
-def _does_not_work(model: Model, precision: str) -> str:
-    return f"{model.name}: a {model.architecture} does not work in {precision}; take fp32"
 
 
 def load_model(
@@ -279,7 +310,7 @@ def load_model(
     device: torch.device | str | None = None,
     scale: float | None = None,
     tta: bool = False,
-    backend: Backend | Literal["auto"] = "auto",
+    backend: str = "auto",
     fidelity: float = 0.0,
 ) -> Upscaler:
     """Load a model to upscale images with.
@@ -287,16 +318,16 @@ def load_model(
     Args:
         name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community;
             "auto" or None takes for each image the bundled model that suits it, clean or damaged.
-        tile: As for `Upscaler`.
-        precision: As for `Upscaler`.
-        device: As for `Upscaler`.
-        scale: As for `Upscaler`.
-        tta: As for `Upscaler`.
-        backend: As for `Upscaler`.
+        tile: This and the next five are as for `Upscaler`.
+        precision: See there.
+        device: See there.
+        scale: See there.
+        tta: See there.
+        backend: See there.
         fidelity: As for `find_model`: 0 is the model as it is, sharp; 1 is its faithful parent.
 
     Returns:
-        A function from images to larger images that keeps the loaded networks.
+        An object that is called with an image and returns the upscaled image.
 
     Raises:
         CheckpointError: the file is missing, damaged or of an unknown network.
@@ -307,26 +338,25 @@ def load_model(
         >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
         (24, 32, 3)
     """
-    if name_or_path in (None, "auto"):
-        from srcx.inference.automatic import AutoUpscaler  # it is an Upscaler itself
+    from srcx.inference.automatic import AutoUpscaler, auto_model  # it imports this module, and scipy
 
-        return AutoUpscaler(
-            tile=tile,
-            precision=precision,
-            device=device,
-            scale=scale,
-            tta=tta,
-            backend=backend,
-            fidelity=fidelity,
-        )
-    model = find_model(name_or_path, fidelity=fidelity)
-    return Upscaler(
+    kind, model = (
+        (AutoUpscaler, auto_model(scale, fidelity))
+        if name_or_path is None or name_or_path == "auto"
+        else (Upscaler, find_model(name_or_path, fidelity=fidelity))
+    )
+    upscaler = kind(
         model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
     )
+    if isinstance(upscaler, AutoUpscaler) and (fidelity or precision != "auto" or backend != "auto"):
+        # Not every model can do these: so it is an error before the first image.
+        for name in (upscaler.model.clean, upscaler.model.damaged):
+            upscaler.load(name)
+    return upscaler
 
 
 def upscale(image: ImageArray, model: str | Path | None = "auto", *, fidelity: float = 0.0) -> ImageArray:
-    """Upscale one image; for several, keep what `load_model` returns.
+    """Upscale one image; for several, `load_model` loads the model once.
 
     Args:
         image: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.

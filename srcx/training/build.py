@@ -24,10 +24,10 @@ from srcx.data.batches import train_batches as batches_of
 from srcx.distributed import processes_started, stray_variables_hidden
 from srcx.errors import DataError, OptionsError, SrcxError, UsageError
 from srcx.evaluation.validation import ValidationSet
+from srcx.hardware import fast_dtype
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.metrics.metric import Metric, MetricFunction
 from srcx.optim.schedules import Schedule, warm_up
-from srcx.processor import fast_dtype
 from srcx.training.adversarial import ESRGANModel, SRGANModel
 from srcx.training.cycle import CycleGANModel
 from srcx.training.model import Learner, SRModel

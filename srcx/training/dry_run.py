@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from srcx.config import Options
 from srcx.errors import OptionsError
+from srcx.hardware import NO_VIEW
 from srcx.losses.gan import Logits, scales
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
-from srcx.processor import NO_VIEW
 from srcx.training.model import SRModel
 
 __all__ = ["channels", "try_once"]

@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from srcx.errors import TrainingError
+from srcx.hardware import to_channels_last
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
-from srcx.processor import to_channels_last
 from srcx.training.means import Means
 from srcx.weights.fit import weights_difference
 

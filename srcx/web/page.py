@@ -1,4 +1,4 @@
-"""The page: what it shows, and the server behind it. Everything of gradio is here."""
+"""The page and its server; the only module that uses gradio."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -7,23 +7,23 @@ from typing import Any
 
 from srcx.errors import SrcxError, UsageError
 from srcx.inference import bundled_models
-from srcx.web.work import MOST_IMAGES, MOST_MEGAPIXELS, Shown, enlarge, forget_older
+from srcx.web.work import MAX_IMAGES, MAX_MEGAPIXELS, Comparison, compare, remove_older
 
 __all__ = ["serve"]
 
-MOST_WAITING = 8
-"""Visitors in the queue beside the one whose images are upscaled; more are told that it is full."""
-MOST_BYTES = 64 << 20
-"""Of a file that is uploaded."""
-KEEP_S = 3600
-"""How long files that were uploaded or made are kept."""
+MAX_WAITING = 8
+"""Visitors in the queue, besides the one whose images are upscaled; for more, the queue is full."""
+MAX_BYTES = 64 << 20
+"""Largest upload."""
+FILES_S = 3600
+"""Uploads and results are deleted after this time."""
 
 FIDELITY_STEP = 0.1
-FIDELITY_INFO = "0: sharp, as the model is; 1: its faithful parent, softer, which invents nothing"
+FIDELITY_INFO = "0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing"
 
 INTRODUCTION = f"""# srcx
-Drop images, choose a model, and compare. Nothing leaves this machine. At most {MOST_IMAGES} images of
-{MOST_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
+Drop images, choose a model, and compare. Nothing leaves this machine. At most {MAX_IMAGES} images of
+{MAX_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
 """
 STYLE = """
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; }
@@ -37,27 +37,32 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     models: Sequence[str] = (),
-    ready: Callable[[str], object] = lambda address: None,
+    on_ready: Callable[[str], object] = lambda address: None,
 ) -> None:
     """Serve the page until Ctrl-C.
 
     Args:
-        host: Address to listen at; the default is reached from this machine alone.
+        host: Address to listen at; the default accepts connections from this machine only.
         port: Port to listen at.
-        models: Checkpoints to offer beside the models that come with srcx.
-        ready: Told the page's address when it can be opened.
+        models: Checkpoints to offer besides the models that come with srcx.
+        on_ready: Called with the page's address when it can be opened.
 
     Raises:
         UsageError: gradio is not installed, or the port is taken.
     """
-    gradio = _gradio()
+    try:
+        import gradio
+    except ImportError as error:
+        raise UsageError(
+            "srcx web: needs gradio, which is not installed; pip install 'srcx[web]' installs it"
+        ) from error
     with tempfile.TemporaryDirectory(prefix="srcx-web-") as folder:
         page = _page(gradio, models, Path(folder))
         try:
             _, address, _ = page.launch(
                 server_name=host,
                 server_port=port,
-                max_file_size=MOST_BYTES,
+                max_file_size=MAX_BYTES,
                 theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 css=STYLE,
                 footer_links=[],
@@ -68,31 +73,21 @@ def serve(
             raise UsageError(
                 f"{host}:{port}: cannot listen there; choose another --port or --host"
             ) from error
-        ready(address)
+        on_ready(address)
         page.block_thread()
 
 
-def _gradio() -> Any:
-    try:
-        import gradio
-    except ImportError as error:
-        raise UsageError(
-            "srcx web: needs gradio, which is not here; pip install 'srcx[web]' brings it"
-        ) from error
-    return gradio
-
-
-def _told(gradio: Any, text: str) -> Exception:
-    """Return an error for the visitor alone: a traceback for each mistake would fill the server's log."""
+def _visitor_error(gradio: Any, text: str) -> Exception:
+    """Return an error that only the visitor sees: tracebacks of such mistakes would fill the server's log."""
     error: Exception = gradio.Error(text, print_exception=False)
     return error
 
 
 def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
-    """Return the widgets and what they do; results are kept in `folder`."""
+    """Return the widgets and their actions; results are written to `folder`."""
     names = [*models, *((f"{name}: {about}", name) for name, (_, about) in bundled_models().items())]
     automatic = ("automatic: by whether the image is clean or damaged", "auto")
-    with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(KEEP_S, KEEP_S)) as page:
+    with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(FILES_S, FILES_S)) as page:
         gradio.Markdown(INTRODUCTION)
         made = gradio.State([])
         with gradio.Row():
@@ -139,26 +134,28 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
             fidelity: float,
             progress: Any = gradio.Progress(),  # noqa: B008
         ) -> Any:
-            forget_older(folder, KEEP_S)
+            remove_older(folder, FILES_S)
             try:
-                shown = enlarge(
+                shown = compare(
                     [Path(path) for path in paths or []],
                     model,
                     other,
                     folder,
-                    lambda done, total, what: progress((done, total), desc=what, unit="steps"),
+                    lambda what, done, total: progress((done, total), desc=what, unit="steps"),
                     fidelity=fidelity,
                 )
             except SrcxError as error:
-                raise _told(gradio, str(error)) from error
+                raise _visitor_error(gradio, str(error)) from error
             labels = [f"{number}. {one.name}" for number, one in enumerate(shown, start=1)]
             choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
             return shown, [str(one.file) for one in shown], choice, *look(labels[0], shown)
 
-        def look(label: str, shown: list[Shown]) -> tuple[tuple[str, str], str]:
+        def look(label: str, shown: list[Comparison]) -> tuple[tuple[str, str], str]:
             one = shown[int(label.partition(".")[0]) - 1]
             if not one.after.exists():
-                raise _told(gradio, f"{one.name}: was removed after {KEEP_S // 60} minutes; upscale it again")
+                raise _visitor_error(
+                    gradio, f"{one.name}: was deleted after {FILES_S // 60} minutes; upscale it again"
+                )
             why = f" The image is {one.reason}." if one.reason else ""
             now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels, by {one.model}.{why}"
             now += f" Left: {one.other}. Right: {one.model}."
@@ -171,4 +168,4 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
             show_progress_on=slider,
         )
         which.input(look, [which, made], [slider, about])
-    return page.queue(max_size=MOST_WAITING, default_concurrency_limit=1)
+    return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)

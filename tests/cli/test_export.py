@@ -39,7 +39,7 @@ def test_without_a_file_the_models_name_is_taken_and_nothing_replaced(srcx, tmp_
     before = (tmp_path / "mine.safetensors").read_bytes()
     said = srcx(*words)
     assert said.code == 2
-    assert said.sentences[0].startswith("mine.safetensors: is there already; name another file with -o")
+    assert said.sentences[0].startswith("mine.safetensors: exists already; name another file with -o")
     assert (tmp_path / "mine.safetensors").read_bytes() == before
 
 

@@ -86,7 +86,7 @@ def test_a_bug_gets_one_sentence_that_says_how_to_see_it(srcx, monkeypatch):
     def broken(name: str) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("srcx.inference.model.find_model", broken)
+    monkeypatch.setattr("srcx.inference.models.find_model", broken)
     said = srcx("models", "bicubic")
     assert said.code == 1
     assert said.sentences == [
@@ -99,7 +99,7 @@ def test_ctrl_c_exits_with_130(srcx, monkeypatch):
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srcx.inference.model.find_model", interrupted)
+    monkeypatch.setattr("srcx.inference.models.find_model", interrupted)
     said = srcx("models", "bicubic")
     assert (said.code, said.sentences) == (130, ["srcx models: stopped"])
 

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from srcx.archs import SRResNet
-from srcx.inference.bundled import card_of
+from srcx.inference.models import card_of
 from srcx.weights import save_state
 
 

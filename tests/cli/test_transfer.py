@@ -30,10 +30,10 @@ def test_the_last_step_is_the_result(srcx, photos):
 
 
 @pytest.mark.usefixtures("_fewer_steps")
-def test_stopped_it_keeps_what_there_is(srcx, photos):
+def test_a_stop_writes_the_result_so_far(srcx, photos):
     said = srcx("transfer", photos / "a.png", photos / "b.jpg", "-o", "out.png", "--iterations", 9)
     assert said.code == 130
-    assert said.sentences[-1] == "stopped after step 3 of 9; out.png is what came of it"
+    assert said.sentences[-1] == "stopped after step 3 of 9; out.png is the result so far"
     assert read_image("out.png").mean() < 0.2 * read_image(photos / "a.png").mean()
 
 
@@ -45,7 +45,7 @@ def test_stopped_it_keeps_what_there_is(srcx, photos):
         ("photos/a.png photos/b.jpg -o out.png --by magic", 2, "srcx transfer: Invalid value for '--by'"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence):
+def test_an_error_is_one_sentence(srcx, photos, words, code, sentence):
     said = srcx("transfer", *words.split())
     assert said.code == code
     assert len(said.sentences) == 1

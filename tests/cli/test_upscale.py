@@ -63,12 +63,12 @@ def test_recursive_keeps_the_folders_and_leaves_out_the_results(srcx, photos, tm
     assert files_in(tmp_path / "all" / "large") == ["inner/a.png", "inner/b.jpg", "inner/c.png"]
 
 
-def test_what_is_done_is_skipped_and_said_so(srcx, photos, tmp_path):
+def test_existing_results_are_skipped_and_counted(srcx, photos, tmp_path):
     srcx("upscale", photos, "-o", "large")
     (tmp_path / "large" / "a.png").unlink()
     before = (tmp_path / "large" / "b.jpg").stat().st_mtime_ns
     said = srcx("upscale", photos, "-o", "large")
-    there = "as their results are there already (--overwrite makes them again)"
+    there = "as their results exist already (--overwrite replaces them)"
     assert said.out == f"1 upscaled into large, 2 skipped, {there}\n"
     assert (tmp_path / "large" / "b.jpg").stat().st_mtime_ns == before
     assert srcx("upscale", photos, "-o", "large", "--overwrite").out == "3 upscaled into large\n"
@@ -86,14 +86,16 @@ def test_one_bad_image_does_not_stop_the_rest(srcx, photos, tmp_path):
 @pytest.mark.parametrize(
     ("image", "complaint"),
     [
-        (np.zeros((4, 4), np.uint16), "has 16 bits a sample, and .jpg holds 8; choose --format png"),
+        (np.zeros((4, 4), np.uint16), "has 16 bits a sample, and .jpg stores 8; choose --format png"),
         (
             np.zeros((4, 4, 4), np.uint8),
-            "is transparent in places, which .jpg cannot be; choose --format png",
+            "is transparent in places, which .jpg cannot store; choose --format png",
         ),
     ],
 )
-def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, image, complaint, monkeypatch):
+def test_an_image_that_the_format_cannot_store_is_an_error_before_the_work(
+    srcx, tmp_path, image, complaint, monkeypatch
+):
     monkeypatch.setattr("srcx.inference.upscaler.Upscaler.__call__", None)
     write_image(tmp_path / "x.png", image)
     said = srcx("upscale", "x.png", "-o", "x.jpg")
@@ -103,7 +105,7 @@ def test_what_the_format_cannot_hold_is_told_before_the_work(srcx, tmp_path, ima
 
 
 NO_SUCH = "no such file or folder; check the path"
-FOR_ONE = "the name of one image, but"
+FOR_ONE = "is the name of one image, but"
 REPLACED = "photos/a.png: is an input and would be replaced by a result; name another -o"
 REFUSED = [
     ("gone.png -o x.png", 2, f"gone.png: {NO_SUCH}"),
@@ -113,11 +115,11 @@ REFUSED = [
     ("photos -o photos", 2, REPLACED),
     ("photos/a.png -o photos/a.png", 2, REPLACED),
     ("photos/a.png photos/c.png -o photos", 2, REPLACED),
-    ("photos/a.png -o x.png --format jpg", 2, "x.png: has another suffix than the format asked for, jpg"),
+    ("photos/a.png -o x.png --format jpg", 2, "x.png: has another suffix than --format jpg"),
     ("photos -o x --tile big", 2, "--tile: expected auto, 0 or a number of pixels; got 'big'"),
     ("photos -o x --tile 3", 2, "tile: expected auto, 0 or at least 16 pixels; got 3"),
     ("photos -o x --precision fp8", 2, "srcx upscale: Invalid value for '--precision': "),
-    ("empty -o x", 1, "empty: there are no images in this folder; --recursive looks into its folders too"),
+    ("empty -o x", 1, "empty: there are no images in this folder; --recursive takes its subfolders too"),
     ("empty -o x --recursive", 1, "empty: there are no images in this folder"),
     ("photos -o x --model gone.pth", 1, "gone.pth: there is no such file; check the path"),
     ("photos -o x --model notes.pth", 1, "notes.pth: is damaged, cut short or no .pth file"),
@@ -126,9 +128,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "code", "sentence"), REFUSED, ids=[words for words, _, _ in REFUSED])
-def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
-    srcx, photos, tmp_path, words, code, sentence
-):
+def test_an_error_is_one_sentence_and_nothing_is_written(srcx, photos, tmp_path, words, code, sentence):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "notes.pth").write_text("no weights")
@@ -177,7 +177,7 @@ def test_a_full_disk_fails_the_image_and_leaves_no_piece(srcx, photos, tmp_path,
     assert files_in(tmp_path / "large") == []
 
 
-def test_ctrl_c_says_what_is_done_and_how_to_go_on(srcx, photos, tmp_path, monkeypatch):
+def test_ctrl_c_prints_the_progress_and_how_to_go_on(srcx, photos, tmp_path, monkeypatch):
     from srcx.inference import folder
 
     real, calls = folder.read_with_extras, []
@@ -195,19 +195,19 @@ def test_ctrl_c_says_what_is_done_and_how_to_go_on(srcx, photos, tmp_path, monke
     assert files_in(tmp_path / "large") == ["a.png"]
 
 
-def test_another_scale_than_the_models_is_resampled_and_said_so(srcx, photos, tmp_path):
+def test_another_scale_than_the_models_is_resampled_with_a_warning(srcx, photos, tmp_path):
     net = MSRResNet(num_feat=4, num_block=1, upscale=2)
     save_state(tmp_path / "net.pth", net.state_dict())
     said = srcx("upscale", photos / "a.png", "-o", "large.png", "--model", "net.pth", "--scale", "1.5")
     assert read_image(tmp_path / "large.png").shape == (18, 24, 3)
-    assert said.sentences[0] == "net enlarges by 2; its results are resampled to x1.5, bicubic"
+    assert said.sentences[0] == "net upscales by 2; its results are resampled to x1.5, bicubic"
     said = srcx("upscale", photos / "a.png", "-o", "x3.png", "--scale", "3")
     assert said.err.startswith("1/1 ")
     expected = imresize(read_image(photos / "a.png"), scale=3)
     np.testing.assert_array_equal(read_image(tmp_path / "x3.png"), expected)
 
 
-def test_the_format_of_a_named_result_may_be_said_too(srcx, photos, tmp_path):
+def test_the_format_of_a_named_result_may_be_given_too(srcx, photos, tmp_path):
     for name, format in (("x.tiff", "tiff"), ("x.tif", "tiff"), ("x.JPEG", "jpg"), ("x.png", "png")):
         assert srcx("upscale", photos / "a.png", "-o", name, "--format", format).code == 0
 
@@ -283,7 +283,7 @@ def test_the_model_is_chosen_for_each_image_and_said(srcx, mixed, two_models, tm
         np.testing.assert_array_equal(auto, named)
 
 
-def test_a_model_that_is_named_overrules_and_nothing_is_said(srcx, mixed, two_models):
+def test_a_named_model_is_used_without_a_message(srcx, mixed, two_models):
     said = srcx("upscale", mixed / "web.jpg", "-o", "large.png", "--model", "srgan-cx-x4")
     assert len(said.out.splitlines()) == 1
     assert "by srgan-cx-x4 in" in said.out
@@ -296,7 +296,7 @@ def test_without_a_model_for_damaged_images_all_is_as_before(srcx, mixed, two_mo
     assert srcx("upscale", mixed, "-o", "large").out == "5 upscaled into large\n"
 
 
-def test_what_stdout_cannot_encode_is_escaped(srcx, mixed, two_models, monkeypatch):
+def test_characters_that_stdout_cannot_encode_are_escaped(srcx, mixed, two_models, monkeypatch):
     (mixed / "web.jpg").rename(mixed / "Grüße 日.jpg")
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
@@ -334,7 +334,7 @@ def test_a_link_to_a_file_gets_a_result_of_its_own(srcx, tmp_path, photos):
     (photos / "linked.png").symlink_to("a.png")
     (tmp_path / "same").symlink_to("photos")
     said = srcx("upscale", photos, "same", photos / "a.png", "-o", "large")
-    assert (said.code, said.out) == (0, "4 upscaled into large\n"), "the same file by two ways is one"
+    assert (said.code, said.out) == (0, "4 upscaled into large\n"), "the same file by two paths is one"
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "linked.png"]
     assert (tmp_path / "large/linked.png").read_bytes() == (tmp_path / "large/a.png").read_bytes()
 

@@ -38,7 +38,7 @@ def test_own_networks_are_known_by_their_weights(kind, args, suffix, tmp_path):
     assert not model.net.training
 
 
-def test_one_bilinear_stage_may_be_of_any_factor_so_it_must_be_told(tmp_path):
+def test_one_bilinear_stage_may_be_of_any_factor_so_it_must_be_described(tmp_path):
     net = MSRResNet(num_feat=4, num_block=1, upscale=3, upsampling="bilinear")
     save_state(tmp_path / "net.pth", net.state_dict())
     with pytest.raises(CheckpointError, match=r"put the option file's network beside it as net\.json"):
@@ -80,7 +80,7 @@ def test_a_json_file_that_describes_no_network_is_left_out(text, tmp_path, caplo
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     (tmp_path / "net.json").write_text(text)
     assert find_model(tmp_path / "net.pth").architecture == "MSRResNet"
-    assert "net.json: does not describe a network and is left out" in caplog.text
+    assert "net.json: does not describe a network and is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["MSRResNett", "SpyNet", "basicsr.SpyNet", "DFDNet", "BasicVSR", "EDVR"])
@@ -89,7 +89,7 @@ def test_a_checkpoint_may_name_generators_of_single_images_alone(name, tmp_path)
     save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     describe(tmp_path / "net.json", name, load_path=str(tmp_path / "code.pth"))
     with pytest.raises(
-        CheckpointError, match=f"'{name}' is no network that .* may be of ECBSR, EDSR, MSRResNet"
+        CheckpointError, match=f"'{name}' is not a network that .* may name ECBSR, EDSR, MSRResNet"
     ):
         find_model(tmp_path / "net.pth")
 
@@ -135,7 +135,7 @@ def test_an_unrelated_yml_above_a_folder_of_models_is_left_out(text, tmp_path):
     assert find_model(tmp_path / "models" / "net.pth").scale == 2
 
 
-def test_where_nothing_else_knows_the_weights_the_option_file_s_misfit_is_told(tmp_path):
+def test_for_unknown_weights_the_error_is_the_option_file_s_misfit(tmp_path):
     save_state(tmp_path / "models" / "net.pth", {"w": torch.zeros(3)})
     (tmp_path / "other.yml").write_text("network_g: {type: MSRResNet, num_feat: 9, num_block: 1}\n")
     with pytest.raises(CheckpointError, match="these weights do not fit MSRResNet"):
@@ -145,10 +145,10 @@ def test_where_nothing_else_knows_the_weights_the_option_file_s_misfit_is_told(t
 def test_loading_leaves_torch_s_random_numbers_alone(tmp_path):
     save_state(tmp_path / "own.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     save_state(tmp_path / "other.pth", compact().state_dict())
-    save_state(tmp_path / "told.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
-    describe(tmp_path / "told.json", "MSRResNet", num_feat=4, num_block=1)
+    save_state(tmp_path / "described.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    describe(tmp_path / "described.json", "MSRResNet", num_feat=4, num_block=1)
     before = torch.get_rng_state()
-    for name in ("own.pth", "other.pth", "told.pth"):
+    for name in ("own.pth", "other.pth", "described.pth"):
         find_model(tmp_path / name)
         assert torch.equal(torch.get_rng_state(), before), name
 
@@ -197,19 +197,19 @@ def compact(channels: int = 3) -> nn.Module:
 
 def test_the_digest_is_that_of_the_weights_that_were_read(tmp_path, monkeypatch):
     """A training run may replace the file while it is read."""
-    from srcx.inference import model
+    from srcx.inference import models
 
     old, new = (MSRResNet(num_feat=4, num_block=1).state_dict() for _ in range(2))
     save_state(tmp_path / "new.pth", new)
     save_state(tmp_path / "net.pth", old)
     digest = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
-    real = model.network_of
+    real = models.network_of
 
     def replace_then_build(*args):
         (tmp_path / "new.pth").replace(tmp_path / "net.pth")
         return real(*args)
 
-    monkeypatch.setattr(model, "network_of", replace_then_build)
+    monkeypatch.setattr(models, "network_of", replace_then_build)
     found = find_model(tmp_path / "net.pth")
     assert found.sha256 == digest
     assert found.net is not None

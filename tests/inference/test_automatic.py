@@ -12,15 +12,15 @@ import srcx
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize
-from srcx.inference import automatic, bundled, load_model
-from srcx.inference.bundled import automatic_models
+from srcx.inference import automatic, load_model, models
+from srcx.inference.models import automatic_models
 from srcx.weights import save_state
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder of bundled models."""
-    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
+    monkeypatch.setattr(models, "BUNDLED", tmp_path)
     return tmp_path
 
 
@@ -62,7 +62,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("names", "scale", "for_clean", "for_damaged"), TABLE)
-def test_models_are_chosen_by_damage_and_scale_from_what_is_bundled(
+def test_models_are_chosen_by_damage_and_scale_from_those_bundled(
     folder, clean, damaged, names, scale, for_clean, for_damaged
 ):
     bundle(folder, *names)
@@ -97,7 +97,7 @@ def test_a_model_is_loaded_once_and_only_if_it_is_needed(folder, clean, damaged,
     assert loaded == ["srgan-cx-x4", "|", "|", "real-x4", "|", "|", "|"]
 
 
-def test_the_file_tells_what_the_pixels_do_not(folder, clean, tmp_path):
+def test_the_format_of_the_file_counts_too(folder, clean, tmp_path):
     bundle(folder, "srgan-cx-x4", "real-x4")
     Image.fromarray(clean).save(tmp_path / "a.jpg", quality=70)
     chosen, reason = load_model().choose(np.full((16, 16), 90, np.uint8), tmp_path / "a.jpg")
@@ -111,7 +111,7 @@ def test_fidelity_goes_to_the_chosen_model(folder, clean, damaged):
     np.testing.assert_array_equal(upscaler(damaged), load_model("real-x4", fidelity=0.5)(damaged))
 
 
-def test_what_one_of_the_models_cannot_do_is_an_error_before_the_first_image(folder):
+def test_settings_that_one_of_the_models_lacks_are_an_error_before_the_first_image(folder):
     bundle(folder, "srgan-cx-x4", "srgan-cx-x4.parent", "real-x4")
     with pytest.raises(UsageError, match=r"^real-x4: fidelity needs .* models that have them: srgan-cx-x4$"):
         load_model(fidelity=0.5)
@@ -128,12 +128,12 @@ def test_what_one_of_the_models_cannot_do_is_an_error_before_the_first_image(fol
             load_model(**words)
 
 
-def test_what_is_no_image_is_refused(folder):
+def test_anything_but_an_image_is_refused(folder):
     with pytest.raises(ImageError, match="upscale: expected"):
         load_model()(np.zeros((4, 4), np.float32))
 
 
-def test_caches_tell_auto_of_other_models_apart(folder):
+def test_auto_of_other_models_has_another_cache_key(folder):
     bundle(folder, "srgan-cx-x4")
     first = load_model().model
     bundle(folder, "srgan-cx-x4", "real-x4")

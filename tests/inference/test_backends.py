@@ -4,10 +4,10 @@ from torch import nn
 
 from srcx.archs import MSRResNet
 from srcx.errors import UsageError
-from srcx.inference import Model, backends
-from srcx.inference.backends import Way, opened
-
-NCNN, NNPACK = Way("ncnn"), Way("nnpack")
+from srcx.inference import Model
+from srcx.inference.backends import ncnn as ncnn_module
+from srcx.inference.backends.ncnn import Ncnn
+from srcx.inference.backends.nnpack import Nnpack
 
 
 def model_of(net: nn.Module, **about: int) -> Model:
@@ -23,7 +23,7 @@ def net() -> nn.Module:
 
 @torch.inference_mode()
 def test_ncnn_takes_any_size_and_several_images(net):
-    run = opened(NCNN, model_of(net))
+    run = Ncnn().open(model_of(net))
     for lq in (torch.rand(1, 3, 31, 18), torch.rand(3, 3, 9, 40).to(memory_format=torch.channels_last)):
         torch.testing.assert_close(run(lq), net(lq), atol=1e-4, rtol=1e-4)
 
@@ -41,32 +41,32 @@ class Windows(nn.Module):
 
 
 @torch.inference_mode()
-def test_ncnn_is_shown_sizes_that_the_network_takes(net):
+def test_pnnx_gets_sizes_that_the_network_takes(net):
     windows = Windows()
     lq = torch.rand(1, 3, 40, 24)
-    torch.testing.assert_close(opened(NCNN, model_of(windows, multiple_of=8))(lq), windows(lq))
+    torch.testing.assert_close(Ncnn().open(model_of(windows, multiple_of=8))(lq), windows(lq))
 
 
-def test_what_ncnn_does_otherwise_than_torch_is_refused(net, monkeypatch):
-    monkeypatch.setattr(backends, "likeness_db", lambda one, other: 79.0)
-    with pytest.raises(UsageError, match="ncnn: does not make of test what torch does; take another backend"):
-        opened(NCNN, model_of(net))
+def test_a_converted_network_unlike_torch_s_is_refused(net, monkeypatch):
+    monkeypatch.setattr(ncnn_module, "psnr_db", lambda one, other: 79.0)
+    with pytest.raises(UsageError, match="ncnn: gives other images than torch by test; take another backend"):
+        Ncnn().open(model_of(net))
 
 
-def test_what_cannot_be_converted_is_one_sentence(net):
+def test_a_network_that_cannot_be_converted_is_one_sentence(net):
     class Odd(nn.Module):
         def forward(self, lq: torch.Tensor) -> torch.Tensor:
             return lq.sort(-1)[0]
 
     with pytest.raises(UsageError, match=r"^ncnn: .*take another backend$") as error:
-        opened(NCNN, model_of(Odd()))
+        Ncnn().open(model_of(Odd()))
     assert "\n" not in str(error.value)
 
 
-def test_lack_of_memory_is_told_as_such(net, monkeypatch):
+def test_ncnn_s_error_codes_become_errors(net, monkeypatch):
     import ncnn
 
-    run = opened(NCNN, model_of(net))
+    run = Ncnn().open(model_of(net))
     monkeypatch.setattr(ncnn.Extractor, "extract", lambda self, name: (-100, None))
     with pytest.raises(MemoryError):
         run(torch.rand(1, 3, 9, 9))
@@ -104,7 +104,7 @@ class Mixed(nn.Module):
         return x
 
 
-@pytest.mark.skipif(not backends.installed("nnpack"), reason="this torch has no NNPACK for this processor")
+@pytest.mark.skipif(not Nnpack().available(), reason="this torch has no NNPACK for this processor")
 @torch.inference_mode()
 def test_nnpack_runs_the_convolutions_it_is_for_and_no_others(monkeypatch):
     calls = []
@@ -114,15 +114,15 @@ def test_nnpack_runs_the_convolutions_it_is_for_and_no_others(monkeypatch):
     )
     net = Mixed().eval()
     lq = torch.rand(2, 16, 21, 34).to(memory_format=torch.channels_last)
-    sr = opened(NNPACK, model_of(net))(lq)
+    sr = Nnpack().open(model_of(net))(lq)
     assert calls == [layer.weight.shape for layer in net.wanted]
     torch.testing.assert_close(sr, net(lq), atol=1e-4, rtol=1e-4)
     assert len(calls) == 3, "the model's own network stays as it was"
 
 
-def test_without_nnpack_it_is_said(monkeypatch):
+def test_a_torch_without_nnpack_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: False)
     with pytest.raises(
-        UsageError, match="nnpack: this torch has none for this processor; take another backend"
+        UsageError, match="nnpack: this torch has no NNPACK for this processor; take another backend"
     ):
-        opened(NNPACK, model_of(Mixed()))
+        Nnpack().open(model_of(Mixed()))

@@ -9,10 +9,10 @@ import torch
 from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
-from srcx.inference import Upscaler, bundled, find_model
-from srcx.inference.backends import BACKENDS, installed
-from srcx.inference.choice import EXACT, recalled, remember
-from srcx.inference.model import int8_of
+from srcx.inference import Upscaler, find_model, models
+from srcx.inference.autotune import cache_engine, cached_engine
+from srcx.inference.backends import BACKENDS, EXACT
+from srcx.inference.models import int8_of
 from srcx.weights import load_state, save_state
 from srcx.weights.fit import mix_states
 
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
         state = {key: weight.half() for key, weight in net_of(seed).state_dict().items()}
         save_state(folder / f"{name}.safetensors", state, metadata={"scale": "2"})
         (folder / f"{name}.md").write_text(f"# {name}: for tests\n")
-    monkeypatch.setattr(bundled, "BUNDLED", folder)
+    monkeypatch.setattr(models, "BUNDLED", folder)
     return folder
 
 
@@ -98,19 +98,20 @@ def test_a_parent_of_another_network_is_an_error(folder):
         find_model("sharp", fidelity=0.5)
 
 
-def test_caches_take_each_mixture_for_another_model(folder):
-    models = [find_model("sharp", fidelity=fidelity) for fidelity in (0, 0.3, 0.5, 1)]
-    assert len({model.sha256 for model in models}) == 4
-    assert len({model.name for model in models}) == 4
-    assert find_model("sharp", fidelity=0.3).sha256 == models[1].sha256
-    remember(models[0], [EXACT], EXACT)
-    assert recalled(models[0], [EXACT]) == EXACT
-    assert recalled(models[1], [EXACT]) is None
+def test_each_mixture_has_a_cache_key_of_its_own(folder):
+    mixtures = [find_model("sharp", fidelity=fidelity) for fidelity in (0, 0.3, 0.5, 1)]
+    assert len({model.sha256 for model in mixtures}) == 4
+    assert len({model.name for model in mixtures}) == 4
+    assert find_model("sharp", fidelity=0.3).sha256 == mixtures[1].sha256
+    cache_engine(mixtures[0], [EXACT], EXACT)
+    assert cached_engine(mixtures[0], [EXACT]) == EXACT
+    assert cached_engine(mixtures[1], [EXACT]) is None
     save_state(folder / "sharp.parent.safetensors", net_of(9).state_dict())
-    assert find_model("sharp", fidelity=0.3).sha256 != models[1].sha256, "another parent, another model"
+    assert find_model("sharp", fidelity=0.3).sha256 != mixtures[1].sha256, "another parent, another model"
 
 
 def test_the_eight_bit_file_is_of_the_unmixed_weights_alone(folder):
+    int8_of(folder / "sharp.safetensors").parent.mkdir(parents=True)
     int8_of(folder / "sharp.safetensors").write_text("of the unmixed weights")
     assert find_model("sharp").int8 is not None
     assert find_model("sharp", fidelity=0.5).int8 is None
@@ -118,18 +119,18 @@ def test_the_eight_bit_file_is_of_the_unmixed_weights_alone(folder):
         load_model("sharp", fidelity=0.5, precision="int8")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda backend: backend.name)
 def test_every_backend_runs_mixed_weights(folder, image, backend):
-    if not installed(backend):
-        pytest.skip(f"needs {backend}")
+    if not backend.available():
+        pytest.skip(f"needs {backend.name}")
     model = find_model("sharp", fidelity=0.5)
     exact = Upscaler(model, precision="fp32", backend="torch")(image)
     assert np.abs(exact.astype(int) - load_model("sharp")(image)).max() > 2
-    result = Upscaler(model, precision="fp32", backend=backend)(image)
+    result = Upscaler(model, precision="fp32", backend=backend.name)(image)
     assert np.abs(exact.astype(int) - result).max() <= 1
 
 
-def test_what_is_not_floating_stays_that_of_the_model():
+def test_integers_are_those_of_the_model():
     one = {"w": torch.zeros(2), "steps": torch.tensor(3)}
     other = {"w": torch.ones(2), "steps": torch.tensor(5)}
     assert mix_states(one, other, 0.5, source="other.pth")["steps"] == 3

@@ -1,4 +1,4 @@
-"""No backend sends anything or keeps an id, tried with a proxy on loopback that answers nothing."""
+"""No backend sends anything or stores an id: tested with a proxy on loopback that answers nothing."""
 
 import os
 import socket
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from srcx.inference import backends
+from srcx.inference.backends import find_backend
 
 RUN = """
 import sys
 import torch
 from srcx.archs import MSRResNet
-from srcx.inference.backends import Way, opened
-from srcx.inference.model import Model
+from srcx.inference import Model
+from srcx.inference.backends import find_backend
 
 model = Model("test", 2, "MSRResNet", "0", net=MSRResNet(num_feat=4, num_block=1, upscale=2).eval())
-print(tuple(opened(Way(sys.argv[1]), model)(torch.rand(1, 3, 8, 8)).shape))
+print(tuple(find_backend(sys.argv[1]).open(model)(torch.rand(1, 3, 8, 8)).shape))
 """
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_nothing_leaves_the_machine_and_no_id_is_kept(backend, tmp_path):
-    if not backends.installed(backend):
+def test_nothing_leaves_the_machine_and_no_id_is_stored(backend, tmp_path):
+    if not find_backend(backend).available():
         pytest.skip(f"{backend} is not installed")
     asked: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as proxy:
@@ -52,5 +52,5 @@ def test_nothing_leaves_the_machine_and_no_id_is_kept(backend, tmp_path):
         )
     assert (done.returncode, done.stdout) == (0, "(1, 3, 16, 16)\n"), done.stderr
     assert asked == []
-    kept = [path.name for path in Path(tmp_path).rglob("*") if path.is_file()]
-    assert [name for name in kept if "deviceid" in name or "openvino" in name or "cid" in name] == []
+    files = [path.name for path in Path(tmp_path).rglob("*") if path.is_file()]
+    assert [name for name in files if "deviceid" in name or "openvino" in name or "cid" in name] == []

@@ -85,7 +85,7 @@ def test_a_smaller_patch_of_the_same_direction_is_the_nearest(network):
     assert_close(loss.compare({"conv1_1": patch}, {"conv1_1": targets}), (0.5 * patch).square().mean())
 
 
-def test_a_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
+def test_an_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
     grey = rng.integers(0, 65536, (30, 60), np.uint16)
     write_image(tmp_path / "a.png", grey)
     read = transfer.read_at(tmp_path / "a.png", 40)
@@ -93,8 +93,8 @@ def test_a_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
     assert (read == read[..., :1]).all()
 
 
-def test_says_what_it_takes(images):
-    with pytest.raises(UsageError, match="expected one of contextual, gram, patches as way, got 'magic'"):
+def test_wrong_arguments_are_one_sentence(images):
+    with pytest.raises(UsageError, match="by: expected one of contextual, gram, patches; got 'magic'"):
         transfer.steps(*images, by="magic")
     with pytest.raises(
         ImageError, match=r"a style image in RGB of at least 32 pixels a side, got shape \(8, 48"

@@ -7,13 +7,14 @@ from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize, read_image
-from srcx.inference import Model, Upscaler, images
+from srcx.inference import Model, Upscaler
 from srcx.inference import upscaler as upscaler_module
-from srcx.inference.backends import Way
+from srcx.inference.backends import EXACT
+from srcx.inference.tiling import Tiling
 
 
 def lively(net: nn.Module) -> nn.Module:
-    """Fresh weights made large enough that pixels are felt far away."""
+    """Fresh weights made so large that the receptive field is wide."""
     with torch.no_grad():
         for name, weight in net.named_parameters():
             if name.startswith("body"):
@@ -45,9 +46,7 @@ def test_bicubic_is_imresize(shape, dtype, rng):
 
 
 def test_bicubic_in_strips_is_bicubic_in_one(monkeypatch, rng):
-    from srcx.inference.tiles import Tiling
-
-    monkeypatch.setattr(images, "BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
+    monkeypatch.setattr("srcx.inference.tiling.BICUBIC_TILING", Tiling(core_px=20, overlap_px=8, fade_px=0))
     image = rng.integers(0, 256, (61, 47, 3), np.uint8)
     np.testing.assert_array_equal(upscale(image, "bicubic-x3"), imresize(image, scale=3))
 
@@ -69,13 +68,15 @@ def test_tiled_equals_whole_within_one_grey_level(net, photo, tile):
         [Upscaler(model_of(net), tile=0, precision="fp32")(part) for part in (photo[:, :64], photo[:, 64:])],
         axis=1,
     )
-    assert np.abs(naive - whole).max() > 2, "this network must feel a cut, or the test shows nothing"
+    assert np.abs(naive - whole).max() > 2, (
+        "a cut must change this network's output, or the test shows nothing"
+    )
 
 
 def test_too_little_memory_makes_tiles_and_the_same_image(net, photo, monkeypatch):
     from srcx.inference import runner
 
-    monkeypatch.setattr(runner, "BUDGET_BYTES", 4_000_000)
+    monkeypatch.setattr(runner, "MAX_TILE_BYTES", 4_000_000)
     tiled = Upscaler(model_of(net), precision="fp32")
     assert tiled._runner_for(photo).tiling(*photo.shape[:2], None) is not None
     whole = Upscaler(model_of(net), tile=0, precision="fp32")(photo).astype(int)
@@ -109,7 +110,9 @@ def test_out_of_memory_halves_the_tile_and_goes_on(photo, tile, error, caplog):
     assert "out of memory: goes on in tiles of" in caplog.text
     hungry.sizes.clear()
     up(photo)
-    assert max(height * width for height, width in hungry.sizes) <= 6000, "it has learnt"
+    assert max(height * width for height, width in hungry.sizes) <= 6000, (
+        "the smaller tile is used from now on"
+    )
 
 
 @pytest.mark.parametrize("tile", ["auto", 0])
@@ -118,14 +121,14 @@ def test_no_memory_at_all_is_one_sentence(photo, tile):
         Upscaler(model_of(Hungry(10)), tile=tile, precision="fp32")(photo)
 
 
-def test_what_is_no_lack_of_memory_is_not_hidden(photo):
+def test_other_errors_than_out_of_memory_are_raised(photo):
     broken = model_of(Hungry(6000, ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         Upscaler(broken, tile=0, precision="fp32")(photo)
 
 
 def test_a_result_that_does_not_fit_into_the_memory_is_refused_before_the_work(photo, monkeypatch):
-    monkeypatch.setattr(upscaler_module, "free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(upscaler_module, "free_bytes", lambda: 1_000_000)
     with pytest.raises(ImageError, match=r"544 x 448 pixels, takes 0\.0 GB of memory"):
         upscale(np.dstack([photo] * 2)[..., :4].astype(np.uint16), "bicubic")
 
@@ -142,7 +145,7 @@ def test_any_scale_is_the_models_result_resampled(net, photo, scale, size, chann
     if channels == 4:
         expected[..., 3] = imresize(image[..., 3], size=size)  # alpha is not resampled twice
     np.testing.assert_array_equal(result, expected)
-    assert ("test enlarges by 2; its results are resampled" in caplog.text) == (scale != 2)
+    assert ("test upscales by 2; its results are resampled" in caplog.text) == (scale != 2)
     assert load_model("bicubic", scale=scale)(image).shape[:2] == size
 
 
@@ -183,7 +186,7 @@ class MeanOfAll(nn.Module):
 
 
 def test_a_network_that_looks_at_everything_is_faded_over_its_whole_overlap():
-    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(Way()).tiling(200, 200, 64)
+    tiling = Upscaler(model_of(MeanOfAll()), precision="fp32")._runner(EXACT).tiling(200, 200, 64)
     assert tiling is not None
     assert tiling.fade_px == tiling.overlap_px == 32
 
@@ -216,7 +219,7 @@ def test_grey_comes_back_grey(net, photo):
     assert np.abs(result - as_rgb @ [0.299, 0.587, 0.114]).max() <= 1
 
 
-def test_a_network_for_grey_takes_each_channel_for_a_image(photo):
+def test_a_network_for_grey_takes_each_channel_for_an_image(photo):
     net = lively(MSRResNet(num_in_ch=1, num_out_ch=1, num_feat=8, num_block=1, upscale=2)).eval()
     up = Upscaler(model_of(net, channels=1), precision="fp32")
     np.testing.assert_array_equal(up(photo)[..., 1], up(photo[..., 1]))
@@ -237,7 +240,7 @@ def test_alpha_is_kept(net, photo, rng):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300, 3), (300, 1, 4)])
-def test_thin_images_are_enlarged(net, shape, rng):
+def test_thin_images_are_upscaled(net, shape, rng):
     image = rng.integers(0, 256, shape, np.uint8)
     for model in (model_of(net), load_model("bicubic-x2").model):
         assert Upscaler(model)(image).shape == (2 * shape[0], 2 * shape[1], *shape[2:])

@@ -32,19 +32,19 @@ def browser(address: str) -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ALONE.split())
         page = chromium.new_page(viewport={"width": 1280, "height": 860})
         page.set_default_timeout(60_000)
-        strangers = []
+        elsewhere = []
         page.on(
-            "request", lambda request: strangers.append(request.url) if address not in request.url else None
+            "request", lambda request: elsewhere.append(request.url) if address not in request.url else None
         )
         page.goto(address)
         yield page
         chromium.close()
-    assert [url for url in strangers if url.startswith("http")] == [], "nothing leaves this machine"
+    assert [url for url in elsewhere if url.startswith("http")] == [], "nothing leaves this machine"
 
 
 @pytest.mark.slow
 @in_a_browser
-def test_a_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path, rng):
+def test_an_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path, rng):
     image = imresize(rng.integers(0, 256, (6, 8, 3), np.uint8), size=(60, 80))
     write_image(tmp_path / "Grüße.png", image)
     with browser(address) as page:
@@ -75,9 +75,9 @@ def test_a_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path,
         page.wait_for_selector("text=is not an image, by its content")
 
 
-def test_without_gradio_it_says_what_brings_it(monkeypatch, capsys):
+def test_without_gradio_the_error_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["web"]) == 2
     assert capsys.readouterr().err == (
-        "srcx web: needs gradio, which is not here; pip install 'srcx[web]' brings it\n"
+        "srcx web: needs gradio, which is not installed; pip install 'srcx[web]' installs it\n"
     )

@@ -1,4 +1,4 @@
-"""The server behind the page, spoken to as by browsers and worse; skipped where gradio is not installed."""
+"""The server behind the page, with requests of browsers and of attackers; skipped where gradio is missing."""
 
 import importlib.util
 import json
@@ -14,8 +14,8 @@ import pytest
 
 from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import load_model
-from srcx.web.page import MOST_BYTES, MOST_WAITING
-from srcx.web.work import MOST_IMAGES
+from srcx.web.page import MAX_BYTES, MAX_WAITING
+from srcx.web.work import MAX_IMAGES
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs gradio")
 
@@ -78,7 +78,7 @@ def peak_mib(server) -> float:
 
 
 @pytest.mark.slow
-def test_of_fifty_at_once_some_are_answered_right_and_all_others_told_that_the_queue_is_full(server):
+def test_of_fifty_at_once_some_are_answered_right_and_for_all_others_the_queue_is_full(server):
     """In the memory of about one of them, about half a GiB here, and the server serves on."""
     upscale = load_model(server.folder / "net.pth")
     together = threading.Barrier(AT_ONCE)
@@ -101,21 +101,21 @@ def test_of_fifty_at_once_some_are_answered_right_and_all_others_told_that_the_q
     alone_mib = peak_mib(server)
     with ThreadPoolExecutor(AT_ONCE) as visitors:
         said = list(visitors.map(visit, range(AT_ONCE)))
-    assert set(said) == {"right", f"Queue is full. Max size is {MOST_WAITING} and size is {MOST_WAITING}."}
-    assert MOST_WAITING <= said.count("right") < AT_ONCE / 2
+    assert set(said) == {"right", f"Queue is full. Max size is {MAX_WAITING} and size is {MAX_WAITING}."}
+    assert MAX_WAITING <= said.count("right") < AT_ONCE / 2
     assert peak_mib(server) < alone_mib + 1024
     assert visit(AT_ONCE, wait=lambda: None) == "right"
 
 
 @pytest.mark.slow
-def test_what_is_too_large_too_many_or_elsewhere_is_refused_and_the_server_serves_on(server, visitor):
-    large = visitor.upload(("large.png", bytes(MOST_BYTES + 1)))
+def test_files_too_large_too_many_or_elsewhere_are_refused_and_the_server_goes_on(server, visitor):
+    large = visitor.upload(("large.png", bytes(MAX_BYTES + 1)))
     assert (large.status_code, "maximum allowed size" in large.text) == (413, True)
 
     path = photo(0, server.folder)
-    paths = visitor.upload(*[(f"{n}.png", path.read_bytes()) for n in range(MOST_IMAGES + 1)]).json()
+    paths = visitor.upload(*[(f"{n}.png", path.read_bytes()) for n in range(MAX_IMAGES + 1)]).json()
     event, said = visitor.answer(visitor.ask(paths))
-    assert (event, said["error"]) == ("error", f"from 1 to {MOST_IMAGES} images at a time; got 11")
+    assert (event, said["error"]) == ("error", f"from 1 to {MAX_IMAGES} images at a time; got 11")
 
     secret = server.folder / "secret.png"
     secret.write_bytes(path.read_bytes())

@@ -11,16 +11,16 @@ from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import write_image
-from srcx.inference import Model, Upscaler, choice
-from srcx.inference import backends as backends_module
-from srcx.inference.backends import Way
-from srcx.inference.choice import EXACT, fastest, recalled, remember, ways_of
+from srcx.inference import Model, Upscaler, autotune
+from srcx.inference.autotune import cache_engine, cached_engine, engines_for, fastest
+from srcx.inference.backends import BACKENDS, EXACT, Engine, find_backend
 from srcx.inference.folder import Job, run
 from srcx.weights import save_state
 
 CPU = torch.device("cpu")
-BF16 = Way("torch", "bf16")
+BF16 = Engine(EXACT.backend, "bf16")
 ALL = [EXACT, BF16]
+ONNX, OPENVINO = find_backend("onnx"), find_backend("openvino")
 
 
 def model_of(net: nn.Module, sha256: str = "0") -> Model:
@@ -34,19 +34,20 @@ def net() -> nn.Module:
 
 @pytest.fixture
 def only_torch(monkeypatch):
-    monkeypatch.setattr(choice, "installed", lambda backend: False)
+    for backend in BACKENDS:
+        monkeypatch.setattr(type(backend), "available", lambda self: False)
 
 
 @pytest.fixture
 def fast_bf16(monkeypatch):
-    monkeypatch.setattr(choice, "fast_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr(autotune, "fast_dtype", lambda device: torch.bfloat16)
 
 
 def runs(**seconds_and_values: tuple[float, float]):
-    """What gives this value after these seconds, by the precision's name."""
+    """Return a run that gives this value after these seconds, by the precision's name."""
 
-    def run(way: Way) -> torch.Tensor:
-        seconds, value = seconds_and_values[way.precision]
+    def run(engine: Engine) -> torch.Tensor:
+        seconds, value = seconds_and_values[engine.precision]
         time.sleep(seconds)
         return torch.full((4,), value)
 
@@ -58,90 +59,93 @@ def test_the_fastest_is_taken():
     assert fastest(ALL, runs(fp32=(0, 0.5), bf16=(0.02, 0.5))) == EXACT
 
 
-def test_what_is_not_like_fp32_is_not_taken_however_fast():
+def test_an_output_too_far_from_fp32_is_not_taken_however_fast():
     assert fastest(ALL, runs(fp32=(0.02, 0.5), bf16=(0, 0.5 + 1 / 255))) == EXACT  # 48.1 dB
     assert fastest(ALL, runs(fp32=(0.02, 0.5), bf16=(0, 0.5 + 0.7 / 255))) == BF16  # 51.2 dB
 
 
-def test_what_does_not_run_is_not_taken():
-    def run(way: Way) -> torch.Tensor:
-        if way == BF16:
+def test_an_engine_that_does_not_run_is_not_taken():
+    def run(engine: Engine) -> torch.Tensor:
+        if engine == BF16:
             raise KeyError("no such kernel")
         return torch.zeros(4)
 
     assert fastest(ALL, run) == EXACT
-    with pytest.raises(UsageError, match=r"none of the ways asked for runs this network .*no such kernel"):
+    with pytest.raises(UsageError, match=r"no engine asked for runs this network .*no such kernel"):
         fastest([BF16], run)
 
 
 def test_a_processor_without_bf16_does_not_try_it(net, only_torch, monkeypatch):
-    monkeypatch.setattr(choice, "fast_dtype", lambda device: torch.float32)
-    assert ways_of(model_of(net), CPU, backend="auto", precision="auto") == [EXACT]
+    monkeypatch.setattr(autotune, "fast_dtype", lambda device: torch.float32)
+    assert engines_for(model_of(net), CPU, backend="auto", precision="auto") == [EXACT]
 
 
-def test_what_is_tried_is_what_is_installed_and_the_network_is_known_to_bear(net, monkeypatch, fast_bf16):
-    monkeypatch.setattr(choice, "installed", lambda backend: backend == "openvino")
-    expected = [EXACT, BF16, Way("openvino", "fp32"), Way("openvino", "bf16")]
-    assert ways_of(model_of(net), CPU, backend="auto", precision="auto") == expected
+def test_the_engines_tried_are_installed_and_work_for_the_network(net, monkeypatch, fast_bf16):
+    for backend in BACKENDS:
+        monkeypatch.setattr(type(backend), "available", lambda self: self is OPENVINO)
+    expected = [EXACT, BF16, Engine(OPENVINO), Engine(OPENVINO, "bf16")]
+    assert engines_for(model_of(net), CPU, backend="auto", precision="auto") == expected
     only_fp32 = Model("test", 2, "test", "0", net=net, dtypes=frozenset({torch.float32}))
-    assert ways_of(only_fp32, CPU, backend="auto", precision="auto") == [EXACT, Way("openvino", "fp32")]
-    assert ways_of(model_of(net), CPU, backend="onnx", precision="auto") == [Way("onnx", "fp32")]
-    assert ways_of(model_of(net), torch.device("cuda"), backend="auto", precision="fp32") == [EXACT]
+    assert engines_for(only_fp32, CPU, backend="auto", precision="auto") == [EXACT, Engine(OPENVINO)]
+    assert engines_for(model_of(net), CPU, backend="onnx", precision="auto") == [Engine(ONNX)]
+    assert engines_for(model_of(net), torch.device("cuda"), backend="auto", precision="fp32") == [EXACT]
     with pytest.raises(UsageError, match="onnx: does not run test in bf16; take fp32"):
-        ways_of(model_of(net), CPU, backend="onnx", precision="bf16")
+        engines_for(model_of(net), CPU, backend="onnx", precision="bf16")
 
 
-def test_what_was_measured_is_remembered_for_this_model_and_this_choice(net, tmp_path):
-    remember(model_of(net), ALL, BF16)
-    assert recalled(model_of(net), ALL) == BF16
-    assert recalled(model_of(net, "another"), ALL) is None
-    assert recalled(model_of(net), [EXACT]) is None
+def test_the_measurement_is_cached_for_this_model_and_this_choice(net, tmp_path):
+    cache_engine(model_of(net), ALL, BF16)
+    assert cached_engine(model_of(net), ALL) == BF16
+    assert cached_engine(model_of(net, "another"), ALL) is None
+    assert cached_engine(model_of(net), [EXACT]) is None
     for damaged in ("[", "[" * 100_000, "[]", "null"):
         (tmp_path / "cache/srcx/fastest.json").write_text(damaged)
-        assert recalled(model_of(net), ALL) is None
-    remember(model_of(net), ALL, EXACT)
-    assert recalled(model_of(net), ALL) == EXACT
+        assert cached_engine(model_of(net), ALL) is None
+    cache_engine(model_of(net), ALL, EXACT)
+    assert cached_engine(model_of(net), ALL) == EXACT
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(net, tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("a file")
-    remember(model_of(net), ALL, BF16)
-    assert recalled(model_of(net), ALL) is None
+    cache_engine(model_of(net), ALL, BF16)
+    assert cached_engine(model_of(net), ALL) is None
 
 
 def test_it_is_measured_once_and_not_for_a_tiny_image(net, rng, only_torch, fast_bf16, monkeypatch):
     measured = []
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: measured.append(ways) or BF16)
+    monkeypatch.setattr(
+        "srcx.inference.upscaler.fastest", lambda engines, run: measured.append(engines) or BF16
+    )
     tiny, large = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (20, 128))
     up = Upscaler(model_of(net))
     up(tiny)
-    assert (up.way, measured) == (None, [])
+    assert (up.engine, measured) == (None, [])
     up(large)
-    assert (up.way, len(measured)) == (BF16, 1)
+    assert (up.engine, len(measured)) == (BF16, 1)
     again = Upscaler(model_of(net))
     again(large)
-    assert (again.way, len(measured)) == (BF16, 1)
+    assert (again.engine, len(measured)) == (BF16, 1)
 
 
-def test_the_first_use_says_what_takes_long_and_what_won(
+def test_the_first_use_logs_the_measurement_and_its_result(
     net, rng, only_torch, fast_bf16, monkeypatch, caplog
 ):
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda engines, run: BF16)
     image = rng.integers(0, 256, (128, 128, 3), np.uint8)
     for _ in range(2):
         up = Upscaler(model_of(net))
         up.prepare(image)
         up(image)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "first use of test on this machine: the fastest way to run it is being measured, once",
+        "first use of test on this machine: its fastest engine is being measured, once",
         f"test: {BF16} is used, the fastest of {EXACT}, {BF16}",
     ]
 
 
-def test_the_measurement_is_not_booked_on_the_first_image(
+def test_the_measurement_does_not_count_as_time_of_the_first_image(
     net, rng, only_torch, fast_bf16, monkeypatch, tmp_path
 ):
-    def slowly(ways, run):
+    def slowly(engines, run):
         time.sleep(1.0)
         return EXACT
 
@@ -154,37 +158,37 @@ def test_the_measurement_is_not_booked_on_the_first_image(
 def test_many_tiny_images_are_worth_it_but_the_tiniest_measure_nothing(
     net, rng, only_torch, fast_bf16, monkeypatch
 ):
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
-    monkeypatch.setattr("srcx.inference.upscaler.MANY_TINY_PX", 3 * 100**2)
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda engines, run: BF16)
+    monkeypatch.setattr("srcx.inference.upscaler.MANY_SMALL_PX", 3 * 100**2)
     tiniest, tiny = (rng.integers(0, 256, (side, side, 3), np.uint8) for side in (90, 100))
     up = Upscaler(model_of(net))
-    ways = []
+    engines = []
     for image in [tiny, tiny, tiny]:
         up(image)
-        ways.append(up.way)
-    assert ways == [None, None, BF16]
+        engines.append(up.engine)
+    assert engines == [None, None, BF16]
     up = Upscaler(model_of(net, "another"))
     for _ in range(5):
         up(tiniest)
-    assert up.way is None
-    remember(model_of(net, "another"), ALL, BF16)
+    assert up.engine is None
+    cache_engine(model_of(net, "another"), ALL, BF16)
     up(tiniest)
-    assert up.way == BF16
+    assert up.engine == BF16
 
 
-def test_the_real_measure_takes_one_of_them(net, rng, only_torch, fast_bf16):
+def test_the_real_measurement_takes_one_of_them(net, rng, only_torch, fast_bf16):
     up = Upscaler(model_of(net))
     up(rng.integers(0, 256, (128, 130, 3), np.uint8))
-    assert up.way in ALL
-    assert set(up._runners) == {up.way}
+    assert up.engine in ALL
+    assert set(up._runners) == {up.engine}
 
 
-def test_one_way_at_a_time_is_open_while_they_are_tried(net, rng, only_torch, fast_bf16, monkeypatch):
+def test_one_engine_at_a_time_is_open_while_they_are_tried(net, rng, only_torch, fast_bf16, monkeypatch):
     open_at_once = []
 
-    def tried(ways, run):
-        for way in [EXACT, *ways]:
-            run(way)
+    def tried(engines, run):
+        for engine in [EXACT, *engines]:
+            run(engine)
             open_at_once.append(set(up._runners))
         return EXACT
 
@@ -196,7 +200,7 @@ def test_one_way_at_a_time_is_open_while_they_are_tried(net, rng, only_torch, fa
 
 
 def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, fast_bf16, monkeypatch):
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda engines, run: BF16)
     up = Upscaler(model_of(net))
     up(rng.integers(0, 256, (128, 128, 3), np.uint8))
     up(rng.integers(0, 65536, (9, 9), np.uint16))
@@ -204,7 +208,7 @@ def test_sixteen_bits_are_run_in_fp32_whatever_is_faster(net, rng, only_torch, f
 
 
 class Overflowing(nn.Module):
-    """Enlarges by 2, and is infinite or NaN in half precision where an image is bright."""
+    """Upscales by 2, and is infinite or NaN in half precision where an image is bright."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
@@ -219,7 +223,7 @@ class Overflowing(nn.Module):
 def test_an_image_that_overflows_half_precision_is_run_in_fp32(
     only_torch, fast_bf16, monkeypatch, value, caplog
 ):
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda ways, run: BF16)
+    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda engines, run: BF16)
     image = np.full((128, 128, 3), 255, np.uint8)
     up = Upscaler(model_of(Overflowing(value)))
     assert (up(image) == 255).all()
@@ -234,9 +238,9 @@ def test_an_image_that_overflows_half_precision_is_run_in_fp32(
         Upscaler(model_of(Overflowing(value)), precision="bf16")(image)
 
 
-def test_a_backend_that_is_missing_says_what_brings_it(net, tmp_path, monkeypatch):
+def test_a_missing_or_unknown_backend_is_one_sentence(net, tmp_path, monkeypatch):
     save_state(tmp_path / "net.pth", net.state_dict())
-    monkeypatch.setitem(backends_module.MODULES, "onnx", ("no_such_module",))
+    monkeypatch.setattr(type(ONNX), "packages", ("no_such_module",))
     with pytest.raises(UsageError, match=r"onnx: needs no_such_module.*pip install 'srcx\[export\]'"):
         load_model(tmp_path / "net.pth", backend="onnx")
     with pytest.raises(

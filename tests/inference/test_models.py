@@ -9,8 +9,8 @@ from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import write_image
-from srcx.inference import bundled, bundled_models, default_model, find_model
-from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
+from srcx.inference import bundled_models, default_model, find_model, models
+from srcx.inference.models import card_of, file_of, models_with_parent, parent_of
 from srcx.weights import load_state, save_state
 from srcx.weights.checkpoint import read_metadata
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """The folder of the models that come with srcx, empty."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    monkeypatch.setattr(bundled, "BUNDLED", folder)
+    monkeypatch.setattr(models, "BUNDLED", folder)
     return folder
 
 
@@ -62,7 +62,7 @@ def test_without_a_bundled_model_bicubic_is_taken(folder):
     assert load_model()(np.zeros((2, 3), np.uint8)).shape == (8, 12)
 
 
-def test_what_is_shipped_is_half_as_large_and_says_what_it_is(folder, ship):
+def test_a_shipped_file_is_half_as_large_and_describes_itself(folder, ship):
     assert ship(tiny().state_dict()) <= 1
     file = folder / f"{NAME}.safetensors"
     assert {weight.dtype for weight in load_state(file).values()} == {torch.float16}
@@ -71,7 +71,7 @@ def test_what_is_shipped_is_half_as_large_and_says_what_it_is(folder, ship):
     assert '"type": "MSRResNet"' in words["network"]
 
 
-def test_what_is_shipped_is_listed_found_and_taken(folder, ship):
+def test_a_shipped_model_is_listed_found_and_taken(folder, ship):
     ship(tiny().state_dict())
     assert bundled_models()[NAME] == (2, "tiny, for tests")
     assert card_of(NAME) == CARD
@@ -90,7 +90,7 @@ def test_a_file_is_of_the_network_it_says(tmp_path, caplog):
     save_state(tmp_path / "net.safetensors", tiny().state_dict(), metadata={"network": "{"})
     # Metadata that describes no network is left out with a warning; the weights say what they are.
     assert find_model(tmp_path / "net.safetensors").architecture == "MSRResNet"
-    assert "net.safetensors: does not describe a network and is left out" in caplog.text
+    assert "net.safetensors: does not describe a network and is ignored" in caplog.text
 
 
 def test_weights_that_do_not_bear_half_precision_are_refused_and_nothing_is_left(folder, ship):
@@ -151,4 +151,4 @@ def test_every_model_that_comes_with_srcx_is_whole():
         model = find_model(name)
         assert model.scale == scale
         assert about
-        assert name in (model.name, bundled.BEST_FIRST[-1])
+        assert name in (model.name, models.BEST_FIRST[-1])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from srcx.padding import NoSizeError, pad_to_multiple, run_padded, size_multiple
+from srcx.inference.tiling import NoSizeError, pad_to_multiple, run_padded, size_multiple
 
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 9), (3, 2), (1, 1), (8, 4)])
@@ -15,7 +15,7 @@ def test_borders_are_mirrored_as_numpy_mirrors_them(size, multiple):
     np.testing.assert_array_equal(pad_to_multiple(lq, multiple), expected)
 
 
-def test_what_needs_no_padding_is_not_copied():
+def test_an_image_without_padding_is_not_copied():
     lq = torch.rand(1, 3, 8, 16)
     assert pad_to_multiple(lq, 8) is lq
 
@@ -61,10 +61,10 @@ class HalfAndBack(nn.Module):
         return lq[..., ::2, ::2].repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
-def test_a_size_that_does_not_come_out_whole_is_none_that_the_network_takes():
+def test_a_size_whose_output_is_not_a_whole_factor_larger_does_not_count():
     assert size_multiple(HalfAndBack(), 3) == (2, 1)
 
 
-def test_no_size_at_all_is_told():
+def test_no_size_at_all_is_an_error():
     with pytest.raises(NoSizeError, match="whole windows only"):
         size_multiple(Picky(127), 3)

@@ -7,15 +7,17 @@ import torch
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, DataError, UsageError
 from srcx.imaging import imresize, list_images, write_image
-from srcx.inference import Model, Upscaler, find_model, int8
-from srcx.inference.backends import MADE_OF, Way, to_onnx
-from srcx.inference.choice import EXACT, ways_of
-from srcx.inference.int8 import export_int8
-from srcx.inference.model import int8_of
+from srcx.inference import Model, Upscaler, find_model, quantize
+from srcx.inference.autotune import engines_for
+from srcx.inference.backends import EXACT, Engine, find_backend
+from srcx.inference.backends.base import to_onnx
+from srcx.inference.backends.openvino import SOURCE_KEY
+from srcx.inference.models import int8_of
+from srcx.inference.quantize import export_int8
 from srcx.weights import save_state
 
 CPU = torch.device("cpu")
-INT8 = Way("openvino", "int8")
+INT8 = Engine(find_backend("openvino"), "int8")
 
 openvino = pytest.importorskip("openvino")
 
@@ -44,11 +46,11 @@ def photos(tmp_path, rng) -> list[Path]:
 
 
 def beside(checkpoint: Path, sha256: str) -> Model:
-    """The model, with its own network in fp32 as its 8-bit file: what finds and runs it is tried."""
+    """The model, with its own network in fp32 as its 8-bit file: so that finding and running it is tested."""
     model = find_model(checkpoint)
     assert model.net is not None
-    file = openvino.Core().read_model(to_onnx(model.net, channels=3, multiple_of=1))
-    file.set_rt_info(sha256, MADE_OF)
+    file = openvino.Core().read_model(to_onnx(model))
+    file.set_rt_info(sha256, SOURCE_KEY)
     openvino.save_model(file, str(int8_of(checkpoint)), compress_to_fp16=False)
     return find_model(checkpoint)
 
@@ -59,36 +61,36 @@ def test_the_file_beside_the_checkpoint_is_run(checkpoint, rng):
     image = rng.integers(0, 256, (30, 41, 3), np.uint8)
     up = Upscaler(model, precision="int8")
     result = up(image)
-    assert up.way == INT8
+    assert up.engine == INT8
     assert np.abs(result - Upscaler(model, precision="fp32", backend="torch")(image).astype(int)).max() <= 1
 
 
-def test_it_is_tried_where_it_is_there_and_torch_never_runs_it(checkpoint):
+def test_it_is_tried_where_it_exists_and_torch_never_runs_it(checkpoint):
     without = find_model(checkpoint)
-    assert INT8 not in ways_of(without, CPU, backend="auto", precision="auto")
+    assert INT8 not in engines_for(without, CPU, backend="auto", precision="auto")
     model = beside(checkpoint, without.sha256)
-    assert INT8 in ways_of(model, CPU, backend="auto", precision="auto")
-    assert ways_of(model, CPU, backend="torch", precision="auto")[0] == EXACT
+    assert INT8 in engines_for(model, CPU, backend="auto", precision="auto")
+    assert engines_for(model, CPU, backend="torch", precision="auto")[0] == EXACT
     with pytest.raises(UsageError, match="torch: does not run net in int8; take fp32"):
         Upscaler(model, backend="torch", precision="int8")
 
 
 def test_a_file_of_other_weights_is_not_run(checkpoint):
     model = beside(checkpoint, "another")
-    with pytest.raises(UsageError, match=r"net\.int8\.xml: was made of other weights than net; export it"):
+    with pytest.raises(UsageError, match=r"net\.int8\.xml: was made from other weights than net; export it"):
         Upscaler(model, precision="int8")
 
 
-def test_without_the_file_it_is_said_what_makes_it(checkpoint):
+def test_without_the_file_the_error_says_how_to_make_it(checkpoint):
     with pytest.raises(UsageError, match=r"net: has no 8-bit file; 'srcx export --format openvino --int8"):
         Upscaler(find_model(checkpoint), precision="int8")
 
 
-def test_eight_bits_are_kept_and_near_fp32(checkpoint, photos, tmp_path, rng):
+def test_eight_bits_are_written_and_near_fp32(checkpoint, photos, tmp_path, rng):
     pytest.importorskip("nncf")
-    kept = export_int8(find_model(checkpoint), int8_of(checkpoint), photos)
-    assert 35 < kept.likeness_db < 90, "another network than that in fp32, and like it"
-    assert abs(kept.lost_db) <= 0.05
+    report = export_int8(find_model(checkpoint), int8_of(checkpoint), photos)
+    assert 35 < report.psnr_db < 90, "another network than that in fp32, and like it"
+    assert abs(report.loss_db) <= 0.05
     model = find_model(checkpoint)
     content = int8_of(checkpoint).read_text()
     assert content.count('type="FakeQuantize"') >= 4
@@ -99,7 +101,7 @@ def test_eight_bits_are_kept_and_near_fp32(checkpoint, photos, tmp_path, rng):
     assert not list(tmp_path.glob(".export-*"))
 
 
-def test_what_is_sharper_than_most_it_was_made_with_is_not_clipped(checkpoint, tmp_path):
+def test_images_sharper_than_most_of_the_calibration_are_not_clipped(checkpoint, tmp_path):
     """One piece of noise among flat ones: the mean of the largest values is a tenth of what it needs."""
     pytest.importorskip("nncf")
     rng = np.random.default_rng(0)
@@ -113,9 +115,9 @@ def test_what_is_sharper_than_most_it_was_made_with_is_not_clipped(checkpoint, t
     assert np.square(np.subtract(*results, dtype=float)).mean() < 255**2 / 10**3.5
 
 
-def test_what_loses_too_much_is_not_kept(checkpoint, photos, tmp_path, monkeypatch):
+def test_a_network_that_loses_too_much_is_not_written(checkpoint, photos, tmp_path, monkeypatch):
     pytest.importorskip("nncf")
-    monkeypatch.setattr(int8, "MOST_LOST_DB", -1.0)
+    monkeypatch.setattr(quantize, "MAX_LOSS_DB", -1.0)
     with pytest.raises(
         CheckpointError, match=r"net: in 8 bits it loses -?0\.\d+ dB, more than -1, and is not"
     ):
@@ -130,17 +132,18 @@ def test_too_few_images_are_refused(checkpoint, photos, tmp_path):
 
 
 def test_wrong_words_are_one_sentence(checkpoint, photos, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match=r"net\.bin: this file has to end with \.xml"):
+    with pytest.raises(UsageError, match=r"net\.bin: the name of this file must end with \.xml"):
         export_int8(find_model(checkpoint), tmp_path / "net.bin", photos)
     monkeypatch.setitem(__import__("sys").modules, "nncf", None)
-    with pytest.raises(UsageError, match=r"int8: needs nncf, which is not here; pip install 'srcx\[int8\]'"):
+    with pytest.raises(
+        UsageError, match=r"int8: needs nncf, which is not installed; pip install 'srcx\[int8\]'"
+    ):
         export_int8(find_model(checkpoint), tmp_path / "net.xml", photos)
 
 
 def test_sums_of_branches_and_the_convolutions_on_pixels_stay_in_fp32(checkpoint):
-    net = find_model(checkpoint).net
-    assert net is not None
-    names = int8._left_in_fp32(openvino.Core().read_model(to_onnx(net, channels=3, multiple_of=1)))
+    exact = openvino.Core().read_model(to_onnx(find_model(checkpoint)))
+    names = quantize._fp32_operations(exact)
     convolutions = [name for name in names if "Conv" in name]
     assert [name.split("/")[1] for name in convolutions] == ["conv_first", "conv_last"]
     assert sorted(set(names) - set(convolutions)) == ["/body/body.0/Add", "/body/body.1/Add", "sr"]

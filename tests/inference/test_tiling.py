@@ -4,17 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srcx.imaging import imresize
-from srcx.inference import tiles
-from srcx.inference.tiles import Tiling
+from srcx.inference import tiling as tiling_module
+from srcx.inference.tiling import Tiling
 
 UNSET = 123
 
 
-def run_tiled(image: np.ndarray, enlarge, *, scale: int, tiling: Tiling) -> np.ndarray:
-    """`tiles.run_tiled` with an array made for its result."""
+def run_tiled(image: np.ndarray, upscale, *, scale: int, tiling: Tiling) -> np.ndarray:
+    """`tiling.run_tiled` with an array made for its result."""
     shape = (scale * image.shape[0], scale * image.shape[1], *image.shape[2:])
     result = np.full(shape, UNSET, image.dtype)  # as memory is that nobody has written to
-    tiles.run_tiled(image, enlarge, result, tiling)
+    tiling_module.run_tiled(image, upscale, result, tiling)
     return result
 
 
@@ -44,20 +44,20 @@ def test_tiles_of_a_pixelwise_function_are_its_result(size, fade_px, dtype, rng)
 def test_any_cut_of_any_image_gives_every_pixel_once(
     height, width, scale, core_px, overlap_px, fade_px, align_px
 ):
-    def enlarged(piece: np.ndarray) -> np.ndarray:
+    def upscaled(piece: np.ndarray) -> np.ndarray:
         return piece.repeat(scale, axis=0).repeat(scale, axis=1)
 
     image = np.arange(height * width, dtype=np.uint16).reshape(height, width)
     tiling = Tiling(core_px, overlap_px, fade_px, align_px)
-    np.testing.assert_array_equal(run_tiled(image, enlarged, scale=scale, tiling=tiling), enlarged(image))
+    np.testing.assert_array_equal(run_tiled(image, upscaled, scale=scale, tiling=tiling), upscaled(image))
 
 
-def test_a_strip_wider_than_two_tiles_both_see_is_refused():
+def test_a_fade_wider_than_two_tiles_share_is_refused():
     with pytest.raises(ValueError, match=r"from 0 to twice the overlap of 4, .*; got 9"):
         Tiling(core_px=20, overlap_px=4, fade_px=9)
 
 
-def test_tiles_of_a_filter_are_its_result_when_the_overlap_covers_its_reach(rng):
+def test_tiles_of_a_filter_are_its_result_when_the_overlap_covers_its_radius(rng):
     image = rng.integers(0, 256, (90, 70), np.uint8)
     tiling = Tiling(core_px=32, overlap_px=8, fade_px=8)
     tiled = run_tiled(image, lambda piece: imresize(piece, scale=3), scale=3, tiling=tiling)

@@ -5,7 +5,8 @@ import torch
 from srcx.errors import ImageError
 from srcx.imaging import imresize
 from srcx.inference import Model, Upscaler, load_model
-from srcx.inference.images import check_image, enlarge_planes, filled_under_alpha
+from srcx.inference.alpha import bleed_colours, upscale_with_alpha
+from srcx.inference.upscaler import check_image
 
 
 def quadrupled(image: np.ndarray, result: np.ndarray) -> None:
@@ -24,8 +25,8 @@ def disc(dtype: type, colour: tuple[int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("dtype", "colour"), [(np.uint8, (200, 30, 90)), (np.uint16, (60000, 300, 9000))])
-def test_no_halo_around_what_is_cut_out(dtype, colour):
-    large = enlarge_planes(disc(dtype, colour), quadrupled, (160, 160), (160, 160))
+def test_no_halo_around_a_cut_out(dtype, colour):
+    large = upscale_with_alpha(disc(dtype, colour), quadrupled, (160, 160), (160, 160))
     assert large.shape == (160, 160, 4)
     assert large.dtype == dtype
     shows = large[..., 3] > 0
@@ -35,7 +36,7 @@ def test_no_halo_around_what_is_cut_out(dtype, colour):
 
 
 class Inventive(torch.nn.Module):
-    """A network that is wrong everywhere, so that whatever it touches shows."""
+    """A network that is wrong everywhere, so that everything it touches is visible."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ def upscalers(scale: float | None) -> list[Upscaler]:
 
 @pytest.mark.parametrize("scale", [None, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_alpha_is_enlarged_by_bicubic_whatever_the_network_does(dtype, scale, rng):
+def test_alpha_is_upscaled_by_bicubic_whatever_the_network_does(dtype, scale, rng):
     """The contract: alpha is imresize's, bit for bit, and opaque stays exactly opaque."""
     top = np.iinfo(dtype).max
     size = tuple(round(side * (scale or 2)) for side in (40, 40))
@@ -95,13 +96,13 @@ def test_an_alpha_without_shape_costs_no_run(rng):
 
     image = rng.integers(0, 256, (8, 9, 4), np.uint8)
     image[..., 3] = 77
-    assert (enlarge_planes(image, noted, (32, 36), (32, 36))[..., 3] == 77).all()
+    assert (upscale_with_alpha(image, noted, (32, 36), (32, 36))[..., 3] == 77).all()
     assert shapes == [((8, 9, 3), (32, 36, 3))]
 
 
 def test_wholly_transparent_images_keep_their_colours(rng):
     colours = rng.integers(0, 256, (4, 4, 3), np.uint8)
-    np.testing.assert_array_equal(filled_under_alpha(colours, np.zeros((4, 4), np.uint8)), colours)
+    np.testing.assert_array_equal(bleed_colours(colours, np.zeros((4, 4), np.uint8)), colours)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,6 @@ def test_wholly_transparent_images_keep_their_colours(rng):
         [[1]],
     ],
 )
-def test_what_is_no_image_is_refused(wrong):
+def test_anything_but_an_image_is_refused(wrong):
     with pytest.raises(ImageError, match="upscale: expected"):
         check_image(wrong)

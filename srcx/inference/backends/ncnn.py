@@ -1,0 +1,110 @@
+"""Tencent's ncnn, on what pnnx converts of the ONNX form of a network."""
+
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srcx.errors import UsageError
+from srcx.inference.backends.base import SAME_NETWORK_DB, Backend, Run, psnr_db, to_onnx
+from srcx.inference.models import Model
+
+__all__ = ["Ncnn"]
+
+OUT_OF_MEMORY = -100
+"""ncnn's error code."""
+
+
+class Ncnn(Backend):
+    """Runs networks by ncnn on the CPU, if the converted network gives the images that torch gives."""
+
+    name = "ncnn"
+    packages = ("ncnn", "pnnx")
+    extra = "ncnn"
+    # ncnn pads the input of a layer, and holds it transformed too, 36 values for 16.
+    memory_factor = 5.5
+
+    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
+        run = _run_of(module, model)
+        # Not every network is the same after the conversion.
+        assert model.net is not None
+        noise = torch.rand(1, model.channels, *_sides(model, 2), generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            sr, exact = run(noise).clamp(0, 1), model.net(noise).clamp(0, 1)
+        if sr.shape != exact.shape or psnr_db(sr, exact) < SAME_NETWORK_DB:
+            raise UsageError(f"ncnn: gives other images than torch by {model.name}; take another backend")
+        return run
+
+
+def _run_of(ncnn: Any, model: Model) -> Run:
+    """Convert a model's network and open it.
+
+    Raises:
+        UsageError: pnnx cannot convert it, or ncnn has no such layer.
+    """
+    net = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    # The pools hold memory from run to run, which is a third faster; they are cleared when the size changes.
+    pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
+    net.opt.blob_allocator, net.opt.workspace_allocator = pools
+    with tempfile.TemporaryDirectory() as folder:
+        _convert(model, Path(folder))
+        if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
+            raise UsageError(f"ncnn: has no layer for a part of {model.name}; take another backend")
+    (source,), (result,) = net.input_names(), net.output_names()
+    size: tuple[int, ...] = ()
+
+    def extract(pixels: np.ndarray[Any, Any]) -> tuple[int, np.ndarray[Any, Any]]:
+        extractor = net.create_extractor()
+        extractor.input(source, ncnn.Mat(pixels))  # a view: `pixels` must live until `extract` has run
+        code, sr = extractor.extract(result)
+        return code, np.array(sr) if not code else pixels
+
+    def one(lq: Tensor) -> Tensor:
+        nonlocal size
+        if size != (size := tuple(lq.shape)):
+            for pool in pools:
+                pool.clear()
+        # The traceback of an error holds the frame that raised it, and a Mat in this frame would outlive the
+        # pools: so `extract` returns a code and this function raises.
+        code, sr = extract(lq.contiguous().numpy())
+        if code:
+            raise (MemoryError if code == OUT_OF_MEMORY else RuntimeError)(f"ncnn: stopped with {code}")
+        return torch.from_numpy(sr)
+
+    def run(lq: Tensor) -> Tensor:
+        return torch.stack([one(image) for image in lq])
+
+    # Layers hold memory of the pools, and a pool that is destroyed before it has this memory back crashes the
+    # process. The finalizer holds the pools until the net is cleared.
+    weakref.finalize(run, lambda net, pools: net.clear(), net, pools)
+    return run
+
+
+def _convert(model: Model, folder: Path) -> None:
+    """Write net.ncnn.param and net.ncnn.bin."""
+    import pnnx
+
+    (folder / "net.onnx").write_bytes(to_onnx(model))
+    # pnnx compares two sizes to find out that height and width are free.
+    sizes = [
+        f"[1,{model.channels},{height},{width}]f32" for height, width in (_sides(model, 0), _sides(model, 1))
+    ]
+    words = ["net.onnx", f"inputshape={sizes[0]}", f"inputshape2={sizes[1]}", "fp16=0"]
+    done = subprocess.run(
+        [pnnx.EXEC_PATH, *words], cwd=folder, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode or not (folder / "net.ncnn.bin").exists():
+        raise UsageError(f"ncnn: pnnx cannot convert {model.name} ({done.returncode}); take another backend")
+
+
+def _sides(model: Model, number: int) -> tuple[int, int]:
+    """Return height and width that the network takes, different for each `number`."""
+    smallest = -(-16 // model.multiple_of)
+    return (smallest + number) * model.multiple_of, (smallest + 3 * number + 1) * model.multiple_of

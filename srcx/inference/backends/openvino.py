@@ -1,0 +1,84 @@
+"""OpenVINO, on the ONNX form of a network or on its 8-bit file."""
+
+import re
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srcx.errors import UsageError
+from srcx.inference.backends.base import Backend, Run, reopened_after_out_of_memory, to_onnx
+from srcx.inference.models import Model
+
+__all__ = ["SOURCE_KEY", "OpenVino"]
+
+PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""For int8: the format of the layers that are not in 8 bits."""
+SOURCE_KEY = ["srcx", "sha256"]
+"""Key in an 8-bit file for the sha256 of the checkpoint it was made from."""
+
+_first_use = threading.Lock()
+
+
+class OpenVino(Backend):
+    """Runs networks by OpenVINO on the CPU."""
+
+    name = "openvino"
+    packages = ("openvino",)
+    extra = "export"
+    formats = ("fp32", "bf16", "int8")
+    memory_factor = 1.5
+
+    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
+        if precision != "int8":
+            return self.open_file(to_onnx(model), precision)
+        if model.int8 is None:
+            raise UsageError(
+                f"{model.name}: has no 8-bit file; 'srcx export --format openvino --int8 FOLDER' makes one"
+            )
+        file = module.Core().read_model(str(model.int8))
+        if not file.has_rt_info(SOURCE_KEY) or file.get_rt_info(SOURCE_KEY).astype(str) != model.sha256:
+            raise UsageError(f"{model.int8}: was made from other weights than {model.name}; export it again")
+        return self.open_file(str(model.int8), precision)
+
+    def open_file(self, content: bytes | str, precision: str = "fp32") -> Run:
+        """Open the content of an .onnx file or the path of an .xml file."""
+        openvino = self.load()
+
+        def compile_model() -> Run:
+            # The first use of numpy makes a table; two threads that come there at once wait for each other
+            # for ever.
+            with _first_use:
+                assert openvino.Tensor(np.zeros(1, np.float32)).data.size == 1
+            core = openvino.Core()
+            settings = {
+                "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            }
+            compiled = core.compile_model(core.read_model(content), "CPU", settings)
+
+            # One call at a time uses a request: threads that share one get each other's images.
+            idle: list[Any] = []
+
+            def run(lq: Tensor) -> Tensor:
+                try:
+                    request = idle.pop()
+                except IndexError:
+                    request = compiled.create_infer_request()
+                # Asynchronous: a request that fails synchronously does not raise and returns an older image.
+                request.start_async({0: lq.contiguous().numpy()})
+                request.wait()
+                sr = torch.from_numpy(request.get_output_tensor().data.copy())
+                idle.append(request)
+                return sr
+
+            return run
+
+        return reopened_after_out_of_memory(self, compile_model)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        says_so = re.search(r"allocate \d+ bytes of memory", str(error)) is not None
+        return super().is_out_of_memory(error) or (isinstance(error, RuntimeError) and says_so)

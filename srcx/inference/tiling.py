@@ -1,0 +1,232 @@
+"""Images of any size: mirrored borders for the sizes a network takes, and tiles that fade into each other."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srcx.imaging import ImageArray, imresize
+
+__all__ = [
+    "NoSizeError",
+    "Tiling",
+    "pad_to_multiple",
+    "run_padded",
+    "run_tiled",
+    "size_multiple",
+    "upscale_by_bicubic",
+]
+
+MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+MIN_PROBE_PX = 17
+
+# Errors of a network that is run on a size or number of channels it is not made for.
+MISFIT = (RuntimeError, ValueError, AssertionError, IndexError)
+
+Span = tuple[int, int]
+
+
+class NoSizeError(ValueError):
+    """A network runs on no size tried, or its output is not a whole factor larger."""
+
+
+def pad_to_multiple(lq: Tensor, multiple_of: int) -> Tensor:
+    """Mirror the right and lower border until height and width are multiples of a number.
+
+    Args:
+        lq: (..., H, W), of any size: a border wider than the image is mirrored again and again.
+        multiple_of: At least 1.
+
+    Returns:
+        (..., H', W'), `lq` itself where nothing is to be added.
+
+    References:
+        The mirrored border (without the outermost pixel) of BasicSR's SwinIRModel, HAT and spandrel.
+
+    Example:
+        >>> pad_to_multiple(torch.tensor([[1, 2, 3]]), 5)[0]
+        tensor([1, 2, 3, 2, 1])
+    """
+    for dim in (-2, -1):
+        side = lq.shape[dim]
+        if side % multiple_of:
+            period = max(2 * (side - 1), 1)
+            place = torch.arange(side + -side % multiple_of, device=lq.device) % period
+            lq = lq.index_select(dim, torch.minimum(place, period - place) if side > 1 else place)
+    return lq
+
+
+def run_padded(net: Callable[[Tensor], Tensor], lq: Tensor, multiple_of: int) -> Tensor:
+    """Run a network on (N, C, H, W) of any size: pad to a multiple, and crop the result to (sH, sW)."""
+    padded = pad_to_multiple(lq, multiple_of)
+    sr = net(padded)
+    if padded is lq:
+        return sr
+    scale = sr.shape[-1] // padded.shape[-1]
+    return sr[..., : lq.shape[-2] * scale, : lq.shape[-1] * scale]
+
+
+@torch.inference_mode()
+def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
+    """Find which sizes a network takes, and how many times larger its output is.
+
+    A network that has an attribute `window_size` takes multiples of that. Of any other, the powers of two and
+    the windows of its layers are tried, on black images.
+
+    Args:
+        net: In eval mode, on any device.
+        channels: Channels it takes.
+
+    Returns:
+        The number that height and width must be multiples of, and the scale.
+
+    Raises:
+        NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
+    """
+    like = next(net.parameters(), torch.empty(0))
+    own = getattr(net, "window_size", None)
+    windows = {getattr(layer, "window_size", None) for layer in net.modules()}
+    inner = {window for window in windows if isinstance(window, int) and window > 0}
+    candidates = [own] if isinstance(own, int) else sorted({*MULTIPLES, *inner})
+    reason = ""
+    for multiple in candidates:
+        side = _probe_side(multiple, candidates)
+        try:
+            height, width = net(like.new_zeros(1, channels, side, side)).shape[-2:]
+        except MISFIT as error:
+            reason = reason or str(error).partition("\n")[0]
+            continue
+        if height == width and height % side == 0:
+            return multiple, height // side
+        reason = f"it makes {width} x {height} pixels of {side} x {side}, which is not a whole factor"
+    raise NoSizeError(reason)
+
+
+def _probe_side(multiple: int, candidates: list[int]) -> int:
+    """Return the smallest side to try that is a multiple of this candidate and of no larger one.
+
+    Example:
+        >>> _probe_side(2, [1, 2, 4, 6])
+        22
+    """
+    sides = itertools.count(multiple * math.ceil(MIN_PROBE_PX / multiple), multiple)
+    larger = [candidate for candidate in candidates if candidate > multiple]
+    return next(side for side in sides if all(side % candidate for candidate in larger))
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The sizes by which an image is cut into tiles, all in input pixels."""
+
+    core_px: int
+    """Side of the square that each tile contributes."""
+    overlap_px: int
+    """Surroundings that a tile has beyond its square: the receptive-field radius, and half of `fade_px`."""
+    fade_px: int = 8
+    """Width of the strip where a tile fades into its neighbour; at most twice the overlap."""
+    align_px: int = 1
+    """Squares begin at multiples of this. If the overlap is a multiple too, the windows of a network that has
+    windows stay where they are in the whole image."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fade_px <= 2 * self.overlap_px:
+            raise ValueError(
+                f"Tiling: fade_px must be from 0 to twice the overlap of {self.overlap_px}, "
+                f"which is all that two tiles share; got {self.fade_px}"
+            )
+
+    def spans(self, length: int) -> list[Span]:
+        """Cut one side of an image into about equal parts of at most `core_px` (if that is aligned).
+
+        Example:
+            >>> Tiling(core_px=40, overlap_px=8).spans(100)
+            [(0, 34), (34, 68), (68, 100)]
+        """
+        parts = max(math.ceil(length / self.core_px), 1)
+        step = math.ceil(math.ceil(length / parts) / self.align_px) * self.align_px
+        return [(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
+
+
+def run_tiled(
+    image: ImageArray, upscale: Callable[[ImageArray], ImageArray], result: ImageArray, tiling: Tiling | None
+) -> None:
+    """Upscale an image tile by tile into `result`.
+
+    Args:
+        image: (H, W) or (H, W, C), of any height and width.
+        upscale: Upscales a piece of it; called from the left to the right, row by row.
+        result: Becomes `upscale(image)`, up to rounding, if `tiling.overlap_px` covers the receptive-field
+            radius; a whole factor larger. The memory beyond the two images is that of one tile.
+        tiling: How to cut; None not to.
+    """
+    if tiling is None:
+        result[...] = upscale(image)
+        return
+    height, width = image.shape[:2]
+    scale = result.shape[0] // height
+    overlap_px, before_px, after_px = tiling.overlap_px, (tiling.fade_px + 1) // 2, tiling.fade_px // 2
+    for rows in tiling.spans(height):
+        for columns in tiling.spans(width):
+            input_rows, input_columns = (
+                _widened(span, overlap_px, overlap_px, length)
+                for span, length in ((rows, height), (columns, width))
+            )
+            tile = upscale(image[slice(*input_rows), slice(*input_columns)])
+            used_rows, used_columns = (
+                _widened(span, before_px, after_px, length)  # neighbours then share fade_px, odd or even
+                for span, length in ((rows, height), (columns, width))
+            )
+            _place(
+                result,
+                tile,
+                (used_rows, used_columns),
+                (input_rows[0], input_columns[0]),
+                scale,
+                tiling.fade_px,
+            )
+
+
+def _widened(span: Span, before: int, after: int, length: int) -> Span:
+    return max(span[0] - before, 0), min(span[1] + after, length)
+
+
+def _place(
+    result: ImageArray, tile: ImageArray, used: tuple[Span, Span], origin: Span, scale: int, fade_px: int
+) -> None:
+    """Put the used part of a tile into the result; fade from an earlier tile where the two overlap."""
+    target = result[tuple(slice(scale * start, scale * stop) for start, stop in used)]
+    piece = tile[
+        tuple(
+            slice(scale * (start - first), scale * (stop - first))
+            for (start, stop), first in zip(used, origin, strict=True)
+        )
+    ]
+    down, right = (_fade_in(stop - start, fade_px if start > 0 else 0, scale) for start, stop in used)
+    weight = (down[:, None] * right)[(...,) + (None,) * (piece.ndim - 2)]
+    mixed = target + (piece.astype(np.float32) - target) * weight
+    target[...] = np.where(weight == 1, piece, np.floor(mixed + 0.5)) if fade_px else piece
+
+
+def _fade_in(length: int, fade_px: int, scale: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return a tile's weights along one side, rising from 0 to 1 over the first `fade_px` input pixels."""
+    weights = np.ones(scale * length, np.float32)
+    steps = min(scale * fade_px, len(weights))
+    weights[:steps] = (np.arange(steps, dtype=np.float32) + 0.5) / max(steps, 1)
+    return weights
+
+
+def upscale_by_bicubic(image: ImageArray, result: ImageArray) -> None:
+    """Fill `result` with MATLAB's bicubic of `image`, tile by tile where the factor is whole."""
+    size = (result.shape[0], result.shape[1])
+    scale = size[0] // image.shape[0]
+    if size == (scale * image.shape[0], scale * image.shape[1]):
+        run_tiled(image, lambda piece: imresize(piece, scale=scale), result, BICUBIC_TILING)
+    else:
+        result[...] = imresize(image, size=size)
