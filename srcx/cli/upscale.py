@@ -81,7 +81,7 @@ def upscale(
         ),
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("--recursive", help="Take the images in subfolders too.")
+        bool, typer.Option("--recursive", help="Take the images in subfolders too, but not in linked ones.")
     ] = False,
     format: Annotated[
         Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
