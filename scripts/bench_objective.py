@@ -15,9 +15,9 @@ from pathlib import Path
 import skimage
 import torch
 
+from srcx.hardware import keep_freed_memory
 from srcx.imaging import read_image, to_tensor
 from srcx.training import build
-from srcx.training.host_memory import keep_freed_memory
 from srcx.training.model import SRModel
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options/train/srgan_cx_vgg16_x4.yml"

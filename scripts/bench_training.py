@@ -23,8 +23,8 @@ import torch
 from compare_with_basicsr import BasicSRModel
 from torch import Tensor
 
+from srcx.hardware import keep_freed_memory
 from srcx.training import build
-from srcx.training.host_memory import keep_freed_memory
 
 BATCH, GT_PX, SCALE = 16, 96, 4
 WARM_UP_STEPS = 3

@@ -147,7 +147,7 @@ def compare(
     """Train both for `iters` iterations."""
     torch.manual_seed(0)
     ours, theirs = ours_of(options, channels_last=channels_last), BasicSRModel(options)
-    theirs.start_from(*(net.state_dict() for net in ours.bare_nets.values()))
+    theirs.start_from(*(one.net.state_dict() for one in ours.networks.values()))
     terms: dict[str, list[tuple[float, float]]] = {}
     for batch in noise(iters, batch_size=batch_size, gt_size=gt_size, scale=options["scale"]):
         our_terms, their_terms = ours.step(batch), theirs.step(batch)
@@ -162,7 +162,7 @@ def compare(
 def weight_difference(ours: SRModel, theirs: BasicSRModel) -> float:
     """The largest difference of any weight."""
     assert ours.ema is not None
-    pairs = [(net, getattr(theirs.model, name)) for name, net in ours.bare_nets.items()]
+    pairs = [(one.net, getattr(theirs.model, name)) for name, one in ours.networks.items()]
     pairs.append((ours.ema.module, theirs.model.net_g_ema))
     return max(
         float((weight - theirs_by_name[name]).detach().abs().max())

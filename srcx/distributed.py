@@ -1,96 +1,109 @@
-"""Several processes at one work, as `torchrun` and `accelerate launch` start them."""
+"""Work shared by several processes, as `torchrun` and `accelerate launch` start them."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from srcx.errors import SrcxError
+from torch import distributed
 
-__all__ = ["ALONE", "Team", "team_of_environment"]
+from srcx.errors import SrcxError, TrainingError
+
+__all__ = [
+    "gather",
+    "is_main",
+    "launched_processes",
+    "local_rank",
+    "name_lost_ranks",
+    "process_group",
+    "rank",
+    "run_on_main",
+    "stray_variables_hidden",
+    "world_size",
+]
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = timedelta(days=7)
-"""How long one waits for the others, who may have larger images."""
-
-
-@dataclass(frozen=True)
-class Team:
-    """This process's place among those that share a work and its files."""
-
-    rank: int = 0
-    """From 0; the first one speaks for all."""
-    size: int = 1
-    local_rank: int = 0
-    """Place among those on this machine: the number of its GPU."""
-
-    @property
-    def speaks(self) -> bool:
-        return self.rank == 0
-
-    def share(self, items: Sequence[T]) -> list[T]:
-        """This process's part; every item is in one process's part.
-
-        Example:
-            >>> Team(rank=1, size=3).share("abcdefg")
-            ['b', 'e']
-        """
-        return list(items[self.rank :: self.size])
-
-    def gather(self, mine: T) -> list[T]:
-        """What each process has, by rank; all have to call this, and wait for each other."""
-        if self.size == 1:
-            return [mine]
-        from torch import distributed
-
-        everyones: list[Any] = [None] * self.size
-        distributed.all_gather_object(everyones, mine)
-        return everyones
-
-    def first(self, work: Callable[[], T]) -> T:
-        """What `work` gives in the first process, which alone does it; its errors are everyone's too."""
-        result, error = None, None
-        if self.speaks:
-            try:
-                result = work()
-            except SrcxError as raised:
-                error = raised
-        (result, error), *_ = self.gather((result, error))
-        if error:
-            raise error
-        return result  # type: ignore[return-value] # set where there is no error
-
-
-ALONE = Team()
-
-LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """The variables that `torchrun` and `accelerate launch` set for each process, all of them."""
 
+GATHER_TIMEOUT = timedelta(days=7)
+"""Longest wait of a process for the others, which may have larger images."""
 
-def processes_started() -> int:
-    """Return how many processes a launcher started for this work; 1 without all of its variables."""
-    if any(name not in os.environ for name in LAUNCHERS):
-        if os.environ.get("WORLD_SIZE", "1") != "1":
-            missing = ", ".join(name for name in LAUNCHERS if name not in os.environ)
-            logger.warning(
-                "WORLD_SIZE is %s without %s, so it is ignored: this process works alone; torchrun sets all",
-                os.environ["WORLD_SIZE"], missing,
-            )  # fmt: skip
-        return 1
-    return int(os.environ["WORLD_SIZE"])
+ANSWER_TIMEOUT = timedelta(seconds=5)
+"""Longest wait for the answer of a rank that may be lost."""
+
+
+def rank() -> int:
+    """Return this process's number among all, from 0."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def local_rank() -> int:
+    """Return this process's number among those on this machine: the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if distributed.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Return whether this is rank 0, which writes files and messages."""
+    return rank() == 0
+
+
+def gather(value: T) -> list[T]:
+    """Return the values of all processes, by rank; every process has to call this."""
+    if world_size() == 1:
+        return [value]
+    from accelerate.utils import gather_object  # a slow import
+
+    values: list[T] = gather_object([value])
+    return values
+
+
+def run_on_main(work: Callable[[], T]) -> T:
+    """Run `work` on rank 0; return its result, or raise its error, on every rank."""
+    result, error = None, None
+    if is_main():
+        try:
+            result = work()
+        except SrcxError as raised:
+            error = raised
+    result, error = gather((result, error))[0]
+    if error:
+        raise error
+    return result  # type: ignore[return-value] # set where there is no error
+
+
+def launched_processes() -> int:
+    """Return how many processes a launcher started; 1 if one of its variables is missing."""
+    missing = [name for name in LAUNCHER_VARIABLES if name not in os.environ]
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not missing:
+        return int(size)
+    if size != "1":
+        logger.warning(
+            "WORLD_SIZE is %s without %s, so it is ignored: this process works alone; torchrun sets all",
+            size, ", ".join(missing),
+        )  # fmt: skip
+    return 1
 
 
 @contextmanager
 def stray_variables_hidden() -> Iterator[None]:
-    """Hide a launcher's variables inside the block where some are missing: others trust any one of them."""
-    stray = {} if all(name in os.environ for name in LAUNCHERS) else dict(os.environ)
-    hidden = {name: os.environ.pop(name) for name in LAUNCHERS if name in stray}
+    """Hide a launcher's variables inside the block if one is missing: accelerate trusts any one of them."""
+    complete = all(name in os.environ for name in LAUNCHER_VARIABLES)
+    hidden = (
+        {} if complete else {name: os.environ.pop(name) for name in LAUNCHER_VARIABLES if name in os.environ}
+    )
     try:
         yield
     finally:
@@ -98,16 +111,56 @@ def stray_variables_hidden() -> Iterator[None]:
 
 
 @contextmanager
-def team_of_environment() -> Iterator[Team]:
-    """The team this process was started in, by the variables that `torchrun` sets; alone without them."""
-    size = processes_started()
-    if size == 1:
-        yield ALONE
+def process_group() -> Iterator[None]:
+    """Connect the processes that a launcher started, inside the block; one process needs no connection."""
+    if launched_processes() == 1:
+        yield
         return
-    from torch import distributed
+    from accelerate import PartialState  # a slow import
 
-    distributed.init_process_group("gloo", timeout=PATIENCE)
+    state = PartialState(cpu=True, backend="gloo", timeout=GATHER_TIMEOUT)
     try:
-        yield Team(distributed.get_rank(), size, int(os.environ.get("LOCAL_RANK", "0")))
+        yield
+    finally:
+        state.destroy_process_group()
+        PartialState._reset_state()
+
+
+@contextmanager
+def name_lost_ranks(describe_checkpoints: Callable[[], str]) -> Iterator[None]:
+    """Raise an error that names the ranks that were lost, if one is lost inside the block.
+
+    Args:
+        describe_checkpoints: Returns the end of the message: the checkpoints there are, and how to resume.
+
+    Raises:
+        TrainingError: another rank was lost.
+    """
+    if not distributed.is_initialized():
+        yield
+        return
+    store = distributed.distributed_c10d._get_default_store()
+    store.set(f"srcx/host/{rank()}", socket.gethostname())
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise TrainingError(f"{_lost_ranks(store)} was lost; {describe_checkpoints()}") from error
     finally:
         distributed.destroy_process_group()
+
+
+def _lost_ranks(store: distributed.distributed_c10d.Store) -> str:
+    """Return the ranks that do not answer, with their machines; every rank that is left calls this."""
+    lost = []
+    try:
+        store.set(f"srcx/survives/{rank()}", "")
+        for other in range(world_size()):
+            try:
+                store.wait([f"srcx/survives/{other}"], ANSWER_TIMEOUT)
+            except distributed.DistStoreError:
+                lost.append(f"rank {other} on {store.get(f'srcx/host/{other}').decode()}")
+    except distributed.DistNetworkError:
+        return "rank 0, which holds the list of ranks,"
+    return ", ".join(lost) or "the connection to another rank"

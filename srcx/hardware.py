@@ -1,7 +1,9 @@
 """Memory and cores that this process may use, and the number format and memory order that are fastest."""
 
+import ctypes
 import math
 import os
+import platform
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -12,10 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["NO_VIEW", "cores", "fast_dtype", "free_bytes", "to_channels_last"]
+__all__ = ["NO_VIEW", "cores", "fast_dtype", "free_bytes", "keep_freed_memory", "to_channels_last"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
 MIN_BF16_GAIN = 1.2
 """bf16 must be this much faster than fp32 to be worth its rounding."""
@@ -132,3 +136,19 @@ def to_channels_last(net: nn.Module) -> None:
     for weight in net.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.to(memory_format=torch.channels_last)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees, up to 1 GiB a piece, instead of returning it at once.
+
+    A training step on the CPU allocates and frees the same large tensors each time. By default glibc returns
+    them to the system, which gives them out again as fresh pages, zeroed one page fault at a time: 25,000
+    faults in each step of MSRResNet 64 x 16 at batch 16. The peak of memory is the same; it only stays there.
+
+    Returns:
+        Whether the C library has this setting: glibc has, the usual one of Linux.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, 2**30) and libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

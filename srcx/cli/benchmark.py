@@ -69,7 +69,7 @@ def benchmark(
     debug: Debug = False,
 ) -> None:
     """Run models over benchmark sets, score them, and write a report."""
-    from srcx.distributed import team_of_environment
+    from srcx.distributed import is_main, process_group
     from srcx.evaluation import benchmark as run
 
     given = {"--data": data, "--sets": sets, "--degrade": degrade}
@@ -80,11 +80,8 @@ def benchmark(
             "or leave out --images to use sets with ground truth"
         )
     try:
-        with (
-            team_of_environment() as team,
-            log_to_stderr(logging.WARNING),
-            progress(team.speaks) as on_progress,
-        ):
+        with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
+            writes = is_main()
             results = run(
                 model or ["bicubic"],
                 images or data or Path("datasets/benchmark"),
@@ -97,13 +94,12 @@ def benchmark(
                 without_gt=images is not None,
                 precision=precision,
                 on_progress=on_progress,
-                team=team,
             )
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped; the images and scores so far are in {out}, and the same command continues from them"
         ) from None
-    if team.speaks:
+    if writes:
         labels = [one.label for one in results.sets]
         means = sorted(
             results.means, key=lambda mean: labels.index(mean.label)

@@ -27,8 +27,8 @@ def run_test(
     from srcx.training.testing import run_test_file
 
     opt = option_file(file, opt)
-    with log_to_stderr(), progress() as tell:
-        results = run_test_file(opt, overrides=force_yml or [], tell=tell)
+    with log_to_stderr(), progress() as on_progress:
+        results = run_test_file(opt, overrides=force_yml or [], on_progress=on_progress)
     for name, means in results.items():
         figures = ", ".join(
             f"{metric} {'none' if value is None else f'{value:.4f}'}" for metric, value in means.items()

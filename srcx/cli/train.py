@@ -34,12 +34,12 @@ def train(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Train the networks of an option file; the run is kept in experiments/NAME."""
+    """Train the networks of an option file; the run's files go to experiments/NAME."""
     opt = option_file(file, opt)
     with log_to_stderr():
         if check:
             from srcx.training.build import load_training
-            from srcx.training.check import SHEET_CROPS, describe, write_contact_sheet
+            from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
 
             options = load_training(opt, force_yml or [])
             print(describe(options))

@@ -39,12 +39,12 @@ def transfer(
     from srcx.atomic import make_folder
     from srcx.imaging import IMAGE_SUFFIXES, to_image, write_image
     from srcx.inference.transfer import Step, read_at, steps
-    from srcx.training import random_state
+    from srcx.training.checkpoints import seed_generators
 
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; name one of these")
     make_folder(out.parent)
-    random_state.seed(0)  # the contextual loss draws positions
+    seed_generators(0)  # the contextual loss draws positions
     last: Step | None = None
     try:
         with progress() as on_progress:

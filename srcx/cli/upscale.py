@@ -102,18 +102,15 @@ def upscale(
     debug: Debug = False,
 ) -> None:
     """Upscale images; one that cannot be read does not stop the others. Alpha is upscaled by bicubic."""
-    from srcx.distributed import team_of_environment
+    from srcx.distributed import gather, is_main, local_rank, process_group, rank, run_on_main, world_size
     from srcx.inference.folder import plan, run
     from srcx.inference.upscaler import device_of, load_model
 
     count: Counter[str] = Counter()
     only: Outcome | None = None
     try:
-        with (
-            team_of_environment() as team,
-            log_to_stderr(logging.WARNING),
-            progress(team.speaks) as on_progress,
-        ):
+        with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
+            writes = is_main()
             upscaler = load_model(
                 model,
                 tile=_tile(tile),
@@ -121,11 +118,12 @@ def upscale(
                 scale=scale,
                 tta=tta,
                 backend=backend,
-                device=device or device_of(team.local_rank),
+                device=device or device_of(local_rank()),
                 fidelity=fidelity,
             )
             # One process lists the files: the others would find results among them.
-            jobs = team.share(team.first(lambda: plan(inputs, out, recursive=recursive, format=format)))
+            all_jobs = run_on_main(lambda: plan(inputs, out, recursive=recursive, format=format))
+            jobs = all_jobs[rank() :: world_size()]
             outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality)
             for done, outcome in enumerate(outcomes, start=1):
                 only = outcome if len(jobs) == 1 else None
@@ -135,10 +133,10 @@ def upscale(
                 if outcome.reason:
                     print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
                 on_progress(_line(outcome), done, len(jobs))
-            count = sum(team.gather(count), Counter())
+            count = sum(gather(count), Counter())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
-    if team.speaks:
+    if writes:
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)

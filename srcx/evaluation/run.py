@@ -12,7 +12,7 @@ from pathlib import Path
 import srcx
 from srcx.atomic import make_folder
 from srcx.benchmarks.layout import ImagePair
-from srcx.distributed import ALONE, Team
+from srcx.distributed import gather, local_rank, rank, run_on_main, world_size
 from srcx.errors import ImageError, UsageError
 from srcx.evaluation.cache import Cache, sha256_of
 from srcx.evaluation.inputs import LQ_BORDER, Source, find_sources, load_degradations, make_lq
@@ -74,11 +74,11 @@ def benchmark(
     precision: Precision = "fp32",
     workers: int | None = None,
     on_progress: OnProgress = lambda what, done, total: None,
-    team: Team = ALONE,
 ) -> Results:
     """Run models over benchmark sets and score them; write results.json, results.csv, report.html, images.
 
-    A second run into the same folder reuses the images and scores that are still valid.
+    A second run into the same folder reuses the images and scores that are still valid. The processes of a
+    `srcx.distributed.process_group` share the upscaling; they see the same files, and rank 0 scores.
 
     Args:
         models: Names or checkpoints, as `load_model` takes them.
@@ -96,7 +96,6 @@ def benchmark(
         precision: Number format the networks run in.
         workers: Processes that score, as in `score_all`.
         on_progress: Called after each image.
-        team: The processes that share the upscaling; they see the same files. The first one scores.
 
     Raises:
         DataError: sets are missing or do not fit together.
@@ -113,7 +112,7 @@ def benchmark(
     if every < 1:
         raise UsageError(f"every: expected 1 or more, got {every}; 5 takes every fifth image")
     degradations = load_degradations(degrade, seed)
-    device = device_of(team.local_rank)
+    device = device_of(local_rank())
     loaded = [
         load_model(model, precision=precision, backend="torch", device=device)
         for model in dict.fromkeys(map(str, models))
@@ -129,10 +128,10 @@ def benchmark(
         scale: find_sources(data, sets, degradations, scale=scale, every=every, without_gt=without_gt)
         for scale in scales
     }
-    cache = Cache(make_folder(out), rank=team.rank)
-    tasks = team.first(lambda: _tasks(upscalers, found, cache))
-    failed = _make_images(team.share(tasks), upscalers, cache, precision, on_progress)
-    for images, others_failed in team.gather((cache.images, failed)):
+    cache = Cache(make_folder(out), rank=rank())
+    tasks = run_on_main(lambda: _tasks(upscalers, found, cache))
+    failed = _make_images(tasks[rank() :: world_size()], upscalers, cache, precision, on_progress)
+    for images, others_failed in gather((cache.images, failed)):
         cache.images.update(images)
         failed.update(others_failed)
 
@@ -153,7 +152,7 @@ def benchmark(
         write_html(out / "report.html", results)
         return results
 
-    return team.first(score_and_write)
+    return run_on_main(score_and_write)
 
 
 def _tasks(upscalers: dict[str, Upscaler], found: dict[int, list[Source]], cache: Cache) -> list[Task]:

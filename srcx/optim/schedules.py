@@ -9,7 +9,7 @@ from srcx.errors import OptionsError
 __all__ = ["Schedule", "cosine_annealing_restart", "multi_step", "warm_up"]
 
 Schedule = Callable[[float, int], float]
-"""(initial learning rate, iterations behind us) -> learning rate."""
+"""(initial learning rate, iterations done) -> learning rate."""
 
 
 def multi_step(
@@ -20,9 +20,9 @@ def multi_step(
 ) -> Schedule:
     """Multiply by `gamma` at each milestone; at a restart begin again from the initial rate times its weight.
 
-    BasicSR's `MultiStepLR` and `MultiStepRestartLR`. Differs from it: after a warm-up the full rate is
-    reached, where BasicSR stays at the warm-up's last rate; and milestones inside the warm-up count, where
-    BasicSR passes them by.
+    BasicSR's `MultiStepLR` and `MultiStepRestartLR`. Differs from it: after a warm-up the rate is the full
+    one, where BasicSR stays at the warm-up's last rate; and milestones inside the warm-up count, where
+    BasicSR ignores them.
 
     Example:
         >>> [multi_step([2], gamma=0.5)(1.0, done) for done in range(4)]

@@ -1,6 +1,6 @@
 """One training step of a generator against a discriminator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,25 +9,23 @@ from torch import Tensor
 from srcx.losses.gan import GANLoss, Logits, scales
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
-from srcx.training.frozen import frozen
-from srcx.training.means import Means
-from srcx.training.model import Learner, Part, SRModel
+from srcx.training.model import Part, SRModel, TrainedNetwork, frozen
 
 __all__ = ["ESRGANModel", "SRGANModel"]
 
 
 class SRGANModel(SRModel):
-    """Trains `net_g` on a sum of losses plus an adversarial one, and `net_d` to tell its output from gt.
+    """Trains `net_g` on a sum of losses plus an adversarial loss, and `net_d` to classify its output and gt.
 
     Args:
         generator: The generator with its optimizer and schedule.
-        discriminator: The discriminator with its own; gives logits of any shape, or lists of them.
+        discriminator: The discriminator with its own; it returns logits of any shape, or lists of them.
         losses: The other terms of the objective; its jitter is the discriminator's too.
         gan_loss: The adversarial loss.
         gan_weight: Its weight for the generator; for the discriminator it is always 1.
-        gan_against: What is real to the discriminator: "gt" or "gt_sharp" of the batch.
-        net_d_iters: The generator learns every so many iterations.
-        net_d_init_iters: For so many iterations at the start only the discriminator learns.
+        gan_against: The real images of the discriminator: "gt" or "gt_sharp" of the batch.
+        net_d_iters: The generator is updated every `net_d_iters` iterations.
+        net_d_init_iters: In the first `net_d_init_iters` iterations only the discriminator is updated.
         **common: As for `SRModel`.
 
     References:
@@ -37,8 +35,8 @@ class SRGANModel(SRModel):
 
     def __init__(
         self,
-        generator: Learner,
-        discriminator: Learner,
+        generator: TrainedNetwork,
+        discriminator: TrainedNetwork,
         losses: WeightedSum,
         gan_loss: GANLoss,
         *,
@@ -49,59 +47,49 @@ class SRGANModel(SRModel):
         **common: Any,
     ) -> None:
         super().__init__(generator, losses, **common)
-        self._adopt("net_d", discriminator)
+        self.add_network("net_d", discriminator)
         self.gan_loss, self.gan_weight, self.gan_against = gan_loss, gan_weight, gan_against
         self.jitter_px = losses.jitter_px
         self.net_d_iters, self.net_d_init_iters = net_d_iters, net_d_init_iters
 
-    def _learn(self, parts: list[Part]) -> dict[str, float]:
-        means = Means(len(parts), self.accelerator)
+    def optimise_networks(self, parts: Sequence[Part]) -> None:
         if self.iteration % self.net_d_iters == 0 and self.iteration > self.net_d_init_iters:
-            outputs = []
-            for number, part in enumerate(parts, start=1):
-                with self.accumulating("net_g", is_last=number == len(parts)):
-                    outputs.append(self._teach_generator(part, len(parts), means))
-            self._update("net_g")
+            outputs = self.optimise(["net_g"], parts, self._run_against_discriminator)
         else:
             with torch.no_grad():
-                outputs = [self.learners["net_g"].net(part["lq"]) for part in parts]
-        for number, (sr, part) in enumerate(zip(outputs, parts, strict=True), start=1):
-            with self.accumulating("net_d", is_last=number == len(parts)):
-                self._teach_discriminator(sr, part[self.gan_against], len(parts), means)
-        self._update("net_d")
-        return means.values()
+                outputs = [self.networks["net_g"](part["lq"]) for part in parts]
+        pairs = [(sr, part[self.gan_against]) for sr, part in zip(outputs, parts, strict=True)]
+        self.optimise(["net_d"], pairs, self._run_discriminator)
 
-    def _teach_generator(self, part: Part, parts: int, means: Means) -> Tensor:
-        """Add this part's gradient to the generator; returns its output, detached."""
-        sr = self.learners["net_g"].net(part["lq"])
+    def _run_against_discriminator(self, part: Part) -> Tensor:
+        """Add the gradient of one part to the generator; return the generator's output, detached."""
+        sr: Tensor = self.networks["net_g"](part["lq"])
         total, terms = self.objective(sr, part)
-        net_d = self.learners["net_d"].net
-        with frozen(self.bare_nets["net_d"]), self.accelerator.no_sync(net_d):
-            seen = jittered(sr, part[self.gan_against], jitter_px=self.jitter_px)
-            terms["gan"] = self.gan_weight * self.generator_gan(*seen)
-            means.add(terms)
-            self._backward((total + terms["gan"]) / parts, terms)
+        net_d = self.networks["net_d"]
+        with frozen(net_d.net), self.accelerator.no_sync(net_d.prepared):
+            images = jittered(sr, part[self.gan_against], jitter_px=self.jitter_px)
+            terms["gan"] = self.gan_weight * self.generator_gan(*images)
+            self.backward(total + terms["gan"], terms)
         return sr.detach()
 
-    def _teach_discriminator(self, sr: Tensor, gt: Tensor, parts: int, means: Means) -> None:
-        """Add this part's gradient to the discriminator, real images first."""
-        for side, logits, cost in self.discriminator_gan(*jittered(sr, gt, jitter_px=self.jitter_px)):
+    def _run_discriminator(self, pair: tuple[Tensor, Tensor]) -> None:
+        """Add the gradient of one part (sr, gt) to the discriminator, real images first."""
+        for side, logits, loss in self.discriminator_gan(*jittered(*pair, jitter_px=self.jitter_px)):
             mean = torch.stack([one.detach().mean() for one in scales(logits)]).mean()
-            terms = {f"d_{side}": cost, f"out_d_{side}": mean}
-            means.add(terms)
-            self._backward(cost / parts, terms)
+            self.backward(loss, {f"d_{side}": loss, f"out_d_{side}": mean})
 
     def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:
-        """What the discriminator's opinion costs the generator."""
-        return self.gan_loss(self.learners["net_d"].net(sr), True)
+        """Return the generator's adversarial loss, unweighted."""
+        return self.gan_loss(self.networks["net_d"](sr), True)
 
     def discriminator_gan(self, sr: Tensor, gt: Tensor) -> Iterator[tuple[str, Logits, Tensor]]:
-        """Yields (side, logits, cost) for real and then for fake images.
+        """Yield ("real" or "fake", logits, loss), for real images first.
 
-        Each is learned from before the next is seen: batch statistics and memory stay those of one side.
+        The caller runs backward of one side before the other side's forward pass: batch statistics and memory
+        are those of one side.
         """
         for side, image in (("real", gt), ("fake", sr)):
-            logits = self.learners["net_d"].net(image)
+            logits = self.networks["net_d"](image)
             yield side, logits, self.gan_loss(logits, side == "real", is_disc=True)
 
 
@@ -115,17 +103,17 @@ class ESRGANModel(SRGANModel):
     """
 
     def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:
-        judge = self.learners["net_d"].net
-        real, fake = judge(gt).detach(), judge(sr)
+        net_d = self.networks["net_d"]
+        real, fake = net_d(gt).detach(), net_d(sr)
         as_real = self.gan_loss(fake - real.mean(), True)
         as_fake = self.gan_loss(real - fake.mean(), False)
         return (as_real + as_fake) / 2
 
     def discriminator_gan(self, sr: Tensor, gt: Tensor) -> Iterator[tuple[str, Logits, Tensor]]:
-        judge = self.learners["net_d"].net
+        net_d = self.networks["net_d"]
         with torch.no_grad():
-            fake_mean = judge(sr).mean()
-        real = judge(gt)
+            fake_mean = net_d(sr).mean()
+        real = net_d(gt)
         yield "real", real, self.gan_loss(real - fake_mean, True, is_disc=True) / 2
-        fake = judge(sr)
+        fake = net_d(sr)
         yield "fake", fake, self.gan_loss(fake - real.detach().mean(), False, is_disc=True) / 2

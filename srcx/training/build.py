@@ -1,4 +1,4 @@
-"""From options to parts: the words of an option file become networks, losses, data sets, a training step."""
+"""Makes the parts of a run from its options: networks, losses, data sets, the training model."""
 
 import inspect
 import logging
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -21,7 +21,7 @@ from srcx.config.checks import GAN_LOSSES
 from srcx.data import PairDataset
 from srcx.data.batches import Batch
 from srcx.data.batches import train_batches as batches_of
-from srcx.distributed import processes_started, stray_variables_hidden
+from srcx.distributed import launched_processes, stray_variables_hidden
 from srcx.errors import DataError, OptionsError, SrcxError, UsageError
 from srcx.evaluation.validation import ValidationSet
 from srcx.hardware import fast_dtype
@@ -30,7 +30,7 @@ from srcx.metrics.metric import Metric, MetricFunction
 from srcx.optim.schedules import Schedule, warm_up
 from srcx.training.adversarial import ESRGANModel, SRGANModel
 from srcx.training.cycle import CycleGANModel
-from srcx.training.model import Learner, SRModel
+from srcx.training.model import SRModel, TrainedNetwork
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
 
@@ -64,8 +64,8 @@ MODELS: Mapping[str, type[SRModel]] = {
     "SwinIRModel": SRModel,  # BasicSR's pads images to whole windows; srcx does that for every network
 }
 
-RANKS_WAIT = timedelta(hours=2)
-"""How long the other processes wait while the first one validates and saves."""
+RANKS_TIMEOUT = timedelta(hours=2)
+"""Longest wait of the other ranks while rank 0 validates and saves."""
 
 
 def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
@@ -96,7 +96,7 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
 
 
 def network(part: Part, place: str = "network_g") -> nn.Module:
-    """The network that `part` names, with fresh weights.
+    """Return the network that `part` names, with fresh weights.
 
     Args:
         part: Its type and arguments.
@@ -110,7 +110,7 @@ def network(part: Part, place: str = "network_g") -> nn.Module:
 
 
 def accelerator(options: Options) -> Accelerator:
-    """Device, precision and processes of this run.
+    """Return the accelerator: device, precision and processes of this run.
 
     Raises:
         UsageError: several GPUs are asked for, but fewer processes were started; or fp16 on the CPU.
@@ -118,23 +118,26 @@ def accelerator(options: Options) -> Accelerator:
     gpus, there = options.num_gpu, torch.cuda.device_count()
     if gpus != "auto" and gpus > there == 0:
         logger.warning("num_gpu is %d and this machine has none: the run uses the CPU", gpus)
-    # accelerate keeps one setting per process; a second run in this process may want another precision.
+    # accelerate has one setting per process; a second run in this process may want another precision.
     AcceleratorState._reset_state()
     on_cpu = gpus == 0 or there == 0
     precision = options.train.precision if options.train else "fp32"
     if precision == "auto":
-        precision = _fast_precision(torch.device("cpu" if on_cpu else "cuda"))
+        # bf16 where the processor multiplies it faster than fp32; unlike fp16 it needs no loss scaling.
+        cuda_has_bf16 = not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        fast = cuda_has_bf16 or (on_cpu and fast_dtype(torch.device("cpu")) == torch.bfloat16)
+        precision = "bf16" if fast else "fp32"
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
-    # Left to itself, accelerate takes processes without GPUs for strangers, each of which trains alone.
-    several = processes_started() > 1
+    # Without cpu=True, accelerate does not connect processes that have no GPU: each would train alone.
+    several = launched_processes() > 1
     with stray_variables_hidden():
         made = Accelerator(
             cpu=gpus == 0 or (there == 0 and several),
             mixed_precision="no" if precision == "fp32" else precision,
             kwargs_handlers=[
                 DistributedDataParallelKwargs(find_unused_parameters=options.find_unused_parameters),
-                InitProcessGroupKwargs(timeout=RANKS_WAIT),
+                InitProcessGroupKwargs(timeout=RANKS_TIMEOUT),
             ],
         )
     if gpus != "auto" and there and made.num_processes < gpus:
@@ -151,15 +154,8 @@ def accelerator(options: Options) -> Accelerator:
     return made
 
 
-def _fast_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """bf16 where the processor multiplies it faster than fp32; unlike fp16 it needs no scaling of losses."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if fast_dtype(device) == torch.bfloat16 else "fp32"
-
-
 def schedule(options: Options) -> Schedule:
-    """The learning rate over the run."""
+    """Return the learning-rate schedule of the run."""
     assert options.train is not None
     part = options.train.scheduler
     bare: Schedule = _make("scheduler", part.type, part.args, _place(options, "train.scheduler"))
@@ -167,7 +163,7 @@ def schedule(options: Options) -> Schedule:
 
 
 def losses(options: Options) -> WeightedSum:
-    """Every term of the objective but the adversarial one.
+    """Return the objective: every term but the adversarial one.
 
     BasicSR's perceptual_opt holds two terms with weights of their own: perceptual_weight and style_weight.
     """
@@ -192,7 +188,7 @@ def losses(options: Options) -> WeightedSum:
 
 
 def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) -> SRModel:
-    """The training step of `options.model_type`, its networks at their first or pretrained weights.
+    """Return the training model of `options.model_type`, with fresh or pretrained weights.
 
     Args:
         options: A training file's options.
@@ -203,15 +199,23 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     Raises:
         OptionsError: a part cannot be made with the arguments the options give.
         CheckpointError: pretrained weights are damaged or do not fit.
-        WeightsError: a loss needs a fixed network whose weights are not at hand.
+        WeightsError: the weights of a fixed network that a loss needs are not there.
     """
-    assert options.train is not None
-    train = options.train
+    train, path = options.train, options.path
+    assert train is not None
+
+    def trained(name: str, optimizer: str) -> TrainedNetwork:
+        net_part, part = getattr(options, name), getattr(train, optimizer)
+        net = network(net_part, _place(options, name))
+        if name == "network_g":
+            freeze(net, train.freeze_g)
+        args = {"params": net.parameters(), **part.args}
+        made = _make("optimizer", part.type, args, _place(options, f"train.{optimizer}"))
+        return TrainedNetwork(net, made, schedule(options))
+
     kind = MODELS[options.model_type]
     objective = losses(options)
-    net_g = network(options.network_g, _place(options, "network_g"))
-    freeze(net_g, train.freeze_g)
-    generator = _learner(net_g, "optim_g", options)
+    generator = trained("network_g", "optim_g")
     common: dict[str, Any] = {
         "accelerator": accelerator,
         "ema_decay": train.ema_decay,
@@ -223,23 +227,32 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
         made: SRModel = kind(generator, objective, **common)
     else:
         gan = train.losses["gan"]
-        common |= {"gan_weight": gan.weight}
         gan_loss = _make("loss", gan.type, gan.args, _place(options, "train.gan_opt"))
-        discriminator = _discriminator(options)
+        common["gan_weight"] = gan.weight
+        discriminator = trained("network_d", "optim_d")
         if issubclass(kind, CycleGANModel):
-            back = _learner(network(options.network_g), "optim_g", options)
-            both = discriminator, _discriminator(options)
-            made = kind((generator, back), both, objective, gan_loss, **common)
+            generators = generator, trained("network_g", "optim_g")
+            discriminators = discriminator, trained("network_d", "optim_d")
+            made = kind(generators, discriminators, objective, gan_loss, **common)
         else:
             common |= {"gan_against": gan.against}
             common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
             made = kind(generator, discriminator, objective, gan_loss, **common)
-    _load_pretrained(made, options, resumes=resumes)
+
+    if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
+        source, strict = path.pretrain_network_g, path.strict_load_g
+        net_g = made.networks["net_g"].net
+        load_into(net_g, load_state(source, key=path.param_key_g), source=source, strict=strict)
+        if made.ema is not None:  # from its own entry of the checkpoint, as in BasicSR
+            load_into(made.ema.module, load_state(source), source=source, strict=strict)
+    if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
+        source, state = path.pretrain_network_d, load_state(path.pretrain_network_d, key=path.param_key_d)
+        load_into(made.networks["net_d"].net, state, source=source, strict=path.strict_load_d)
     return made
 
 
 def training_set(options: Options) -> PairDataset:
-    """The images to train on; every file is looked at.
+    """Return the images to train on; every file is checked.
 
     Raises:
         DataError: with all that is wrong with its files.
@@ -251,7 +264,7 @@ def training_set(options: Options) -> PairDataset:
 def train_batches(
     options: Options, training_set: PairDataset, accelerator: Accelerator, *, start_iter: int = 0
 ) -> Iterator[Batch]:
-    """The endless stream of training batches, from that of iteration `start_iter` + 1 on."""
+    """Return the endless stream of training batches, from that of iteration `start_iter` + 1 on."""
     assert options.train is not None
     part = options.datasets.train
     assert part is not None
@@ -270,7 +283,7 @@ def train_batches(
 
 
 def validation_sets(options: Options) -> list[ValidationSet]:
-    """The sets to evaluate on: those of a training file's `val`, or of a test file's `test`.
+    """Return the sets to evaluate on: those of a training file's `val`, or of a test file's `test`.
 
     Raises:
         DataError: with all that is wrong with the files of a set.
@@ -282,7 +295,7 @@ def validation_sets(options: Options) -> list[ValidationSet]:
 
 
 def check_metrics(options: Options) -> list[Metric]:
-    """The metrics of validation by name, with their weights looked for.
+    """Return the metrics of validation; their weights are there.
 
     Raises:
         WeightsError: a metric lacks its weights.
@@ -303,7 +316,7 @@ def metric(name: str, part: config.Metric) -> Metric:
 
 
 def dataset(part: DatasetOptions, scale: int) -> PairDataset:
-    """The data set that `part` names; every file it will read is looked at.
+    """Return the data set that `part` names; every file that it will read is checked.
 
     Raises:
         DataError: with all that is wrong with its files.
@@ -315,7 +328,7 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
 
 
 def check_paths(options: Options) -> None:
-    """Look whether the folders and files of all data sets are there, before any of them is read.
+    """Check that the folders and files of all data sets are there, before any of them is read.
 
     Raises:
         DataError: with a line for each that is missing.
@@ -338,10 +351,10 @@ def check_paths(options: Options) -> None:
 
 
 def check_data(options: Options) -> dict[str, str]:
-    """Look at every file of every data set before anything else happens.
+    """Check every file of every data set.
 
     Returns:
-        For each data set what it holds.
+        For each data set a description of its images.
 
     Raises:
         DataError: with all that is wrong with one of them.
@@ -353,7 +366,7 @@ def check_data(options: Options) -> dict[str, str]:
 
 
 def freeze(net: nn.Module, parts: Sequence[str]) -> None:
-    """Let no training change the weights of these parts of `net`.
+    """Exclude the weights of these parts of `net` from training.
 
     Raises:
         OptionsError: `net` has no such part.
@@ -364,20 +377,6 @@ def freeze(net: nn.Module, parts: Sequence[str]) -> None:
             parts_of_it = ", ".join(known)
             raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}; it has {parts_of_it}")
         known[name].requires_grad_(False)
-
-
-def _discriminator(options: Options) -> Learner:
-    assert options.network_d is not None
-    assert options.train is not None
-    assert options.train.optim_d is not None
-    return _learner(network(options.network_d, _place(options, "network_d")), "optim_d", options)
-
-
-def _learner(net: nn.Module, name: str, options: Options) -> Learner:
-    part: Part = getattr(options.train, name)
-    args = {"params": net.parameters(), **part.args}
-    optimizer = _make("optimizer", part.type, args, _place(options, f"train.{name}"))
-    return Learner(net, optimizer, schedule(options))
 
 
 def _place(options: Options, name: str) -> str:
@@ -405,19 +404,3 @@ def _make(kind: str, type_name: str, args: dict[str, Any], place: str) -> Any:
         raise OptionsError(
             f"{place}: {type_name} cannot be made with {given or 'no arguments'}: {said}"
         ) from error
-
-
-def _load_pretrained(model: SRModel, options: Options, *, resumes: bool) -> None:
-    """Begin from the checkpoints the file names; the averaged weights from their own, as in BasicSR."""
-    path = options.path
-    if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
-        source, strict = path.pretrain_network_g, path.strict_load_g
-        load_into(
-            model.bare_nets["net_g"], load_state(source, key=path.param_key_g), source=source, strict=strict
-        )
-        if model.ema is not None:
-            load_into(model.ema.module, load_state(source), source=source, strict=strict)
-    if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
-        source = path.pretrain_network_d
-        state = load_state(source, key=path.param_key_d)
-        load_into(model.bare_nets["net_d"], state, source=source, strict=path.strict_load_d)

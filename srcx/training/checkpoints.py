@@ -1,36 +1,56 @@
-"""The folder of a training run: checkpoints, metrics, logs, images, and how a run goes on from them.
+"""The folder of a training run: checkpoints, metrics, logs, images, its lock, and how to resume from it.
 
 experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
 ├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
-├── training_states/   ITER.state: all the next iteration depends on; ITER.state.aside: not to go on from
-├── log/               what the terminal showed; tensorboard's event files
+├── training_states/   ITER.state: all that the next iteration depends on; ITER.state.aside: not used any more
+├── log/               the lines of the terminal; tensorboard's event files
 └── visualization/     validation images
 
-Beside it, .NAME.lock says who trains it (`srcx.training.run_lock`).
+Beside it, .NAME.lock names the process that trains it.
 """
 
 import logging
+import os
+import random
+import socket
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
 from types import TracebackType
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from srcx.atomic import atomic_path, make_folder, remove_leftovers
-from srcx.errors import CheckpointError, OutputError
-from srcx.progress import Pace
-from srcx.training import random_state
-from srcx.training.tracking import RunLog
+from srcx.atomic import atomic_path, make_folder, remove_leftovers, writing
+from srcx.distributed import gather, rank, run_on_main
+from srcx.errors import CheckpointError, OutputError, TrainingError
+from srcx.training.tracking import ProgressBar, RunLog
 from srcx.weights.checkpoint import save_state
 from srcx.weights.training_state import load_training_state, save_training_state
 
-__all__ = ["Progress", "RunFolder"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "Progress",
+    "RunFolder",
+    "check_same_start",
+    "random_states",
+    "restore_random_state",
+    "run_lock",
+    "seed_generators",
+]
+
+State = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -38,40 +58,44 @@ MIB = 2**20
 
 
 class Trainable(Protocol):
-    """What a run folder needs of a model."""
+    """The part of a training model that a run folder uses."""
 
-    def state(self) -> dict[str, Any]: ...
+    iteration: int
 
-    def load_state(self, state: dict[str, Any], *, ignored: Collection[str] = ()) -> None: ...
+    @property
+    def learning_rate(self) -> float: ...
+
+    def state(self) -> State: ...
+
+    def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None: ...
 
     def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]: ...
 
 
 @dataclass
 class Progress:
-    """What a run remembers beside its model: loss sums since the last log line, best results so far."""
+    """State of a run beside its model: sums of the losses since the last log line, best results so far."""
 
-    iteration: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    """Of each sum, how many iterations gave the term: some terms are absent in some iterations."""
+    """Number of iterations in each sum: some terms are absent in some iterations."""
     best: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     validated: int = 0
     """Iteration of the last validation that was completed."""
 
     @classmethod
     def of_state(cls, saved: dict[str, Any]) -> "Progress":
-        """Return the progress that a training state holds; states of older versions hold other fields."""
+        """Return the progress in a training state; states of older versions have other fields."""
         saved = {**saved}
         # Older states were saved after the validation of their iteration.
         saved.setdefault("validated", saved["iteration"])
+        del saved["iteration"]  # the model counts iterations
         if "summed" in saved:  # older states counted iterations, not the iterations of each term
             saved["counts"] = dict.fromkeys(saved["sums"], saved.pop("summed"))
         return cls(**saved)
 
     def add(self, terms: Mapping[str, float]) -> None:
-        """Count one iteration's loss terms."""
-        self.iteration += 1
+        """Add one iteration's loss terms."""
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -82,27 +106,29 @@ class Progress:
         self.sums, self.counts = {}, {}
         return means
 
-    def note_best(self, set_name: str, metric: str, value: float, *, higher_is_better: bool) -> bool:
-        """Keep `value` if it is the best of this metric on this set so far; tells whether it is."""
+    def record_best(
+        self, set_name: str, metric: str, value: float, *, iteration: int, higher_is_better: bool
+    ) -> bool:
+        """Record `value` if it is the best of this metric on this set so far; return whether it is."""
         record = self.best.setdefault(set_name, {}).get(metric)
         better = record is None or (value > record["value"] if higher_is_better else value < record["value"])
         if better:
-            self.best[set_name][metric] = {"value": value, "iter": self.iteration}
+            self.best[set_name][metric] = {"value": value, "iter": iteration}
         return better
 
 
 class RunFolder:
-    """Keeps everything of one run under `root`; inside its `with` block it can be written to.
+    """Writes and reads all files of one run under `root`; it can be written to inside its `with` block.
 
     Nothing is made or moved before the block is entered, so a run that cannot start leaves no trace.
 
     Args:
         root: experiments/NAME.
-        options_text: The resolved options, kept as NAME.yml.
-        goes_on: Whether this run goes on from a saved state; otherwise an older run of the name is set aside.
-        keep_last: Checkpoints to keep; None keeps all.
+        options_text: The resolved options, written to NAME.yml.
+        resumes: Whether this run resumes from a saved state; otherwise an older run of the name is archived.
+        keep_last: Number of checkpoints to retain; None retains all.
         tensorboard: Whether to write event files too.
-        writes: Whether this process is the one that writes; of several only the first is.
+        writes: Whether this process writes; of several only rank 0 does.
     """
 
     def __init__(
@@ -110,31 +136,33 @@ class RunFolder:
         root: Path,
         *,
         options_text: str = "",
-        goes_on: bool = False,
+        resumes: bool = False,
         keep_last: int | None = None,
         tensorboard: bool = False,
         writes: bool = True,
     ) -> None:
         self.root, self.keep_last, self.writes = root, keep_last, writes
         self.models, self.states = root / "models", root / "training_states"
-        self.options_text, self.goes_on = options_text, goes_on
+        self.options_text, self.resumes = options_text, resumes
         self.log = RunLog(root, tensorboard=tensorboard)
-        self._resumed = Progress()
+        self._start, self._validated = 0, 0  # of the state this run resumes from
 
     def __enter__(self) -> "RunFolder":
-        """Make the folder or tidy it, and begin to keep in log/ what is logged."""
+        """Make the folder, or clean up after a killed process, and open the log."""
         if not self.writes:
             return self
-        if not self.goes_on and (aside := self.set_aside(self.root)):
-            logger.warning("%s held an earlier run, which is now %s", self.root, aside)
+        if not self.resumes and (archive := self.archive(self.root)):
+            logger.warning("%s held an earlier run, which is now %s", self.root, archive)
         for folder in (self.models, self.states, self.log.folder):
             make_folder(folder)
         remove_leftovers(self.root)
-        self._set_aside_states_after(self._resumed.iteration)
+        for state in self.saved_states(self.root):
+            if int(state.stem) > self._start:  # damaged, or of iterations that this run trains again
+                state.replace(state.with_name(f"{state.name}.aside"))
         self._prune()  # the last process may have been killed between writing a checkpoint and this
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")
-        self.log.open(after=self._resumed.iteration, validated=self._resumed.validated)
+        self.log.open(after=self._start, validated=self._validated)
         return self
 
     def __exit__(
@@ -144,64 +172,71 @@ class RunFolder:
             return
         self.log.close()
         if isinstance(error, OutputError):
-            raise OutputError(f"{error}; {self.kept()}") from error
+            raise OutputError(f"{error}; {self.describe_checkpoints()}") from error
 
-    def kept(self) -> str:
-        """What the folder holds and how to go on from it, for the end of a message."""
+    def describe_checkpoints(self) -> str:
+        """Return what the folder holds and how to resume from it, for the end of a message."""
         states = self.saved_states(self.root)
         if not states:
             return f"{self.root} holds no checkpoint yet"
         size = sum(path.stat().st_size for path in (*states, *self.models.glob("*.pth")))
         return (
             f"{self.root} holds {len(states)} checkpoints of {size / MIB:.0f} MiB together "
-            f"(logger.keep_last keeps fewer), and the same command with --auto_resume goes on from "
+            f"(a smaller logger.keep_last holds fewer), and the same command with --auto_resume goes on from "
             f"{states[-1].name}"
         )
 
     @staticmethod
-    def set_aside(root: Path) -> Path | None:
+    def archive(root: Path) -> Path | None:
         """Rename an older run of the same name, as BasicSR does, so that a new one never mixes with it.
+
+        Returns:
+            Its new folder; None if there is no older run.
 
         Raises:
             OutputError: the folder cannot be renamed.
         """
         if not root.is_dir() or not any(root.iterdir()):
             return None
-        aside = root.with_name(f"{root.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
-        while aside.exists():
-            aside = aside.with_name(f"{aside.name}_")
+        archive = root.with_name(f"{root.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+        while archive.exists():
+            archive = archive.with_name(f"{archive.name}_")
         try:
-            root.rename(aside)
+            root.rename(archive)
         except OSError as error:
             raise OutputError(
                 f"{root}: an earlier run is here and cannot be renamed: {error.strerror}"
             ) from error
-        return aside
+        return archive
 
     @staticmethod
     def saved_states(root: Path) -> list[Path]:
-        """The state files of the run at `root`, oldest first."""
+        """Return the state files of the run at `root`, oldest first."""
         states = [path for path in (root / "training_states").glob("*.state") if path.stem.isdigit()]
         return sorted(states, key=lambda path: int(path.stem))
 
     def save(self, model: Trainable, progress: Progress) -> None:
-        """Write a checkpoint: weights for readers, then the state to resume from; prune old ones.
+        """Write a checkpoint: weights for readers, then the state to resume from; delete old ones.
 
-        Of several processes all call this together, as each has random generators of its own.
+        Every rank calls this, because each has random generators of its own.
         """
         if self.writes:
             for name, weights in model.weights().items():
-                save_state(self.models / f"{name}_{progress.iteration}.pth", weights)
+                save_state(self.models / f"{name}_{model.iteration}.pth", weights)
         self.save_progress(model, progress)
         if self.writes:
             self._prune()
 
     def save_progress(self, model: Trainable, progress: Progress) -> None:
-        """Write the state to resume from alone; all processes call this together."""
-        random = random_state.take()
+        """Write the state to resume from, without weights for readers; every rank calls this."""
+        generators = random_states()
         if self.writes:
-            state = {"model": model.state(), "progress": vars(progress), "random": random}
-            save_training_state(self.states / f"{progress.iteration}.state", state)
+            state = {
+                "model": model.state(),
+                "progress": {"iteration": model.iteration, **vars(progress)},
+                "random": generators,
+            }
+            save_training_state(self.states / f"{model.iteration}.state", state)
 
     def save_weights(self, model: Trainable, label: str) -> None:
         """Write the generator's weights as net_g_LABEL.pth."""
@@ -211,87 +246,78 @@ class RunFolder:
     def resume(
         self, model: Trainable, path: Path | None = None, *, ignored: Collection[str] = ()
     ) -> Progress | None:
-        """Bring `model` and the random states to where `path` was saved, or to the newest undamaged state.
+        """Load a state into `model` and the random generators.
 
         Args:
-            model: What the state was taken of.
+            model: A training model of the same options.
             path: The state; None takes the newest undamaged one of the folder.
-            ignored: Names of networks that keep the weights they have.
+            ignored: Names of networks whose present weights stay.
 
         Returns:
-            The run's progress, or None where this run does not go on from another.
+            The run's progress; None if this run does not resume.
 
         Raises:
-            CheckpointError: `path` is damaged, or no state of the folder is whole, or it does not fit.
+            CheckpointError: `path` is damaged, or all states of the folder are, or the state does not fit.
         """
-        if not self.goes_on:
+        if not self.resumes:
             return None
-        candidates = [path] if path is not None else self.saved_states(self.root)[::-1]
         damage: CheckpointError | None = None
-        for candidate in candidates:
+        for candidate in [path] if path is not None else self.saved_states(self.root)[::-1]:
             try:
                 state = load_training_state(candidate)
             except CheckpointError as error:
                 logger.warning("%s", error)
                 damage = damage or error
                 continue
-            return self._go_on(model, state, candidate, ignored)
+            try:
+                model.load_state(state["model"], ignored=ignored)
+                progress = Progress.of_state(state["progress"])
+                restore_random_state(state["random"])
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
+                raise CheckpointError(
+                    f"{candidate}: this state does not fit the option file's networks and optimizers "
+                    f"({reason}); resume with the option file the run was started with, or begin a new run "
+                    "under another name"
+                ) from error
+            self._start, self._validated = model.iteration, progress.validated
+            logger.info("%s: going on after iteration %d", candidate, self._start)
+            return progress
         if damage is not None:
             raise damage
         return None
 
-    def log_losses(self, progress: Progress, learning_rate: float, pace: Pace) -> None:
-        """Note the mean of each loss term since the last such line."""
+    def log_losses(self, model: Trainable, progress: Progress, bar: ProgressBar) -> None:
+        """Log the mean of each loss term since the last such line."""
         means = progress.take_means()
-        if not self.writes:
-            return
-        self.log.add(progress.iteration, "train", {"lr": learning_rate, **means})
-        logger.info("%s, lr %.3g, %s", pace.lap(), learning_rate, _line(means))
+        if self.writes:
+            self.log.add(model.iteration, "train", {"lr": model.learning_rate, **means})
+            logger.info("%s, lr %.3g, %s", bar.summary(), model.learning_rate, _line(means))
 
     def log_results(
         self,
+        model: Trainable,
         progress: Progress,
         set_name: str,
         results: Mapping[str, float | None],
         higher_is_better: Mapping[str, bool],
     ) -> bool:
-        """Note validation results; tells whether the set's first metric is the best so far."""
+        """Log validation results; return whether the set's first metric is the best so far."""
         known = {name: value for name, value in results.items() if value is not None}
-        self.log.add(progress.iteration, set_name, known)
+        self.log.add(model.iteration, set_name, known)
         best = {
-            name: progress.note_best(set_name, name, value, higher_is_better=higher_is_better[name])
+            name: progress.record_best(
+                set_name, name, value, iteration=model.iteration, higher_is_better=higher_is_better[name]
+            )
             for name, value in known.items()
         }
-        if known:  # a set may be there for its images alone
-            logger.info("iteration %d, %s: %s", progress.iteration, set_name, _line(known))
+        if known:  # a set without metrics is there for its images alone
+            logger.info("iteration %d, %s: %s", model.iteration, set_name, _line(known))
         return bool(results) and best.get(next(iter(results)), False)
 
-    def image_path(self, progress: Progress, set_name: str, name: str) -> Path:
-        """Where a validation image goes, as in BasicSR: visualization/NAME/NAME_ITER.png."""
-        return self.root / "visualization" / set_name / f"{name}_{progress.iteration}.png"
-
-    def _go_on(
-        self, model: Trainable, state: dict[str, Any], path: Path, ignored: Collection[str]
-    ) -> Progress:
-        try:
-            model.load_state(state["model"], ignored=ignored)
-            progress = Progress.of_state(state["progress"])
-            random_state.restore(state["random"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
-            raise CheckpointError(
-                f"{path}: this state does not fit the option file's networks and optimizers ({reason}); "
-                "resume with the option file the run was started with, or begin a new run under another name"
-            ) from error
-        self._resumed = replace(progress)
-        logger.info("%s: going on after iteration %d", path, progress.iteration)
-        return progress
-
-    def _set_aside_states_after(self, iteration: int) -> None:
-        """Rename states beyond the one this run begins with: they are damaged, or of a way not taken."""
-        for state in self.saved_states(self.root):
-            if int(state.stem) > iteration:
-                state.replace(state.with_name(f"{state.name}.aside"))
+    def image_path(self, model: Trainable, set_name: str, name: str) -> Path:
+        """Return the path of a validation image, as in BasicSR: visualization/SET/NAME_ITER.png."""
+        return self.root / "visualization" / set_name / f"{name}_{model.iteration}.png"
 
     def _prune(self) -> None:
         """Delete all but the newest checkpoints; best and latest have names of their own and stay."""
@@ -306,3 +332,106 @@ class RunFolder:
 
 def _line(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+@contextmanager
+def run_lock(root: Path) -> Iterator[None]:
+    """Hold the lock of the run at `root`, so that no other command trains it at the same time.
+
+    The operating system owns the lock and frees it when the process ends, for whatever reason. Its file is
+    beside the run folder, .NAME.lock, because that folder is renamed if it holds an earlier run.
+    Not filelock's: its older versions empty the file, which names the process, and take a file system
+    without locks for a lock that is held.
+
+    Args:
+        root: experiments/NAME. Every rank calls this; rank 0 holds the lock.
+
+    Raises:
+        TrainingError: another process trains this run; raised on every rank.
+        OutputError: the file cannot be written; raised on every rank.
+    """
+
+    def lock() -> None:
+        path = make_folder(root.parent) / f".{root.name}.lock"
+        with writing(path):
+            file = path.open("a+b", buffering=0)  # neither reader nor writer empties it by opening
+        held.enter_context(file)
+        try:
+            if fcntl is None:
+                raise OSError("this operating system has none")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace") or "another process"
+            raise TrainingError(
+                f"{root}: {holder} is training this run; wait for it or stop it, or give this run "
+                "another name: --force_yml name=..."
+            ) from error
+        except OSError as error:
+            logger.warning(
+                "%s: its file system has no locks (%s), so nothing stops a second training of this name: "
+                "start it once", root, error.strerror or error,
+            )  # fmt: skip
+        with writing(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    with ExitStack() as held:
+        run_on_main(lock)
+        yield
+
+
+def check_same_start(iteration: int) -> None:
+    """Check that every rank resumes after the same iteration.
+
+    Raises:
+        TrainingError: the ranks found different states, as they do if each node has a folder of its own.
+    """
+    starts = gather(iteration)
+    if len(set(starts)) > 1:
+        found = ", ".join(f"rank {number}: {start}" for number, start in enumerate(starts))
+        raise TrainingError(
+            f"the ranks would go on from different iterations ({found}); "
+            "put experiments/ on a disk that all nodes share"
+        )
+
+
+def seed_generators(value: int) -> None:
+    """Seed Python's, NumPy's and torch's random generators; NumPy takes `value` modulo 2^32."""
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.manual_seed(value)
+
+
+def random_states() -> list[State]:
+    """Return the states of all ranks' random generators, by rank; every rank calls this."""
+    version, keys, gauss = random.getstate()
+    numpy_state: State = dict(np.random.get_state(legacy=False))
+    numpy_keys = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
+    return gather(
+        {
+            "python": [version, list(keys), gauss],
+            "numpy": {**numpy_state, "state": {"key": numpy_keys, "pos": numpy_state["state"]["pos"]}},
+            "torch": torch.get_rng_state(),
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        }
+    )
+
+
+def restore_random_state(states: list[State] | State) -> None:
+    """Set this rank's generators to its entry of `states`; a rank without an entry changes nothing."""
+    if isinstance(states, dict):  # of one process, in states that older versions saved
+        states = [states]
+    if rank() >= len(states):
+        return
+    state = states[rank()]
+    version, keys, gauss = state["python"]
+    random.setstate((version, tuple(keys), gauss))
+    numpy_state = dict(state["numpy"])
+    key = numpy_state["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state({**numpy_state, "state": {"key": key, "pos": numpy_state["state"]["pos"]}})
+    torch.set_rng_state(state["torch"])
+    of_devices = state["cuda"]  # this process's device alone; older states have all devices of the machine
+    if torch.cuda.is_available() and of_devices:
+        device = torch.cuda.current_device()
+        torch.cuda.set_rng_state(of_devices[device if device < len(of_devices) else 0])

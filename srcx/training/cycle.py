@@ -1,4 +1,4 @@
-"""One training step of two generators, there and back, on images that are not paired at all."""
+"""One training step of two generators in opposite directions, on images that are not paired."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,35 +8,33 @@ from torch import Tensor
 from srcx.losses.gan import GANLoss
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
-from srcx.training.frozen import frozen
-from srcx.training.means import Means
-from srcx.training.model import Learner, Part, SRModel
+from srcx.training.model import Part, SRModel, TrainedNetwork, frozen
 
 __all__ = ["CycleGANModel"]
 
 
-class Way(NamedTuple):
-    """From one domain to the other: the networks by name, and what the names of its terms end in."""
+class Direction(NamedTuple):
+    """From one domain to the other: the names of its networks, and the suffix of its terms."""
 
     generator: str
     discriminator: str
-    ending: str
+    suffix: str
 
 
-THERE, BACK = Way("net_g", "net_d", ""), Way("net_g_back", "net_d_back", "_back")
+FORWARD, BACK = Direction("net_g", "net_d", ""), Direction("net_g_back", "net_d_back", "_back")
 
 
 class CycleGANModel(SRModel):
     """Trains `net_g` from the domain of lq to that of gt, and `net_g_back` from that of gt to that of lq.
 
-    Each image is to come back as it was from a way there and back, by the losses, which compare it with
-    what came back; a discriminator in each domain tells what came there from what belongs there. The baseline
-    for unpaired images beside the contextual loss, which needs neither the way back nor a discriminator.
+    The losses compare each image with itself after both generators; a discriminator in each domain
+    classifies generated and real images. This is the baseline for unpaired images; the contextual loss needs
+    neither a second generator nor a discriminator.
 
     Args:
-        generators: The one to keep and the one of the way back; lq is as large as gt.
-        discriminators: Those of the domains of gt and of lq; each gives logits of any shape.
-        losses: What compares an image with what came back; its jitter is the discriminators' too.
+        generators: From lq to gt, and back; lq is as large as gt.
+        discriminators: Those of the domains of gt and of lq; each returns logits of any shape.
+        losses: The cycle losses; its jitter is the discriminators' too.
         gan_loss: The adversarial loss.
         gan_weight: Its weight for the generators; for the discriminators it is always 1.
         **common: As for `SRModel`.
@@ -49,8 +47,8 @@ class CycleGANModel(SRModel):
 
     def __init__(
         self,
-        generators: tuple[Learner, Learner],
-        discriminators: tuple[Learner, Learner],
+        generators: tuple[TrainedNetwork, TrainedNetwork],
+        discriminators: tuple[TrainedNetwork, TrainedNetwork],
         losses: WeightedSum,
         gan_loss: GANLoss,
         *,
@@ -58,54 +56,44 @@ class CycleGANModel(SRModel):
         **common: Any,
     ) -> None:
         super().__init__(generators[0], losses, **common)
-        self._adopt(BACK.generator, generators[1])
-        for way, discriminator in zip((THERE, BACK), discriminators, strict=True):
-            self._adopt(way.discriminator, discriminator)
+        self.add_network(BACK.generator, generators[1])
+        self.add_network(FORWARD.discriminator, discriminators[0])
+        self.add_network(BACK.discriminator, discriminators[1])
         self.gan_loss, self.gan_weight = gan_loss, gan_weight
 
-    def _learn(self, parts: list[Part]) -> dict[str, float]:
-        means = Means(len(parts), self.accelerator)
-        outputs = []
-        for number, part in enumerate(parts, start=1):
-            is_last = number == len(parts)
-            with (
-                self.accumulating(THERE.generator, is_last=is_last),
-                self.accumulating(BACK.generator, is_last=is_last),
-            ):
-                outputs.append(self._teach_generators(part["lq"], part["gt"], len(parts), means))
-        self._update(THERE.generator, BACK.generator)
-        for number, (fakes, part) in enumerate(zip(outputs, parts, strict=True), start=1):
-            for way, fake, real in zip((THERE, BACK), fakes, (part["gt"], part["lq"]), strict=True):
-                with self.accumulating(way.discriminator, is_last=number == len(parts)):
-                    self._teach_discriminator(way, fake, real, len(parts), means)
-        self._update(THERE.discriminator, BACK.discriminator)
-        return means.values()
+    def optimise_networks(self, parts: Sequence[Part]) -> None:
+        generators = [FORWARD.generator, BACK.generator]
+        fakes = self.optimise(generators, parts, self._run_generators)
+        images = [(*fake, part["gt"], part["lq"]) for fake, part in zip(fakes, parts, strict=True)]
+        self.optimise([FORWARD.discriminator, BACK.discriminator], images, self._run_discriminators)
 
-    def _teach_generators(self, lq: Tensor, gt: Tensor, parts: int, means: Means) -> Sequence[Tensor]:
-        """Add this part's gradient to both; returns what they made of lq and of gt, detached."""
-        there, back = (self.learners[way.generator].net for way in (THERE, BACK))
-        fakes = there(lq), back(gt)
+    def _run_generators(self, part: Part) -> tuple[Tensor, Tensor]:
+        """Add the gradient of one part to both generators; return their outputs of lq and gt, detached."""
+        lq, gt = part["lq"], part["gt"]
+        forward, back = self.networks[FORWARD.generator], self.networks[BACK.generator]
+        fakes = forward(lq), back(gt)
         total, terms = self.objective(back(fakes[0]), {"gt": lq})
-        total_back, terms_back = self.objective(there(fakes[1]), {"gt": gt})
+        total_back, terms_back = self.objective(forward(fakes[1]), {"gt": gt})
         total = total + total_back
-        terms |= {f"{name}{BACK.ending}": value for name, value in terms_back.items()}
-        with frozen(*(self.bare_nets[way.discriminator] for way in (THERE, BACK))):
-            for way, fake in zip((THERE, BACK), fakes, strict=True):
-                net_d = self.learners[way.discriminator].net
-                with self.accelerator.no_sync(net_d):
-                    (seen,) = jittered(fake, jitter_px=self.losses.jitter_px)
-                    terms[f"gan{way.ending}"] = self.gan_weight * self.gan_loss(net_d(seen), True)
-                    total = total + terms[f"gan{way.ending}"]
-            means.add(terms)
-            self._backward(total / parts, terms)
-        return [fake.detach() for fake in fakes]
+        terms |= {f"{name}{BACK.suffix}": value for name, value in terms_back.items()}
+        discriminators = [self.networks[direction.discriminator] for direction in (FORWARD, BACK)]
+        with frozen(*(net_d.net for net_d in discriminators)):
+            for direction, net_d, fake in zip((FORWARD, BACK), discriminators, fakes, strict=True):
+                with self.accelerator.no_sync(net_d.prepared):
+                    (image,) = jittered(fake, jitter_px=self.losses.jitter_px)
+                    gan = self.gan_weight * self.gan_loss(net_d(image), True)
+                terms[f"gan{direction.suffix}"] = gan
+                total = total + gan
+            self.backward(total, terms)
+        return fakes[0].detach(), fakes[1].detach()
 
-    def _teach_discriminator(self, way: Way, fake: Tensor, real: Tensor, parts: int, means: Means) -> None:
-        """Add this part's gradient to the discriminator of one domain, real images first."""
-        fake, real = jittered(fake, real, jitter_px=self.losses.jitter_px)
-        for side, image in (("real", real), ("fake", fake)):
-            logits = self.learners[way.discriminator].net(image)
-            cost = self.gan_loss(logits, side == "real", is_disc=True)
-            terms = {f"d_{side}{way.ending}": cost, f"out_d_{side}{way.ending}": logits.detach().mean()}
-            means.add(terms)
-            self._backward(cost / parts, terms)
+    def _run_discriminators(self, images: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+        """Add the gradient of one part to both discriminators, real images first."""
+        fake_gt, fake_lq, gt, lq = images
+        for direction, fake, real in ((FORWARD, fake_gt, gt), (BACK, fake_lq, lq)):
+            fake, real = jittered(fake, real, jitter_px=self.losses.jitter_px)
+            for side, image in (("real", real), ("fake", fake)):
+                logits = self.networks[direction.discriminator](image)
+                loss = self.gan_loss(logits, side == "real", is_disc=True)
+                key = f"{side}{direction.suffix}"
+                self.backward(loss, {f"d_{key}": loss, f"out_d_{key}": logits.detach().mean()})

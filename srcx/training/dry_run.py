@@ -1,119 +1,263 @@
-"""One forward and backward pass on zeros, so that options that do not fit are found before a run begins."""
+"""Runs without training: a trial on zeros before each run, and `srcx train --check`."""
 
 import copy
-from collections.abc import Callable, Mapping
-from functools import partial
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from statistics import fmean
 from typing import TypeVar
 
+import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from srcx.config import Options
+from srcx.atomic import make_folder
+from srcx.config import Options, TrainDataset
+from srcx.data import train_batches
 from srcx.errors import OptionsError
+from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.hardware import NO_VIEW
-from srcx.losses.gan import Logits, scales
+from srcx.imaging.io import write_image
+from srcx.losses.gan import scales
 from srcx.losses.jitter import jittered
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.training import build
 from srcx.training.model import SRModel
 
-__all__ = ["channels", "try_once"]
+__all__ = ["describe", "try_once", "write_contact_sheet"]
 
 T = TypeVar("T")
 
-IMAGES = 2
-"""Batch norm needs two."""
-
-
-def channels(options: Options) -> int:
-    """Return the number of channels of training images."""
-    assert options.datasets.train is not None
-    return 1 if options.datasets.train.color == "y" else 3
+TIMED_STEPS = 2
+SAMPLE_EVERY_S = 0.005
+SHEET_CROPS = 12
+MIB = 2**20
 
 
 def try_once(model: SRModel, options: Options) -> None:
     """Run copies of the networks, and every loss, on a small batch of zeros; nothing of `model` changes.
 
     Raises:
-        OptionsError: a network or a loss cannot take what the options give it; names the option and its line.
+        OptionsError: a network or a loss does not fit the other options; names the option and its line.
     """
-    assert options.train is not None
-    assert options.datasets.train is not None
-    device, size = model.accelerator.device, options.datasets.train.gt_size
-    count = min(IMAGES, options.datasets.train.batch_size_per_gpu)
+    train, train_set = options.train, options.datasets.train
+    assert train is not None
+    assert train_set is not None
+    device, count = model.accelerator.device, min(2, train_set.batch_size_per_gpu)  # batch norm needs two
     lq, gt = (
-        torch.zeros(count, channels(options), side, side, device=device).to(memory_format=model.memory_format)
-        for side in (size // options.scale, size)
+        torch.zeros(shape, device=device).to(memory_format=model.memory_format)
+        for shape in _batch_shapes(options, count)
     )
-    nets = {name: copy.deepcopy(net) for name, net in model.bare_nets.items()}
+    nets = {name: copy.deepcopy(network.net) for name, network in model.networks.items()}
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), model.accelerator.autocast():
         sr = _attempt(options, "network_g", lq, lambda: nets["net_g"](lq).float())
-        _check_output(options, nets["net_g"], sr, gt)
-        total, others = sr.new_zeros(()), {"lq": lq, "gt_sharp": gt, "sr_ema": sr.detach()}
-        for name in model.losses.losses:
-            option = name if name in options.train.losses else name.removesuffix("_style")
-            one = _only(model.losses, name)
-            term = _attempt(options, f"train.{option}_opt", sr, partial(_total, one, sr, gt, others))
+        if sr.shape != gt.shape:
+            raise _problem(options, "network_g", f"{type(nets['net_g']).__name__} {_misfit(sr, gt, lq)}")
+        total = sr.new_zeros(())
+        for name, loss in model.losses.losses.items():
+            one = WeightedSum(
+                {name: (loss, model.losses.weights[name])},
+                against={key: other for key, other in model.losses.against.items() if key == name},
+                jitter_px=model.losses.jitter_px,
+            )
+            option = f"train.{name if name in train.losses else name.removesuffix('_style')}_opt"
+
+            def run_loss(one: WeightedSum = one) -> Tensor:
+                value: Tensor = one(sr, gt, lq=lq, gt_sharp=gt, sr_ema=sr.detach())[0]
+                return value
+
+            term = _attempt(options, option, sr, run_loss)
             if term.dim():
-                shape = tuple(term.shape)
-                raise _problem(options, f"train.{option}_opt", f"gives {shape} values, and a loss gives one")
+                raise _problem(options, option, f"gives {tuple(term.shape)} values, and a loss gives one")
             total = total + term
         if "net_d" in nets:
             images = jittered(gt, sr, jitter_px=model.losses.jitter_px)
-            total = total + _attempt(
-                options, "network_d", images[0], lambda: sum(_mean(nets["net_d"](one)) for one in images)
-            )
+
+            def run_discriminator() -> Tensor:
+                logits = [one for image in images for one in scales(nets["net_d"](image))]
+                return torch.stack([one.mean() for one in logits]).sum()
+
+            total = total + _attempt(options, "network_d", images[0], run_discriminator)
         _attempt(options, "network_g", lq, total.backward)
 
 
-def _mean(logits: Logits) -> Tensor:
-    return torch.stack([one.mean() for one in scales(logits)]).mean()
+def _batch_shapes(options: Options, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of lq and gt in a batch of `count` training images."""
+    part = options.datasets.train
+    assert part is not None
+    channels, lq_size = 1 if part.color == "y" else 3, part.gt_size // options.scale
+    return (count, channels, lq_size, lq_size), (count, channels, part.gt_size, part.gt_size)
 
 
-def _only(losses: WeightedSum, name: str) -> WeightedSum:
-    """Return the objective of one term."""
-    return WeightedSum(
-        {name: (losses.losses[name], losses.weights[name])},
-        against={key: other for key, other in losses.against.items() if key == name},
-        jitter_px=losses.jitter_px,
-    )
-
-
-def _total(losses: WeightedSum, sr: Tensor, gt: Tensor, others: Mapping[str, Tensor]) -> Tensor:
-    total: Tensor = losses(sr, gt, **others)[0]
-    return total
-
-
-def _check_output(options: Options, net: nn.Module, sr: Tensor, gt: Tensor) -> None:
-    if sr.shape == gt.shape:
-        return
+def _misfit(sr: Tensor, gt: Tensor, lq: Tensor) -> str:
     if sr.shape[:2] != gt.shape[:2]:
-        said = f"makes images of {sr.shape[1]} channels, and training images have {gt.shape[1]}"
-        raise _problem(
-            options, "network_g", f"{type(net).__name__} {said}; change num_out_ch or datasets.train.color"
+        return (
+            f"makes images of {sr.shape[1]} channels, and training images have {gt.shape[1]}; "
+            "change num_out_ch or datasets.train.color"
         )
-    lq_size = gt.shape[-1] // options.scale
-    said = (
-        f"makes {sr.shape[-1]} x {sr.shape[-2]} pixels of {lq_size} x {lq_size}, and with scale "
-        f"{options.scale} ground truth has {gt.shape[-1]} x {gt.shape[-2]}; give it the file's scale"
+    return (
+        f"makes {sr.shape[-1]} x {sr.shape[-2]} pixels of {lq.shape[-1]} x {lq.shape[-2]}, and with scale "
+        f"{gt.shape[-1] // lq.shape[-1]} ground truth has {gt.shape[-1]} x {gt.shape[-2]}; "
+        "give it the file's scale"
     )
-    raise _problem(options, "network_g", f"{type(net).__name__} {said}")
 
 
 def _attempt(options: Options, option: str, images: Tensor, work: Callable[[], T]) -> T:
+    """Return `work()`; its errors name the option and the shape of `images`."""
     try:
         return work()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # networks and losses of others raise errors of any kind
+    except Exception as error:  # networks and losses of other packages raise errors of any kind
         said = str(error).strip().split("\n")[0] or type(error).__name__
         if NO_VIEW in said:
             said = "it works on images with the channels first alone; set train.channels_last to false"
             raise _problem(options, option, said) from error
-        shape = tuple(images.shape)
-        given = f"cannot work on images of shape {shape}, which scale, gt_size, jitter and color make"
-        raise _problem(options, option, f"{given}: {said}") from error
+        given = f"images of shape {tuple(images.shape)}, which scale, gt_size, jitter and color make"
+        raise _problem(options, option, f"cannot work on {given}: {said}") from error
 
 
 def _problem(options: Options, option: str, said: str) -> OptionsError:
     return OptionsError(f"{options.where(option)}: {option}: {said}")
+
+
+def describe(options: Options) -> str:
+    """Return the resolved options, networks, data and estimates of a training file, as text.
+
+    The estimates are measured: a few steps on random images, whose results are dropped.
+
+    Raises:
+        SrcxError: of the kind that would stop the run.
+    """
+    train, train_set = options.train, options.datasets.train
+    assert train is not None
+    assert train_set is not None
+    build.check_paths(options)
+    data = [f"  {name}: {counts}" for name, counts in build.check_data(options).items()]
+    torch.manual_seed(options.manual_seed)
+    build.check_metrics(options)
+    with PeakMemory() as memory:
+        model = build.model(options, build.accelerator(options))
+        try_once(model, options)
+        step_s, said = _step_s(model, options, train_set)
+    counts = {
+        name: sum(weight.numel() for weight in network.net.parameters())
+        for name, network in model.networks.items()
+    }
+    networks = [
+        f"  {name}: {type(model.networks[name].net).__name__}, {count:,} parameters"
+        for name, count in counts.items()
+    ]
+    return "\n".join(
+        [
+            "# the options, resolved",
+            options.to_yaml().rstrip(),
+            "",
+            "# networks",
+            *networks,
+            "",
+            "# data, every pair checked",
+            *data,
+            "",
+            f"# estimates, from {TIMED_STEPS} steps on random images that were thrown away",
+            f"  time: {step_s:.2f} s an iteration{said}, "
+            f"{timedelta(seconds=round(step_s * train.total_iter))} for {train.total_iter} iterations, "
+            "without validation",
+            f"  memory: {memory.mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
+            "for decoded images",
+        ]
+    )
+
+
+def write_contact_sheet(options: Options) -> Path:
+    """Write the first crops of the run, lq beside gt, as NAME_check.png beside the run's folder.
+
+    Raises:
+        DataError: with all that is wrong with the training set.
+        OutputError: the sheet cannot be written.
+    """
+    part = options.datasets.train
+    assert part is not None
+    dataset = build.training_set(options)
+    # The crop at each place of the stream is the same for all batch sizes and ranks.
+    batch = next(
+        train_batches(
+            dataset,
+            batch_size=SHEET_CROPS,
+            seed=options.manual_seed,
+            enlarge=part.dataset_enlarge_ratio,
+        )
+    )
+    lqs, gts = (dataset.levels.images(batch[side]) for side in ("lq", "gt"))
+    folder = make_folder(Path(options.path.experiments_root))
+    path = folder / f"{options.name}_check.png"
+    write_image(path, contact_sheet(list(zip(lqs, gts, strict=True))))
+    return path
+
+
+def _step_s(model: SRModel, options: Options, train_set: TrainDataset) -> tuple[float, str]:
+    """Return the mean seconds per iteration of the run; and both times if there are two kinds of steps."""
+    train = options.train
+    assert train is not None
+    lq, gt = map(torch.rand, _batch_shapes(options, train_set.batch_size_per_gpu * train.accumulate))
+    batch = {"lq": lq, "gt": gt} | ({"gt_sharp": gt} if train.needs_gt_sharp else {})
+
+    def time_step(iteration: int) -> float:
+        times_s = []
+        for _ in range(1 + TIMED_STEPS):
+            model.iteration = iteration - 1
+            start = time.perf_counter()
+            model.step(batch)  # returns loss values, so a GPU is done too
+            times_s.append(time.perf_counter() - start)
+        return fmean(times_s[1:])  # the first one also makes buffers and picks kernels
+
+    every = train.net_d_iters
+    first = (train.net_d_init_iters // every + 1) * every
+    whole_s = time_step(first)
+    if first == 1:
+        return whole_s, ""
+    alone_s = time_step(1)
+    share = max(train.total_iter // every - train.net_d_init_iters // every, 0) / train.total_iter
+    said = f" ({whole_s:.2f} s with the generator's step, {alone_s:.2f} s with the discriminator's alone)"
+    return share * whole_s + (1 - share) * alone_s, said
+
+
+class PeakMemory:
+    """Measures the most memory used at once inside a block, beyond what was used before it.
+
+    It is the GPU's where there is one. On the CPU a thread reads the resident memory of the process every few
+    milliseconds, since the peak that the system records is that of the whole process, imports included.
+    """
+
+    def __enter__(self) -> "PeakMemory":
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._before = self._most = _used_bytes()
+        self._done = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._sampler.start()
+        return self
+
+    def _sample(self) -> None:
+        while not self._done.wait(SAMPLE_EVERY_S):
+            self._most = max(self._most, _used_bytes())
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._sampler.join()
+        self._most = max(self._most, _used_bytes())
+
+    @property
+    def mib(self) -> float:
+        """The measured peak, after the block."""
+        return (self._most - self._before) / MIB
+
+
+def _used_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    used: int = psutil.Process().memory_info().rss
+    return used

@@ -1,96 +1,102 @@
 """A training run, from top to bottom."""
 
 import logging
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from srcx.config import Options
-from srcx.distributed import Team
+from srcx.distributed import name_lost_ranks
 from srcx.errors import Interrupted
-from srcx.evaluation.validation import ValidationSet, validate
-from srcx.progress import Pace
-from srcx.training import build, random_state
-from srcx.training.checkpoints import Progress, RunFolder
+from srcx.evaluation.validation import validate
+from srcx.hardware import keep_freed_memory
+from srcx.training import build
+from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock, seed_generators
 from srcx.training.dry_run import try_once
-from srcx.training.host_memory import keep_freed_memory
-from srcx.training.model import SRModel
-from srcx.training.ranks import agree_on_start, working_together
-from srcx.training.run_lock import only_training
-from srcx.training.stopping import listen_for_stop
+from srcx.training.tracking import ProgressBar
 
-__all__ = ["run_file", "train"]
+__all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]
 
 logger = logging.getLogger(__name__)
 
 
 def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) -> None:
-    """Train as `options` says, from a saved state of `run` if it has one; everything is kept in `run`.
+    """Train as `options` says, from a saved state of `run` if it resumes; all files go to `run`.
 
     Args:
         options: A training file's options.
         run: The run's folder.
-        resume_from: The state to go on from; None takes the newest of `run`.
+        resume_from: The state to resume from; None takes the newest of `run`.
 
     Raises:
-        TrainingError: a loss is not finite, or another process of the run died; the last checkpoint is kept.
-            Or the run is being trained already.
-        Interrupted: the user stopped the run, which was saved; says how to go on.
+        TrainingError: a loss is not finite, or another process of the run died; the last checkpoint remains.
+            Or another process trains this run already.
+        Interrupted: the user stopped the run, which was saved; says how to resume.
     """
     assert options.train is not None
-    total, every = options.train.total_iter, options.logger
+    total, val, every = options.train.total_iter, options.val, options.logger
     keep_freed_memory()
     accelerator = build.accelerator(options)
     run.writes = accelerator.is_main_process
     if not run.writes:
-        logging.getLogger("srcx").setLevel(logging.WARNING)  # one rank tells how it goes
-    random_state.seed(options.manual_seed + accelerator.process_index)
+        logging.getLogger("srcx").setLevel(logging.WARNING)  # rank 0 alone reports progress
+    seed_generators(options.manual_seed + accelerator.process_index)
     training_set, validation_sets = build.training_set(options), build.validation_sets(options)
-    model = build.model(options, accelerator, resumes=run.goes_on)
+    model = build.model(options, accelerator, resumes=run.resumes)
     try_once(model, options)
-    team = Team(accelerator.process_index, accelerator.num_processes)
 
-    with listen_for_stop() as stop, working_together(run.kept), only_training(run.root, team):
+    def validate_all() -> None:
+        for one in validation_sets if run.writes else ():
+            save_as = partial(run.image_path, model, one.name) if val.save_img else None
+            results = validate(model.eval_net, one, save_as=save_as)
+            if run.log_results(model, progress, one.name, results, one.higher_is_better):
+                run.save_weights(model, f"best_{one.name}")
+        progress.validated = model.iteration
+
+    with stop_on_signal() as stop, name_lost_ranks(run.describe_checkpoints), run_lock(run.root):
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
         progress = run.resume(model, resume_from, ignored=ignored) or Progress()
-        agree_on_start(progress.iteration)
-        batches = build.train_batches(options, training_set, accelerator, start_iter=progress.iteration)
-        with run, Pace(progress.iteration, total, shown=run.writes) as pace:
-            if progress.iteration < total:
+        check_same_start(model.iteration)
+        batches = build.train_batches(options, training_set, accelerator, start_iter=model.iteration)
+        with run, ProgressBar(model.iteration, total, shown=run.writes) as bar:
+            if model.iteration < total:
                 logger.info(
-                    "%s from iteration %d on: %s",
-                    options.name, progress.iteration + 1, training_set.describe(),
-                )  # fmt: skip
+                    "%s from iteration %d on: %s", options.name, model.iteration + 1, training_set.describe()
+                )
             else:
                 logger.info(
                     "%s is finished: %d of %d iterations; a larger train.total_iter trains on",
-                    options.name, progress.iteration, total,
+                    options.name, model.iteration, total,
                 )  # fmt: skip
-            stopping = False
-            if _is_due(progress, options) and progress.validated < progress.iteration:
-                # The run ended between saving this iteration and validating it.
-                _validate(model, validation_sets, run, progress, keep_images=options.val.save_img)
+            done, stopping = model.iteration >= total, False
+            if model.iteration > progress.validated and (done or model.iteration % val.val_freq == 0):
+                validate_all()  # the run ended between saving this iteration and validating it
                 run.save_progress(model, progress)
-            while progress.iteration < total and not stopping:
-                losses = model.step(next(batches))  # forward, losses, backward, optimizer, averaged weights
+            while not (done or stopping):
+                losses = model.step(next(batches))  # forward, losses, backward, optimizer, EMA
                 progress.add(losses)
-                pace.tick()
-                if stop.asked:
+                bar.update(model.iteration)
+                if stop.requested:
                     accelerator.set_trigger()
                 stopping = accelerator.check_trigger()  # all ranks stop if one is asked to
-                done = progress.iteration == total
-                if progress.iteration % every.print_freq == 0 or done:
-                    run.log_losses(progress, model.learning_rate, pace)
-                saved = progress.iteration % every.save_checkpoint_freq == 0 or done or stopping
+                done = model.iteration >= total
+                if model.iteration % every.print_freq == 0 or done:
+                    run.log_losses(model, progress, bar)
+                saved = model.iteration % every.save_checkpoint_freq == 0 or done or stopping
                 if saved:
                     run.save(model, progress)  # before validating, which may fail
-                if _is_due(progress, options) and (done or not stopping):
-                    _validate(model, validation_sets, run, progress, keep_images=options.val.save_img)
+                if done or (model.iteration % val.val_freq == 0 and not stopping):
+                    validate_all()
                     if saved:
                         run.save_progress(model, progress)  # with the record of the best
-            if progress.iteration < total:
+            if not done:
                 raise Interrupted(
-                    f"stopped after iteration {progress.iteration} of {total}, which is saved in {run.root}; "
+                    f"stopped after iteration {model.iteration} of {total}, which is saved in {run.root}; "
                     "the same command with --auto_resume goes on from there"
                 )
             run.save_weights(model, "latest")
@@ -98,37 +104,13 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
             logger.info("weights: %s; next: srcx benchmark --model bicubic %s -o %s", latest, latest, results)
 
 
-def _is_due(progress: Progress, options: Options) -> bool:
-    """Whether this iteration is to be validated."""
-    assert options.train is not None
-    done = progress.iteration
-    return done > 0 and (done % options.val.val_freq == 0 or done == options.train.total_iter)
-
-
-def _validate(
-    model: SRModel,
-    validation_sets: Sequence[ValidationSet],
-    run: RunFolder,
-    progress: Progress,
-    *,
-    keep_images: bool,
-) -> None:
-    """Evaluate the model on every set, and keep its weights where it is the best so far."""
-    for one in validation_sets if run.writes else ():
-        save_as = partial(run.image_path, progress, one.name) if keep_images else None
-        results = validate(model.eval_net, one, save_as=save_as)
-        if run.log_results(progress, one.name, results, one.higher_is_better):
-            run.save_weights(model, f"best_{one.name}")
-    progress.validated = progress.iteration
-
-
 def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:
-    """Train the option file at `path`; the run is kept in experiments/NAME.
+    """Train the option file at `path`; the run's files go to experiments/NAME.
 
     Args:
         path: An option file in BasicSR's dialect.
         overrides: KEY:SUB=VALUE, replacing options of the file.
-        auto_resume: Go on from the newest state of the run, if there is one.
+        auto_resume: Resume from the newest state of the run, if there is one.
 
     Raises:
         SrcxError: of the kind that fits; wrong options and data are found before anything is written.
@@ -140,8 +122,44 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
     run = RunFolder(
         root,
         options_text=options.to_yaml(),
-        goes_on=resume_from is not None or (auto_resume and bool(RunFolder.saved_states(root))),
+        resumes=resume_from is not None or (auto_resume and bool(RunFolder.saved_states(root))),
         keep_last=options.logger.keep_last,
         tensorboard=options.logger.use_tb_logger,
     )
     train(options, run, resume_from=resume_from)
+
+
+@dataclass
+class StopRequest:
+    """Set by the first signal to stop."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Inside the block the first signal to stop only sets `requested`; a second one interrupts at once.
+
+    The signals are SIGINT, SIGTERM and SIGHUP, which comes when the terminal or its connection is gone; a
+    signal that the process was started to ignore, as by `nohup`, stays ignored.
+    Outside the main thread signals cannot be caught, and `requested` stays False.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if request.requested:
+            raise KeyboardInterrupt
+        request.requested = True
+
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
+    signals: list[int] = [getattr(signal, name) for name in names]
+    signals = [one for one in signals if one == signal.SIGINT or signal.getsignal(one) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handle) for signum in signals}
+    try:
+        yield request
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

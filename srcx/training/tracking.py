@@ -1,28 +1,34 @@
-"""What a run says: figures in metrics.csv and tensorboard's event files, sentences in log/."""
+"""The records of a run: metrics.csv, event files of tensorboard, log/, and the progress bar."""
 
 import csv
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from srcx.atomic import atomic_path, writing
 
-__all__ = ["RunLog"]
+__all__ = ["ProgressBar", "RunLog"]
 
 METRICS_HEADER = ["iter", "set", "metric", "value"]
 
 LOG_BYTES = 16 * 2**20
-LOGS_BEFORE = 3
-"""A log file that grows beyond LOG_BYTES goes on in a new one; so many before it are kept."""
+OLDER_LOGS = 3
+"""A log file that grows beyond LOG_BYTES continues in a new one; at most OLDER_LOGS full ones are there."""
 
 
 class RunLog:
-    """The logs of the run folder at `root`; open it before the first figure, close it at the end.
+    """The logs of the run folder at `root`; open it before the first value, close it at the end.
 
     Args:
         root: experiments/NAME.
@@ -35,41 +41,50 @@ class RunLog:
         self._events: Any = None
 
     def open(self, *, after: int = 0, validated: int = 0) -> None:
-        """Begin to keep what is logged; figures that will come again are dropped.
+        """Open the files; values that the resumed run will log again are dropped.
 
         Args:
-            after: The iteration the run goes on after; figures of later ones are dropped.
-            validated: Iteration of the last completed validation; results of later ones are dropped too.
+            after: The iteration that the run resumes after; losses of later ones are dropped.
+            validated: Iteration of the last completed validation; results of later ones are dropped.
 
         Raises:
             OutputError: log/ cannot be written.
         """
-        self._forget_after(after, validated)
+        if self.metrics_file.exists():
+            with self.metrics_file.open(newline="", encoding="utf-8", errors="replace") as file:
+                rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)]  # no broken line
+            last = {"train": after}
+            rows = [row for row in rows if row[0].isdecimal() and int(row[0]) <= last.get(row[1], validated)]
+            with (
+                atomic_path(self.metrics_file) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as file,
+            ):
+                csv.writer(file, lineterminator="\n").writerows([METRICS_HEADER, *rows])
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             self._events = SummaryWriter(str(self.folder), purge_step=after + 1)
         path = self.folder / f"train_{self.folder.parent.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
         with writing(path):
-            self._handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=LOGS_BEFORE, encoding="utf-8")
+            self._handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=OLDER_LOGS, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        of_srcx = logging.getLogger("srcx")
-        of_srcx.addHandler(self._handler)
-        self._level_before = of_srcx.level
-        of_srcx.setLevel(logging.INFO)
+        srcx_logger = logging.getLogger("srcx")
+        srcx_logger.addHandler(self._handler)
+        self._level_before = srcx_logger.level
+        srcx_logger.setLevel(logging.INFO)
 
     def close(self) -> None:
-        """Let go of the files."""
-        of_srcx = logging.getLogger("srcx")
-        of_srcx.removeHandler(self._handler)
-        of_srcx.setLevel(self._level_before)
+        """Close the files and restore the logger."""
+        srcx_logger = logging.getLogger("srcx")
+        srcx_logger.removeHandler(self._handler)
+        srcx_logger.setLevel(self._level_before)
         self._handler.close()
         if self._events is not None:
             with writing(self.folder):
                 self._events.close()
 
     def add(self, iteration: int, set_name: str, values: Mapping[str, float]) -> None:
-        """Append figures; they are on the disk before any state of a later iteration is.
+        """Append values; they are on the disk before any state of a later iteration is.
 
         Raises:
             OutputError: they cannot be written.
@@ -91,20 +106,6 @@ class RunLog:
                 for name, value in values.items():
                     self._events.add_scalar(f"{set_name}/{name}", value, iteration)
 
-    def _forget_after(self, iteration: int, validated: int) -> None:
-        """Drop figures of later iterations, results of later validations, and a line cut off in writing."""
-        if not self.metrics_file.exists():
-            return
-        with self.metrics_file.open(newline="", encoding="utf-8", errors="replace") as file:
-            rows = [row for row in csv.reader(file) if len(row) == len(METRICS_HEADER)]
-        last = {"train": iteration}
-        kept = [row for row in rows if row[0].isdecimal() and int(row[0]) <= last.get(row[1], validated)]
-        with (
-            atomic_path(self.metrics_file) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows([METRICS_HEADER, *kept])
-
 
 class _LogFile(RotatingFileHandler):
     """A log file that cannot be written stops the run, as any other of its files does."""
@@ -116,3 +117,60 @@ class _LogFile(RotatingFileHandler):
     def close(self) -> None:
         with suppress(OSError):  # every line was flushed, or its error was raised
             super().close()
+
+
+class ProgressBar:
+    """A bar of the iterations on a terminal, and a line with speed and time left for the log.
+
+    Args:
+        start: Iterations done before this run started.
+        total: Iterations in all.
+        shown: Whether to draw the bar; of several ranks only one does.
+
+    Example:
+        >>> with ProgressBar(start=0, total=4) as bar:
+        ...     bar.update(1)
+        ...     bar.summary().split(",")[0]
+        'iteration 1 of 4'
+    """
+
+    def __init__(self, start: int, total: int, *, shown: bool = True) -> None:
+        self.start, self.total = start, total
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            disable=not (shown and sys.stderr.isatty()),
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=total, completed=start)
+
+    def __enter__(self) -> "ProgressBar":
+        self._start_s = self._last_s = time.monotonic()
+        self._iteration = self._last_iteration = self.start
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def update(self, iteration: int) -> None:
+        """Show that this iteration is done."""
+        self._iteration = iteration
+        self._bar.update(self._task, completed=iteration)
+
+    def summary(self) -> str:
+        """Return the iteration, seconds per iteration since the last call, and the time left.
+
+        The time left assumes the mean speed since the start.
+        """
+        now_s, iteration = time.monotonic(), self._iteration
+        each_s = (now_s - self._last_s) / max(iteration - self._last_iteration, 1)
+        left_s = (now_s - self._start_s) / max(iteration - self.start, 1) * (self.total - iteration)
+        self._last_s, self._last_iteration = now_s, iteration
+        left = timedelta(seconds=round(left_s))
+        return f"iteration {iteration} of {self.total}, {each_s:.3g} s each, {left} left"

@@ -76,7 +76,7 @@ def test_ten_iterations_equal_basicsrs(basicsr, tmp_path, monkeypatch, l1_gt_usm
         build.model(checked, build.accelerator(checked)),
         runpy.run_path(str(SCRIPT))["BasicSRModel"](chosen),
     )
-    theirs.start_from(*(net.state_dict() for net in ours.bare_nets.values()))
+    theirs.start_from(*(one.net.state_dict() for one in ours.networks.values()))
     for _ in range(10):
         gt = torch.rand(2, 3, 32, 32)
         gt = torch.nn.functional.interpolate(gt[..., ::4, ::4], scale_factor=4, mode="bicubic").clamp(0, 1)

@@ -5,13 +5,12 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from srcx.distributed import ALONE, Team, processes_started, team_of_environment
+from srcx.distributed import gather, is_main, launched_processes, process_group, rank, run_on_main, world_size
 from srcx.errors import DataError
 from srcx.imaging import imresize, read_image, write_image
 from srcx.inference.folder import Job
@@ -19,9 +18,10 @@ from srcx.inference.folder import Job
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def torchrun(folder: Path, *words: str, module: str | None = "srcx") -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "srcx",
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+        *(["-m", module] if module else []),
     ]  # fmt: skip
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
@@ -61,34 +61,56 @@ def test_one_process_lists_the_images_for_all(srcx, tmp_path, rng, monkeypatch):
     """Those that list later would find results of the others among the images."""
     write_image(tmp_path / "a.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
     listed = [Job(tmp_path / "not-mine.png", tmp_path / "x.png"), Job(tmp_path / "a.png", tmp_path / "y.png")]
-
-    class Second(Team):
-        def first(self, work):
-            return listed
-
-        def gather(self, mine):
-            return [mine]
-
-    monkeypatch.setattr("srcx.distributed.team_of_environment", lambda: nullcontext(Second(1, 2)))
+    second_of_two = {
+        "rank": lambda: 1,
+        "world_size": lambda: 2,
+        "run_on_main": lambda work: listed,
+        "gather": lambda value: [value],
+    }
+    for name, function in second_of_two.items():
+        monkeypatch.setattr(f"srcx.distributed.{name}", function)
     assert srcx("upscale", ".", "-o", "out", "--model", "bicubic-x2").code == 0
     assert {path.name for path in tmp_path.rglob("*.png")} == {"a.png", "y.png"}
 
 
-def test_shares_are_whole_and_disjoint():
-    for size in (1, 2, 3, 7):
-        shares = [Team(rank, size).share(range(5)) for rank in range(size)]
-        assert sorted(item for share in shares for item in share) == [0, 1, 2, 3, 4]
-
-
-def test_one_alone_is_a_team(monkeypatch):
+def test_one_process_is_rank_0_of_1(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with team_of_environment() as team:
-        assert team == ALONE
-        assert team.speaks
-        assert team.gather("mine") == ["mine"]
-        assert team.first(lambda: 3) == 3
+    with process_group():
+        assert (rank(), world_size(), is_main()) == (0, 1, True)
+        assert gather("mine") == ["mine"]
+        assert run_on_main(lambda: 3) == 3
         with pytest.raises(DataError, match="no data"):
-            team.first(missing)
+            run_on_main(missing)
+
+
+GROUP = """
+import sys
+from srcx.distributed import *
+from srcx.errors import DataError
+
+def work():
+    if sys.argv[-1] == "fails":
+        raise DataError(f"no data on rank {rank()}")
+    return f"result of rank {rank()}"
+
+with process_group():
+    try:
+        said = run_on_main(work)
+    except DataError as error:
+        said = str(error)
+    found = gather((rank(), local_rank(), is_main(), said))
+    if is_main():
+        print(world_size(), found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("word", "said"), [("works", "result of rank 0"), ("fails", "no data on rank 0")])
+def test_every_rank_gets_the_result_or_the_error_of_rank_0(tmp_path, word, said):
+    (tmp_path / "group.py").write_text(GROUP)
+    done = torchrun(tmp_path, "group.py", word, module=None)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"2 {[(0, 0, True, said), (1, 1, False, said)]}\n"
 
 
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
@@ -97,19 +119,19 @@ LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "1
 def test_a_launcher_sets_all_its_variables(monkeypatch, caplog):
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
-    assert processes_started() == 3
+    assert launched_processes() == 3
     assert not caplog.messages
 
 
 @pytest.mark.parametrize("missing", ["RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"])
 @pytest.mark.parametrize("size", ["2", "", "many"])
-def test_a_stray_world_size_is_told_and_ignored(monkeypatch, caplog, missing, size):
+def test_a_stray_world_size_is_ignored_with_a_warning(monkeypatch, caplog, missing, size):
     for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.delenv(missing)
-    with team_of_environment() as team:
-        assert team == ALONE
+    with process_group():
+        assert world_size() == 1
     assert f"WORLD_SIZE is {size} without {missing}, so it is ignored" in caplog.text
 
 

@@ -53,7 +53,7 @@ def test_train_then_test_then_upscale(srcx, option_files, photos):
     assert (upscaled.code, read_image(option_files / "a.png").shape) == (0, (48, 64, 3))
 
 
-def test_a_second_test_of_the_name_sets_the_first_aside(srcx, option_files):
+def test_a_second_test_of_the_name_archives_the_first(srcx, option_files):
     srcx("train", "-opt", "train.yml")
     srcx("test", "-opt", "test.yml")
     srcx("test", "-opt", "test.yml", "--force_yml", "val:save_img=false")

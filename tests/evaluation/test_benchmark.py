@@ -15,7 +15,6 @@ import srcx
 from srcx.archs import MSRResNet
 from srcx.basicsr_compat.parts import AllParts
 from srcx.data.degradation import degrade
-from srcx.distributed import Team
 from srcx.errors import DataError, UsageError, WeightsError
 from srcx.evaluation import benchmark
 from srcx.evaluation.inputs import BICUBIC_LQ, load_degradations
@@ -292,21 +291,24 @@ def test_an_interrupted_run_reuses_the_images_it_made(data, tmp_path, monkeypatc
 
 def test_a_run_reuses_the_images_that_each_rank_made_before_it_was_stopped(data, tmp_path, monkeypatch):
     """Two processes are stopped while both work: the second writes first."""
+    ranks = [0]
+    monkeypatch.setattr("srcx.evaluation.run.rank", lambda: ranks[-1])
+    monkeypatch.setattr("srcx.evaluation.run.world_size", lambda: 2)
+    monkeypatch.setattr("srcx.evaluation.run.run_on_main", lambda work: work())
 
     def breaks(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     def breaks_both(what: str, done: int, total: int) -> None:
+        ranks.append(1)
         with pytest.raises(KeyboardInterrupt):
-            benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks, team=Stopped(1, 2))
+            benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks)
+        ranks.pop()
         raise KeyboardInterrupt
 
-    class Stopped(Team):
-        def first(self, work):
-            return work()
-
     with pytest.raises(KeyboardInterrupt):
-        benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks_both, team=Stopped(0, 2))
+        benchmark(["bicubic"], data, tmp_path / "out", on_progress=breaks_both)
+    monkeypatch.undo()
     shapes = upscaled(monkeypatch)
     benchmark(["bicubic"], data, tmp_path / "out")
     assert shapes == []

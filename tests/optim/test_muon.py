@@ -9,7 +9,7 @@ from srcx.errors import OptionsError
 from srcx.optim.muon import Muon, orthogonal
 
 
-def taught(weight, gradients, **args):
+def updated(weight, gradients, **args):
     """A weight after one step for each gradient."""
     weight = nn.Parameter(weight.clone())
     optimizer = Muon([weight], **args)
@@ -44,22 +44,22 @@ def test_momentum_that_fades_behind_dead_units_fades_out_of_the_step():
 def test_the_step_of_a_kernel_has_the_root_mean_square_asked_for_whatever_the_gradient():
     kernel = torch.zeros(64, 64, 3, 3)
     for size in (1e-6, 1.0, 1e6):
-        step = taught(kernel, [size * torch.randn(kernel.shape)], lr=0.01, step_rms=0.2)
+        step = updated(kernel, [size * torch.randn(kernel.shape)], lr=0.01, step_rms=0.2)
         assert step.square().mean().sqrt() == pytest.approx(0.01 * 0.2, rel=0.25)
 
 
 def test_the_step_goes_down_the_gradient_and_follows_the_momentum():
     kernel, first, second = torch.zeros(64, 32, 3, 3), torch.randn(64, 32, 3, 3), torch.randn(64, 32, 3, 3)
-    one = taught(kernel, [first])
+    one = updated(kernel, [first])
     assert (one * first).sum() < 0
-    two = taught(kernel, [first, second], momentum=0.5) - taught(kernel, [first], momentum=0.5)
+    two = updated(kernel, [first, second], momentum=0.5) - updated(kernel, [first], momentum=0.5)
     ahead = second + 0.5 * (0.5 * first + second)
     expected = -1e-3 * 0.2 * (32 * 9) ** 0.5 * orthogonal(ahead.flatten(1)).view_as(ahead)
     assert_close(two, expected, atol=1e-7, rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(64,), (3, 64, 3, 3), (64, 3, 3, 3)])
-def test_biases_and_thin_kernels_are_taught_as_by_adam_with_shorter_steps(shape):
+def test_biases_and_small_kernels_get_adams_steps_scaled(shape):
     weight, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(5)]
     theirs = nn.Parameter(weight.clone())
     adam = torch.optim.Adam([theirs], lr=1e-2 * 0.3, betas=(0.8, 0.9), eps=1e-6)
@@ -67,13 +67,13 @@ def test_biases_and_thin_kernels_are_taught_as_by_adam_with_shorter_steps(shape)
         theirs.grad = gradient.clone()
         adam.step()
     assert_close(
-        taught(weight, gradients, lr=1e-2, betas=(0.8, 0.9), eps=1e-6, step_rms=0.3), theirs.detach()
+        updated(weight, gradients, lr=1e-2, betas=(0.8, 0.9), eps=1e-6, step_rms=0.3), theirs.detach()
     )
 
 
 def test_weight_decay_shrinks_by_the_learning_rate_times_it():
     weight = torch.randn(64)
-    assert_close(taught(weight, [torch.zeros(64)], lr=0.1, weight_decay=0.5), weight * 0.95)
+    assert_close(updated(weight, [torch.zeros(64)], lr=0.1, weight_decay=0.5), weight * 0.95)
 
 
 def test_its_state_goes_on_to_the_same_bits():

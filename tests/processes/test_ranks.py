@@ -1,4 +1,4 @@
-"""Several processes train as one would, and tell who of them is missing."""
+"""Several processes train as one would, and name the rank that is lost."""
 
 import csv
 import os
@@ -13,8 +13,9 @@ import psutil
 import pytest
 import torch
 
+from srcx.distributed import name_lost_ranks
 from srcx.errors import TrainingError
-from srcx.training.ranks import agree_on_start, working_together
+from srcx.training.checkpoints import check_same_start
 
 GAN_WITHOUT_BATCH_STATISTICS = [
     "model_type=SRGANModel",
@@ -111,18 +112,13 @@ def kill_rank(torchrun: int, rank: int) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def test_ranks_that_found_different_states_are_told_apart(monkeypatch):
-    def gathered(found, mine):
-        found[:] = [mine, 0]
-
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    monkeypatch.setattr("torch.distributed.all_gather_object", gathered)
+def test_ranks_that_found_different_states_are_named(monkeypatch):
+    monkeypatch.setattr("srcx.training.checkpoints.gather", lambda iteration: [iteration, 0])
     with pytest.raises(TrainingError, match=r"\(rank 0: 30, rank 1: 0\); put experiments/ on a disk"):
-        agree_on_start(30)
+        check_same_start(30)
 
 
-def test_one_process_misses_nobody_and_its_errors_stay_what_they_are():
-    agree_on_start(3)
-    with pytest.raises(RuntimeError, match="out of memory"), working_together(lambda: ""):
+def test_errors_of_a_run_in_one_process_pass_unchanged():
+    check_same_start(3)
+    with pytest.raises(RuntimeError, match="out of memory"), name_lost_ranks(lambda: ""):
         raise RuntimeError("out of memory")

@@ -22,7 +22,7 @@ OPTIONS = {"SRModel": ["train:total_iter=40"], "SRGANModel": OF_A_GAN, "SRModel 
 
 
 def kill(processes, when: Callable[[], bool]) -> bool:
-    """SIGKILL all processes at that moment; tells whether one died of it, or before."""
+    """SIGKILL all processes at that moment; return whether one died of it, or before."""
     while not when() and any(process.is_alive() for process in processes):
         time.sleep(0.001)
     for process in processes:
@@ -36,7 +36,7 @@ def newest_in(metrics: Path) -> int:
     """The iteration of the newest whole line of figures."""
     try:
         lines = metrics.read_text().split("\n")[:-1]
-    except FileNotFoundError:  # not yet there, or a run without a state to go on from was just set aside
+    except FileNotFoundError:  # not yet there, or a run without a state to go on from was just archived
         return 0
     return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
 
@@ -54,7 +54,7 @@ def random_moment(rng: np.random.Generator, metrics: Path) -> Callable[[], bool]
     return come
 
 
-def kept(work: Path) -> dict[str, bytes]:
+def files_of(work: Path) -> dict[str, bytes]:
     """Every file of a run but its logs, whose lines have times."""
     run = work / "experiments/run"
     return {
@@ -82,7 +82,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     """States, weights, metrics.csv and images; every third death is in the middle of writing a file."""
     options = [*OPTIONS[model], f"datasets:train:num_worker_per_gpu={workers}"]
     finish("whole", options, ranks=ranks)
-    expected = kept(tmp_path / "whole")
+    expected = files_of(tmp_path / "whole")
     assert {"metrics.csv", "training_states/40.state", "models/net_g_latest.pth"} < expected.keys()
 
     rng = np.random.default_rng()
@@ -97,16 +97,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
             died = kill(processes, random_moment(rng, work / "experiments/run/metrics.csv"))
         killed += died
         if not died:  # it was quicker: its end is compared, and another run suffers
-            assert kept(work) == expected
+            assert files_of(work) == expected
             number += 1
     finish(work.name, options, ranks=ranks)
-    assert kept(work) == expected
+    assert files_of(work) == expected
 
 
 @pytest.mark.slow
 def test_shards_train_as_the_folder_of_their_images_does(finish, tmp_path):
     for name, options in (("folder", []), ("shards", OF_SHARDS)):
         finish(name, options)
-    folder, shards = (kept(tmp_path / name) for name in ("folder", "shards"))
+    folder, shards = (files_of(tmp_path / name) for name in ("folder", "shards"))
     assert folder.pop("run.yml") != shards.pop("run.yml")
     assert folder == shards

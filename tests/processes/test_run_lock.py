@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from srcx.cli import main
-from srcx.distributed import ALONE
-from srcx.training.run_lock import only_training
+from srcx.training.checkpoints import run_lock
 
 ENDLESS = ["train:total_iter=1000000", "val:val_freq=1000000"]
 SHORT = ["train:total_iter=3", "val:val_freq=3"]
@@ -38,7 +37,7 @@ def wait_for_a_state(work: Path, process) -> None:
 def test_a_second_training_of_a_name_is_stopped_and_sigkill_frees_it(
     trained_for_long, start, finish, workplace, monkeypatch, capsys, ranks
 ):
-    """Whether it would go on with the run or set it aside; in every process of the second one."""
+    """Whether it would go on with the run or archive it; in every process of the second one."""
     first, work = trained_for_long, workplace("work")
     held = (
         f"experiments/run: process {first.pid} on {socket.gethostname()} is training this run; "
@@ -69,18 +68,18 @@ def newest(work: Path) -> int:
 
 
 def test_another_name_or_the_same_one_afterwards_is_free(tmp_path):
-    with only_training(tmp_path / "one", ALONE), only_training(tmp_path / "two", ALONE):
+    with run_lock(tmp_path / "one"), run_lock(tmp_path / "two"):
         pass
-    with only_training(tmp_path / "one", ALONE):
+    with run_lock(tmp_path / "one"):
         pass
 
 
-def test_where_there_are_no_locks_it_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch, caplog):
+def test_without_locks_a_warning_is_logged_once_and_the_run_goes_on(tmp_path, monkeypatch, caplog):
     def refuse(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with caplog.at_level(logging.WARNING), only_training(tmp_path / "run", ALONE):
+    with caplog.at_level(logging.WARNING), run_lock(tmp_path / "run"):
         pass
     (said,) = caplog.messages
-    assert said.startswith(f"{tmp_path / 'run'}: its file system keeps no locks (No locks available)")
+    assert said.startswith(f"{tmp_path / 'run'}: its file system has no locks (No locks available)")

@@ -15,11 +15,11 @@ from srcx.losses.pixel import L1Loss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import multi_step
 from srcx.training.adversarial import ESRGANModel, SRGANModel
-from srcx.training.model import Learner
+from srcx.training.model import TrainedNetwork
 
 
-def learner(net, lr):
-    return Learner(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
+def trained(net, lr):
+    return TrainedNetwork(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
 
 
 def gan_model(kind=SRGANModel, *, lr=0.1, net_d=None, jitter_px=0, **options):
@@ -28,8 +28,8 @@ def gan_model(kind=SRGANModel, *, lr=0.1, net_d=None, jitter_px=0, **options):
     if net_d is None:
         net_d = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(4 * 36, 1))
     return kind(
-        learner(net_g, lr),
-        learner(net_d, lr),
+        trained(net_g, lr),
+        trained(net_d, lr),
         WeightedSum({"pixel": (L1Loss(), 1.0)}, jitter_px=jitter_px),
         GANLoss("vanilla"),
         gan_weight=0.5,
@@ -44,12 +44,12 @@ def batch():
 
 
 def weights(model, name):
-    return torch.cat([p.detach().flatten().clone() for p in model.bare_nets[name].parameters()])
+    return torch.cat([p.detach().flatten().clone() for p in model.networks[name].net.parameters()])
 
 
 def test_terms_are_those_of_the_definition():
     model, data = gan_model(), batch()
-    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    net_g, net_d = model.networks["net_g"].net, model.networks["net_d"].net
     with torch.no_grad():
         sr = net_g(data["lq"])
         fake, real = net_d(sr), net_d(data["gt"])
@@ -68,7 +68,7 @@ def test_terms_are_those_of_the_definition():
 
 def test_relativistic_terms_are_those_of_the_definition():
     model, data = gan_model(ESRGANModel), batch()
-    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    net_g, net_d = model.networks["net_g"].net, model.networks["net_d"].net
     with torch.no_grad():
         sr = net_g(data["lq"])
         fake, real = net_d(sr), net_d(data["gt"])
@@ -83,10 +83,10 @@ def test_relativistic_terms_are_those_of_the_definition():
 
 
 @pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
-def test_the_discriminator_takes_sharpened_gt_for_real_where_it_is_told_to(kind):
+def test_the_discriminator_takes_sharpened_gt_for_real_where_the_options_say_so(kind):
     plain, sharp = (gan_model(kind, gan_against=name, accumulate=2) for name in ("gt", "gt_sharp"))
     for name in ("net_g", "net_d"):
-        sharp.bare_nets[name].load_state_dict(plain.bare_nets[name].state_dict())
+        sharp.networks[name].net.load_state_dict(plain.networks[name].net.state_dict())
     data = batch() | {"gt_sharp": torch.rand(4, 3, 8, 8)}
     terms = sharp.step(data)
     assert terms == pytest.approx(
@@ -108,7 +108,7 @@ class TwoScales(nn.Module):
 def test_a_discriminator_may_give_the_logits_of_several_scales():
     model, data = gan_model(net_d=TwoScales(), lr=0.01), batch()
     model.gan_loss = MultiScaleGANLoss("vanilla")
-    net_g, net_d = model.bare_nets["net_g"], model.bare_nets["net_d"]
+    net_g, net_d = model.networks["net_g"].net, model.networks["net_d"].net
     with torch.no_grad():
         (_, large), small = net_d(net_g(data["lq"]))
     terms = model.step(data)
@@ -120,7 +120,7 @@ def test_a_discriminator_may_give_the_logits_of_several_scales():
 def test_the_loss_on_artifacts_sees_what_the_ema_network_makes_of_lq():
     model, data = gan_model(ema_decay=0.9, accumulate=2), batch()
     model.losses = WeightedSum({"ldl": (LDLLoss(window_px=3), 1.0)})
-    net_g, ema = model.bare_nets["net_g"], model.ema.module
+    net_g, ema = model.networks["net_g"].net, model.ema.module
     with torch.no_grad():
         for weight in ema.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
@@ -132,7 +132,7 @@ def test_the_loss_on_artifacts_sees_what_the_ema_network_makes_of_lq():
 
 
 class Seen(nn.Module):
-    """Keeps the images it is shown."""
+    """Records its input images."""
 
     def __init__(self):
         super().__init__()
@@ -145,26 +145,26 @@ class Seen(nn.Module):
 
 @pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
 def test_the_discriminator_sees_moved_crops(kind):
-    judge = Seen()
-    model, data = gan_model(kind, net_d=judge, jitter_px=4), batch()
+    seen_by_d = Seen()
+    model, data = gan_model(kind, net_d=seen_by_d, jitter_px=4), batch()
     with torch.no_grad():
-        whole = {"gt": data["gt"], "sr": model.bare_nets["net_g"](data["lq"])}
+        whole = {"gt": data["gt"], "sr": model.networks["net_g"].net(data["lq"])}
     model.step(data)
     places = {
         (name, top, left)
-        for seen in judge.images
+        for seen in seen_by_d.images
         for name, image in whole.items()
         for top in range(4)
         for left in range(4)
         if torch.equal(seen, image[..., top : top + 4, left : left + 4])
     }
-    assert {seen.shape for seen in judge.images} == {(4, 3, 4, 4)}
+    assert {seen.shape for seen in seen_by_d.images} == {(4, 3, 4, 4)}
     assert {name for name, *_ in places} == {"gt", "sr"}
 
 
 def test_the_generators_step_does_not_move_the_discriminator_and_back():
     model = gan_model(lr=0.1)
-    model.learners["net_d"].optimizer.param_groups[0]["initial_lr"] = 0.0
+    model.networks["net_d"].optimizer.param_groups[0]["initial_lr"] = 0.0
     before_g, before_d = weights(model, "net_g"), weights(model, "net_d")
     model.step(batch())
     assert torch.equal(weights(model, "net_d"), before_d)
@@ -175,9 +175,9 @@ def test_the_generators_step_does_not_move_the_discriminator_and_back():
 def test_the_step_of_the_discriminator_is_the_gradient_of_its_own_terms_alone(kind):
     """The generator's pass goes through the discriminator too, and leaves no gradient there."""
     model, data = gan_model(kind), batch()
-    net_d = copy.deepcopy(model.bare_nets["net_d"])
+    net_d = copy.deepcopy(model.networks["net_d"].net)
     with torch.no_grad():
-        sr = model.bare_nets["net_g"](data["lq"])
+        sr = model.networks["net_g"].net(data["lq"])
     fake, real = net_d(sr), net_d(data["gt"])
     ones, zeros = torch.ones_like(fake), torch.zeros_like(fake)
     if kind is ESRGANModel:
@@ -187,7 +187,7 @@ def test_the_step_of_the_discriminator_is_the_gradient_of_its_own_terms_alone(ki
         cost = cross_entropy(real, ones) + cross_entropy(fake, zeros)
     cost.backward()
     model.step(data)
-    for before, now in zip(net_d.parameters(), model.bare_nets["net_d"].parameters(), strict=True):
+    for before, now in zip(net_d.parameters(), model.networks["net_d"].net.parameters(), strict=True):
         assert_close(now, before - 0.1 * before.grad)
 
 
@@ -199,11 +199,11 @@ def test_accumulating_parts_gives_the_step_of_the_whole_batch(kind):
     data = {name: torch.cat([value, value]) for name, value in batch().items()}
     expected = {name: pytest.approx(value, rel=1e-5) for name, value in whole.step(data).items()}
     assert parts.step(data) == expected
-    for name in whole.bare_nets:
+    for name in whole.networks:
         assert_close(weights(whole, name), weights(parts, name))
 
 
-def test_at_first_only_the_discriminator_learns_where_asked():
+def test_at_first_only_the_discriminator_is_updated_where_asked():
     model = gan_model(net_d_init_iters=1)
     before_g, before_d = weights(model, "net_g"), weights(model, "net_d")
     assert "gan" not in model.step(batch())
@@ -212,7 +212,7 @@ def test_at_first_only_the_discriminator_learns_where_asked():
     assert "gan" in model.step(batch())
 
 
-def test_the_generator_learns_every_net_d_iters():
+def test_the_generator_is_updated_every_net_d_iters():
     model = gan_model(net_d_iters=2)
     assert ["gan" in model.step(batch()) for _ in range(4)] == [False, True, False, True]
 
@@ -220,13 +220,13 @@ def test_the_generator_learns_every_net_d_iters():
 def test_the_discriminators_gradients_do_not_leak_between_steps():
     model = gan_model()
     model.step(batch())
-    assert all(p.grad is None for net in model.bare_nets.values() for p in net.parameters())
-    assert all(p.requires_grad for p in model.bare_nets["net_d"].parameters())
+    assert all(p.grad is None for net in model.networks.values() for p in net.net.parameters())
+    assert all(p.requires_grad for p in model.networks["net_d"].net.parameters())
 
 
 def test_weights_of_the_discriminator_that_were_frozen_before_stay_frozen():
     model = gan_model()
-    first, *others = model.bare_nets["net_d"].parameters()
+    first, *others = model.networks["net_d"].net.parameters()
     first.requires_grad_(False)
     model.step(batch())
     assert not first.requires_grad
@@ -244,8 +244,8 @@ def test_ranks_average_gradients_in_the_last_part_alone(monkeypatch):
         local.discard(net)
 
     monkeypatch.setattr(model.accelerator, "no_sync", no_sync)
-    for name, learner_of in model.learners.items():
-        learner_of.net.register_forward_pre_hook(
+    for name, network in model.networks.items():
+        network.prepared.register_forward_pre_hook(
             lambda net, _, name=name: seen.append(f"{name} {'local' if net in local else 'averaged'}")
         )
     model.step(batch())

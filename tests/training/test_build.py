@@ -78,16 +78,16 @@ def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
     model = build.model(options, build.accelerator(options))
     assert isinstance(model, SRGANModel)
     assert model.gan_weight == 0.25
-    assert set(model.bare_nets) == {"net_g", "net_d"}
+    assert set(model.networks) == {"net_g", "net_d"}
     assert "gan" not in model.losses.losses
 
 
 def test_a_cycle_files_model_has_two_of_each_network_with_weights_of_their_own():
     options = build.load_training(REPOSITORY / "options/unpaired/domain_cycle.yml")
     model = build.model(options, build.accelerator(options))
-    assert list(model.bare_nets) == ["net_g", "net_g_back", "net_d", "net_d_back"]
+    assert list(model.networks) == ["net_g", "net_g_back", "net_d", "net_d_back"]
     for name in ("net_g", "net_d"):
-        one, other = (model.bare_nets[f"{name}{ending}"].parameters() for ending in ("", "_back"))
+        one, other = (model.networks[f"{name}{ending}"].net.parameters() for ending in ("", "_back"))
         assert any(not torch.equal(*pair) for pair in zip(one, other, strict=True))
     assert list(model.losses.losses) == ["cycle"]
     assert model.gan_weight == 1
@@ -105,14 +105,14 @@ def test_terms_say_what_they_compare_with():
     assert build.losses(build.load_training(SMOKE)).against == {}
 
 
-def test_averaged_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
+def test_ema_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
     options = build.load_training(SMOKE)
     params, averaged = (build.network(options.network_g).state_dict() for _ in range(2))
     path = tmp_path / "net_g.pth"
     save_state(path, {"params": params, "params_ema": averaged})
     options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
     model = build.model(options, build.accelerator(options))
-    assert_close(dict(model.bare_nets["net_g"].state_dict()), dict(params))
+    assert_close(dict(model.networks["net_g"].net.state_dict()), dict(params))
     assert_close(dict(model.eval_net.state_dict()), dict(averaged))
 
 
@@ -131,7 +131,7 @@ def test_the_schedule_warms_up_where_asked():
     assert schedule(1.0, 12) == 1.0
 
 
-def test_which_way_is_better_is_the_metrics_word_unless_the_file_says_otherwise():
+def test_higher_is_better_as_the_metric_says_unless_the_file_says_otherwise():
     options = build.load_training(SMOKE)
     part = options.val.metrics["psnr"]
     assert build.metric("psnr", part).higher_is_better
@@ -149,14 +149,14 @@ def test_the_objective_is_jittered_as_the_file_says():
     assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
 
 
-def test_frozen_parts_keep_their_weights_and_the_others_learn():
+def test_frozen_parts_are_not_trained_and_the_others_are():
     options = build.load_training(SMOKE, ["num_gpu=0", "train:freeze_g=[conv_last]"])
     model = build.model(options, build.accelerator(options))
-    before = {name: weight.clone() for name, weight in model.bare_nets["net_g"].state_dict().items()}
+    before = {name: weight.clone() for name, weight in model.networks["net_g"].net.state_dict().items()}
     model.step({"lq": torch.rand(2, 3, 12, 12), "gt": torch.rand(2, 3, 48, 48)})
     moved = {
         name.split(".")[0]
-        for name, weight in model.bare_nets["net_g"].state_dict().items()
+        for name, weight in model.networks["net_g"].net.state_dict().items()
         if not torch.equal(weight, before[name])
     }
     assert "conv_last" not in moved

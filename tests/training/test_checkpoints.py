@@ -2,15 +2,23 @@ import csv
 import errno
 import logging
 import os
+import random
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from srcx.errors import CheckpointError, OutputError
-from srcx.progress import Pace
-from srcx.training import checkpoints, random_state
-from srcx.training.checkpoints import Progress, RunFolder
+from srcx.training import checkpoints
+from srcx.training.checkpoints import (
+    Progress,
+    RunFolder,
+    random_states,
+    restore_random_state,
+    seed_generators,
+)
+from srcx.training.tracking import ProgressBar
 from srcx.weights.checkpoint import load_state
 from srcx.weights.training_state import load_training_state, save_training_state
 
@@ -18,17 +26,20 @@ from srcx.weights.training_state import load_training_state, save_training_state
 class Counter:
     """The least that can be trained: one number that counts its steps."""
 
+    learning_rate = 0.1
+
     def __init__(self):
-        self.value = torch.zeros(1)
+        self.iteration, self.value = 0, torch.zeros(1)
 
     def step(self):
+        self.iteration += 1
         self.value += torch.rand(1)
 
     def state(self):
-        return {"value": self.value.clone()}
+        return {"iteration": self.iteration, "value": self.value.clone()}
 
     def load_state(self, state, *, ignored=()):
-        self.value = state["value"]
+        self.iteration, self.value = state["iteration"], state["value"]
 
     def weights(self):
         sets = {"params": {"value": self.value}}
@@ -37,14 +48,14 @@ class Counter:
 
 def opened(root, **options):
     """A run that goes on from what is there, already entered."""
-    return RunFolder(root, goes_on=True, **options).__enter__()
+    return RunFolder(root, resumes=True, **options).__enter__()
 
 
 def gone_on(root, path=None, **options):
-    """A run that resumed, entered only then, as `train` does."""
-    run = RunFolder(root, goes_on=True, **options)
-    progress = run.resume(Counter(), path)
-    return run.__enter__(), progress
+    """A run that resumed, entered only then, as `train` does; its model and progress."""
+    run, model = RunFolder(root, resumes=True, **options), Counter()
+    progress = run.resume(model, path)
+    return run.__enter__(), model, progress
 
 
 def trained(run, steps, model=None, progress=None):
@@ -87,16 +98,17 @@ def test_loss_means_go_over_an_interruption(tmp_path):
 
 def test_a_term_of_every_second_iteration_is_logged_at_its_true_mean_also_after_resuming(tmp_path):
     """As `net_d_iters: 2` leaves out the generator's terms."""
-    run, straight = opened(tmp_path / "run"), Progress()
+    run, model, straight = opened(tmp_path / "run"), Counter(), Progress()
     terms = [{"d_real": float(i)} | ({"gan": 3.0 * i} if i % 2 else {}) for i in range(1, 8)]
     for done, values in enumerate(terms, start=1):
+        model.step()
         straight.add(values)
-        run.save(Counter(), straight)
+        run.save(model, straight)
         resumed = run.resume(Counter())
         for rest in terms[done:]:
             resumed.add(rest)
-        with Pace(0, 7) as pace:
-            run.log_losses(resumed, 0.1, pace)
+        with ProgressBar(0, 7) as bar:
+            run.log_losses(model, resumed, bar)
     assert straight.take_means() == {"d_real": 4.0, "gan": 12.0}
     rows = [line.split(",") for line in run.log.metrics_file.read_text().splitlines()]
     logged = [(row[2], float(row[3])) for row in rows if row[2] in ("d_real", "gan")]
@@ -106,19 +118,20 @@ def test_a_term_of_every_second_iteration_is_logged_at_its_true_mean_also_after_
 @pytest.mark.parametrize(("sums", "summed"), [({"pixel": 3.0, "gan": 6.0}, 3), ({}, 0)])
 def test_a_state_that_counted_iterations_alone_is_resumed_as_it_was(tmp_path, sums, summed):
     """States before counts for each term held `summed`, the iterations since the last line of the log."""
-    run, model = opened(tmp_path / "run"), Counter()
+    run, model, resumed = opened(tmp_path / "run"), Counter(), Counter()
+    model.iteration = 3
     older = {"iteration": 3, "sums": sums, "summed": summed, "best": {}, "validated": 2}
-    state = {"model": model.state(), "progress": older, "random": random_state.take()}
+    state = {"model": model.state(), "progress": older, "random": random_states()}
     save_training_state(run.states / "3.state", state)
-    resumed = run.resume(Counter())
-    assert (resumed.iteration, resumed.validated) == (3, 2)
-    resumed.add({"pixel": 9.0})
-    means = resumed.take_means()
+    progress = run.resume(resumed)
+    assert (resumed.iteration, progress.validated) == (3, 2)
+    progress.add({"pixel": 9.0})
+    means = progress.take_means()
     assert means["pixel"] == (3.0 if sums else 9.0)
     assert means.get("gan") == (2.0 if sums else None)
 
 
-def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path, caplog):
+def test_a_damaged_newest_state_is_skipped_with_a_warning(tmp_path, caplog):
     run = opened(tmp_path / "run")
     model, progress = trained(run, 1)
     trained(run, 1, model, progress)
@@ -127,7 +140,9 @@ def test_a_damaged_newest_state_gives_way_to_the_one_before_with_a_word(tmp_path
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        assert run.resume(Counter()).iteration == 1
+        resumed = Counter()
+        run.resume(resumed)
+    assert resumed.iteration == 1
     assert "2.state: this training state is damaged" in caplog.text
 
 
@@ -167,7 +182,7 @@ def test_a_run_killed_before_it_pruned_prunes_at_the_next_start(tmp_path):
     model, progress = Counter(), Progress()
     for _ in range(4):
         trained(run, 1, model, progress)
-    run, _ = gone_on(run.root, keep_last=2)
+    run, *_ = gone_on(run.root, keep_last=2)
     assert [path.name for path in RunFolder.saved_states(run.root)] == ["3.state", "4.state"]
     assert sorted(path.name for path in run.models.glob("net_d_*")) == ["net_d_3.pth", "net_d_4.pth"]
 
@@ -180,11 +195,12 @@ def test_weights_are_readable_in_basicsrs_layout(tmp_path):
 
 def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_path):
     run = opened(tmp_path / "run")
-    _, progress = trained(run, 1)
-    with Pace(0, 3) as pace:
-        run.log_losses(progress, 0.1, pace)
+    model, progress = trained(run, 1)
+    with ProgressBar(0, 3) as bar:
+        run.log_losses(model, progress, bar)
+        model.step()
         progress.add({"pixel": 2.0})
-        assert run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+        assert run.log_results(model, progress, "Set5", {"psnr": 30.0}, {"psnr": True})
     with run.log.metrics_file.open("a") as file:
         file.write("3,train,pi")  # killed in the middle of a line
     gone_on(run.root)
@@ -195,50 +211,49 @@ def test_metrics_are_rows_and_forgotten_after_the_iteration_resumed_from(tmp_pat
 
 @pytest.mark.parametrize("validated", [0, 1])
 def test_results_of_a_validation_that_did_not_finish_are_forgotten(tmp_path, validated):
-    run, progress = opened(tmp_path / "run"), Progress()
-    progress.add({"pixel": 1.0})
+    run, model, progress = opened(tmp_path / "run"), Counter(), Progress()
+    model.step()
     run.log.add(1, "train", {"pixel": 1.0})
-    run.log_results(progress, "Set5", {"psnr": 30.0}, {"psnr": True})
+    run.log_results(model, progress, "Set5", {"psnr": 30.0}, {"psnr": True})
     progress.validated = validated
-    run.save(Counter(), progress)
+    run.save(model, progress)
     gone_on(run.root)
     rows = [line.split(",")[1] for line in run.log.metrics_file.read_text().splitlines()[1:]]
     assert rows == ["train", "Set5"][: 1 + validated]
 
 
-def test_the_log_file_and_the_terminal_show_the_same_pace(tmp_path, monkeypatch):
+def test_the_log_file_and_the_terminal_show_the_same_speed(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(checkpoints.logger, "info", lambda text, *words: shown.append(text % words))
-    with RunFolder(tmp_path / "run") as run, Pace(0, 3) as pace:
-        pace.tick()
-        run.log_losses(Progress(), 0.1, pace)
+    with RunFolder(tmp_path / "run") as run, ProgressBar(0, 3) as bar:
+        bar.update(1)
+        run.log_losses(Counter(), Progress(), bar)
     assert shown[-1].startswith("iteration 1 of 3, ")
 
 
 def test_the_best_is_the_highest_or_the_lowest_as_the_metric_says():
     progress = Progress()
     seen = []
-    for value in (0.3, 0.2, 0.25):
-        progress.iteration += 1
+    for iteration, value in enumerate((0.3, 0.2, 0.25), start=1):
         seen.append(
             (
-                progress.note_best("Set5", "psnr", value, higher_is_better=True),
-                progress.note_best("Set5", "lpips", value, higher_is_better=False),
+                progress.record_best("Set5", "psnr", value, iteration=iteration, higher_is_better=True),
+                progress.record_best("Set5", "lpips", value, iteration=iteration, higher_is_better=False),
             )
         )
     assert seen == [(True, True), (False, True), (False, False)]
     assert progress.best["Set5"]["lpips"] == {"value": 0.2, "iter": 2}
 
 
-def test_an_earlier_run_is_set_aside_whole(tmp_path):
+def test_an_earlier_run_is_archived_whole(tmp_path):
     trained(opened(tmp_path / "run"), 1)
     with RunFolder(tmp_path / "run") as run:
         assert RunFolder.saved_states(run.root) == []
-    (aside,) = tmp_path.glob("run_archived_*")
-    assert (aside / "models/net_g_1.pth").exists()
+    (archive,) = tmp_path.glob("run_archived_*")
+    assert (archive / "models/net_g_1.pth").exists()
 
 
-def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
+def test_two_runs_may_be_archived_in_one_second(tmp_path, monkeypatch):
     monkeypatch.setattr("time.strftime", lambda *_: "now")
     for iterations in (1, 2):
         with RunFolder(tmp_path / "run") as run:
@@ -250,15 +265,15 @@ def test_two_runs_may_be_set_aside_in_one_second(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_states_beyond_the_one_gone_on_from_are_set_aside_and_prune_nothing(tmp_path):
-    """Damaged ones, or those of a way not taken: they are neither resumed from nor count as the newest."""
+def test_states_later_than_the_resumed_one_are_renamed_and_do_not_count_as_the_newest(tmp_path):
+    """They are damaged, or of iterations that are trained again: nothing resumes from them."""
     run = opened(tmp_path / "run")
     model, progress = Counter(), Progress()
     for _ in range(4):
         trained(run, 1, model, progress)
-    run, progress = gone_on(run.root, run.states / "1.state")
+    run, model, progress = gone_on(run.root, run.states / "1.state")
     run.keep_last = 1
-    trained(run, 1, Counter(), progress)
+    trained(run, 1, model, progress)
     assert sorted(path.name for path in run.states.iterdir()) == [
         "2.state", "2.state.aside", "3.state.aside", "4.state.aside",
     ]  # fmt: skip
@@ -270,8 +285,8 @@ def test_what_killed_processes_left_half_written_is_removed_at_the_next_start(tm
     for folder in (run.root, run.models, run.states, run.root / "visualization/Set5"):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".1.77-a1b2c3.part.state").write_bytes(b"half")
-    _, progress = gone_on(run.root)
-    assert progress.iteration == 1
+    _, resumed, _ = gone_on(run.root)
+    assert resumed.iteration == 1
     assert not list(run.root.rglob(".*"))
 
 
@@ -279,27 +294,27 @@ def test_what_killed_processes_left_half_written_is_removed_at_the_next_start(tm
 def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(tmp_path, monkeypatch, file):
     with RunFolder(tmp_path / "run") as run:
         trained(run, 1)
-    run = RunFolder(tmp_path / "run", goes_on=True)
-    progress = run.resume(Counter())
+    run, model = RunFolder(tmp_path / "run", resumes=True), Counter()
+    progress = run.resume(model)
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def meet_it():
-        with run, Pace(1, 3) as pace:
+        with run, ProgressBar(1, 3) as bar:
             if file == "train_run":
                 logging.getLogger("srcx").handlers[-1].stream.write = full
             else:
                 monkeypatch.setattr("os.fsync", full)
             if file == "net_g_1.pth":
-                run.save(Counter(), progress)
-            run.log_losses(progress, 0.1, pace)
+                run.save(model, progress)
+            run.log_losses(model, progress, bar)
 
     with pytest.raises(OutputError, match=f"{file}.*No space left") as error:
         meet_it()
-    *_, mend, kept = str(error.value).split("; ")
-    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run it again", mend)
-    assert kept.endswith("with --auto_resume goes on from 1.state")
+    *_, fix, checkpoints = str(error.value).split("; ")
+    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run it again", fix)
+    assert checkpoints.endswith("with --auto_resume goes on from 1.state")
     assert load_training_state(run.states / "1.state")
     assert not list(run.root.rglob(".*.part*"))
 
@@ -312,3 +327,75 @@ def test_a_log_file_goes_on_in_a_new_one_when_it_is_large(tmp_path, monkeypatch)
     logs = list(run.log.folder.iterdir())
     assert len(logs) == 4
     assert sum(path.stat().st_size for path in logs) <= 4000
+
+
+def draw():
+    return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+
+def test_every_generator_gives_the_same_numbers_again():
+    state = random_states()
+    first = draw()
+    restore_random_state(state)
+    assert draw() == first
+
+
+def test_a_seed_fixes_every_generator():
+    seed_generators(2**32 + 5)
+    first = draw()
+    seed_generators(2**32 + 5)
+    assert draw() == first
+
+
+def test_a_rank_that_was_not_there_draws_as_if_nothing_was_restored(monkeypatch):
+    state = random_states()
+    expected = draw()
+    restore_random_state([])
+    assert draw() != expected
+    restore_random_state(state[0])
+    assert draw() == expected
+    restore_random_state([state[0], {}])  # one process goes on from a run of two: it is the first
+    assert draw() == expected
+
+
+class Devices:
+    """Random generators of a machine's GPUs, as `torch.cuda` gives them."""
+
+    def __init__(self, count, current):
+        self.states = [torch.tensor([number], dtype=torch.uint8) for number in range(count)]
+        self.current = current
+
+    def patch(self, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+        monkeypatch.setattr("torch.cuda.current_device", lambda: self.current)
+        monkeypatch.setattr("torch.cuda.get_rng_state", lambda: self.states[self.current])
+        monkeypatch.setattr("torch.cuda.set_rng_state", self.set)
+        return self
+
+    def set(self, state):
+        self.states[self.current] = state
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_a_state_of_any_gpu_is_restored_on_any_other(monkeypatch, device):
+    """A process saves the generator of its own GPU, so the number of GPUs does not matter."""
+    with monkeypatch.context() as patch:
+        Devices(8, current=7).patch(patch)
+        state = random_states()
+    there = Devices(2, current=device).patch(monkeypatch)
+    restore_random_state(state)
+    assert there.states[device].item() == 7
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_states_with_all_gpus_of_a_machine_are_restored_on_one_with_fewer(monkeypatch, device):
+    (state,) = random_states()
+    there = Devices(2, current=device).patch(monkeypatch)
+    restore_random_state([{**state, "cuda": [torch.tensor([n], dtype=torch.uint8) for n in (5, 6, 7)]}])
+    assert there.states[device].item() == 5 + device
+
+
+def test_a_state_of_the_cpu_is_restored_where_there_is_a_gpu(monkeypatch):
+    state = random_states()
+    Devices(1, current=0).patch(monkeypatch)
+    restore_random_state(state)

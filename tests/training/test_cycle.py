@@ -13,7 +13,7 @@ from srcx.losses.pixel import L1Loss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import multi_step
 from srcx.training.cycle import CycleGANModel
-from srcx.training.model import Learner
+from srcx.training.model import TrainedNetwork
 
 GENERATORS, DISCRIMINATORS = ("net_g", "net_g_back"), ("net_d", "net_d_back")
 
@@ -23,13 +23,13 @@ def cycle_model(*, lr=0.1, jitter_px=0, scaler=None, **options):
     accelerator = Accelerator(cpu=True)
     accelerator.scaler = scaler
 
-    def learner(out, size):
+    def trained(out, size):
         net = nn.Conv2d(3, out, size, padding=size // 2)
-        return Learner(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
+        return TrainedNetwork(net, torch.optim.SGD(net.parameters(), lr=lr), multi_step([]))
 
     return CycleGANModel(
-        (learner(3, 3), learner(3, 3)),
-        (learner(1, 3), learner(1, 3)),
+        (trained(3, 3), trained(3, 3)),
+        (trained(1, 3), trained(1, 3)),
         WeightedSum({"pixel": (L1Loss(), 10.0)}, jitter_px=jitter_px),
         GANLoss("vanilla"),
         gan_weight=0.5,
@@ -43,18 +43,18 @@ def batch(size=2):
 
 
 def weights(model, name):
-    return torch.cat([p.detach().flatten().clone() for p in model.bare_nets[name].parameters()])
+    return torch.cat([p.detach().flatten().clone() for p in model.networks[name].net.parameters()])
 
 
 def test_terms_are_those_of_the_definition():
     model, data = cycle_model(), batch()
     lq, gt = data["lq"], data["gt"]
-    there, back, judge, judge_back = (model.bare_nets[name] for name in GENERATORS + DISCRIMINATORS)
+    there, back, net_d, net_d_back = (model.networks[name].net for name in GENERATORS + DISCRIMINATORS)
     expected = {}
     with torch.no_grad():
         expected["pixel"] = 10 * (back(there(lq)) - lq).abs().mean()
         expected["pixel_back"] = 10 * (there(back(gt)) - gt).abs().mean()
-        for net, fake, real, ending in ((judge, there(lq), gt, ""), (judge_back, back(gt), lq, "_back")):
+        for net, fake, real, ending in ((net_d, there(lq), gt, ""), (net_d_back, back(gt), lq, "_back")):
             of_fake, of_real = net(fake), net(real)
             ones, zeros = torch.ones_like(of_fake), torch.zeros_like(of_fake)
             expected |= {
@@ -71,42 +71,42 @@ def test_terms_are_those_of_the_definition():
 
 def test_the_step_of_the_generators_is_the_gradient_of_their_terms():
     model, data = cycle_model(), batch()
-    nets = {name: copy.deepcopy(net) for name, net in model.bare_nets.items()}
-    there, back, judge, judge_back = (nets[name] for name in GENERATORS + DISCRIMINATORS)
+    nets = {name: copy.deepcopy(net.net) for name, net in model.networks.items()}
+    there, back, net_d, net_d_back = (nets[name] for name in GENERATORS + DISCRIMINATORS)
     lq, gt = data["lq"], data["gt"]
-    ahead, behind = judge(there(lq)), judge_back(back(gt))
+    ahead, behind = net_d(there(lq)), net_d_back(back(gt))
     total = 10 * ((back(there(lq)) - lq).abs().mean() + (there(back(gt)) - gt).abs().mean())
     total = total + 0.5 * cross_entropy(ahead, torch.ones_like(ahead))
     total = total + 0.5 * cross_entropy(behind, torch.ones_like(behind))
     total.backward()
     model.step(data)
     for name in GENERATORS:
-        for before, now in zip(nets[name].parameters(), model.bare_nets[name].parameters(), strict=True):
+        for before, now in zip(nets[name].parameters(), model.networks[name].net.parameters(), strict=True):
             assert_close(now, before - 0.1 * before.grad)
 
 
 def test_the_step_of_the_discriminators_is_the_gradient_of_theirs():
     model, data = cycle_model(), batch()
-    nets = {name: copy.deepcopy(net) for name, net in model.bare_nets.items()}
-    there, back, judge, judge_back = (nets[name] for name in GENERATORS + DISCRIMINATORS)
+    nets = {name: copy.deepcopy(net.net) for name, net in model.networks.items()}
+    there, back, net_d, net_d_back = (nets[name] for name in GENERATORS + DISCRIMINATORS)
     lq, gt = data["lq"], data["gt"]
-    for net, fake, real in ((judge, there(lq), gt), (judge_back, back(gt), lq)):
+    for net, fake, real in ((net_d, there(lq), gt), (net_d_back, back(gt), lq)):
         of_real, of_fake = net(real), net(fake.detach())
         cost = cross_entropy(of_real, torch.ones_like(of_real))
         (cost + cross_entropy(of_fake, torch.zeros_like(of_fake))).backward()
     model.step(data)
     for name in DISCRIMINATORS:
-        for before, now in zip(nets[name].parameters(), model.bare_nets[name].parameters(), strict=True):
+        for before, now in zip(nets[name].parameters(), model.networks[name].net.parameters(), strict=True):
             assert_close(now, before - 0.1 * before.grad)
 
 
 @pytest.mark.parametrize("still", GENERATORS + DISCRIMINATORS)
-def test_each_network_is_taught_by_its_own_optimizer(still):
+def test_each_network_is_updated_by_its_own_optimizer(still):
     model = cycle_model()
-    model.learners[still].optimizer.param_groups[0]["initial_lr"] = 0.0
-    before = {name: weights(model, name) for name in model.bare_nets}
+    model.networks[still].optimizer.param_groups[0]["initial_lr"] = 0.0
+    before = {name: weights(model, name) for name in model.networks}
     model.step(batch())
-    moved = {name for name in model.bare_nets if not torch.equal(weights(model, name), before[name])}
+    moved = {name for name in model.networks if not torch.equal(weights(model, name), before[name])}
     assert moved == set(GENERATORS + DISCRIMINATORS) - {still}
 
 
@@ -139,7 +139,7 @@ def test_the_discriminators_see_crops_and_what_comes_back_is_compared_whole():
     sizes = []
     model = cycle_model(jitter_px=4)
     for name in DISCRIMINATORS:
-        model.bare_nets[name].register_forward_pre_hook(lambda _, seen: sizes.append(seen[0].shape[-2:]))
+        model.networks[name].net.register_forward_pre_hook(lambda _, seen: sizes.append(seen[0].shape[-2:]))
     model.step(batch())
     assert sizes == 6 * [(4, 4)]
 
@@ -156,7 +156,7 @@ def test_a_saved_step_goes_on_to_the_same_bits():
         assert torch.equal(weights(model, name), weights(again, name))
 
 
-def test_the_generator_to_keep_is_the_one_of_the_way_there():
+def test_the_generator_with_an_ema_is_the_forward_one():
     model = cycle_model(ema_decay=0.9)
     assert {name: set(sets) for name, sets in model.weights().items()} == {
         "net_g": {"params", "params_ema"},

@@ -15,7 +15,7 @@ from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import multi_step
-from srcx.training.model import Learner, SRModel
+from srcx.training.model import SRModel, TrainedNetwork
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def net():
 
 def sr_model(accelerator, *, lr=0.1, optimizer=torch.optim.SGD, loss=None, schedule=None, **options):
     one = net()
-    learner = Learner(one, optimizer(one.parameters(), lr=lr), schedule or multi_step([]))
+    generator = TrainedNetwork(one, optimizer(one.parameters(), lr=lr), schedule or multi_step([]))
     return SRModel(
-        learner, WeightedSum({"pixel": (loss or MSELoss(), 1.0)}), accelerator=accelerator, **options
+        generator, WeightedSum({"pixel": (loss or MSELoss(), 1.0)}), accelerator=accelerator, **options
     )
 
 
 def test_a_step_is_one_of_plain_gradient_descent(accelerator):
     model = sr_model(accelerator)
-    before = {name: value.clone() for name, value in model.bare_nets["net_g"].named_parameters()}
+    before = {name: value.clone() for name, value in model.networks["net_g"].net.named_parameters()}
     twin = net()
     twin.load_state_dict(before)
     data = batch()
@@ -54,7 +54,7 @@ def test_a_step_is_one_of_plain_gradient_descent(accelerator):
 
     assert terms == {"pixel": pytest.approx(loss.item(), rel=1e-5)}
     for name, value in twin.named_parameters():
-        assert_close(model.bare_nets["net_g"].get_parameter(name), before[name] - 0.1 * value.grad)
+        assert_close(model.networks["net_g"].net.get_parameter(name), before[name] - 0.1 * value.grad)
 
 
 def test_accumulating_parts_gives_the_step_of_the_whole_batch(accelerator):
@@ -83,24 +83,24 @@ def test_ranks_average_gradients_in_the_last_part_alone(accelerator, monkeypatch
         local.remove(net)
 
     monkeypatch.setattr(accelerator, "no_sync", no_sync)
-    model.learners["net_g"].net.register_forward_pre_hook(lambda net, _: seen.append(net in local))
+    model.networks["net_g"].prepared.register_forward_pre_hook(lambda net, _: seen.append(net in local))
     model.step(batch(6))
     assert seen == [True, True, False]
 
 
-def test_averaged_weights_start_at_the_first_and_follow_with_their_decay(accelerator):
+def test_ema_weights_start_at_the_first_and_follow_with_their_decay(accelerator):
     model = sr_model(accelerator, ema_decay=0.75)
-    first = model.bare_nets["net_g"][0].weight.detach().clone()
+    first = model.networks["net_g"].net[0].weight.detach().clone()
     model.step(batch())
-    expected = 0.75 * first + 0.25 * model.bare_nets["net_g"][0].weight
+    expected = 0.75 * first + 0.25 * model.networks["net_g"].net[0].weight
     assert_close(model.eval_net[0].weight, expected)
 
 
-def test_averaged_network_computes_with_its_own_weights(accelerator):
+def test_the_ema_network_computes_with_its_own_weights(accelerator):
     model = sr_model(accelerator, ema_decay=0.5)
     model.step(batch())
     lq = batch()["lq"]
-    assert not torch.equal(model.eval_net(lq), model.bare_nets["net_g"](lq))
+    assert not torch.equal(model.eval_net(lq), model.networks["net_g"].net(lq))
 
 
 def test_the_schedule_sets_the_rate_of_each_iteration(accelerator):
@@ -125,10 +125,10 @@ def test_a_loss_that_is_not_finite_names_iteration_and_term_and_leaves_the_weigh
             return sr.mean() * math.nan
 
     model = sr_model(accelerator, loss=Broken())
-    before = model.bare_nets["net_g"][0].weight.detach().clone()
+    before = model.networks["net_g"].net[0].weight.detach().clone()
     with pytest.raises(TrainingError, match=r"iteration 1: .*pixel = nan"):
         model.step(batch())
-    assert torch.equal(model.bare_nets["net_g"][0].weight, before)
+    assert torch.equal(model.networks["net_g"].net[0].weight, before)
 
 
 def test_state_goes_on_to_the_same_bits(accelerator):
@@ -168,9 +168,9 @@ def test_scaled_losses_give_the_step_of_unscaled_ones(accelerator, options):
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out_and_the_scale_halved(accelerator):
     model = sr_model(scaled(accelerator, scale=2.0**126))
-    before = model.bare_nets["net_g"][0].weight.detach().clone()
+    before = model.networks["net_g"].net[0].weight.detach().clone()
     model.step({"lq": batch()["lq"], "gt": 1e4 * batch()["gt"]})
-    assert torch.equal(model.bare_nets["net_g"][0].weight, before)
+    assert torch.equal(model.networks["net_g"].net[0].weight, before)
     assert accelerator.scaler.get_scale() == 2.0**125
 
 
@@ -190,10 +190,10 @@ def test_the_scale_of_the_losses_and_its_growth_are_saved(accelerator):
 def test_weights_and_images_have_the_memory_format_that_is_asked_for(accelerator, channels_last):
     model, seen = sr_model(accelerator, channels_last=channels_last), []
     wanted = torch.channels_last if channels_last else torch.contiguous_format
-    model.bare_nets["net_g"].register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    model.networks["net_g"].net.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
     model.step(batch())
     assert seen[0].is_contiguous(memory_format=wanted)
-    assert model.bare_nets["net_g"][0].weight.is_contiguous(memory_format=wanted)
+    assert model.networks["net_g"].net[0].weight.is_contiguous(memory_format=wanted)
 
 
 class FiveDimensions(nn.Module):
@@ -210,10 +210,10 @@ class FiveDimensions(nn.Module):
 
 def test_weights_of_five_dimensions_are_trained_in_channels_last(accelerator):
     one = FiveDimensions()
-    learner = Learner(one, torch.optim.SGD(one.parameters(), lr=0.1), multi_step([]))
-    model = SRModel(learner, WeightedSum({"pixel": (MSELoss(), 1.0)}), accelerator=accelerator)
+    generator = TrainedNetwork(one, torch.optim.SGD(one.parameters(), lr=0.1), multi_step([]))
+    model = SRModel(generator, WeightedSum({"pixel": (MSELoss(), 1.0)}), accelerator=accelerator)
     model.step(batch())
-    assert model.bare_nets["net_g"].net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model.networks["net_g"].net.net[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert not torch.equal(one.gains, torch.ones_like(one.gains))
 
 
@@ -259,14 +259,14 @@ def test_going_on_with_other_hyper_parameters_takes_them_and_says_each(accelerat
     with caplog.at_level("INFO"):
         now.load_state(copy.deepcopy(before.state()))
     now.step(batch())
-    group = now.learners["net_g"].optimizer.param_groups[0]
+    group = now.networks["net_g"].optimizer.param_groups[0]
     assert (now.learning_rate, group["betas"], group["weight_decay"]) == (1e-3, (0.8, 0.9), 0.1)
     assert caplog.messages == [
         "net_g: betas is now (0.8, 0.9), as the options say; it was (0.9, 0.999)",
         "net_g: weight_decay is now 0.1, as the options say; it was 0",
         "net_g: lr is now 0.001, as the options say; it was 0.01",
     ]
-    moments = now.learners["net_g"].optimizer.state_dict()["state"][0]
+    moments = now.networks["net_g"].optimizer.state_dict()["state"][0]
     assert moments["step"] == 2  # Adam's moments went on
 
 
@@ -298,7 +298,7 @@ def test_what_a_state_has_and_the_options_leave_out_is_named(accelerator, caplog
     assert "the state also has net_d and the EMA weights" in caplog.text
 
 
-def test_an_ignored_network_keeps_its_weights_and_its_ema(accelerator):
+def test_weights_and_ema_of_an_ignored_network_stay(accelerator):
     state = sr_model(accelerator, ema_decay=0.9).state()
     model = sr_model(accelerator, ema_decay=0.9)
     model.iteration, state["iteration"] = 0, 7
@@ -309,9 +309,9 @@ def test_an_ignored_network_keeps_its_weights_and_its_ema(accelerator):
     assert_close(model.state()["ema"], first["ema"])
 
 
-def test_bf16_keeps_master_weights_and_output_in_full():
+def test_in_bf16_master_weights_and_output_are_float32():
     AcceleratorState._reset_state()
     model = sr_model(Accelerator(cpu=True, mixed_precision="bf16"))
-    assert model.learners["net_g"].net(batch()["lq"]).dtype == torch.float32
+    assert model.networks["net_g"].prepared(batch()["lq"]).dtype == torch.float32
     model.step(batch())
     assert {p.dtype for p in model.eval_net.parameters()} == {torch.float32}

@@ -36,8 +36,7 @@ from srcx.evaluation.validation import validate
 from srcx.imaging import read_image, to_image, to_rgb
 from srcx.training import build
 from srcx.training.build import load_training
-from srcx.training.check import PeakMemory, describe, write_contact_sheet
-from srcx.training.dry_run import try_once
+from srcx.training.dry_run import PeakMemory, describe, try_once, write_contact_sheet
 from srcx.training.model import SRModel
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state
@@ -79,14 +78,14 @@ def test_twenty_iterations_lower_the_loss_and_leave_what_basicsr_would(workplace
     assert "iteration 20 of 20" in next((run / "log").glob("*.log")).read_text()
 
 
-def test_a_new_run_of_the_same_name_sets_the_old_one_aside(workplace):
+def test_a_new_run_of_the_same_name_archives_the_old_one(workplace):
     for _ in range(2):
         run_file(SMOKE, overrides=["train:total_iter=2"])
-    (aside,) = Path("experiments").glob("smoke_x4_archived_*")
-    assert (aside / "models/net_g_latest.pth").exists()
+    (archive,) = Path("experiments").glob("smoke_x4_archived_*")
+    assert (archive / "models/net_g_latest.pth").exists()
 
 
-def test_check_tells_what_the_run_would_be_and_writes_nothing(workplace):
+def test_check_describes_the_run_and_writes_nothing(workplace):
     before = sorted(workplace.rglob("*"))
     text = describe(load_training(SMOKE))
     assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
@@ -155,7 +154,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize(("overrides", "said"), MISFITS.values(), ids=MISFITS)
-def test_options_that_do_not_fit_are_named_before_an_earlier_run_is_set_aside(workplace, overrides, said):
+def test_options_that_do_not_fit_are_named_before_an_earlier_run_is_archived(workplace, overrides, said):
     earlier = Path("experiments/smoke_x4/models")
     earlier.mkdir(parents=True)
     (earlier / "net_g_latest.pth").write_bytes(b"earlier")
@@ -186,7 +185,7 @@ WRONG_FOR_BASICSR = {
 
 @pytest.mark.skipif(find_spec("basicsr") is None, reason="needs BasicSR, which does not build on this Python")
 @pytest.mark.parametrize(("part", "scale", "said"), WRONG_FOR_BASICSR.values(), ids=WRONG_FOR_BASICSR)
-def test_wrong_values_for_basicsrs_parts_are_told_with_the_option(workplace, part, scale, said):
+def test_wrong_values_for_basicsrs_parts_are_named_with_the_option(workplace, part, scale, said):
     option = part.split("=")[0].replace(":", ".")
     size = ["datasets:train:gt_size=80", "network_d:input_size=80"] if scale == "scale=5" else []
     with pytest.raises(OptionsError, match=rf"--force_yml: {option}: .*{said}"):
@@ -206,7 +205,7 @@ class Viewing(nn.Module):
         return sr.view(-1).view(sr.shape)
 
 
-def test_a_network_that_needs_the_channels_first_is_told_the_option_and_trains_with_it(
+def test_a_network_that_needs_the_channels_first_is_refused_with_the_option_to_set_and_trains_with_it(
     workplace, monkeypatch
 ):
     made = build.network
@@ -226,7 +225,7 @@ def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
     try_once(model, options)
     assert_close(model.state(), before)
     assert torch.equal(torch.get_rng_state(), random)
-    assert all(weight.grad is None for net in model.bare_nets.values() for weight in net.parameters())
+    assert all(weight.grad is None for net in model.networks.values() for weight in net.net.parameters())
 
 
 def test_weights_that_a_metric_lacks_are_missed_at_the_start(workplace):
@@ -277,7 +276,7 @@ def test_a_test_file_is_not_for_training(workplace):
         load_training(REPOSITORY / "options/test/srresnet_x4.yml")
 
 
-def test_more_gpus_than_processes_is_told_how_to_start(workplace, monkeypatch):
+def test_more_gpus_than_processes_is_refused_with_the_command_to_start(workplace, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     with pytest.raises(UsageError, match="torchrun --nproc_per_node 4"):
         run_file(SMOKE, overrides=["num_gpu=4"])
@@ -289,7 +288,7 @@ def test_more_gpus_than_the_machine_has_takes_those_there_are(workplace, monkeyp
         run_file(SMOKE, overrides=["num_gpu=4"])
 
 
-def test_one_gpu_of_many_asked_for_is_told(monkeypatch, caplog):
+def test_one_gpu_of_many_asked_for_is_a_warning(monkeypatch, caplog):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     build.accelerator(load_training(SMOKE, ["num_gpu=4"]))
     assert "num_gpu is 4 and this machine has 1: the run uses 1" in caplog.text
@@ -309,13 +308,13 @@ def test_a_stray_variable_of_a_launcher_is_no_launcher(workplace, monkeypatch, s
 SHORT = ["train:total_iter=4", "val:val_freq=2", "logger:save_checkpoint_freq=2", "logger:print_freq=1"]
 
 
-def kept(run="experiments/smoke_x4"):
+def results_of(run="experiments/smoke_x4"):
     """The figures and weights of a run, without the weights' names."""
     weights = {path.name: load_state(path) for path in (Path(run) / "models").glob("*.pth")}
     return rows(run), weights
 
 
-def test_a_validation_that_fails_costs_nothing_and_is_made_up_for(workplace, monkeypatch):
+def test_a_validation_that_fails_loses_nothing_and_is_repeated(workplace, monkeypatch):
     """The checkpoint is there, and the run that goes on from it ends as one that was not disturbed."""
     run_file(SMOKE, overrides=[*SHORT, "name=whole"])
     validated = []
@@ -331,7 +330,7 @@ def test_a_validation_that_fails_costs_nothing_and_is_made_up_for(workplace, mon
         run_file(SMOKE, overrides=SHORT)
     assert [path.name for path in Path("experiments/smoke_x4/training_states").iterdir()] == ["2.state"]
     run_file(SMOKE, overrides=SHORT, auto_resume=True)
-    (figures, weights), (expected, of_whole) = kept(), kept("experiments/whole")
+    (figures, weights), (expected, of_whole) = results_of(), results_of("experiments/whole")
     assert figures == expected
     assert_close(weights, of_whole)
     states = [
@@ -402,14 +401,14 @@ def test_a_network_that_resuming_ignores_starts_from_its_pretrained_weights(work
         assert all(torch.allclose(before[key], now[key], atol=1e-6) for key in weights), one
 
 
-def test_weights_named_as_a_state_are_told_where_they_belong(workplace):
+def test_weights_named_as_a_state_are_refused_with_the_right_option(workplace):
     run_file(SMOKE, overrides=[*SHORT, "name=first"])
     weights = "path:resume_state=experiments/first/models/net_g_latest.pth"
     with pytest.raises(CheckpointError, match=r"path\.pretrain_network_g takes weights"):
         run_file(SMOKE, overrides=[*SHORT, weights])
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(workplace):
+def test_after_a_loss_that_is_not_finite_the_last_checkpoint_remains(workplace):
     with pytest.raises(TrainingError, match=r"iteration \d+: the loss is not finite"):
         run_file(SMOKE, overrides=["train:optim_g:lr=1e30", "logger:save_checkpoint_freq=1"])
     assert list(Path("experiments/smoke_x4/training_states").glob("*.state"))

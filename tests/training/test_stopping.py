@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from srcx.training.stopping import listen_for_stop
+from srcx.training.run import stop_on_signal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -19,17 +19,17 @@ def _signals_are_harmless():
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_the_second_insists(number):
+def test_the_first_signal_requests_a_stop_and_the_second_interrupts(number):
     """In a process of its own, which an interrupt that escapes may end."""
     code = f"""
 import signal
-from srcx.training.stopping import listen_for_stop
+from srcx.training.run import stop_on_signal
 
 signal.signal({int(number)}, lambda *_: None)  # the process may have been started to ignore it
-with listen_for_stop() as stop:
-    print(stop.asked)
+with stop_on_signal() as stop:
+    print(stop.requested)
     signal.raise_signal({int(number)})
-    print(stop.asked)
+    print(stop.requested)
     try:
         signal.raise_signal({int(number)})
     except KeyboardInterrupt:
@@ -42,15 +42,15 @@ with listen_for_stop() as stop:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_handlers_are_put_back(number):
     before = signal.getsignal(number)
-    with listen_for_stop():
+    with stop_on_signal():
         assert signal.getsignal(number) is not before
     assert signal.getsignal(number) is before
 
 
 def test_a_lost_terminal_stops_nothing_under_nohup():
     code = (
-        "import os, signal; from srcx.training.stopping import listen_for_stop\n"
-        "with listen_for_stop() as stop:\n    os.kill(os.getpid(), signal.SIGHUP); print(stop.asked)"
+        "import os, signal; from srcx.training.run import stop_on_signal\n"
+        "with stop_on_signal() as stop:\n    os.kill(os.getpid(), signal.SIGHUP); print(stop.requested)"
     )
     done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

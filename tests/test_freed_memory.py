@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from srcx.training import host_memory
+from srcx.hardware import keep_freed_memory
 
 CODE = """
 import resource
 import torch
-from srcx.training.host_memory import keep_freed_memory
+from srcx.hardware import keep_freed_memory
 
 def faults(times: int) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,11 +27,11 @@ print(default, faults(5))
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_is_used_again_without_page_faults():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
-    default, kept = map(int, done.stdout.split())
+    default, now = map(int, done.stdout.split())
     assert default > 1000
-    assert kept < default / 10
+    assert now < default / 10
 
 
-def test_says_so_where_the_c_library_is_another(monkeypatch):
+def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert host_memory.keep_freed_memory() is False
+    assert keep_freed_memory() is False
