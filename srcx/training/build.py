@@ -327,14 +327,20 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
     return kind(**{name: value for name, value in options.items() if name in taken})
 
 
-def check_paths(options: Options) -> None:
-    """Check that the folders and files of all data sets are there, before any of them is read.
+def check_paths(options: Options, *, test_only: bool = False) -> None:
+    """Check that the folders and files of the data sets are there, before any of them is read.
+
+    Args:
+        options: A training or test file's options.
+        test_only: Whether to check the test sets alone, because no other set is read.
 
     Raises:
         DataError: with a line for each that is missing.
     """
-    sets: dict[str, DatasetOptions] = {**options.datasets.val, **options.datasets.test}
-    if options.datasets.train is not None:
+    sets: dict[str, DatasetOptions] = {**options.datasets.test}
+    if not test_only:
+        sets = {**options.datasets.val, **sets}
+    if options.datasets.train is not None and not test_only:
         sets = {"train": options.datasets.train, **sets}
     missing = []
     for key, part in sets.items():

@@ -47,7 +47,7 @@ def run_test_file(
         CheckpointError: the weights cannot be read or do not fit.
     """
     options = build.load_options(path, overrides)
-    build.check_paths(options)
+    build.check_paths(options, test_only=True)
     source = options.path.pretrain_network_g
     if not options.datasets.test:
         raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")

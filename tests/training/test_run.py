@@ -351,12 +351,12 @@ def test_a_finished_validation_is_not_repeated_when_the_run_goes_on(workplace, m
     assert [row[0] for row in rows() if row[1] == "val"] == ["2", "4"]
 
 
-def test_a_metric_that_cannot_rate_lets_the_run_go_on(workplace, caplog):
+def test_a_metric_without_a_value_lets_the_run_go_on(workplace, caplog):
     metrics = "val:metrics={niqe: {type: niqe}, psnr: {type: psnr}}"
     run_file(SMOKE, overrides=[*SHORT, metrics])
     assert {row[2] for row in rows() if row[1] == "val"} == {"psnr"}
     assert not list(Path("experiments/smoke_x4/models").glob("net_g_best_*"))  # the first metric picks it
-    assert "val: no niqe, as 3 of 3 images have none; 0: niqe: needs at least" in caplog.text
+    assert "val: no niqe: 3 of 3 images have none: 0: niqe: needs at least" in caplog.text
 
 
 def test_a_run_goes_on_with_the_rate_its_option_file_now_has(workplace):
