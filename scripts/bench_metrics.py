@@ -40,7 +40,7 @@ from srcx.metrics import lpips, ma_features, niqe, psnr, ssim
 ImageArray = NDArray[np.uint8]
 
 
-class Rival(NamedTuple):
+class Comparison(NamedTuple):
     """Seconds of CPU time for each image, ours and theirs."""
 
     what: str
@@ -66,7 +66,7 @@ def cpu_seconds(work: Callable[[ImageArray], object], images: list[ImageArray], 
     return statistics.median(times)
 
 
-def compare_niqe(images: list[ImageArray], repeats: int) -> Iterator[Rival]:
+def compare_niqe(images: list[ImageArray], repeats: int) -> Iterator[Comparison]:
     """NIQE on Y, 4 pixels shaved, beside `basicsr.metrics.calculate_niqe`."""
     try:
         theirs = open_basicsr("basicsr.metrics").calculate_niqe
@@ -76,21 +76,23 @@ def compare_niqe(images: list[ImageArray], repeats: int) -> Iterator[Rival]:
     # As tests of BasicSR hand images over: BGR in one piece.
     turned = [np.ascontiguousarray(image[..., ::-1]) for image in images]
     theirs_s = cpu_seconds(lambda image: theirs(image, crop_border=4), turned, repeats)
-    yield Rival("NIQE", "BasicSR", cpu_seconds(niqe, images, repeats), theirs_s, 5)
+    yield Comparison("NIQE", "BasicSR", cpu_seconds(niqe, images, repeats), theirs_s, 5)
 
 
-def compare_ma(images: list[ImageArray], repeats: int, recorded: Path | None) -> Iterator[Rival]:
+def compare_ma(images: list[ImageArray], repeats: int, recorded: Path | None) -> Iterator[Comparison]:
     """Ma's features on Y, 4 pixels shaved, beside the authors' recorded times and pyiqa's functions."""
     ours_s = cpu_seconds(ma_features, images, repeats)
     if recorded is not None:
         stock = json.loads(recorded.read_text())["ma_feature_times"]["ma_stock"]
         of_set5 = [one["cpu_s"] for key, one in stock.items() if key.startswith("pirm__Set5")]
-        yield Rival("Ma's features", "the authors' code, as recorded", ours_s, statistics.median(of_set5), 30)
+        yield Comparison(
+            "Ma's features", "the authors' code, as recorded", ours_s, statistics.median(of_set5), 30
+        )
     if importlib.util.find_spec("pyiqa") is None:
         print("Ma's features beside pyiqa: not done: pyiqa is not installed", file=sys.stderr)
         return
     theirs_s = cpu_seconds(pyiqa_features, images, repeats)
-    yield Rival("Ma's features", "pyiqa", ours_s, theirs_s, 3)
+    yield Comparison("Ma's features", "pyiqa", ours_s, theirs_s, 3)
 
 
 def pyiqa_features(image: ImageArray) -> object:

@@ -35,7 +35,7 @@ JPEG, JPEG_QUALITY = "rocket.jpg", 60
 
 
 def prepare() -> None:
-    """Lay out the images: high resolution to train on; pairs, in the benchmark's layout, to judge by."""
+    """Lay out the images: high resolution to train on; pairs, in the benchmark's layout, to evaluate on."""
     folder = Path(skimage.__file__).parent / "data"
     shutil.rmtree(OUT, ignore_errors=True)
     (OUT / "data/train").mkdir(parents=True)

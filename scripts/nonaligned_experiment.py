@@ -102,7 +102,7 @@ def train(case: Case, root: Path, iters: int | None) -> Path:
     return model
 
 
-def judge(case: Case, model: Path) -> Figures:
+def evaluate(case: Case, model: Path) -> Figures:
     """Mean figures of the case's images, kept beside the model."""
     kept = model.parent.parent / "figures.json"
     if not kept.exists():
@@ -290,7 +290,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command: str) -> None:
-    """Train, judge and write the page OUT/nonaligned.md with its images in OUT/nonaligned/.
+    """Train, evaluate and write the page OUT/nonaligned.md with its images in OUT/nonaligned/.
 
     Raises:
         SrcxError: of the kind that fits.
@@ -301,7 +301,7 @@ def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command
     for number, case in enumerate(cases, start=1):
         print(f"{number} of {len(cases)}: {case.name}", file=sys.stderr, flush=True)
         models[case] = train(case, root, iters)
-        results[case] = judge(case, models[case])
+        results[case] = evaluate(case, models[case])
     strips = {}
     folder = make_folder(out / "nonaligned")
     shown = dict.fromkeys((case.experiment, case.offset) for case in cases if case.experiment in SYNTHETIC)

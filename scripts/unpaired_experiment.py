@@ -67,7 +67,7 @@ def make_animation() -> None:
 
 
 def make_domain(photographs: Path) -> None:
-    """Half of the photographs as they are, prints of the other half, and those to judge by.
+    """Half of the photographs as they are, prints of the other half, and those to evaluate on.
 
     Raises:
         UsageError: there are not two photographs.
