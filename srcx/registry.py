@@ -28,15 +28,13 @@ from srcx.data import (
     PairedImageDataset,
     SingleImageDataset,
 )
-from srcx.losses.contextual import ContextualLoss
-from srcx.losses.contextual_bilateral import ContextualBilateralLoss
+from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
-from srcx.losses.gram import GramLoss
 from srcx.losses.grid import GridLoss
 from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
-from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss

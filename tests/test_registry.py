@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 from torch import nn
 
 from srcx import archs, losses, registry
-from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.feature_loss import FeatureLoss, LayerwiseLoss
 
 TABLES = registry.PARTS
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parts.md"
@@ -26,7 +26,7 @@ def public_losses() -> set[str]:
     for info in pkgutil.iter_modules(losses.__path__, "srcx.losses."):
         for name, part in vars(importlib.import_module(info.name)).items():
             is_loss = inspect.isclass(part) and issubclass(part, nn.Module) and name.endswith("Loss")
-            if is_loss and part is not FeatureLoss and not name.startswith("_"):
+            if is_loss and part not in (FeatureLoss, LayerwiseLoss) and not name.startswith("_"):
                 found.add(name)
     return found
 

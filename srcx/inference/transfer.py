@@ -14,8 +14,7 @@ from srcx.imaging import ImageArray, imresize, read_image, to_rgb
 from srcx.imaging.tensors import to_tensor
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.feature_loss import FeatureLoss
-from srcx.losses.gram import GramLoss
-from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.perceptual import GramLoss, PerceptualLoss
 
 __all__ = ["OBJECTIVES", "By", "Objective", "PatchLoss", "Step", "read_at", "steps"]
 

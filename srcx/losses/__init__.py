@@ -1,15 +1,18 @@
 """Losses: formulas as functions, and as modules called with (sr, gt) that give one unweighted number."""
 
-from srcx.losses.contextual import ContextualLoss, contextual_loss
-from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual_bilateral_loss
+from srcx.losses.contextual import (
+    ContextualBilateralLoss,
+    ContextualLoss,
+    contextual_bilateral_loss,
+    contextual_loss,
+)
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
-from srcx.losses.gram import GramLoss, gram_matrix
 from srcx.losses.grid import GridLoss
 from srcx.losses.locally_discriminative import LDLLoss, artifact_map
 from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
-from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.perceptual import GramLoss, PerceptualLoss, gram_matrix
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
 from srcx.losses.ssim import SSIMLoss
 from srcx.losses.total_variation import TotalVariationLoss, total_variation

@@ -1,35 +1,38 @@
 """Scores of one sample's rows against all its targets, a block of rows at a time: minus their distances.
 
-The whole score matrix is never held. Products run through oneDNN where it has kernels for the processor:
-its AVX-512 ones are more than twice as fast as the BLAS behind `torch.mm` on processors of AMD.
+The whole score matrix is never in memory. Products run through oneDNN where it has kernels for the processor:
+its AVX-512 kernels are more than twice as fast as the BLAS behind `torch.mm` on processors of AMD.
 """
 
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["InnerProducts", "L1Distances", "Rows", "Scores", "Space"]
+__all__ = ["InnerProducts", "L1Distances", "Rows", "Scores", "Space", "directions"]
 
-Rows = slice | Tensor  # a run of rows, or their indices
+Rows = slice | Tensor  # consecutive rows, or the indices of rows
 
 PRODUCTS_WORTH_A_LAYOUT = 16
-# A bfloat16 product is wrong by about 3e-5 for unit vectors. A smallest distance above this makes that small
-# against it; below, and there the steepness of the formula grows, the row is multiplied in full.
+# A bfloat16 product is wrong by about 3e-5 for unit vectors. That is small against a smallest distance above
+# this. Below it the formula is steeper, and the row is multiplied in full precision.
 CLOSE = 0.02
+# A vector this near the centre is rounding error; in units of the centre's length times the type's precision.
+ROUNDING = 8
 
 
 class Scores(Protocol):
     """Minus the distance of every row to every target."""
 
     def block(self, rows: Rows) -> Tensor:
-        """Scores of `rows` against all targets, (R, M), new memory the caller may write over."""
+        """Return the scores of `rows` against all targets, (R, M), in memory the caller may overwrite."""
         ...
 
     def backward(self, rows: Tensor, grad: Tensor, grad_x: Tensor | None, grad_y: Tensor | None) -> None:
-        """Add to `grad_x` (N, K) and `grad_y` (M, K) what `grad` (R, M), that of `block(rows)`, gives."""
+        """Backpropagate `grad` (R, M) of `block(rows)`: add to `grad_x` (N, K) and `grad_y` (M, K)."""
         ...
 
 
@@ -45,13 +48,13 @@ class Space:
         self.of_x, self.of_y = of_x, of_y
 
     def squared(self, rows: Rows) -> Tensor:
-        """Squared Euclidean distances of `rows` to all targets, (R, M)."""
+        """Return the squared Euclidean distances of `rows` to all targets, (R, M)."""
         here, there = self.of_x[rows], self.of_y
         out = (here[:, :1] - there[:, 0]).square_()
         return out.add_((here[:, 1:] - there[:, 1]).square_())
 
     def euclidean(self, rows: Rows) -> Tensor:
-        """Euclidean distances of `rows` to all targets, (R, M)."""
+        """Return the Euclidean distances of `rows` to all targets, (R, M)."""
         return self.squared(rows).sqrt_()
 
 
@@ -61,12 +64,12 @@ class InnerProducts:
     Args:
         x: Rows, (N, K).
         y: Targets, (M, K).
-        step: Rows a block usually has.
+        step: Usual number of rows of a block.
         bias: Constant added to every score.
-        bf16: Multiply in bfloat16 where that does. Its results are rounded too: where they are
-            minus the distances, what is small stays precise.
-        space: Positions p and q, if distance in space counts too.
-        space_weight: What it counts.
+        bf16: Multiply in bfloat16 where that is exact enough (see `CLOSE`). The result is rounded to bfloat16
+            too: since it is minus a distance, small distances stay precise.
+        space: Positions p and q, to add the spatial distance.
+        space_weight: Weight of the spatial distance.
     """
 
     def __init__(
@@ -94,14 +97,14 @@ class InnerProducts:
         return out
 
     def pull(self, weights: Tensor, top: Tensor) -> Tensor:
-        """Targets summed with each row's `weights` (R, M), (R, K); `top` (R, 1) is its largest score."""
+        """Return `weights` (R, M) @ targets, (R, K); `top` (R, 1) is the largest score of each row."""
         out = self._pull(weights, bf16=self.bf16)
         if self.bf16 and len(close := _close(top[:, 0])):
             out[close] = self._pull(weights[close])
         return out
 
     def total_score(self, rows: Rows, weights: Tensor, pulled: Tensor, mass: Tensor) -> Tensor:
-        """Scores summed with each row's `weights` (R, M), (R, 1); `pulled`, `mass`: y and 1 so summed."""
+        """Return the sum of weights * scores, (R, 1); `pulled` is that of weights * y, `mass` that of weights."""
         out = (self.x[rows] * pulled).sum(1, keepdim=True).add_(mass, alpha=self.bias)
         if self.space is not None:
             away = self.space.euclidean(rows).mul_(weights).sum(1, keepdim=True)
@@ -124,7 +127,7 @@ class InnerProducts:
         return _times(weights.to(dtype), self._factor(dtype, transposed=True)).to(weights.dtype)
 
     def _factor(self, dtype: torch.dtype, *, transposed: bool) -> Tensor:
-        """The targets as a product wants them, made when first wanted."""
+        """Return the targets in the type and layout of a product, made at the first use."""
         if (dtype, transposed) not in self._factors:
             y = (self.y.t() if transposed else self.y).to(dtype)
             self._factors[dtype, transposed] = _laid_out(y, self.step, products=len(self.x) // self.step)
@@ -132,7 +135,7 @@ class InnerProducts:
 
 
 class L1Distances:
-    """Scores -sum |x_i - y_j|. No product makes these, so the walk over the same blocks is slower.
+    """Scores -sum |x_i - y_j|; slower, because they are not a matrix product.
 
     Args:
         x: Rows, (N, C).
@@ -157,13 +160,13 @@ class L1Distances:
 
 
 def _close(top: Tensor) -> Tensor:
-    """Rows a bfloat16 product is too coarse for, by their largest score (R,)."""
+    """Return the rows that need more than a bfloat16 product, by their largest score (R,)."""
     return (top > -CLOSE).nonzero()[:, 0]
 
 
 @cache
 def _onednn_types() -> frozenset[torch.dtype]:
-    """The types whose products oneDNN has kernels for on this machine's processor."""
+    """Return the types of products that oneDNN has kernels for on this machine's processor."""
     if not (
         torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX")
     ):
@@ -176,13 +179,13 @@ def _onednn_types() -> frozenset[torch.dtype]:
 
 
 def _onednn_serves(x: Tensor) -> bool:
-    if torch.compiler.is_compiling():  # inductor takes oneDNN's products with constant factors alone
+    if torch.compiler.is_compiling():  # inductor accepts oneDNN products only with constant factors
         return False
     return x.device.type == "cpu" and x.dtype in _onednn_types()
 
 
 def _laid_out(factor: Tensor, rows: int, *, products: int) -> Tensor:
-    """`factor` (M, K) in the order oneDNN reads fastest, if that pays in so many products of `rows` rows."""
+    """Return `factor` (M, K) in oneDNN's layout if that saves time in `products` products of `rows` rows."""
     if products < PRODUCTS_WORTH_A_LAYOUT or not _onednn_serves(factor):
         return factor
     laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(factor.contiguous(), rows)
@@ -190,8 +193,54 @@ def _laid_out(factor: Tensor, rows: int, *, products: int) -> Tensor:
 
 
 def _times(x: Tensor, factor: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The product of x (R, K) with `factor` (M, K) transposed, as it is or laid out, and `bias` added."""
+    """Return x (R, K) @ `factor` (M, K) transposed + `bias`; `factor` may come from `_laid_out`."""
     if not _onednn_serves(x):
         return functional.linear(x, factor, bias)
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, factor, bias, "none", [], "")
     return out
+
+
+def directions(features: Tensor, center: Tensor, *, length: float = 1.0) -> Tensor:
+    """Return vectors of equal length that point from `center` to each feature vector.
+
+    Args:
+        features: (B, C, P).
+        center: (C,).
+        length: Length of the result's vectors.
+
+    Returns:
+        (B, P, C). A vector no farther from the centre than the rounding error of their difference has no
+        direction: it gives zeros, and gets no gradient.
+    """
+    toward: Tensor = _Directions.apply(features, center, length)
+    return toward
+
+
+class _Directions(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, center: Tensor, length: float) -> Tensor:
+        toward = features.new_empty(features.shape[0], features.shape[2], features.shape[1])
+        for one, of_sample in zip(toward, features, strict=True):
+            one.copy_(of_sample.t())  # matrix by matrix: torch transposes those in tiles, three times as fast
+        toward.sub_(center)
+        distance = torch.linalg.vector_norm(toward, dim=2, keepdim=True)
+        limits = torch.finfo(toward.dtype)
+        nothing = ROUNDING * limits.eps * torch.linalg.vector_norm(center) + limits.tiny**0.5
+        scale = (length / distance).masked_fill_(distance <= nothing, 0)
+        toward.mul_(scale)
+        ctx.save_for_backward(toward, scale)
+        ctx.length = length
+        return toward
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        toward, scale = ctx.saved_tensors
+        # Remove the part of `grad` along the vector and scale the rest, in one buffer.
+        out = toward * grad
+        along = out.sum(2, keepdim=True).div_(ctx.length**2)
+        torch.mul(toward, along, out=out)
+        torch.sub(grad, out, out=out).mul_(scale)
+        of_center = -out.sum((0, 1)) if ctx.needs_input_grad[1] else None
+        # A transposed view has channels last, as the features of the networks do.
+        return out.transpose(1, 2), of_center, None

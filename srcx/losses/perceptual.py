@@ -1,4 +1,4 @@
-"""The perceptual loss: how far apart two images are in the layers of a fixed network."""
+"""Perceptual and style loss: distances of the features of two images, and of their Gram matrices."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,45 +8,43 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from srcx.errors import OptionsError
-from srcx.features.extractor import check_layers, extractor
 from srcx.imaging.tensors import check_same_shape
-from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.feature_loss import LayerwiseLoss
 
-__all__ = ["PerceptualLoss"]
+__all__ = ["GramLoss", "PerceptualLoss", "gram_matrix"]
+
+CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": l1_loss,
+    "l2": mse_loss,
+    # Square root of the sum, not the mean, of the squares over the whole batch, as in BasicSR.
+    "fro": lambda sr, gt: torch.linalg.vector_norm(sr - gt),
+}
 
 
-def _frobenius(sr: Tensor, gt: Tensor) -> Tensor:
-    """Square root of the sum, not the mean, of the squares over the whole batch, as in BasicSR."""
-    return torch.linalg.vector_norm(sr - gt)
-
-
-CRITERIA: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1_loss, "l2": mse_loss, "fro": _frobenius}
-
-
-class PerceptualLoss(FeatureLoss):
+class PerceptualLoss(LayerwiseLoss):
     """Weighted sum, over layers, of the distance between the features of two images.
 
     Args:
-        layer_weights: Weight of each layer, by name: "conv5_4" is VGG19's last convolution, before its ReLU,
-            "relu5_4" after it.
+        layer_weights: Layer -> weight: "conv5_4" is VGG19's last convolution, before its ReLU; "relu5_4" is
+            the output of that ReLU.
         vgg_type: "vgg19", "vgg16" or "alexnet".
-        use_input_norm: The images are normalised by ImageNet's mean and standard deviation first.
-        range_norm: The images come in [-1, 1] and are brought to [0, 1] first.
+        use_input_norm: Normalise the images by ImageNet's mean and standard deviation first.
+        range_norm: Map the images from [-1, 1] to [0, 1] first.
         criterion: "l1" (mean of differences), "l2" (mean of squares) or "fro" (Frobenius norm of the batch).
         pooling: "max" as the networks were trained, "average" or "l2".
-        weights_path: The network's weights; None looks for them where `find_weights` says.
+        weights_path: File of the network's weights; None searches as `find_weights` does.
 
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns a scalar.
 
     Raises:
         OptionsError: there is no such network, layer, criterion or pooling.
-        WeightsError: the network's weights are not at hand; the text says what mends it.
+        WeightsError: the network's weights are missing; the message says how to get them.
 
     References:
         Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", ECCV 2016,
         arXiv:1603.08155. Names, defaults and values are those of BasicSR's PerceptualLoss.
-        Differs from BasicSR: style is a loss of its own (`GramLoss`), a term's weight is the sum's, and "l2"
-        works.
+        Differs from BasicSR: style is a separate loss (`GramLoss`), the objective holds the weight of a term,
+        and "l2" works.
     """
 
     def __init__(
@@ -59,36 +57,54 @@ class PerceptualLoss(FeatureLoss):
         pooling: str = "max",
         weights_path: Path | str | None = None,
     ) -> None:
-        name = type(self).__name__
         if criterion not in CRITERIA:
             raise OptionsError(
-                f"{name}: expected {', '.join(CRITERIA)} as criterion, got {criterion!r}; name one of them"
+                f"{type(self).__name__}: expected {', '.join(CRITERIA)} as criterion, got {criterion!r}; "
+                "name one of them"
             )
-        if not isinstance(layer_weights, Mapping):
-            raise OptionsError(
-                f"{name}: expected layer_weights as {{conv5_4: 1}}, got {layer_weights!r}; weigh each layer"
-            )
-        check_layers(vgg_type, list(layer_weights))  # a misspelt layer is found before weights are asked for
-        network = extractor(
+        super().__init__(
+            layer_weights,
             vgg_type,
-            pooling=pooling,
             use_input_norm=use_input_norm,
             range_norm=range_norm,
+            pooling=pooling,
             weights_path=weights_path,
         )
-        super().__init__(network, list(layer_weights))
-        self.layer_weights = dict(layer_weights)
         self.distance = CRITERIA[criterion]
 
-    def compare(self, sr_features: dict[str, Tensor], gt_features: dict[str, Tensor]) -> Tensor:
-        return torch.stack(
-            [
-                weight * self.layer_distance(sr_features[name], gt_features[name])
-                for name, weight in self.layer_weights.items()
-            ]
-        ).sum()
-
     def layer_distance(self, sr: Tensor, gt: Tensor) -> Tensor:
-        """The distance in one layer, whose features are (N, C, h, w)."""
         check_same_shape("perceptual", sr, gt)
         return self.distance(sr, gt)
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Return the products of all pairs of channels, summed over positions and divided by C H W.
+
+    Args:
+        features: Shape (N, C, H, W).
+
+    Returns:
+        Shape (N, C, C), symmetric.
+
+    References:
+        Gatys et al., "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016; the divisor is
+        that of Johnson et al., ECCV 2016, arXiv:1603.08155, as in BasicSR.
+
+    Example:
+        >>> gram_matrix(torch.tensor([1.0, 2.0]).view(1, 2, 1, 1))
+        tensor([[[0.5000, 1.0000],
+                 [1.0000, 2.0000]]])
+    """
+    vectors = features.flatten(2)  # (N, C, positions)
+    return vectors @ vectors.transpose(1, 2) / features[0].numel()
+
+
+class GramLoss(PerceptualLoss):
+    """Weighted sum, over layers, of the distance between the Gram matrices of two images' features.
+
+    The arguments are those of `PerceptualLoss`; sr and gt may differ in height and width. Equal to BasicSR's
+    PerceptualLoss with `style_weight: 1` and `perceptual_weight: 0`.
+    """
+
+    def layer_distance(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return self.distance(gram_matrix(sr), gram_matrix(gt))

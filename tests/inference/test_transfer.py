@@ -18,7 +18,7 @@ def network():
 @pytest.fixture
 def _made_up(network, monkeypatch):
     """VGG16 with made-up weights wherever an objective asks for it."""
-    for module in ("losses.contextual_features", "losses.perceptual", "inference.transfer"):
+    for module in ("losses.feature_loss", "inference.transfer"):
         monkeypatch.setattr(f"srcx.{module}.extractor", lambda *args, **kwargs: network)
 
 

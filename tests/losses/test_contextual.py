@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from srcx.errors import ImageError, OptionsError
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses import contextual_scores, contextual_similarity
+from srcx.losses import contextual_kernel, contextual_scores
 from srcx.losses.contextual import ContextualLoss, contextual_loss
 from srcx.weights.checkpoint import save_state
 
@@ -24,7 +24,7 @@ DISTANCES = ["cosine", "l2", "l1"]
 @pytest.fixture
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 32 rows, so that small maps take many."""
-    monkeypatch.setattr(contextual_similarity, "BLOCK_MIB", 0)
+    monkeypatch.setattr(contextual_kernel, "BLOCK_MIB", 0)
 
 
 def distances(x: Tensor, y: Tensor, distance: str = "cosine") -> Tensor:

@@ -8,9 +8,8 @@ from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses import contextual_similarity
-from srcx.losses.contextual import contextual_loss
-from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual_bilateral_loss
+from srcx.losses import contextual_kernel
+from srcx.losses.contextual import ContextualBilateralLoss, contextual_bilateral_loss, contextual_loss
 from srcx.weights.checkpoint import save_state
 
 FORMS = ["sum", "mix"]
@@ -61,7 +60,7 @@ def test_agrees_with_the_plain_formula(
     blocks: str,
 ) -> None:
     if blocks == "small":
-        monkeypatch.setattr(contextual_similarity, "BLOCK_MIB", 0)
+        monkeypatch.setattr(contextual_kernel, "BLOCK_MIB", 0)
     x = torch.randn(2, 5, *sizes[:2], dtype=torch.double, requires_grad=True)
     y = torch.randn(2, 5, *sizes[2:], dtype=torch.double, requires_grad=True)
     ours = contextual_bilateral_loss(x, y, weight_sp=weight, bandwidth=bandwidth, eps=eps, form=form)
@@ -169,7 +168,7 @@ def test_patches_overlap_by_half_if_nothing_is_said() -> None:
     assert_close(ContextualBilateralLoss("patches")(sr, gt), half(sr, gt))
 
 
-def test_a_image_smaller_than_a_patch_is_named() -> None:
+def test_an_image_smaller_than_a_patch_is_named() -> None:
     with pytest.raises(ImageError, match=r"at least 10 x 10 pixels, a patch; got \(1, 3, 9, 30\)"):
         ContextualBilateralLoss("patches")(torch.rand(1, 3, 9, 30), torch.rand(1, 3, 30, 30))
 

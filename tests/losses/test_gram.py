@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses.gram import GramLoss, gram_matrix
+from srcx.losses.perceptual import GramLoss, gram_matrix
 from srcx.weights.checkpoint import save_state
 
 

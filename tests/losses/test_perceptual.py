@@ -11,8 +11,7 @@ from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError, WeightsError
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses.gram import GramLoss
-from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.weights.checkpoint import save_state
 
 LAYERS = {"conv1_2": 0.1, "relu2_2": 0.5, "pool2": 0.2, "conv3_4": 1.0, "conv5_4": 2.0}

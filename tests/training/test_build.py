@@ -7,8 +7,7 @@ from torch.testing import assert_close
 
 from srcx.errors import CheckpointError, OptionsError
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses.gram import GramLoss
-from srcx.losses.perceptual import PerceptualLoss
+from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.training import build
 from srcx.training.adversarial import SRGANModel
 from srcx.weights.checkpoint import save_state
@@ -61,7 +60,7 @@ def test_milestones_that_are_not_whole_are_refused():
 
 def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
     network = FeatureExtractor.random("vgg16")
-    monkeypatch.setattr("srcx.losses.perceptual.extractor", lambda *args, **kwargs: network)
+    monkeypatch.setattr("srcx.losses.feature_loss.extractor", lambda *args, **kwargs: network)
     perceptual = (
         "{type: PerceptualLoss, layer_weights: {conv1_1: 1}, vgg_type: vgg16, perceptual_weight: 0.5, "
     )
