@@ -29,15 +29,13 @@ from srcx.data import (
     SingleImageDataset,
 )
 from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
+from srcx.losses.frequency import GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
-from srcx.losses.grid import GridLoss
 from srcx.losses.locally_discriminative import LDLLoss
-from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
-from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss
+from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, TotalVariationLoss
 from srcx.losses.ssim import SSIMLoss
-from srcx.losses.total_variation import TotalVariationLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction
 from srcx.nearest import LIKE_AN_OPTION, nearest

@@ -1,4 +1,4 @@
-"""Losses: formulas as functions, and as modules called with (sr, gt) that give one unweighted number."""
+"""Losses: formulas as functions, and as modules called with (sr, gt) that return an unweighted scalar."""
 
 from srcx.losses.contextual import (
     ContextualBilateralLoss,
@@ -7,15 +7,20 @@ from srcx.losses.contextual import (
     contextual_loss,
 )
 from srcx.losses.feature_loss import FeatureLoss
+from srcx.losses.frequency import GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
-from srcx.losses.grid import GridLoss
 from srcx.losses.locally_discriminative import LDLLoss, artifact_map
-from srcx.losses.low_frequency import LowFrequencyLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss, gram_matrix
-from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
+from srcx.losses.pixel import (
+    CharbonnierLoss,
+    L1Loss,
+    MSELoss,
+    TotalVariationLoss,
+    charbonnier,
+    total_variation,
+)
 from srcx.losses.ssim import SSIMLoss
-from srcx.losses.total_variation import TotalVariationLoss, total_variation
 from srcx.losses.weighted_sum import WeightedSum
 
 __all__ = [

@@ -104,7 +104,7 @@ class InnerProducts:
         return out
 
     def total_score(self, rows: Rows, weights: Tensor, pulled: Tensor, mass: Tensor) -> Tensor:
-        """Return the sum of weights * scores, (R, 1); `pulled` is that of weights * y, `mass` that of weights."""
+        """Return the sum of weights * scores, (R, 1); `pulled` sums weights * y, `mass` sums the weights."""
         out = (self.x[rows] * pulled).sum(1, keepdim=True).add_(mass, alpha=self.bias)
         if self.space is not None:
             away = self.space.euclidean(rows).mul_(weights).sum(1, keepdim=True)

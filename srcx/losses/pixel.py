@@ -1,21 +1,21 @@
-"""Losses that compare two images pixel by pixel: L1, L2 and Charbonnier."""
+"""Losses of pixel values: L1, L2 and Charbonnier of two images, total variation of one."""
 
 import torch
 from torch import Tensor, nn
 
 from srcx.errors import OptionsError
-from srcx.imaging.tensors import check_same_shape
+from srcx.imaging.tensors import check_floating, check_same_shape
 
-__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "charbonnier"]
+__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "TotalVariationLoss", "charbonnier", "total_variation"]
 
 
 def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
-    """Square root of (sr - gt)² + eps, element by element: L1 far from zero, smooth at zero.
+    """Return sqrt((sr - gt)² + eps), element by element: L1 for large differences, smooth at zero.
 
     Args:
         sr: Network output, RGB in [0, 1], shape (N, C, H, W).
         gt: Ground truth, same shape and range as `sr`.
-        eps: Square of the width of the smooth zone, in pixel-value units squared.
+        eps: Square of the width of the smooth region, in pixel-value units squared.
 
     Returns:
         Tensor of the shape of `sr`, at least sqrt(eps).
@@ -27,7 +27,7 @@ def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
         Lai et al., "Deep Laplacian Pyramid Networks for Fast and Accurate
         Super-Resolution", CVPR 2017, arXiv:1704.03915.
         Differs from the paper: one output, where the paper sums over the
-        levels of its pyramid; `eps` stands unsquared, as in BasicSR.
+        levels of its pyramid; `eps` is not squared, as in BasicSR.
 
     Example:
         >>> charbonnier(torch.zeros(1), torch.zeros(1), eps=0.25)
@@ -78,3 +78,31 @@ class CharbonnierLoss(_PixelLoss):
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
         return charbonnier(sr, gt, eps=self.eps)
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Return the mean absolute difference of vertical plus that of horizontal neighbours (anisotropic).
+
+    Args:
+        x: Images, (N, C, H, W), H and W at least 2.
+
+    Returns:
+        Scalar, zero for constant images.
+
+    Raises:
+        ImageError: `x` is not a floating-point tensor.
+
+    References:
+        Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal
+        algorithms", Physica D 60, 1992.
+        Differs from the paper: anisotropic, and the mean, so that the result does not depend on the size.
+    """
+    check_floating("total_variation", x=x)
+    return x.diff(dim=-2).abs().mean() + x.diff(dim=-1).abs().mean()
+
+
+class TotalVariationLoss(nn.Module):
+    """`total_variation` of sr; gt is ignored."""
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return total_variation(sr)

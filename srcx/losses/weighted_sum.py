@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of losses, each image seen once by each fixed network."""
+"""The objective: a weighted sum of losses, with one pass of each image through each fixed network."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -9,30 +9,50 @@ from torch import Tensor, nn
 
 from srcx.features.extractor import FeatureExtractor
 from srcx.losses.feature_loss import FeatureLoss
-from srcx.losses.jitter import jittered
 from srcx.losses.locally_discriminative import LDLLoss
 
-__all__ = ["WeightedSum"]
+__all__ = ["WeightedSum", "jittered"]
+
+
+def jittered(*images: Tensor, jitter_px: int) -> tuple[Tensor, ...]:
+    """Return the same random crop of all images, smaller by `jitter_px`.
+
+    The strides of a network make its gradient uneven on a lattice: that of SRGAN's discriminator differs by a
+    factor of two between the pixels of a 4 x 4 cell. A generator with subpixel convolutions may then produce
+    a grid. A lattice that moves at random makes the gradient even on average.
+
+    Args:
+        images: For example sr and gt, of one shape (N, C, H, W).
+        jitter_px: Best a multiple of the network's stride; 0 returns the images unchanged.
+
+    Returns:
+        Views, (N, C, H - jitter_px, W - jitter_px).
+    """
+    if not jitter_px:
+        return images
+    top, left = torch.randint(jitter_px, (2,)).tolist()
+    height, width = (side - jitter_px for side in images[0].shape[-2:])
+    return tuple(one[..., top : top + height, left : left + width] for one in images)
 
 
 class WeightedSum(nn.Module):
-    """Weighs losses and adds them up; it alone knows the weights.
+    """Weighted sum of losses; the losses themselves are unweighted.
 
-    Terms that look through the same fixed network share one pass of it per image,
-    down to the deepest layer any of them wants; only the pass of sr keeps a gradient.
+    Terms with the same fixed network share one pass through it per image, up to the deepest layer that any
+    of them needs; only the pass of sr has a gradient.
 
     Args:
         terms: Name -> (loss, weight); a loss is called as `loss(sr, gt) -> scalar`.
         against: Name -> "lq" or "gt_sharp", for the terms that compare sr with this in place of gt.
-        jitter_px: What `jittered` takes, for the images that fixed networks see; 0 moves nothing.
+        jitter_px: Argument of `jittered` for the inputs of fixed networks; 0 crops nothing.
 
     Attributes:
         parts: Number of parts of one batch whose gradients are averaged, on all ranks together. A term with
             `reduction: sum` is multiplied by it, so that the average is the sum over the batch.
 
-    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and what else its terms need, of that shape: lq,
-    sharpened gt, and the output of the EMA network (`needs_ema`). It returns the total and the weighted terms
-    by name.
+    Called with sr and gt, RGB in [0, 1], (N, 3, H, W), and the other images of that shape that its terms
+    need: lq, sharpened gt, and the output of the EMA network (`needs_ema`). It returns the total and the
+    weighted terms by name.
 
     Example:
         >>> from srcx.losses.pixel import L1Loss
@@ -56,7 +76,7 @@ class WeightedSum(nn.Module):
 
     @property
     def needs_ema(self) -> bool:
-        """Whether a term needs the output of the EMA network."""
+        """True if a term needs the output of the EMA network."""
         return any(isinstance(loss, LDLLoss) for loss in self.losses.values())
 
     def forward(
@@ -71,7 +91,7 @@ class WeightedSum(nn.Module):
         others = {"gt": gt}
         for name in self.against.values():
             other = given[name]
-            assert other is not None, f"a term compares with {name}, which is not given"
+            assert other is not None, f"a term compares with {name}, which is missing"
             others[name] = other
         features = self._features(sr, others)
         terms = {}
@@ -80,8 +100,8 @@ class WeightedSum(nn.Module):
             for name, loss in self.losses.items():
                 side = self._other(name)
                 if isinstance(loss, FeatureLoss) and loss.extractor is not None:
-                    seen = features[id(loss.extractor)]
-                    value = loss.compare(seen["sr"], seen[side])
+                    of_image = features[id(loss.extractor)]
+                    value = loss.compare(of_image["sr"], of_image[side])
                 elif isinstance(loss, LDLLoss):
                     value = loss(sr, others[side], sr_ema)
                 else:
@@ -90,11 +110,11 @@ class WeightedSum(nn.Module):
         return sum(terms.values(), start=sr.new_zeros(())), terms
 
     def _other(self, name: str) -> str:
-        """What this term compares sr with."""
+        """Return the name of the image that this term compares sr with."""
         return self.against.get(name, "gt")
 
     def _features(self, sr: Tensor, others: Mapping[str, Tensor]) -> dict[int, dict[str, dict[str, Tensor]]]:
-        """For each distinct extractor among the terms the features of sr and of what it is compared with."""
+        """Return extractor -> image -> layer -> features, of sr and of the images it is compared with."""
         wanted: dict[int, tuple[FeatureExtractor, dict[str, set[str]]]] = {}
         for name, loss in self.losses.items():
             if isinstance(loss, FeatureLoss) and loss.extractor is not None:
@@ -104,10 +124,10 @@ class WeightedSum(nn.Module):
         if not wanted:
             return {}
         images = (*others.values(), sr)
-        seen = dict(zip((*others, "sr"), jittered(*images, jitter_px=self.jitter_px), strict=True))
+        inputs = dict(zip((*others, "sr"), jittered(*images, jitter_px=self.jitter_px), strict=True))
         features: dict[int, dict[str, dict[str, Tensor]]] = {key: {} for key in wanted}
         for key, (extractor, layers) in wanted.items():
-            for side, image in seen.items():
+            for side, image in inputs.items():
                 if side in layers:
                     with nullcontext() if side == "sr" else torch.no_grad():
                         features[key][side] = _in_full(extractor(image, sorted(layers[side])))
@@ -115,12 +135,12 @@ class WeightedSum(nn.Module):
 
 
 def _is_sum(loss: nn.Module) -> bool:
-    """Whether a loss is summed over the batch; one of BasicSR's says so inside its wrapper."""
+    """Return whether a loss is summed over the batch; that of BasicSR is inside its adapter."""
     return getattr(getattr(loss, "loss", loss), "reduction", "mean") == "sum"
 
 
 def _in_full(features: dict[str, Tensor]) -> dict[str, Tensor]:
-    """At least float32: half precision is for the network, not for the sums of a formula."""
+    """Return the features in at least float32: half precision is for the network, not for the formulas."""
     return {
         name: value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
         for name, value in features.items()

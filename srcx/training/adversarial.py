@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from srcx.losses.gan import GANLoss, Logits, scales
-from srcx.losses.jitter import jittered
-from srcx.losses.weighted_sum import WeightedSum
+from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training.model import Part, SRModel, TrainedNetwork, frozen
 
 __all__ = ["ESRGANModel", "SRGANModel"]

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from srcx.losses.gan import GANLoss
-from srcx.losses.jitter import jittered
-from srcx.losses.weighted_sum import WeightedSum
+from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training.model import Part, SRModel, TrainedNetwork, frozen
 
 __all__ = ["CycleGANModel"]

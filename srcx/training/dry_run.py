@@ -21,8 +21,7 @@ from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.hardware import NO_VIEW
 from srcx.imaging.io import write_image
 from srcx.losses.gan import scales
-from srcx.losses.jitter import jittered
-from srcx.losses.weighted_sum import WeightedSum
+from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training import build
 from srcx.training.model import SRModel
 

@@ -3,7 +3,14 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
-from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, charbonnier
+from srcx.losses.pixel import (
+    CharbonnierLoss,
+    L1Loss,
+    MSELoss,
+    TotalVariationLoss,
+    charbonnier,
+    total_variation,
+)
 
 ALL = [L1Loss, MSELoss, CharbonnierLoss]
 
@@ -22,7 +29,7 @@ def test_sum_is_the_mean_times_the_number_of_values(loss):
 
 
 @pytest.mark.parametrize("loss", ALL)
-def test_gradient_is_that_of_finite_differences(loss):
+def test_gradient_equals_finite_differences(loss):
     sr, gt = torch.rand(1, 2, 3, 3, dtype=torch.float64, requires_grad=True), torch.rand(1, 2, 3, 3).double()
     assert torch.autograd.gradcheck(loss(), (sr, gt))
 
@@ -42,3 +49,13 @@ def test_says_both_shapes_when_they_differ(loss):
 def test_unknown_reduction_is_named():
     with pytest.raises(OptionsError, match="'none'"):
         L1Loss(reduction="none")
+
+
+def test_total_variation_counts_both_directions():
+    x = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    assert_close(total_variation(x), torch.tensor(1.0))  # columns differ by 1, rows by 0
+    assert_close(total_variation(x.mT), torch.tensor(1.0))
+
+
+def test_a_constant_image_has_no_total_variation_for_any_ground_truth():
+    assert TotalVariationLoss()(torch.ones(1, 3, 4, 4), torch.rand(1, 3, 4, 4)) == 0

@@ -147,7 +147,7 @@ MISFITS = {
     "jitter of net_d": (["train:jitter=8"], "network_d: cannot work on images of shape"),
     "a loss": (
         ["train:pixel_opt={type: GridLoss, period: 7}"],
-        "train.pixel_opt: .*GridLoss: made for multiples",
+        "train.pixel_opt: .*GridLoss: height and width must be multiples",
     ),
     "an argument": (["train:pixel_opt:reduction=median"], "train.pixel_opt: L1Loss: reduction must be"),
 }

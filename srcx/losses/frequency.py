@@ -1,0 +1,92 @@
+"""Losses of blurred differences: of colour and light (frequency 0), and of a grid of some period."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from srcx.errors import ImageError, OptionsError
+from srcx.imaging.blur import gaussian_blur
+from srcx.imaging.tensors import check_same_shape
+
+__all__ = ["GridLoss", "LowFrequencyLoss"]
+
+
+class LowFrequencyLoss(nn.Module):
+    """Distance of the blurred images.
+
+    Args:
+        kernel_size: Width of the Gaussian in pixels, odd.
+        sigma: Its standard deviation in pixels.
+        criterion: `l2` is the mean square, `l1` the mean absolute difference.
+
+    Raises:
+        OptionsError: `kernel_size` is even or not positive, or the criterion is unknown.
+        ImageError: the shapes differ.
+
+    References:
+        Mechrez et al., "Maintaining Natural Image Statistics with the Contextual
+        Loss", ACCV 2018, arXiv:1803.04626, equation 6.
+        Differs from the paper: it writes the norm of the difference; the mean square here
+        has the same zero and direction and does not grow with the patch.
+    """
+
+    def __init__(self, kernel_size: int = 21, sigma: float = 3.0, criterion: str = "l2") -> None:
+        super().__init__()
+        _check_kernel_size("LowFrequencyLoss", kernel_size)
+        if criterion not in ("l1", "l2"):
+            raise OptionsError(f"LowFrequencyLoss: criterion must be 'l1' or 'l2'; got {criterion!r}")
+        self.kernel_size, self.sigma, self.criterion = kernel_size, sigma, criterion
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_same_shape("LowFrequencyLoss", sr, gt)
+        # The blur is linear: one blur of the difference replaces one of each image.
+        low = gaussian_blur(sr.float() - gt.float(), kernel_size=self.kernel_size, sigma=self.sigma)
+        return low.square().mean() if self.criterion == "l2" else low.abs().mean()
+
+
+class GridLoss(nn.Module):
+    """Distance of the patterns that repeat every few pixels, which upscaling networks leave behind.
+
+    The difference sr - gt is divided into squares of period x period pixels. All pixels at the same place in
+    their squares make up one small image, so there are period² small images. Blurred, they are equal if there
+    is no grid. The loss is the mean square of their differences from their mean. In terms of frequency: the
+    low-frequency loss around all multiples of 1 / period but 0.
+
+    Args:
+        period: Of the grid in pixels, which is the scale of the network.
+        kernel_size: Width of the Gaussian in squares, odd.
+        sigma: Its standard deviation in squares. A larger one leaves more of the texture near those
+            frequencies to the other terms.
+
+    Raises:
+        OptionsError: an argument is out of range.
+        ImageError: height or width is no multiple of the period, or too small for the Gaussian.
+
+    References:
+        Ours: the low-frequency term of arXiv:1803.04626, equation 6, around other frequencies. Adversarial
+        and feature losses of short trainings reward a texture aligned with the pixels of lq, which is a grid.
+    """
+
+    def __init__(self, period: int = 4, kernel_size: int = 17, sigma: float = 3.0) -> None:
+        super().__init__()
+        _check_kernel_size("GridLoss", kernel_size)
+        if period < 2:
+            raise OptionsError(f"GridLoss: period must be at least 2; got {period}")
+        self.period, self.kernel_size, self.sigma = period, kernel_size, sigma
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_same_shape("GridLoss", sr, gt)
+        least = self.period * (self.kernel_size // 2 + 1)
+        if any(side % self.period or side < least for side in sr.shape[-2:]):
+            raise ImageError(
+                f"GridLoss: height and width must be multiples of {self.period}, at least {least}; "
+                f"got shape {tuple(sr.shape)}; change gt_size, period or kernel_size"
+            )
+        places = functional.pixel_unshuffle(sr.float() - gt.float(), self.period)
+        low = gaussian_blur(places, kernel_size=self.kernel_size, sigma=self.sigma)
+        low = low.unflatten(1, (-1, self.period**2))
+        return (low - low.mean(2, keepdim=True)).square().mean()
+
+
+def _check_kernel_size(name: str, kernel_size: int) -> None:
+    if kernel_size % 2 == 0 or kernel_size < 1:
+        raise OptionsError(f"{name}: kernel_size must be odd and positive; got {kernel_size}")
