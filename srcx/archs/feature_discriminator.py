@@ -1,4 +1,4 @@
-"""A discriminator that looks through a network trained on ImageNet."""
+"""A discriminator on features of a network trained on ImageNet."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,30 +16,30 @@ __all__ = ["FeatureDiscriminator"]
 
 
 class FeatureDiscriminator(nn.Module):
-    """Small heads on layers of a fixed VGG, each of which judges patches by what that layer sees.
+    """Small heads on layers of a fixed VGG; each classifies patches by the features of its layer.
 
-    It knows textures from the first iteration on, where a discriminator from random weights has to find them
-    first and may stay at chance for hundreds of iterations.
+    Its features represent textures from the first iteration on. A discriminator with random weights must
+    learn them first, and may stay at chance for hundreds of iterations.
 
     Args:
         num_feat: Channels of the heads.
-        layers: What the heads look at, from the image inwards; beside layers of the network "mscn",
-            the image itself freed of local brightness and contrast (`srcx.features.mscn`).
+        layers: Inputs of the heads: layers of the network, or "mscn", the image without its local brightness
+            and contrast (`srcx.features.mscn`).
         vgg_type: "vgg16" or "vgg19".
-        weights_path: The network's weights; None looks for them where `find_weights` says.
+        weights_path: File of the network's weights; None searches as `find_weights` does.
 
     Called with images, RGB in [0, 1], (N, 3, H, W), it returns logits, (N, layers, H / s, W / s) for a
     deepest layer of s times fewer rows: positive where a patch looks real to the head of a layer.
 
     Raises:
         OptionsError: the network has no such layer.
-        WeightsError: the network's weights are not at hand; the text says what mends it.
+        WeightsError: the network's weights are missing; the message says how to get them.
         ImageError: an image is too small for the deepest layer.
 
     References:
         Sauer et al., "Projected GANs Converge Faster", NeurIPS 2021, arXiv:2111.01007.
-        Differs from the paper: features go to the heads as they are, without random projections, from layers
-        whose patches are small, or from "mscn"; no spectral norm.
+        Differs from the paper: features go to the heads without random projections, from layers with small
+        receptive fields or from "mscn"; no spectral norm.
     """
 
     extractor: FeatureExtractor
@@ -55,7 +55,7 @@ class FeatureDiscriminator(nn.Module):
         self.layers = tuple(layers)
         self.layers_of_vgg = tuple(name for name in layers if name != "mscn")
         check_layers(vgg_type, self.layers_of_vgg)
-        # No child: weights that never change belong neither into checkpoints nor to the optimizer.
+        # Not a submodule: fixed weights belong neither in checkpoints nor in the optimizer.
         self.__dict__["extractor"] = extractor(vgg_type, weights_path=weights_path)
         sides = {name: (3, 0) for name in self.layers}
         sides |= {name: _width_and_halvings(vgg_type, name) for name in self.layers_of_vgg}
@@ -68,7 +68,7 @@ class FeatureDiscriminator(nn.Module):
         )
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "FeatureDiscriminator":
-        """Moves the fixed network along to another device."""
+        """Move the fixed network too, for example to another device."""
         self.extractor._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
@@ -81,13 +81,13 @@ class FeatureDiscriminator(nn.Module):
             )
         features = dict(self.extractor(images, self.layers_of_vgg))
         if "mscn" in self.layers:
-            # In flat places the 8 bits of what is real would tell; half a level either way hides them.
+            # In flat regions the 8-bit levels would identify real images; noise of half a level hides them.
             features["mscn"] = mscn(images + (torch.rand_like(images) - 0.5) / 255)
         return torch.cat([self.heads[name](features[name]) for name in self.layers], dim=1)
 
 
 def _width_and_halvings(network: str, name: str) -> tuple[int, int]:
-    """The channels of a layer and how often the image was halved for it."""
+    """Return the channels of a layer and how many times the image was halved before it."""
     width = halvings = 0
     for layer in NETWORKS[network]:
         width = layer.channels_out or width
@@ -98,7 +98,7 @@ def _width_and_halvings(network: str, name: str) -> tuple[int, int]:
 
 
 def _head(num_in: int, num_feat: int, *, halvings: int) -> nn.Sequential:
-    """From features to logits; even kernels in the strides, which see all positions equally often."""
+    """Return a head from features to logits; strided kernels are even and use all positions equally."""
     shapes = [(4, 2)] * halvings + [(3, 1)] * 2
     convs = [
         nn.Conv2d(num_feat if place else num_in, num_feat, kernel, stride=stride, padding=1)

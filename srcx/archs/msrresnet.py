@@ -5,9 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srcx.archs.layers import Upscale, scale_kaiming_normal, shuffle_factors
-from srcx.archs.resize_conv import ResizeConv
-from srcx.archs.subpixel_conv import SubPixelConv
+from srcx.archs.layers import ResizeConv, SubPixelConv, Upscale, scale_kaiming_normal, shuffle_factors
 
 __all__ = ["MSRResNet"]
 
@@ -15,21 +13,21 @@ Upsampling = Literal["subpixel", "bilinear"]
 
 
 class MSRResNet(nn.Module):
-    """SRResNet without batch normalisation; it learns what a bilinear enlargement lacks.
+    """SRResNet without batch normalisation; it adds detail to a bilinearly upscaled image.
 
     Args:
         num_in_ch: Channels of lq.
-        num_out_ch: Channels of sr: as many as lq has, or lq has one for all of them.
+        num_out_ch: Channels of sr: as many as lq has, or any number if lq has one.
         num_feat: Channels inside.
         num_block: Residual blocks.
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
-        upsampling: How feature maps grow: convolution and pixel shuffle, or bilinear enlargement and
-            convolution, of which adversarial training makes less of a grid.
+        upsampling: "subpixel": convolution and pixel shuffle. "bilinear": bilinear interpolation and
+            convolution, which leave less of a grid after adversarial training.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is none of 1, 2, 3, 4, 8.
+        OptionsError: the scale is not 1, 2, 3, 4 or 8.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
@@ -59,8 +57,8 @@ class MSRResNet(nn.Module):
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
-        enlarge = {"subpixel": SubPixelConv, "bilinear": ResizeConv}[upsampling]
-        upconvs = [enlarge(num_feat, num_feat, factor) for factor in factors]
+        upsample = {"subpixel": SubPixelConv, "bilinear": ResizeConv}[upsampling]
+        upconvs = [upsample(num_feat, num_feat, factor) for factor in factors]
         self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
         for name, conv in zip(self.upconvs, upconvs, strict=True):
             self.add_module(name, conv)
@@ -93,5 +91,5 @@ class ResidualBlock(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU, slope 0.1; not in place, which autograd pays for dearly on a shuffled view."""
+    """Return the leaky ReLU of slope 0.1; not in place, which is slow in autograd on a shuffled view."""
     return functional.leaky_relu(x, negative_slope=0.1)

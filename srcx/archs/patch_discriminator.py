@@ -1,4 +1,4 @@
-"""The discriminator of pix2pix, which judges small patches."""
+"""The discriminator of pix2pix, which classifies small patches."""
 
 from itertools import pairwise
 
@@ -16,26 +16,26 @@ MOST_WIDENING = 8
 class PatchDiscriminator(nn.Module):
     """Fully convolutional discriminator: a logit for each of many overlapping patches of an image.
 
-    Without a dense head it takes images of any size and little time. The 4 x 4 kernels of its strides
-    of 2 see all pixels equally often, where 3 x 3 ones favour every other.
+    Without a dense head it accepts images of any size and is fast. The 4 x 4 kernels of its strides of 2 use
+    all pixels equally often; 3 x 3 kernels would use every second pixel more often.
 
     Args:
         num_in_ch: Channels of an image.
         num_feat: Channels of the first convolution; each stride doubles them, up to eight times.
-        num_layers: Strides of 2, from 1 on. Patches are 16, 34, 70, 142 ... pixels wide.
+        num_layers: Number of strides of 2, at least 1. Patches are 16, 34, 70, 142 ... pixels wide.
 
     Called with images, RGB in [0, 1], (N, num_in_ch, H, W), it returns logits,
     (N, 1, H / 2^num_layers - 2, W / 2^num_layers - 2): positive where a patch looks real.
 
     Raises:
-        OptionsError: there are no strides.
+        OptionsError: `num_layers` is below 1.
         ImageError: an image is too small for a single logit.
 
     References:
         Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017,
         arXiv:1611.07004, section 3.2.2 and appendix 6.1.2 (C64-C128-C256-C512).
-        Differs from the paper: it sees the image alone; logits, where the paper ends in a sigmoid; no
-        convolution bias before a batch normalisation, which takes it out again.
+        Differs from the paper: its input is the image alone; logits, where the paper ends in a sigmoid; no
+        convolution bias before a batch normalisation, which would subtract it again.
 
     Example:
         >>> import torch
@@ -74,7 +74,7 @@ class PatchDiscriminator(nn.Module):
 
 @torch.no_grad()
 def draw_weights(layer: nn.Module) -> None:
-    """The paper's random weights: normal, of standard deviation 0.02; normalisations scale by about 1."""
+    """Draw the paper's random weights: normal, standard deviation 0.02, mean 0 (convolution) or 1 (norm)."""
     if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
         nn.init.normal_(layer.weight, mean=float(isinstance(layer, nn.BatchNorm2d)), std=0.02)
         if layer.bias is not None:

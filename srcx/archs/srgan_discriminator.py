@@ -18,7 +18,7 @@ class SRGANDiscriminator(nn.Module):
     Args:
         num_in_ch: Channels of an image.
         num_feat: Channels of the first convolution; the last has eight times as many.
-        input_size: Height and width of the images, a multiple of 16: the head is made for it.
+        input_size: Height and width of the images, a multiple of 16; the dense head needs it.
 
     Called with images, RGB in [0, 1], (N, num_in_ch, input_size, input_size), it returns
     logits, (N, 1): positive where an image looks real.
@@ -31,7 +31,7 @@ class SRGANDiscriminator(nn.Module):
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
         Adversarial Network", CVPR 2017, arXiv:1609.04802, figure 4.
         Differs from the paper: logits, where the paper ends in a sigmoid (the loss applies it);
-        no convolution bias before a batch normalisation, which takes it out again.
+        no convolution bias before a batch normalisation, which would subtract it again.
 
     Example:
         >>> import torch

@@ -4,8 +4,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from srcx.archs.layers import Upscale, shuffle_factors
-from srcx.archs.subpixel_conv import SubPixelConv
+from srcx.archs.layers import SubPixelConv, Upscale, shuffle_factors
 
 __all__ = ["SRResNet"]
 
@@ -23,14 +22,14 @@ class SRResNet(nn.Module):
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is none of 1, 2, 3, 4, 8.
+        OptionsError: the scale is not 1, 2, 3, 4 or 8.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
         Adversarial Network", CVPR 2017, arXiv:1609.04802, figure 4.
         Differs from the paper: sr is in [0, 1], where the paper's is in [-1, 1]; no convolution
-        bias before a batch normalisation, which takes it out again. The paper leaves open how
-        many slopes a PReLU learns: here one.
+        bias before a batch normalisation, which would subtract it again. The paper does not say
+        how many slopes a PReLU has: here one.
 
     Example:
         >>> import torch

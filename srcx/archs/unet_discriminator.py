@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import spectral_norm
 
+from srcx.archs.layers import leaky
 from srcx.errors import ImageError
 
 __all__ = ["UNetDiscriminatorSN"]
@@ -12,12 +13,12 @@ SHRINKAGE = 8  # three strides of 2
 
 
 class UNetDiscriminatorSN(nn.Module):
-    """U-Net with spectral normalisation that judges every pixel.
+    """U-Net with spectral normalisation: one logit for every pixel.
 
     Args:
         num_in_ch: Channels of an image.
         num_feat: Channels at full resolution; the deepest level has eight times as many.
-        skip_connection: Whether the way up adds what the way down saw.
+        skip_connection: Add the features of the encoder to those of the decoder.
 
     Called with images, RGB in [0, 1], (N, num_in_ch, H, W), H and W multiples of 8, it
     returns logits, (N, 1, H, W): positive where a pixel looks real.
@@ -61,23 +62,18 @@ class UNetDiscriminatorSN(nn.Module):
         quarter = leaky(self.conv2(half))
         x = leaky(self.conv3(quarter))  # (N, 8 * num_feat, H / 8, W / 8)
 
-        for conv, seen in ((self.conv4, quarter), (self.conv5, half), (self.conv6, full)):
+        for conv, skip in ((self.conv4, quarter), (self.conv5, half), (self.conv6, full)):
             x = leaky(conv(functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
-            x = x + seen if self.skip_connection else x
+            x = x + skip if self.skip_connection else x
 
         return self.conv9(leaky(self.conv8(leaky(self.conv7(x)))))
 
 
 def halving_conv(num_in: int, num_out: int) -> nn.Module:
-    """Spectrally normalised convolution that halves height and width."""
+    """Return a spectrally normalised convolution that halves height and width."""
     return spectral_norm(nn.Conv2d(num_in, num_out, 4, stride=2, padding=1, bias=False))
 
 
 def plain_conv(num_in: int, num_out: int) -> nn.Module:
-    """Spectrally normalised convolution that keeps height and width."""
+    """Return a spectrally normalised convolution that keeps height and width."""
     return spectral_norm(nn.Conv2d(num_in, num_out, 3, padding=1, bias=False))
-
-
-def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU in place, slope 0.2."""
-    return functional.leaky_relu(x, negative_slope=0.2, inplace=True)

@@ -4,9 +4,8 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from srcx.archs.layers import check_image_size
+from srcx.archs.layers import check_image_size, leaky
 from srcx.errors import OptionsError
 
 __all__ = ["VGGStyleDiscriminator"]
@@ -33,7 +32,7 @@ class VGGStyleDiscriminator(nn.Module):
     References:
         Wang et al., "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", ECCVW 2018,
         arXiv:1809.00219, in the form of BasicSR 1.4.2 (Apache-2.0): same constructor, keys, outputs and
-        random weights. Differs from BasicSR: takes images and weights in channels-last order too.
+        random weights. Differs from BasicSR: accepts images and weights in channels-last order too.
 
     Example:
         >>> import torch
@@ -66,8 +65,3 @@ class VGGStyleDiscriminator(nn.Module):
                 features = self.get_submodule(f"bn{name}")(features)
             features = leaky(features)
         return self.linear2(leaky(self.linear1(features.flatten(1))))
-
-
-def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU in place, slope 0.2."""
-    return functional.leaky_relu(x, negative_slope=0.2, inplace=True)

@@ -1,4 +1,4 @@
-"""Fixed networks that images are looked at through."""
+"""Feature extractors: fixed networks, and local normalisation of contrast."""
 
 from srcx.features.extractor import FeatureExtractor, extractor
 

@@ -1,4 +1,4 @@
-"""VGG19, VGG16 and AlexNet as fixed feature extractors, their layers asked for by name."""
+"""VGG19, VGG16 and AlexNet as fixed feature extractors with named layers."""
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class L2Pool(nn.Module):
-    """Root of the mean square under a Hann window; it aliases less than max and average pooling.
+    """Root mean square under a Hann window; it aliases less than max and average pooling.
 
     Args:
-        kernel: Unused; the window spans two strides, whatever the trained pooling spanned.
+        kernel: Unused; the window is always two strides wide.
         stride: Step in positions. An input of n positions gives ceil(n / stride).
 
     References:
@@ -60,15 +60,15 @@ class FeatureExtractor(nn.Module):
 
     Args:
         network: "vgg19", "vgg16" or "alexnet".
-        state: Its weights, named as in torchvision (features.0.weight, ...); other names are passed over.
-        pooling: "max" as trained, "average" (Gatys et al., CVPR 2016, found it smoother for style) or "l2"
+        state: Its weights, named as in torchvision (features.0.weight, ...); other names are ignored.
+        pooling: "max" as trained, "average" (Gatys et al., CVPR 2016: smoother results for style) or "l2"
             (`L2Pool`, which DISTS uses).
-        use_input_norm: The image is normalised by ImageNet's mean and standard deviation first.
-        range_norm: The image comes in [-1, 1] and is brought to [0, 1] first.
+        use_input_norm: Normalise the image by ImageNet's mean and standard deviation first.
+        range_norm: Map the image from [-1, 1] to [0, 1] first.
 
     Raises:
         OptionsError: there is no such network or pooling.
-        CheckpointError: `state` is not this network's.
+        CheckpointError: `state` does not fit this network.
 
     References:
         Layer names and the two norms are those of BasicSR's VGGFeatureExtractor: conv5_4 is the output of
@@ -95,7 +95,7 @@ class FeatureExtractor(nn.Module):
         self.range_norm = range_norm
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-        with torch.device("meta"):  # the weights come from `state`: nothing is drawn at random
+        with torch.device("meta"):  # the weights come from `state`: no random ones are drawn
             self.features = nn.Sequential(*(_module(layer, pooling) for layer in NETWORKS[network]))
         self.load_state_dict(_fitting(network, state), assign=True)
         self.to(memory_format=torch.channels_last)  # a fifth faster than NCHW on the CPU
@@ -106,7 +106,7 @@ class FeatureExtractor(nn.Module):
     def random(
         cls, network: str, *, pooling: str = "max", use_input_norm: bool = True, range_norm: bool = False
     ) -> "FeatureExtractor":
-        """The network with made-up weights, always the same, that keep the scale of what passes through."""
+        """Return the network with fixed random weights that preserve the scale of the features."""
         source = torch.Generator().manual_seed(0)
         state = {
             name: torch.randn(shape, generator=source) * (2 / max(1, torch.Size(shape[1:]).numel())) ** 0.5
@@ -117,34 +117,34 @@ class FeatureExtractor(nn.Module):
         return cls(network, state, pooling=pooling, use_input_norm=use_input_norm, range_norm=range_norm)
 
     def train(self, mode: bool = True) -> "FeatureExtractor":
-        """A fixed network stays in evaluation mode."""
+        """Stay in evaluation mode: the network is fixed."""
         return super().train(False)
 
     def forward(self, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Features of an image; nothing is computed beyond the deepest layer wanted.
+        """Return features of an image; computation stops at the deepest of `layers`.
 
         Args:
             x: RGB in [0, 1] ([-1, 1] with `range_norm`), shape (N, 3, H, W).
             layers: Names such as "conv3_4", "relu3_4", "pool3"; for AlexNet "conv1" ... "relu5".
 
         Returns:
-            The output of each layer wanted, (N, C, h, w), in the network's order.
+            The output of each of `layers`, (N, C, h, w), in the network's order.
 
         Raises:
-            ImageError: `x` is no RGB image, or too small for a layer on the way.
+            ImageError: `x` is not an RGB image, or too small for a layer.
             OptionsError: the network has no such layer.
         """
         return dict(self.walk(x, layers))
 
     def walk(self, x: Tensor, layers: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yield what `forward` returns layer by layer, so that a large image's features need not all be held.
+        """Yield the result of `forward` layer by layer, so that not all features are in memory at once.
 
         Args:
             x: As for `forward`.
             layers: As for `forward`.
 
         Yields:
-            The name and the output of each wanted layer, in the network's order.
+            The name and the output of each of `layers`, in the network's order.
 
         Raises:
             ImageError: as for `forward`.
@@ -193,22 +193,22 @@ def extractor(
     range_norm: bool = False,
     weights_path: Path | str | None = None,
 ) -> FeatureExtractor:
-    """The fixed network with its published weights; the same arguments give the same object.
+    """Return the fixed network with its published weights; the same arguments return the same object.
 
-    Losses that look through one network so share its memory, and `WeightedSum` one pass through it. The
-    object lives as long as somebody uses it.
+    Losses on the same network share its memory, and in `WeightedSum` one pass through it. The object exists
+    as long as something refers to it.
 
     Args:
         network: "vgg19", "vgg16" or "alexnet".
         pooling: "max", "average" or "l2".
         use_input_norm: See `FeatureExtractor`.
         range_norm: See `FeatureExtractor`.
-        weights_path: Its weights; None looks for them where `find_weights` says.
+        weights_path: File of its weights; None searches as `find_weights` does.
 
     Raises:
         OptionsError: there is no such network or pooling.
-        WeightsError: the weights are not at hand; the text says what mends it.
-        CheckpointError: the file is damaged, or another network's.
+        WeightsError: the weights are missing; the message says how to get them.
+        CheckpointError: the file is damaged, or belongs to another network.
     """
     _check_choice("network", network, NETWORKS)
     path = find_weights(network, path=weights_path)
@@ -230,10 +230,10 @@ def extractor(
 
 
 def check_layers(network: str, layers: Sequence[str]) -> None:
-    """Say whether `network` has all of `layers`, before its weights are asked for.
+    """Check that `network` has all of `layers`; this needs no weights.
 
     Raises:
-        OptionsError: there is no such network, or it has no such layer, or none is wanted.
+        OptionsError: there is no such network, or it has no such layer, or `layers` is empty.
     """
     _check_choice("network", network, NETWORKS)
     there = layers_of(network)

@@ -1,4 +1,4 @@
-"""The adversarial loss: what a discriminator's logits cost either side."""
+"""The adversarial loss of the generator and of the discriminator."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -21,14 +21,14 @@ class GANLoss(nn.Module):
 
     Args:
         gan_type: `vanilla` is the cross entropy of Goodfellow et al., arXiv:1406.2661, in its
-            non-saturating form; `lsgan` the square distance to the labels, arXiv:1611.04076; `wgan`
-            the bare mean, arXiv:1701.07875 (its weight clipping is left to the user); `wgan_softplus`
+            non-saturating form; `lsgan` the squared distance to the labels, arXiv:1611.04076; `wgan`
+            the mean, arXiv:1701.07875 (without its weight clipping); `wgan_softplus`
             the logistic loss of StyleGAN2, arXiv:1912.04958; `hinge` that of arXiv:1705.02894.
         real_label_val: Label of real images, for vanilla and lsgan.
         fake_label_val: Label of generated images, for vanilla and lsgan.
 
-    Called with logits of any shape, whether they are wanted to look real, and
-    whether the discriminator asks; returns a scalar.
+    Called with logits of any shape, `target_is_real` (the class to compare them with) and `is_disc` (True in
+    the discriminator's step), it returns a scalar.
 
     Example:
         >>> GANLoss("hinge")(torch.tensor([2.0, 0.5]), True, is_disc=True)
@@ -59,7 +59,7 @@ class GANLoss(nn.Module):
 
 
 class MultiScaleGANLoss(GANLoss):
-    """GANLoss for a discriminator that gives a list of logits, one for each scale: the mean over the scales.
+    """Mean of GANLoss over the scales of a discriminator that returns a list of logits, one for each scale.
 
     References:
         Wang et al., "High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs", CVPR
@@ -67,10 +67,8 @@ class MultiScaleGANLoss(GANLoss):
     """
 
     def forward(self, logits: Logits, target_is_real: bool, *, is_disc: bool = False) -> Tensor:
-        """The mean of GANLoss over the scales of `logits`."""
-        values = []
-        for one in scales(logits):
-            values.append(super().forward(one, target_is_real, is_disc=is_disc))
+        """Return the mean of GANLoss over the scales of `logits`."""
+        values = [GANLoss.forward(self, one, target_is_real, is_disc=is_disc) for one in scales(logits)]
         return torch.stack(values).mean()
 
 

@@ -1,4 +1,4 @@
-"""The loss of locally discriminative learning (LDL): L1 where the output looks like artifacts."""
+"""The loss of locally discriminative learning (LDL): L1, weighted by a map of artifacts."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +14,7 @@ def artifact_map(sr: Tensor, gt: Tensor, sr_ema: Tensor, *, window_px: int = 7) 
     """Return how much each pixel of `sr` looks like an artifact, from the variance of its residual |gt - sr|.
 
     The weight is var(residual of the image)^(1/5) * var(residual in a window around the pixel), and 0 where
-    `sr` is nearer to `gt` than `sr_ema` is.
+    `sr` is closer to `gt` than `sr_ema` is.
 
     Args:
         sr: Network output, RGB in [0, 1], shape (N, C, H, W).
@@ -23,7 +23,7 @@ def artifact_map(sr: Tensor, gt: Tensor, sr_ema: Tensor, *, window_px: int = 7) 
         window_px: Side of the window, odd, at most 2 min(H, W) - 1.
 
     Returns:
-        Weights, (N, 1, H, W), at least 0; they pass a gradient on to `sr`, as BasicSR's do.
+        Weights, (N, 1, H, W), at least 0; they have a gradient with respect to `sr`, as in BasicSR.
 
     Raises:
         ImageError: the shapes differ.
@@ -66,6 +66,6 @@ class LDLLoss(nn.Module):
         self.l1, self.window_px = L1Loss(reduction), window_px
 
     def forward(self, sr: Tensor, gt: Tensor, sr_ema: Tensor) -> Tensor:
-        """The loss of `sr` against `gt`, where `sr_ema` is what the EMA network makes of the same lq."""
+        """Return the loss of `sr` against `gt`; `sr_ema` is the output of the EMA network for the same lq."""
         weight = artifact_map(sr, gt, sr_ema, window_px=self.window_px)
         return self.l1(weight * sr, weight * gt)

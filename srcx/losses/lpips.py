@@ -1,4 +1,4 @@
-"""LPIPS as a loss: the learned perceptual distance, with a gradient."""
+"""LPIPS, the learned perceptual distance, as a loss with a gradient."""
 
 from torch import Tensor, nn
 
@@ -13,13 +13,13 @@ class LPIPSLoss(nn.Module):
     """Mean LPIPS (version 0.1) of a batch of pairs.
 
     Args:
-        net: The network looked through: "alex" (AlexNet) or "vgg" (VGG16).
+        net: The network of the features: "alex" (AlexNet) or "vgg" (VGG16).
 
     Called with sr and gt, RGB in [0, 1], (N, 3, H, W), it returns a scalar, 0 for equal images.
 
     Raises:
         OptionsError: there is no such network.
-        WeightsError: its weights are not at hand; the text says what mends it.
+        WeightsError: its weights are missing; the message says how to get them.
 
     References:
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,
@@ -32,7 +32,7 @@ class LPIPSLoss(nn.Module):
         self.smallest_px = SMALLEST_PX[net]
 
     def train(self, mode: bool = True) -> "LPIPSLoss":
-        """A fixed network stays in evaluation mode: its dropout is for training it."""
+        """Stay in evaluation mode: the network is fixed, and its dropout is for training it."""
         return super().train(False)
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:

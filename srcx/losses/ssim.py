@@ -14,7 +14,7 @@ C1, C2 = 0.01**2, 0.03**2  # for a range of 1
 
 
 class SSIMLoss(nn.Module):
-    """1 - SSIM, meant over channels and over the windows that lie wholly inside.
+    """1 - SSIM, averaged over channels and over the windows that are completely inside the image.
 
     sr and gt are RGB in [0, 1], (N, C, H, W), H and W at least 11; the result is 0 for equal images.
 
@@ -29,7 +29,7 @@ class SSIMLoss(nn.Module):
         if min(sr.shape[-2:]) < KERNEL_SIZE:
             raise ImageError(f"SSIMLoss: images must be at least 11 x 11; got {tuple(sr.shape)}")
         sr, gt = sr.float(), gt.float()
-        # One filtering for all five statistics.
+        # One convolution for all five statistics.
         mean_sr, mean_gt, sr_sr, gt_gt, sr_gt = _window_mean(
             torch.cat([sr, gt, sr * sr, gt * gt, sr * gt])
         ).chunk(5)

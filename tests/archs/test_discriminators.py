@@ -1,4 +1,4 @@
-"""What the discriminators promise."""
+"""Properties of the discriminators."""
 
 import copy
 
@@ -54,21 +54,21 @@ def test_feature_discriminator_gives_a_map_of_logits_for_each_layer(layers, shap
 
 
 @pytest.mark.parametrize(("place", "patch_px"), [(0, 38), (1, 44), (2, 64)])
-def test_feature_discriminator_judges_patches(place, patch_px):
+def test_feature_discriminator_classifies_patches(place, patch_px):
     image = torch.rand(1, 3, 96, 96, requires_grad=True)
     FeatureDiscriminator(2)(image)[0, place, 12, 12].backward()
     assert image.grad is not None
-    seen = image.grad.abs().sum((0, 1))
-    assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
+    used = image.grad.abs().sum((0, 1))
+    assert [int((used.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
 
 
-def test_feature_discriminator_sees_grain_however_faint_through_mscn():
+def test_feature_discriminator_detects_faint_grain_by_mscn():
     net = FeatureDiscriminator(4, ["mscn", "relu1_2"])
     grain = torch.rand(1, 3, 64, 64) - 0.5
     strong, faint = (net(0.5 + contrast * grain).std((0, 2, 3)) for contrast in (0.8, 0.1))
-    seen_by_mscn, seen_by_vgg = faint / strong
-    assert seen_by_mscn > 0.9
-    assert seen_by_vgg < 0.3
+    by_mscn, by_vgg = faint / strong
+    assert by_mscn > 0.9
+    assert by_vgg < 0.3
 
 
 def test_feature_discriminator_keeps_the_fixed_network_out_of_weights_and_training():
@@ -79,12 +79,12 @@ def test_feature_discriminator_keeps_the_fixed_network_out_of_weights_and_traini
     assert copy.deepcopy(net)(torch.rand(1, 3, 16, 16)).shape == (1, 3, 4, 4)
 
 
-def test_feature_discriminator_moves_the_fixed_network_along():
+def test_feature_discriminator_moves_the_fixed_network_too():
     net = FeatureDiscriminator(2).double()
     assert net(torch.rand(1, 3, 16, 16, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_feature_discriminator_says_what_fits():
+def test_feature_discriminator_names_the_size_it_needs_and_the_layer_it_lacks():
     with pytest.raises(ImageError, match=r"made for at least 4 x 4 pixels, got shape \(1, 3, 3, 9\)"):
         FeatureDiscriminator(2)(torch.rand(1, 3, 3, 9))
     with pytest.raises(ImageError, match=r"made for at least 4 x 4 pixels"):
@@ -94,12 +94,12 @@ def test_feature_discriminator_says_what_fits():
 
 
 @pytest.mark.parametrize("size", [16, 48, 96, 128])
-def test_srgan_discriminator_gives_one_logit_for_a_image(size):
+def test_srgan_discriminator_gives_one_logit_for_an_image(size):
     assert SRGANDiscriminator(num_feat=2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
 
 
 @pytest.mark.parametrize("size", [0, -16, 8, 100])
-def test_srgan_discriminator_says_which_sizes_fit(size):
+def test_srgan_discriminator_names_the_sizes_it_accepts(size):
     with pytest.raises(OptionsError, match=rf"input_size must be a positive multiple of 16; got {size}"):
         SRGANDiscriminator(input_size=size)
 
@@ -120,15 +120,15 @@ def test_srgan_discriminator_has_the_layers_of_the_paper():
 
 
 @pytest.mark.parametrize(("num_layers", "patch_px"), [(1, 16), (2, 34), (3, 70)])
-def test_patch_discriminator_judges_patches_of_the_published_sizes(num_layers, patch_px):
+def test_patch_discriminator_classifies_patches_of_the_published_sizes(num_layers, patch_px):
     net = PatchDiscriminator(num_feat=2, num_layers=num_layers).eval()
     image = torch.rand(1, 3, 160, 160, requires_grad=True)
     logits = net(image)
     assert logits.shape == (1, 1, 160 // 2**num_layers - 2, 160 // 2**num_layers - 2)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
     assert image.grad is not None
-    seen = image.grad.abs().sum((0, 1))
-    assert [int((seen.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
+    used = image.grad.abs().sum((0, 1))
+    assert [int((used.sum(axis) > 0).sum()) for axis in (0, 1)] == [patch_px, patch_px]
 
 
 def test_patch_discriminator_has_the_layers_of_the_paper():
@@ -138,7 +138,7 @@ def test_patch_discriminator_has_the_layers_of_the_paper():
     assert convs[3].weight.std().item() == pytest.approx(0.02, rel=0.01)
 
 
-def test_patch_discriminator_says_which_sizes_fit():
+def test_patch_discriminator_names_the_sizes_it_accepts():
     assert PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 24, 30)).shape == (1, 1, 1, 1)
     with pytest.raises(ImageError, match=r"made for at least 24 x 24 pixels, got shape \(1, 3, 23, 30\)"):
         PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 23, 30))
@@ -150,7 +150,7 @@ def test_unet_discriminator_gives_one_logit_for_a_pixel():
     assert UNetDiscriminatorSN(3, num_feat=2)(torch.rand(2, 3, 24, 40)).shape == (2, 1, 24, 40)
 
 
-def test_unet_discriminator_says_which_sizes_fit():
+def test_unet_discriminator_names_the_sizes_it_accepts():
     with pytest.raises(ImageError, match=r"must be multiples of 8; got shape \(1, 3, 16, 20\)"):
         UNetDiscriminatorSN(3, num_feat=2)(torch.rand(1, 3, 16, 20))
 
@@ -164,7 +164,7 @@ def test_unet_discriminator_bounds_the_norm_of_its_weights():
     assert torch.linalg.matrix_norm(net.conv7.weight.flatten(1), ord=2).item() == pytest.approx(1, rel=0.01)
 
 
-def test_unet_discriminator_can_go_without_skips():
+def test_unet_discriminator_without_skips_differs():
     with_skips = UNetDiscriminatorSN(3, num_feat=4).eval()
     without = UNetDiscriminatorSN(3, num_feat=4, skip_connection=False).eval()
     without.load_state_dict(with_skips.state_dict())
@@ -173,11 +173,11 @@ def test_unet_discriminator_can_go_without_skips():
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_vgg_style_discriminator_gives_one_logit_for_a_image(size):
+def test_vgg_style_discriminator_gives_one_logit_for_an_image(size):
     assert VGGStyleDiscriminator(3, 2, input_size=size)(torch.rand(2, 3, size, size)).shape == (2, 1)
 
 
-def test_vgg_style_discriminator_says_which_sizes_fit():
+def test_vgg_style_discriminator_names_the_sizes_it_accepts():
     with pytest.raises(OptionsError, match="input_size must be 128 or 256; got 96"):
         VGGStyleDiscriminator(3, 2, input_size=96)
 
@@ -191,7 +191,7 @@ def test_vgg_style_discriminator_names_both_sizes_when_they_differ():
 def test_values_do_not_depend_on_the_memory_format(network, size):
     net, images = network(3, num_feat=2), torch.rand(2, 3, size, size)
     with torch.no_grad():
-        # Spectral norms settle: divided by their first guess, round-off may grow without bound.
+        # Spectral norms settle: divided by their first estimate, rounding errors may grow without bound.
         for _ in range(20):
             net(images)
     net.eval()
@@ -201,7 +201,7 @@ def test_values_do_not_depend_on_the_memory_format(network, size):
 
 
 @pytest.mark.parametrize(("network", "size"), DISCRIMINATORS)
-def test_every_parameter_learns(network, size):
+def test_every_parameter_has_a_gradient(network, size):
     net = network(3, num_feat=2)
     net(torch.rand(2, 3, size, size)).square().mean().backward()
     still = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]

@@ -1,4 +1,4 @@
-"""What both generators promise."""
+"""Properties of both generators."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from srcx.archs import MSRResNet, SRResNet
-from srcx.archs.resize_conv import ResizeConv
+from srcx.archs.layers import ResizeConv
 from srcx.errors import OptionsError
 
 GENERATORS = [MSRResNet, SRResNet]
@@ -18,7 +18,7 @@ def parameter_count(net: nn.Module) -> int:
 
 @pytest.mark.parametrize("network", GENERATORS)
 @pytest.mark.parametrize("upscale", [1, 2, 3, 4, 8])
-def test_enlarges_by_the_scale(network, upscale):
+def test_upscales_by_the_factor(network, upscale):
     net = network(num_feat=4, num_block=1, upscale=upscale)
     assert net(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * upscale, 7 * upscale)
 
@@ -29,7 +29,7 @@ def test_takes_other_channel_counts(network):
 
 
 @pytest.mark.parametrize("network", GENERATORS)
-def test_names_the_scales_it_has(network):
+def test_an_unknown_scale_is_an_error_that_names_the_known_ones(network):
     with pytest.raises(OptionsError, match=rf"{network.__name__}: upscale must be one of 1, 2, .*; got 5"):
         network(upscale=5)
 
@@ -50,7 +50,7 @@ def test_values_do_not_depend_on_the_memory_format(network):
 
 
 @pytest.mark.parametrize("network", GENERATORS)
-def test_every_parameter_learns(network):
+def test_every_parameter_has_a_gradient(network):
     net = network(num_feat=4, num_block=2)
     net(torch.rand(2, 3, 6, 6)).square().mean().backward()
     still = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
@@ -58,7 +58,7 @@ def test_every_parameter_learns(network):
 
 
 @pytest.mark.parametrize("network", GENERATORS)
-def test_gradient_is_that_of_the_formula(network):
+def test_gradient_equals_finite_differences(network):
     net = network(num_feat=2, num_block=1, upscale=2).double()
     assert torch.autograd.gradcheck(net, torch.rand(2, 3, 3, 3, dtype=torch.double, requires_grad=True))
 
@@ -75,7 +75,7 @@ def test_msrresnet_has_the_parameters_of_the_published_network():
     assert parameter_count(MSRResNet()) == 1_517_571
 
 
-def test_msrresnet_begins_near_the_bilinear_enlargement():
+def test_msrresnet_starts_near_the_bilinear_image():
     lq = torch.rand(1, 3, 8, 8)
     bilinear = nn.functional.interpolate(lq, scale_factor=4, mode="bilinear", align_corners=False)
     assert_close(MSRResNet()(lq), bilinear, rtol=0, atol=0.05)
@@ -93,7 +93,7 @@ def test_msrresnet_upsamples_bilinearly_to_the_same_sizes(upscale):
 
 
 @pytest.mark.parametrize(("upsampling", "is_even"), [("bilinear", True), ("subpixel", False)])
-def test_an_even_image_has_a_grid_from_subpixels_only(upsampling, is_even):
+def test_only_subpixels_give_a_constant_image_a_grid(upsampling, is_even):
     net = MSRResNet(num_feat=8, num_block=1, upsampling=upsampling)
     for conv in (net.upconv1, net.upconv2, net.conv_hr, net.conv_last):
         nn.init.normal_(conv.weight)
@@ -102,7 +102,7 @@ def test_an_even_image_has_a_grid_from_subpixels_only(upsampling, is_even):
     assert (spread < 1e-5) == is_even
 
 
-def test_what_rises_evenly_is_enlarged_without_steps():
+def test_a_linear_ramp_is_upscaled_without_steps():
     conv, rise = ResizeConv(3, 5, 4), torch.arange(16.0).expand(1, 3, 16, 16)
     larger = conv(rise)[..., 8:-8, 8:-8]
     assert_close(larger.diff(n=2), torch.zeros_like(larger[..., 2:]), rtol=0, atol=1e-5)
@@ -116,6 +116,6 @@ def test_srresnet_has_the_layers_of_the_paper():
     assert count == {nn.BatchNorm2d: 33, nn.PReLU: 1 + 16 + 2}
 
 
-def test_srresnet_answers_alike_for_one_image_and_for_many_when_evaluating():
+def test_srresnet_in_evaluation_mode_gives_an_image_the_same_output_alone_and_in_a_batch():
     net, lq = SRResNet(num_feat=8, num_block=2).eval(), torch.rand(3, 3, 6, 6)
     assert_close(net(lq)[:1], net(lq[:1]))
