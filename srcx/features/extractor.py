@@ -258,7 +258,7 @@ def _check_choice(what: str, given: str, choices: Mapping[str, object]) -> None:
 def _check_size(network: str, layer: Layer, x: Tensor) -> None:
     if min(x.shape[-2:]) + 2 * layer.padding < layer.kernel:
         raise ImageError(
-            f"{network}: the image is too small: {layer.name} looks at {layer.kernel} x {layer.kernel} "
+            f"{network}: the image is too small: {layer.name} needs {layer.kernel} x {layer.kernel} "
             f"positions, got {x.shape[-2]} x {x.shape[-1]}; give a larger image or name an earlier layer"
         )
 

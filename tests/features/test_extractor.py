@@ -51,7 +51,7 @@ def calls_of(network: FeatureExtractor, image: Tensor, layers: list[str]) -> lis
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_layer_equals_torchvision_s(network: str) -> None:
+def test_every_layer_equals_that_of_torchvision(network: str) -> None:
     ours = FeatureExtractor.random(network)
     with torch.device("meta"):
         theirs = getattr(torchvision.models, network)(weights=None).features
@@ -69,7 +69,7 @@ def test_every_layer_equals_torchvision_s(network: str) -> None:
         assert_close(found[name], x, rtol=1e-4, atol=1e-4)
 
 
-def test_a_convolution_wanted_is_not_changed_by_its_relu(vgg19: FeatureExtractor) -> None:
+def test_the_output_of_a_convolution_is_not_changed_by_its_relu(vgg19: FeatureExtractor) -> None:
     image = torch.rand(1, 3, 32, 32)
     alone = vgg19(image, ["conv3_4"])["conv3_4"]
     both = vgg19(image, ["conv3_4", "relu3_4"])
@@ -125,17 +125,18 @@ def test_walk_gives_one_layer_at_a_time(vgg19: FeatureExtractor) -> None:
 def test_norms_by_hand(use_input_norm: bool, range_norm: bool) -> None:
     network = FeatureExtractor.random("alexnet", use_input_norm=use_input_norm, range_norm=range_norm)
     colour = torch.tensor([0.2, -0.4, 0.9]).view(1, 3, 1, 1).expand(1, 3, 35, 35)
-    seen = [0.6, 0.3, 0.95] if range_norm else [0.2, -0.4, 0.9]
+    normalised = [0.6, 0.3, 0.95] if range_norm else [0.2, -0.4, 0.9]
     if use_input_norm:
-        seen = [
-            (s - m) / d for s, m, d in zip(seen, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+        normalised = [
+            (s - m) / d
+            for s, m, d in zip(normalised, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
         ]
-    kernel = network.features[0].weight.sum(dim=(2, 3))  # in a plain image each tap sees the same colour
+    kernel = network.features[0].weight.sum(dim=(2, 3))  # in a constant image each tap has the same colour
     found = network(colour, ["conv1"])["conv1"][0, :, 3, 3]
-    assert_close(found, kernel @ torch.tensor(seen), rtol=1e-4, atol=1e-4)
+    assert_close(found, kernel @ torch.tensor(normalised), rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_reaches_the_image_and_no_weight(vgg19: FeatureExtractor) -> None:
+def test_the_image_gets_a_gradient_and_the_weights_get_none(vgg19: FeatureExtractor) -> None:
     image = torch.rand(1, 3, 16, 16, requires_grad=True)
     vgg19(image, ["conv2_2"])["conv2_2"].square().mean().backward()
     assert image.grad is not None
@@ -143,7 +144,7 @@ def test_the_gradient_reaches_the_image_and_no_weight(vgg19: FeatureExtractor) -
     assert not any(weight.requires_grad for weight in vgg19.parameters())
 
 
-def test_the_gradient_is_that_of_the_formula() -> None:
+def test_gradient_equals_finite_differences() -> None:
     network = FeatureExtractor.random("alexnet").double()
     image = torch.rand(1, 3, 35, 35, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
@@ -158,7 +159,7 @@ def test_it_stays_in_evaluation_mode_and_channels_last(vgg19: FeatureExtractor) 
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_it_follows_the_device(device: torch.device) -> None:
+def test_it_runs_on_a_device(device: torch.device) -> None:
     network = FeatureExtractor.random("alexnet").to(device)
     assert network(torch.rand(1, 3, 35, 35, device=device), ["relu1"])["relu1"].device.type == device.type
 
@@ -178,7 +179,7 @@ def test_the_same_arguments_give_the_same_object(weights: Path) -> None:
     assert extractor("vgg19", weights_path=weights / "vgg19.safetensors") is first
 
 
-def test_an_extractor_nobody_uses_is_let_go(weights: Path) -> None:
+def test_an_unused_extractor_is_freed(weights: Path) -> None:
     from srcx.features.extractor import _made
 
     extractor("alexnet", weights_path=weights / "alexnet.pth")
@@ -186,13 +187,13 @@ def test_an_extractor_nobody_uses_is_let_go(weights: Path) -> None:
     assert not [key for key in _made if key[0] == "alexnet"]
 
 
-def test_made_up_weights_are_loaded_from_the_folder(weights: Path, vgg19: FeatureExtractor) -> None:
+def test_weights_are_loaded_from_the_folder(weights: Path, vgg19: FeatureExtractor) -> None:
     image = torch.rand(1, 3, 16, 16)
     assert_close(extractor("vgg19")(image, ["conv3_4"]), vgg19(image, ["conv3_4"]), rtol=0, atol=0)
     assert extractor("vgg19").features[0].weight.dtype == torch.float32
 
 
-def test_another_network_s_weights_are_refused(weights: Path) -> None:
+def test_weights_of_another_network_are_refused(weights: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"weights of vgg16: .*'features\.14\.weight'|expected 'features"
     ):
@@ -216,7 +217,7 @@ def test_an_unknown_pooling_is_named() -> None:
         FeatureExtractor.random("alexnet", pooling="mean")
 
 
-def test_an_unknown_layer_is_named_with_those_there_are(vgg19: FeatureExtractor) -> None:
+def test_an_unknown_layer_is_named_with_the_known_ones(vgg19: FeatureExtractor) -> None:
     with pytest.raises(
         OptionsError, match=r"vgg16: has no layer 'conv3_4'; it has conv1_1, relu1_1,"
     ) as error:
@@ -228,21 +229,21 @@ def test_an_unknown_layer_is_named_with_those_there_are(vgg19: FeatureExtractor)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 16, 16), (1, 4, 16, 16)])
-def test_only_rgb_images_are_looked_at(vgg19: FeatureExtractor, shape: tuple[int, ...]) -> None:
+def test_only_rgb_images_are_accepted(vgg19: FeatureExtractor, shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match=r"expected RGB images of shape \(N, 3, H, W\), got \("):
         vgg19(torch.rand(shape), ["conv1_1"])
 
 
-def test_a_image_too_small_for_a_layer_is_named(vgg19: FeatureExtractor) -> None:
-    with pytest.raises(ImageError, match=r"pool3 looks at 2 x 2 positions, got 1 x 2"):
+def test_an_image_too_small_for_a_layer_is_named(vgg19: FeatureExtractor) -> None:
+    with pytest.raises(ImageError, match=r"pool3 needs 2 x 2 positions, got 1 x 2"):
         vgg19(torch.rand(1, 3, 7, 8), ["conv4_1"])
     assert vgg19(torch.rand(1, 3, 7, 8), ["conv3_4"])["conv3_4"].shape == (1, 256, 1, 2)
-    with pytest.raises(ImageError, match=r"conv1 looks at 11 x 11 positions, got 6 x 90"):
+    with pytest.raises(ImageError, match=r"conv1 needs 11 x 11 positions, got 6 x 90"):
         FeatureExtractor.random("alexnet")(torch.rand(1, 3, 6, 90), ["conv1"])
 
 
-def test_real_vgg16_features_look_like_features(shared: Path) -> None:
-    """In the true network most of a deep ReLU is silent and some channels answer strongly."""
+def test_real_vgg16_features_have_the_expected_statistics(shared: Path) -> None:
+    """In the trained network most of a deep ReLU is zero, and some channels are large."""
     if not (REAL_CACHE / "vgg16.safetensors").is_file():
         pytest.skip("needs real VGG16 weights in the cache: srcx weights fetch vgg16")
     import cv2
@@ -251,6 +252,6 @@ def test_real_vgg16_features_look_like_features(shared: Path) -> None:
     image = cv2.imread(str(shared / "data" / "lpips_examples" / "ex_ref.png"))[..., ::-1].copy()
     x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     found = network(x, ["relu1_1", "relu5_3"])
-    silent = {name: (value == 0).float().mean().item() for name, value in found.items()}
-    assert silent["relu5_3"] > 0.7 > silent["relu1_1"]
+    zeros = {name: (value == 0).float().mean().item() for name, value in found.items()}
+    assert zeros["relu5_3"] > 0.7 > zeros["relu1_1"]
     assert found["relu5_3"].max() > 10

@@ -83,7 +83,7 @@ def test_it_equals_the_formula_written_out(net: str) -> None:
 
 
 @pytest.mark.parametrize("net", BACKBONES)
-def test_equal_images_are_at_no_distance_and_it_is_symmetric(net: str) -> None:
+def test_equal_images_have_distance_zero_and_it_is_symmetric(net: str) -> None:
     network = lpips_network(net)
     a, b = torch.rand(2, 1, 3, 35, 35) * 2 - 1
     assert network(a, a).item() == 0
@@ -92,14 +92,14 @@ def test_equal_images_are_at_no_distance_and_it_is_symmetric(net: str) -> None:
 
 
 @pytest.mark.parametrize("net", BACKBONES)
-def test_the_smallest_image_is_the_smallest(net: str) -> None:
+def test_one_pixel_less_than_the_smallest_image_fails(net: str) -> None:
     smallest = SMALLEST_PX[net]
     assert lpips_network(net)(torch.rand(1, 3, smallest, smallest), torch.rand(1, 3, smallest, smallest)) > 0
     with pytest.raises(RuntimeError):
         lpips_network(net)(torch.rand(1, 3, smallest - 1, 90), torch.rand(1, 3, smallest - 1, 90))
 
 
-def test_it_is_frozen_shared_and_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_frozen_shared_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     network = lpips_network("alex")
     assert lpips_network("alex") is network
     assert not any(weight.requires_grad for weight in network.parameters())

@@ -103,9 +103,9 @@ def test_agrees_with_the_plain_formula(data: st.DataObject) -> None:
     theirs = with_gradients(lambda x, y: plain(x, y, bandwidth=bandwidth), x, y)
     assert_close(ours[0], theirs[0], rtol=1e-10, atol=1e-10)
     for features, of_ours, of_theirs in zip((x, y), ours[1:], theirs[1:], strict=True):
-        # Which of equal vectors is taken for the nearest hangs on the last bit; what all get does not.
+        # Which of equal vectors is the nearest depends on the last bit; the sum of their gradients does not.
         assert_close_to_its_largest(of_equals(of_ours, features), of_equals(of_theirs, features), 1e-10)
-    # The gradient of x alone is computed in another way.
+    # If only x needs a gradient, other code computes it.
     alone = gradient(lambda x, y: contextual_loss(x, y, bandwidth=bandwidth), x, y)
     assert_close_to_its_largest(of_equals(alone, x), of_equals(theirs[1], x), 1e-10)
 
@@ -160,7 +160,7 @@ def test_gradcheck(distance: Any, symmetric: bool) -> None:
 
 
 @pytest.mark.usefixtures("_small_blocks")
-@pytest.mark.parametrize("worth", [0, 1000])  # every factor laid out first, and none
+@pytest.mark.parametrize("worth", [0, 1000])  # with and without a layout of factors for oneDNN
 @pytest.mark.parametrize(
     ("channels", "sizes"), [(1, (1, 1, 1, 1)), (3, (9, 7, 13, 11)), (17, (12, 12, 1, 5))]
 )
@@ -172,12 +172,12 @@ def test_float32_is_as_good_as_the_plain_formula(
     ours = with_gradients(contextual_loss, x, y)
     exact = with_gradients(plain, x.double(), y.double())
     assert_close(ours[0].double(), exact[0], rtol=2e-5, atol=2e-6)
-    if channels > 1:  # in one dimension all directions are equal or opposite, and the gradient is round-off
+    if channels > 1:  # with one channel all directions are equal or opposite: no gradient but rounding
         assert_close_to_its_largest(ours[1].double(), exact[1], 1e-3)
         assert_close_to_its_largest(ours[2].double(), exact[2], 1e-3)
 
 
-def test_gradient_stays_exact_where_the_loss_is_all_but_zero() -> None:
+def test_gradient_stays_exact_where_the_loss_is_nearly_zero() -> None:
     y = torch.randn(1, 64, 8, 8)
     x = y + 0.5 * torch.randn_like(y)
     ours, exact = gradient(contextual_loss, x, y), gradient(plain, x.double(), y.double())
@@ -231,13 +231,13 @@ def test_degenerate_images_are_safe_with_other_distances(distance: Any) -> None:
         assert all(g.isfinite().all() for g in gradients)
 
 
-def test_what_is_left_of_a_constant_image_by_rounding_is_no_direction() -> None:
+def test_rounding_errors_of_a_constant_image_have_no_direction() -> None:
     y = torch.rand(1, 64, 1, 1).expand(2, 64, 5, 5).contiguous()
     assert (
         y - y.mean(dim=(0, 2, 3), keepdim=True)
-    ).any()  # the mean of equal numbers is not always that number
+    ).any()  # the mean of equal numbers may differ from that number
     value, of_x, of_y = with_gradients(contextual_loss, y, y)
-    assert_close(value, torch.tensor(25.0).log())  # every target is as near as any
+    assert_close(value, torch.tensor(25.0).log())  # all targets are equally near
     assert not of_x.any()
     assert not of_y.any()
 
@@ -253,7 +253,7 @@ def test_of_equal_vectors_the_first_gets_the_gradient() -> None:
     assert not gradient(contextual_loss, x, y)[:, :, 0, 1:3].any()
 
 
-def test_round_off_makes_no_distance_negative() -> None:
+def test_rounding_errors_do_not_make_a_distance_negative() -> None:
     y = torch.randn(1, 64, 12, 12)
     assert contextual_loss(y, y, eps=1e-9) < 1e-4
 
@@ -267,7 +267,7 @@ def test_is_zero_for_the_same_vectors_in_another_order() -> None:
 
 @pytest.mark.usefixtures("_small_blocks")
 @pytest.mark.parametrize("place", [0, 4, 8])
-def test_a_number_that_is_none_comes_through(place: int) -> None:
+def test_nan_is_preserved(place: int) -> None:
     x, y = torch.randn(1, 4, 9, 9), torch.randn(1, 4, 3, 3)
     x[0, 0, place, 1] = math.nan
     assert contextual_loss(x, y).isnan()
@@ -276,7 +276,7 @@ def test_a_number_that_is_none_comes_through(place: int) -> None:
 
 @pytest.mark.parametrize("onednn", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_cast_up_and_autocast_changes_nothing(
+def test_half_precision_is_converted_to_float32_and_autocast_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, onednn: bool
 ) -> None:
     if not onednn:  # other products would be cast
@@ -302,7 +302,7 @@ def test_gradient_of_channels_last_features_is_the_same() -> None:
     assert_close(last, gradient(contextual_loss, x, y), rtol=1e-4, atol=1e-7)
 
 
-def test_leaves_its_inputs_as_they_are() -> None:
+def test_does_not_change_its_inputs() -> None:
     for layout in (torch.contiguous_format, torch.channels_last):
         x, y = (torch.randn(2, 8, 6, 7).contiguous(memory_format=layout) for _ in range(2))
         before = x.clone(), y.clone()
@@ -312,7 +312,7 @@ def test_leaves_its_inputs_as_they_are() -> None:
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the most elements any operation gave."""
+    """Records the largest number of elements that an operation returned."""
 
     elements = 0
 
@@ -333,7 +333,7 @@ def test_memory_is_linear_in_the_positions(arguments: dict[str, Any]) -> None:
     assert largest.elements < 1600 * 1600 / 20
 
 
-def test_bf16_is_near_on_images_like_each_other_and_safe_where_they_are_flat() -> None:
+def test_bf16_is_close_on_similar_images_and_safe_in_flat_regions() -> None:
     y = torch.randn(1, 64, 24, 24)
     y[:, :, :8] = y[:, :, :1, :1] + 1e-4 * torch.randn(1, 64, 8, 24)  # there distances are 1e-9
     x = y + 0.8 * torch.randn_like(y)
@@ -354,7 +354,7 @@ def test_draws_the_same_positions_in_images_of_one_size() -> None:
     assert contextual_loss(y, torch.randn(2, 16, 10, 11), max_positions=20) > 0.5
 
 
-def test_drawing_follows_its_generator_and_spares_small_maps() -> None:
+def test_drawing_follows_its_generator_and_uses_all_positions_of_small_maps() -> None:
     x, y = torch.randn(1, 4, 6, 6), torch.randn(1, 4, 6, 6)
 
     def drawn(seed: int) -> Tensor:
@@ -390,26 +390,26 @@ def test_runs_the_same_on_a_device(device: torch.device) -> None:
         ({"max_positions": 0}, "expected max_positions of at least 1 or none, got 0"),
     ],
 )
-def test_names_the_argument_that_makes_no_sense(arguments: dict[str, Any], message: str) -> None:
+def test_an_argument_out_of_range_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=f"contextual_loss: .*{message}"):
         contextual_loss(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), **arguments)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 4), (2, 3, 4, 4), (3, 4, 4), (1, 3, 0, 4)])
-def test_says_both_shapes_when_they_do_not_fit(shape: tuple[int, ...]) -> None:
+def test_the_error_names_both_shapes_when_they_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match=r"x \(1, 3, 4, 4\) and y \("):
         contextual_loss(torch.rand(1, 3, 4, 4), torch.rand(shape))
 
 
 @pytest.fixture(scope="module")
 def alexnet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Arguments for a network with made-up weights."""
+    """Arguments for a network with random weights."""
     path = tmp_path_factory.mktemp("weights") / "made_up.safetensors"
     save_state(path, FeatureExtractor.random("alexnet").state_dict())
     return {"vgg_type": "alexnet", "weights_path": path}
 
 
-def test_the_loss_on_images_is_that_of_their_weighted_features(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_is_the_weighted_loss_of_their_features(alexnet: dict[str, Any]) -> None:
     loss = ContextualLoss({"conv2": 2.0, "relu1": 0.5}, bandwidth=0.5, **alexnet)
     sr, gt = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 56, 72)
     network = loss.extractor
@@ -427,7 +427,7 @@ def test_the_loss_on_images_is_that_of_their_weighted_features(alexnet: dict[str
     assert not any(p.requires_grad for p in loss.parameters())
 
 
-def test_the_loss_on_images_hands_every_argument_on(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_passes_on_every_argument(alexnet: dict[str, Any]) -> None:
     given: dict[str, Any] = {
         "bandwidth": 0.3,
         "eps": 1e-3,
@@ -440,7 +440,7 @@ def test_the_loss_on_images_hands_every_argument_on(alexnet: dict[str, Any]) -> 
     assert loss.formula.keywords == given
 
 
-def test_the_loss_on_images_names_its_mistakes(alexnet: dict[str, Any]) -> None:
+def test_the_loss_on_images_names_wrong_arguments(alexnet: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match=r"ContextualLoss: expected layer_weights as \{conv3_4: 1\}"):
         ContextualLoss("conv2", **alexnet)  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(OptionsError, match="conv9"):
@@ -449,7 +449,7 @@ def test_the_loss_on_images_names_its_mistakes(alexnet: dict[str, Any]) -> None:
         ContextualLoss({"conv2": 1.0}, bandwidth=-1, **alexnet)
 
 
-def test_descending_brings_a_shifted_image_s_features_nearer() -> None:
+def test_optimising_features_lowers_the_loss_against_a_shifted_target() -> None:
     torch.manual_seed(0)
     target = torch.rand(1, 8, 8, 8)
     x = nn.Parameter(torch.rand(1, 8, 8, 8))
@@ -465,7 +465,7 @@ def test_descending_brings_a_shifted_image_s_features_nearer() -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_loss_has_no_products_of_onednn_which_inductor_refuses() -> None:
+def test_a_compiled_loss_has_no_onednn_products_because_inductor_refuses_them() -> None:
     x, y = torch.rand(2, 1, 4, 3, 3)
     seen: list[str] = []
 

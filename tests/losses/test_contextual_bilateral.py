@@ -69,7 +69,7 @@ def test_agrees_with_the_plain_formula(
     expected = torch.autograd.grad(theirs, (x, y))
     for a, b in zip(torch.autograd.grad(ours, (x, y)), expected, strict=True):
         assert (a - b).abs().max() <= 1e-10 * b.abs().max()
-    # The gradient of x alone is computed in another way.
+    # If only x needs a gradient, other code computes it.
     alone = contextual_bilateral_loss(
         x, y.detach(), weight_sp=weight, bandwidth=bandwidth, eps=eps, form=form
     )
@@ -89,14 +89,14 @@ def test_gradcheck(form: Any) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_without_weight_in_space_it_is_the_contextual_loss(form: Any) -> None:
+def test_with_spatial_weight_zero_it_is_the_contextual_loss(form: Any) -> None:
     x, y = torch.randn(2, 6, 5, 7).double(), torch.randn(2, 6, 6, 4).double()
     ours = contextual_bilateral_loss(x, y, weight_sp=0, bandwidth=0.2, form=form)
     assert_close(ours, contextual_loss(x, y, bandwidth=0.2))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_vectors_far_from_their_place_cost_more(form: Any) -> None:
+def test_vectors_far_from_their_position_cost_more(form: Any) -> None:
     y = torch.randn(1, 16, 8, 8)
     near, far = (y.roll(shift, dims=3) + 0.8 * torch.randn_like(y) for shift in (1, 4))
     costs = [contextual_bilateral_loss(x, y, weight_sp=0.5, bandwidth=0.5, form=form) for x in (y, near, far)]
@@ -112,16 +112,16 @@ def test_constant_images_give_finite_values_and_gradients(form: Any) -> None:
         assert torch.autograd.grad(value, x)[0].isfinite().all()
 
 
-def test_drawn_features_keep_their_places() -> None:
+def test_drawn_features_keep_their_positions() -> None:
     y = torch.randn(1, 16, 12, 12)
-    # In the form "mix" with all weight on space only places count: drawn alike they meet.
+    # In the form "mix" with weight_sp 1 only positions count, and both draw the same ones.
     assert contextual_bilateral_loss(y, y, max_positions=20, form="mix", weight_sp=1.0) < 1e-4
     spread = contextual_bilateral_loss(torch.randn_like(y), y, max_positions=20, form="sum", weight_sp=1e4)
     assert spread < 1e-4
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_bf16_is_near(form: Any) -> None:
+def test_bf16_is_close(form: Any) -> None:
     x, y = torch.randn(1, 64, 12, 12), torch.randn(1, 64, 12, 12)
     full = contextual_bilateral_loss(x, y, form=form)
     coarse = contextual_bilateral_loss(x, y, form=form, product="bf16")
@@ -139,14 +139,14 @@ def test_bf16_is_near(form: Any) -> None:
         ({"product": "int8"}, "expected fp32, bf16 as product"),
     ],
 )
-def test_names_the_argument_that_makes_no_sense(arguments: dict[str, Any], message: str) -> None:
+def test_an_argument_out_of_range_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionsError, match=f"contextual_bilateral_loss: .*{message}"):
         contextual_bilateral_loss(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), **arguments)
     with pytest.raises(OptionsError, match=f"ContextualBilateralLoss: .*{message}"):
         ContextualBilateralLoss("patches", **arguments)
 
 
-def test_patches_are_the_image_s_own_windows() -> None:
+def test_patches_are_windows_of_the_image() -> None:
     sr, gt = torch.rand(2, 3, 14, 17, requires_grad=True), torch.rand(2, 3, 20, 12)
     loss = ContextualBilateralLoss("patches", patch_size=6, stride=2, weight_sp=0.2, form="mix")
 
@@ -162,7 +162,7 @@ def test_patches_are_the_image_s_own_windows() -> None:
     assert loss.extractor is None
 
 
-def test_patches_overlap_by_half_if_nothing_is_said() -> None:
+def test_patches_overlap_by_half_by_default() -> None:
     sr, gt = torch.rand(1, 3, 30, 30), torch.rand(1, 3, 30, 30)
     half = ContextualBilateralLoss("patches", patch_size=10, stride=5)
     assert_close(ContextualBilateralLoss("patches")(sr, gt), half(sr, gt))
@@ -173,12 +173,12 @@ def test_an_image_smaller_than_a_patch_is_named() -> None:
         ContextualBilateralLoss("patches")(torch.rand(1, 3, 9, 30), torch.rand(1, 3, 30, 30))
 
 
-def test_a_space_it_does_not_know_is_named() -> None:
+def test_an_unknown_space_is_named() -> None:
     with pytest.raises(OptionsError, match="expected features, patches as space, got 'rgb'"):
         ContextualBilateralLoss("rgb")  # type: ignore[arg-type]  # the mistake under test
 
 
-def test_the_loss_on_features_is_that_of_the_network_s_layers(
+def test_the_loss_on_features_is_the_weighted_loss_of_the_layers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     path = tmp_path_factory.mktemp("weights") / "made_up.safetensors"

@@ -21,7 +21,7 @@ def alexnet() -> FeatureExtractor:
     return FeatureExtractor.random("alexnet")
 
 
-def test_both_images_are_looked_at_and_the_target_without_gradient(alexnet: FeatureExtractor) -> None:
+def test_the_target_gets_no_gradient(alexnet: FeatureExtractor) -> None:
     sr, gt = torch.rand(2, 3, 35, 35, requires_grad=True), torch.rand(2, 3, 35, 35, requires_grad=True)
     loss = Difference(alexnet, ["conv2"])
     value = loss(sr, gt)
@@ -31,6 +31,6 @@ def test_both_images_are_looked_at_and_the_target_without_gradient(alexnet: Feat
     assert gt.grad is None
 
 
-def test_a_layer_that_is_not_there_is_named_at_once(alexnet: FeatureExtractor) -> None:
+def test_an_unknown_layer_is_named_at_construction(alexnet: FeatureExtractor) -> None:
     with pytest.raises(OptionsError, match="alexnet: has no layer 'conv3_4'"):
         Difference(alexnet, ["conv3_4"])

@@ -25,7 +25,7 @@ def test_a_constant_shift_costs_its_square():
     assert_close(LowFrequencyLoss(criterion="l1")(gt + 0.1, gt), torch.tensor(0.1), atol=1e-6, rtol=1e-4)
 
 
-def test_fine_detail_hardly_counts():
+def test_fine_detail_costs_almost_nothing():
     checkerboard = (
         (torch.arange(32)[:, None] + torch.arange(32)[None]).remainder(2).float().expand(1, 3, 32, 32)
     )
@@ -79,7 +79,7 @@ def test_gradient_of_the_grid_loss_equals_finite_differences():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 96, 98), (1, 3, 32, 96)])
-def test_images_that_do_not_fit_are_refused(shape):
+def test_images_of_unsuitable_size_are_refused(shape):
     with pytest.raises(ImageError, match="GridLoss: height and width must be multiples of 4, at least 36"):
         GridLoss()(torch.rand(shape), torch.rand(shape))
 

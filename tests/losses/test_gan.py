@@ -34,7 +34,7 @@ def test_matches_the_formula_by_hand(gan_type, real, is_disc, expected):
     assert_close(GANLoss(gan_type)(LOGITS, real, is_disc=is_disc), torch.tensor(expected))
 
 
-def test_scales_count_alike_whatever_their_size_and_by_the_last_of_their_layers():
+def test_all_scales_have_equal_weight_and_a_list_of_layers_counts_by_its_last():
     loss, bare = MultiScaleGANLoss("lsgan"), GANLoss("lsgan")
     large, small = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 4, 4)
     expected = (bare(large, True, is_disc=True) + bare(small, True, is_disc=True)) / 2
@@ -48,7 +48,7 @@ def test_labels_can_be_softened():
     assert_close(GANLoss("lsgan", real_label_val=0.9)(torch.tensor([0.9]), True), torch.tensor(0.0))
 
 
-def test_half_precision_logits_are_judged_in_full():
+def test_half_precision_logits_give_a_float32_loss():
     assert GANLoss("vanilla")(LOGITS.bfloat16(), True).dtype == torch.float32
 
 

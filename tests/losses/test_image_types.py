@@ -1,4 +1,4 @@
-"""Every loss says what kind of image it takes, before it computes anything."""
+"""Every loss checks the type of its images before it computes anything."""
 
 import inspect
 from pathlib import Path
@@ -42,7 +42,7 @@ def value(loss: nn.Module, image: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", OF_IMAGES)
-def test_an_image_of_8_bits_is_refused_since_its_differences_wrap_around(name: str) -> None:
+def test_an_image_of_8_bits_is_refused_because_its_differences_wrap_around(name: str) -> None:
     with pytest.raises(
         ImageError, match=r"must be a floating-point tensor; got torch.uint8: .* x.float\(\) / 255"
     ):
@@ -56,7 +56,7 @@ def test_an_array_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_FEATURES)
-def test_a_number_format_other_than_the_weights_is_named(name: str) -> None:
+def test_a_dtype_other_than_that_of_the_weights_is_named(name: str) -> None:
     image = torch.rand(1, 3, 64, 64)
     for dtype in (torch.float64, torch.float16):
         with pytest.raises(

@@ -10,7 +10,7 @@ def images(size=12):
     return torch.rand(3, 2, 3, size, size, dtype=torch.float64)
 
 
-def test_a_pixel_weighs_the_variance_around_it_times_the_root_of_that_of_the_image():
+def test_the_weight_of_a_pixel_is_its_local_variance_times_the_fifth_root_of_that_of_the_image():
     sr, gt, sr_ema = images()
     found = artifact_map(sr, gt, sr_ema, window_px=3)
     residual = (gt - sr).abs().sum(1)
@@ -25,20 +25,20 @@ def test_a_pixel_weighs_the_variance_around_it_times_the_root_of_that_of_the_ima
                 assert found[n, 0, y, x].item() == pytest.approx(float(expected), abs=1e-12)
 
 
-def test_the_loss_is_l1_under_these_weights():
+def test_the_loss_is_the_l1_of_weighted_images():
     sr, gt, sr_ema = images()
     weight = artifact_map(sr, gt, sr_ema)
     assert_close(LDLLoss()(sr, gt, sr_ema), (weight * (sr - gt)).abs().mean())
     assert_close(LDLLoss(reduction="sum")(sr, gt, sr_ema), (weight * (sr - gt)).abs().sum())
 
 
-def test_the_gradient_is_that_of_finite_differences():
+def test_gradient_equals_finite_differences():
     sr, gt, sr_ema = (one[:1, :, :5, :5] for one in images(5))
     loss = LDLLoss(window_px=3)
     assert torch.autograd.gradcheck(lambda x: loss(x, gt, sr_ema), sr.requires_grad_())
 
 
-def test_shapes_that_differ_and_windows_that_are_even_are_refused():
+def test_different_shapes_and_even_windows_are_refused():
     sr, gt, sr_ema = images()
     with pytest.raises(ImageError, match="artifact_map"):
         artifact_map(sr, gt, sr_ema[..., :8])

@@ -17,7 +17,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path))
 
 
-def test_is_the_mean_distance_of_images_in_0_to_1() -> None:
+def test_returns_the_mean_distance_of_images_in_0_to_1() -> None:
     sr, gt = torch.rand(2, 2, 3, 40, 40)
     assert_close(LPIPSLoss()(sr, gt), lpips_network("alex")(sr * 2 - 1, gt * 2 - 1).mean())
 
@@ -31,7 +31,7 @@ def test_equal_images_give_zero_and_a_finite_gradient() -> None:
     assert sr.grad.isfinite().all()
 
 
-def test_the_gradient_leads_towards_the_target() -> None:
+def test_a_step_along_the_gradient_lowers_the_loss() -> None:
     sr, gt = torch.rand(2, 1, 3, 40, 40)
     sr.requires_grad_()
     loss = LPIPSLoss()

@@ -41,7 +41,7 @@ def test_charbonnier_at_equal_images_has_a_finite_gradient():
 
 
 @pytest.mark.parametrize("loss", ALL)
-def test_says_both_shapes_when_they_differ(loss):
+def test_the_error_names_both_shapes_when_they_differ(loss):
     with pytest.raises(ImageError, match=r"sr \(1, 3, 8, 8\) and gt \(1, 3, 4, 4\)"):
         loss()(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 4, 4))
 

@@ -17,7 +17,7 @@ class LayerLoss(FeatureLoss):
 
 
 class Watched(FeatureExtractor):
-    """Counts its passes and keeps what was asked of them."""
+    """Records the layers of each pass, and whether it had a gradient."""
 
     def forward(self, x, layers):
         self.passes.append((tuple(layers), torch.is_grad_enabled()))
@@ -48,7 +48,7 @@ def test_no_terms_cost_nothing():
     assert terms == {}
 
 
-def test_terms_of_one_network_share_one_pass_a_image_and_gt_keeps_no_gradient():
+def test_terms_of_one_network_share_one_pass_per_image_and_gt_has_no_gradient():
     extractor = watched()
     shallow, deep = LayerLoss(extractor, ["relu1_1"]), LayerLoss(extractor, ["conv2_2"])
     sr, gt = images()
@@ -88,7 +88,7 @@ def test_terms_against_lq_compare_with_it_and_share_the_pass_of_sr():
     assert_close(found["source"], terms["source"][0](sr, lq))
 
 
-def test_each_term_compares_with_what_is_named_for_it():
+def test_each_term_compares_with_the_image_named_for_it():
     sr, gt = images()
     lq, gt_sharp = torch.rand(2, 1, 3, 16, 16)
     terms = {"target": (L1Loss(), 1.0), "source": (L1Loss(), 1.0), "sharp": (L1Loss(), 1.0)}
@@ -106,7 +106,7 @@ def test_the_loss_on_artifacts_gets_the_output_of_the_ema_network():
     assert_close(objective(sr, gt, sr_ema=sr_ema)[0], 2 * LDLLoss()(sr, gt, sr_ema))
 
 
-def test_jitter_moves_lq_with_the_others():
+def test_jitter_crops_lq_and_sr_alike():
     extractor = FeatureExtractor.random("vgg16")
     extractor.__class__, extractor.images = Seen, []
     sr, gt = images()
@@ -121,14 +121,14 @@ def test_jitter_moves_lq_with_the_others():
 
 
 class Seen(FeatureExtractor):
-    """Keeps the images it is shown."""
+    """Records its input images."""
 
     def forward(self, x, layers):
         self.images.append(x)
         return super().forward(x, layers)
 
 
-def test_jitter_shows_a_network_both_images_from_one_random_pixel_on_and_other_losses_the_whole():
+def test_jitter_crops_both_images_for_a_network_and_nothing_for_other_losses():
     extractor = FeatureExtractor.random("vgg16")
     extractor.__class__, extractor.images = Seen, []
     sr, gt = images()
@@ -152,7 +152,7 @@ def test_jitter_shows_a_network_both_images_from_one_random_pixel_on_and_other_l
     assert len(starts) > 12
 
 
-def test_formulas_see_full_precision_inside_autocast():
+def test_formulas_get_full_precision_inside_autocast():
     class Precision(nn.Module):
         def forward(self, sr, gt):
             assert not torch.is_autocast_enabled("cpu")
