@@ -38,7 +38,7 @@ def weights(made_up: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
 
 
 def calls_of(network: FeatureExtractor, image: Tensor, layers: list[str]) -> list[int]:
-    """Which layers are computed, by their place."""
+    """Return the indices of the layers that were computed."""
     ran: list[int] = []
     hooks = [
         module.register_forward_hook(lambda *_, place=place: ran.append(place))
