@@ -7,14 +7,14 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import DataError
-from srcx.imaging.parallel import Tell
+from srcx.progress import OnProgress
 
 __all__ = ["unpack"]
 
 MAX_BYTES = 256 << 20  # of one image, unpacked
 
 
-def unpack(archive: Path, folder: Path, names: list[str], tell: Tell) -> None:
+def unpack(archive: Path, folder: Path, names: list[str], on_progress: OnProgress) -> None:
     """Write the images `names` of a zip file into `folder`; those that are there in full are left alone.
 
     Where in the archive an image lies is of no matter, only its name.
@@ -38,7 +38,7 @@ def unpack(archive: Path, folder: Path, names: list[str], tell: Tell) -> None:
                         temporary.open("wb") as file,
                     ):
                         shutil.copyfileobj(packed, file)
-                tell(f"{folder.name} {name}", done, len(names))
+                on_progress(f"{folder.name} {name}", done, len(names))
     except zipfile.BadZipFile as error:
         raise DataError(f"{archive}: is no whole zip file ({error}); fetch it again") from error
 

@@ -1,24 +1,23 @@
 """Sets from their publishers, into the layout `srcx benchmark` and the option files read."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from srcx.atomic import make_folder
 from srcx.benchmarks.archive import unpack
-from srcx.benchmarks.manifest import Archive, KnownFile, KnownSet
+from srcx.benchmarks.manifest import KnownFile, KnownSet
 from srcx.download import Digest, Wire, alone, download
 from srcx.errors import DataError, DownloadError, ImageError, SrcxError
 from srcx.imaging.io import read_image
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
+from srcx.progress import OnProgress
 
 __all__ = ["fetch_set"]
 
 CONNECTIONS = 6
 GIVE_UP = 3  # files that do not come: then the server is not asked for the others
-MAX_BYTES = 16 << 20  # of an image whose size nobody has told
-MIB = 1 << 20
+MAX_BYTES = 16 << 20  # of an image whose size nobody has calls
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,9 @@ class _Job:
     target: Path
 
 
-def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = None) -> list[str]:
+def fetch_set(
+    known: KnownSet, place: Path, on_progress: OnProgress, *, wire: Wire | None = None
+) -> list[str]:
     """Fetch what of a set is not there yet.
 
     What has come of a file stays in a hidden folder beside `place` when it breaks off; the next call goes on.
@@ -35,7 +36,7 @@ def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = N
     Args:
         known: The set.
         place: Its folder.
-        tell: Told of every file, or of the MiB of an archive.
+        on_progress: Called after each file, or with the MiB of an archive.
         wire: How the server may be reached; https alone by default.
 
     Returns:
@@ -49,9 +50,9 @@ def fetch_set(known: KnownSet, place: Path, tell: Tell, *, wire: Wire | None = N
     with alone(place):
         make_folder(staging)
         if known.archives:
-            problems = _fetch_archives(known, place, staging, tell, wire)
+            problems = _fetch_archives(known, place, staging, on_progress, wire)
         else:
-            problems = _fetch_images(known, place, staging, tell, wire)
+            problems = _fetch_images(known, place, staging, on_progress, wire)
         if not problems or not any(_holds_bytes(path) for path in staging.iterdir()):
             shutil.rmtree(staging, ignore_errors=True)
     return problems
@@ -62,14 +63,16 @@ def _holds_bytes(path: Path) -> bool:
     return path.suffix != ".lock" and path.stat().st_size > 0
 
 
-def _fetch_images(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
+def _fetch_images(
+    known: KnownSet, place: Path, staging: Path, on_progress: OnProgress, wire: Wire | None
+) -> list[str]:
     jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.images]
     jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.images]
     problems: list[str] = []
     unanswered: list[str] = []
     results = in_parallel(lambda job: _fetch_image(known.url, job, staging, wire), jobs, workers=CONNECTIONS)
     for done, (job, error) in enumerate(results, start=1):
-        tell(f"{known.name} {job.target.name}", done, len(jobs))
+        on_progress(f"{known.name} {job.target.name}", done, len(jobs))
         if isinstance(error, DownloadError) and error.__cause__ is not None:
             unanswered.append(str(error))
         elif error:
@@ -117,7 +120,9 @@ def _check_image(path: Path, url: str) -> None:
         raise DownloadError(f"{url}: what came is no whole image; run it again") from error
 
 
-def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wire: Wire | None) -> list[str]:
+def _fetch_archives(
+    known: KnownSet, place: Path, staging: Path, on_progress: OnProgress, wire: Wire | None
+) -> list[str]:
     problems = []
     for archive in known.archives:
         folder = place / archive.folder
@@ -129,15 +134,11 @@ def _fetch_archives(known: KnownSet, place: Path, staging: Path, tell: Tell, wir
                 staging / archive.file,
                 digest=Digest("sha256", archive.sha256),
                 max_bytes=archive.bytes,
-                progress=_in_mib(archive, tell),
+                on_progress=on_progress,
                 wire=wire,
             )
-            unpack(came, folder, archive.image_names, tell)
+            unpack(came, folder, archive.image_names, on_progress)
             came.unlink()
         except (DataError, DownloadError) as error:
             problems.append(str(error))
     return problems
-
-
-def _in_mib(archive: Archive, tell: Tell) -> Callable[[int, int | None], None]:
-    return lambda done, _: tell(f"MiB of {archive.file}", done // MIB, archive.bytes // MIB)

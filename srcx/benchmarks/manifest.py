@@ -17,7 +17,7 @@ DATASETS = Path("datasets")
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A published image file; what nobody has told is None.
+    """A published image file; what nobody has calls is None.
 
     Args:
         file: Its name at the source.

@@ -13,7 +13,8 @@ from srcx.benchmarks.low_resolution import judge_lqs
 from srcx.benchmarks.manifest import KnownSet, known_sets
 from srcx.benchmarks.verdict import Verdict, counted, listed
 from srcx.errors import DataError
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
+from srcx.progress import OnProgress
 
 __all__ = ["sets_in", "verify"]
 
@@ -40,25 +41,25 @@ def sets_in(folder: Path) -> list[Path]:
     return found
 
 
-def verify(folder: Path, tell: Tell) -> Verdict:
+def verify(folder: Path, on_progress: OnProgress) -> Verdict:
     """Say which copy of a set the folder of a set holds.
 
     Args:
         folder: A folder that `sets_in` gives.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: a folder in it cannot be read.
     """
     if is_div2k(folder):
-        return verify_div2k(folder, tell)
+        return verify_div2k(folder, on_progress)
     groups: dict[Path, _Group] = {}  # SelfExSR's layout has ground truth of its own for each scale
     for scale in SCALES:
         if found := gt_files(folder, scale):
             group = groups.setdefault(found[0], _Group(scale, found[1], {}))
             if low := lq_files(folder, scale):
                 group.low[scale] = low
-    findings = {place: _inspect(folder, group, tell) for place, group in groups.items()}
+    findings = {place: _inspect(folder, group, on_progress) for place, group in groups.items()}
     name = _name_of(folder, [one for of_group in findings.values() for one in of_group])
     clauses: list[str] = []
     problems: list[str] = []
@@ -82,7 +83,7 @@ def _is_any_set(folder: Path) -> bool:
     return is_div2k(folder) or any(is_set(folder, scale) for scale in SCALES)
 
 
-def _inspect(folder: Path, group: _Group, tell: Tell) -> list[Finding]:
+def _inspect(folder: Path, group: _Group, on_progress: OnProgress) -> list[Finding]:
     lqs = {scale: dict(named) for scale, (_, named) in group.low.items()}
 
     def look(one: NamedFile) -> Finding:
@@ -92,7 +93,7 @@ def _inspect(folder: Path, group: _Group, tell: Tell) -> list[Finding]:
     findings: list[Finding] = []
     for finding in in_parallel(look, group.gts):
         findings.append(finding)
-        tell(f"{folder.name} {finding.path.name}", len(findings), len(group.gts))
+        on_progress(f"{folder.name} {finding.path.name}", len(findings), len(group.gts))
     return findings
 
 

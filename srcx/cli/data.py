@@ -89,9 +89,9 @@ def fetch_sets(
     wanted = list({known.name: known for known in map(known_set, names)}.values())
     wrong = False
     try:
-        with log_to_stderr(logging.WARNING), progress() as tell:
+        with log_to_stderr(logging.WARNING), progress() as on_progress:
             for known in wanted:
-                for problem in (problems := fetch_set(known, known.place(data), tell)):
+                for problem in (problems := fetch_set(known, known.place(data), on_progress)):
                     complain(problem)
                 wrong |= bool(problems)
     except KeyboardInterrupt:
@@ -154,8 +154,8 @@ def _verified(places: Sequence[Path]) -> bool:
     for place in places:
         try:
             for folder in sets_in(place):
-                with progress() as tell:
-                    verdict = verify(folder, tell)
+                with progress() as on_progress:
+                    verdict = verify(folder, on_progress)
                 print(f"{verdict.folder}: {'WRONG' if verdict.problems else 'ok'}: {verdict.sentence}")
                 for problem in verdict.problems:
                     print(f"  {problem}")
@@ -186,7 +186,7 @@ def degrade_images(
 
     degradation = load_degradation(preset)
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_degraded(
                 source,
                 out,
@@ -194,7 +194,7 @@ def degrade_images(
                 name=Path(preset).stem,
                 scale=scale,
                 seed=seed,
-                tell=tell,
+                on_progress=on_progress,
             )
     except KeyboardInterrupt:
         raise Interrupted(prepare.GOES_ON) from None
@@ -220,8 +220,8 @@ def align_pairs(
     found: dict[str, Fit] = {}
     failed = 0
     try:
-        with progress() as tell:
-            for name, outcome in align_folders(lq, gt, scale=scale, out=write, tell=tell):
+        with progress() as on_progress:
+            for name, outcome in align_folders(lq, gt, scale=scale, out=write, on_progress=on_progress):
                 if isinstance(outcome, Fit):
                     found[name] = outcome
                 else:

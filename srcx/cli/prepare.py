@@ -62,9 +62,9 @@ def lr(
     if multiple % scale:
         raise UsageError(f"--mod: expected a multiple of the scale {scale}; got {multiple}")
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_low_resolution(
-                source, out, scale=scale, multiple=multiple, border=border, gt_out=gt, tell=tell
+                source, out, scale=scale, multiple=multiple, border=border, gt_out=gt, on_progress=on_progress
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
@@ -88,9 +88,9 @@ def sub_images(
     from srcx.prepare.images import make_sub_images
 
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_sub_images(
-                source, out, crop_px=crop, step_px=step, threshold_px=threshold, tell=tell
+                source, out, crop_px=crop, step_px=step, threshold_px=threshold, on_progress=on_progress
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
@@ -107,8 +107,8 @@ def lmdb(
     from srcx.prepare.lmdb_folder import make_lmdb
 
     try:
-        with progress() as tell:
-            outcome = make_lmdb(source, out, tell)
+        with progress() as on_progress:
+            outcome = make_lmdb(source, out, on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
     report(outcome, out)
@@ -131,8 +131,8 @@ def shards(
     from srcx.prepare.shards import make_shards
 
     try:
-        with progress() as tell:
-            outcome = make_shards(source, out, low=lq, per_shard=per_shard, tell=tell)
+        with progress() as on_progress:
+            outcome = make_shards(source, out, low=lq, per_shard=per_shard, on_progress=on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
     report(outcome, out)

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srcx.cli.verb import complain, one_line
+from srcx.progress import OnProgress
 
 __all__ = ["progress"]
 
-Tell = Callable[[str, int, int], None]
 
 EVERY_S = 2.0
 """Plain lines come no closer than this, so that a log stays readable."""
@@ -19,7 +19,7 @@ LEAST_DONE = 5
 
 
 @contextmanager
-def progress(wanted: bool = True) -> Iterator[Tell]:
+def progress(wanted: bool = True) -> Iterator[OnProgress]:
     """Give a function to call with what was done, how many that makes, and of how many.
 
     Args:
@@ -40,17 +40,17 @@ def progress(wanted: bool = True) -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
+        def on_progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=one_line(what), completed=done, total=total)
 
-        yield tell
+        yield on_progress
 
 
-def _plain_lines() -> Tell:
+def _plain_lines() -> OnProgress:
     said_s = -EVERY_S
     started_s = time.monotonic()
 
-    def tell(what: str, done: int, total: int) -> None:
+    def on_progress(what: str, done: int, total: int) -> None:
         nonlocal said_s, started_s
         now_s = time.monotonic()
         if done == 1:
@@ -63,4 +63,4 @@ def _plain_lines() -> Tell:
         left = f", about {left_s:.0f} s left" if known and done < total else ""
         complain(f"{done}/{total} {one_line(what)}{left}")
 
-    return tell
+    return on_progress

@@ -12,8 +12,6 @@ app = typer.Typer(help="Weights of fixed networks (VGG, AlexNet) and evaluators 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that 'srcx weights list' shows.")]
 
-MIB = 1 << 20
-
 
 @app.command("list", cls=Verb, epilog="\n  srcx weights list\n")
 def list_weights(debug: Debug = False) -> None:
@@ -29,10 +27,8 @@ def fetch_weights(name: Name, debug: Debug = False) -> None:
     """Download weights into the user's cache."""
     from srcx.weights.fixed import fetch
 
-    with log_to_stderr(), progress() as tell:
-        path = fetch(
-            name, progress=lambda done, total: tell(f"MiB of {name}", done // MIB, (total or done) // MIB)
-        )
+    with log_to_stderr(), progress() as on_progress:
+        path = fetch(name, on_progress=on_progress)
     print(path)
 
 

@@ -5,7 +5,7 @@ import hashlib
 import http.client
 import re
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,12 @@ from filelock import FileLock, Timeout
 from srcx.atomic import atomic_path, make_folder
 from srcx.download.wire import Wire
 from srcx.errors import DownloadError, OutputError
+from srcx.progress import OnProgress
 
-__all__ = ["Digest", "Progress", "alone", "download"]
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes there will be (None: the server does not say)."""
+__all__ = ["Digest", "alone", "download"]
 
 BREAKS = 4  # a transfer that breaks off is taken up again so often
-CHUNK = 1 << 20
+MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Digest:
         if self.kind == "git":
             digest.update(b"blob %d\0" % path.stat().st_size)
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(MIB):
                 digest.update(chunk)
         return digest.hexdigest()
 
@@ -52,7 +50,7 @@ def download(
     *,
     digest: Digest | None,
     max_bytes: int,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     wire: Wire | None = None,
 ) -> Path:
     """Fetch `url` into the file `target`, unless it is there already.
@@ -66,7 +64,7 @@ def download(
         target: The file to be.
         digest: What the file must be; None where nobody knows, and then only the length is checked.
         max_bytes: No file larger than this is taken.
-        progress: Told about every chunk.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
         wire: How the server may be reached; https alone by default.
 
     Returns:
@@ -82,11 +80,11 @@ def download(
         if target.exists() and (digest is None or digest.matches(target)):
             return target
         resumed = _size(part) > 0
-        got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+        got = _fetch(url, part, digest, max_bytes, on_progress, wire or Wire())
         if (
             digest and got != digest.value and resumed
         ):  # what was there may have been the start of another file
-            got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+            got = _fetch(url, part, digest, max_bytes, on_progress, wire or Wire())
         if digest and got != digest.value:
             raise DownloadError(
                 f"{url}: expected the {digest.kind} digest {digest.value}, got {got}, which is another file"
@@ -109,7 +107,7 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def _fetch(
-    url: str, part: Path, digest: Digest | None, max_bytes: int, progress: Progress | None, wire: Wire
+    url: str, part: Path, digest: Digest | None, max_bytes: int, on_progress: OnProgress | None, wire: Wire
 ) -> str:
     """Bring `part` to its full length and return its digest, if one is expected; a wrong one is thrown away.
 
@@ -118,7 +116,7 @@ def _fetch(
     for attempt in range(BREAKS):
         before = _size(part)
         try:
-            _append(url, part, max_bytes, progress, wire)
+            _append(url, part, max_bytes, on_progress, wire)
             break
         except urllib.error.HTTPError as error:
             error.close()
@@ -137,8 +135,8 @@ def _fetch(
     return got
 
 
-def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wire: Wire) -> None:
-    done = _size(part)
+def _append(url: str, part: Path, max_bytes: int, on_progress: OnProgress | None, wire: Wire) -> None:
+    name, done = part.name.removesuffix(".part"), _size(part)
     with wire.open(url, {"Range": f"bytes={done}-"} if done else {}) as answer:
         if answer.status != 206:
             done = 0  # the whole file comes, whatever was asked for
@@ -152,8 +150,8 @@ def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wir
                 done += len(chunk)
                 _check_bytes(url, done, max_bytes)
                 file.write(chunk)
-                if progress:
-                    progress(done, total)
+                if on_progress:
+                    on_progress(f"MiB of {name}", done // MIB, (total or done) // MIB)
     if total is not None and done < total:
         raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
 
@@ -164,7 +162,7 @@ class _Break(ConnectionError):
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
-        return answer.read(CHUNK)
+        return answer.read(MIB)
     except OSError as error:
         raise _Break(str(error)) from error
 

@@ -6,10 +6,7 @@ from typing import TypeVar
 
 from srcx.hardware import cores
 
-__all__ = ["Tell", "in_parallel"]
-
-Tell = Callable[[str, int, int], None]
-"""Called with what was done, how many that makes, and of how many."""
+__all__ = ["in_parallel"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

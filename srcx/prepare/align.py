@@ -1,6 +1,6 @@
 """Images of one scene by two lenses or zooms: laid upon each other, and how well they lie measured."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,6 +16,7 @@ from srcx.imaging.io import read_image, write_image
 from srcx.imaging.resize import imresize
 from srcx.prepare.recipe import shared_name, sources
 from srcx.prepare.shifts import Floats, block_shifts, register, smooth
+from srcx.progress import OnProgress
 
 __all__ = ["Aligned", "Fit", "Shifts", "align", "align_folders", "find_pairs", "together"]
 
@@ -137,7 +138,7 @@ def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
 
 
 def align_folders(
-    lq: Path, gt: Path, *, scale: int, out: Path | None, tell: Callable[[str, int, int], None]
+    lq: Path, gt: Path, *, scale: int, out: Path | None, on_progress: OnProgress
 ) -> Iterator[tuple[str, Fit | SrcxError]]:
     """`align` pair after pair; with `out` OUT/lq/NAME.png and OUT/gt/NAME.png are written.
 
@@ -166,7 +167,7 @@ def align_folders(
             for folder, image in zip(folders, (aligned.lq, aligned.gt), strict=False):
                 write_image(folder / f"{name}.png", image)
             yield name, aligned.fit
-        tell(name, done, len(pairs))
+        on_progress(name, done, len(pairs))
 
 
 def _homography(still: Floats, full: Floats) -> tuple[Matrix, float, int]:

@@ -11,9 +11,10 @@ from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
 from srcx.imaging.resize import Border, imresize
 from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
 
@@ -28,7 +29,14 @@ class Outcome:
 
 
 def make_low_resolution(
-    source: Path, out: Path, *, scale: int, multiple: int, border: Border, gt_out: Path | None, tell: Tell
+    source: Path,
+    out: Path,
+    *,
+    scale: int,
+    multiple: int,
+    border: Border,
+    gt_out: Path | None,
+    on_progress: OnProgress,
 ) -> Outcome:
     """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; what is there is left.
 
@@ -39,7 +47,7 @@ def make_low_resolution(
         multiple: Images are cut to multiples of this first; a multiple of `scale`.
         border: As for `imresize`.
         gt_out: Folder for the cut images; None keeps none.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images.
@@ -63,7 +71,7 @@ def make_low_resolution(
         write_image(low, imresize(image, scale=1 / scale, border=border))
         return True
 
-    return _each(make, images, [folder, gt_out] if gt_out else [folder], tell)
+    return _each(make, images, [folder, gt_out] if gt_out else [folder], on_progress)
 
 
 def make_degraded(
@@ -74,7 +82,7 @@ def make_degraded(
     name: str,
     scale: int,
     seed: int,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Outcome:
     """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; what is there is left.
 
@@ -88,7 +96,7 @@ def make_degraded(
         name: What messages call the degradation.
         scale: gt is this much larger than lq.
         seed: Of all that is random.
-        tell: Called after every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images, or two of one NAME.
@@ -115,11 +123,11 @@ def make_degraded(
             write_image(target, image)
         return True
 
-    return _each(make, images, folders, tell)
+    return _each(make, images, folders, on_progress)
 
 
 def make_sub_images(
-    source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, tell: Tell
+    source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, on_progress: OnProgress
 ) -> Outcome:
     """Cut each image of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
 
@@ -131,7 +139,7 @@ def make_sub_images(
         crop_px: Their side.
         step_px: From one to the next.
         threshold_px: A rest of more than this at the right or lower border gets a sub-image that ends there.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images.
@@ -157,7 +165,7 @@ def make_sub_images(
             write_image(target, image[top : top + crop_px, left : left + crop_px])
         return True
 
-    return _each(make, images, [out], tell)
+    return _each(make, images, [out], on_progress)
 
 
 def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
@@ -174,7 +182,7 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
 
 
 def _each(
-    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], tell: Tell
+    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], on_progress: OnProgress
 ) -> Outcome:
     """Call `make`, which says whether there was anything to do, with each image; note what it raises."""
 
@@ -193,7 +201,7 @@ def _each(
             outcome.made += 1
         else:
             outcome.skipped += 1
-        tell(path.name, done, len(images))
+        on_progress(path.name, done, len(images))
     for folder in folders:
         forget(folder, failed)
     return outcome

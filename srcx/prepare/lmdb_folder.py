@@ -12,9 +12,10 @@ from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError, SrcxError, UsageError
 from srcx.imaging.decode import swap_red_and_blue
 from srcx.imaging.io import read_image
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import claim, fits, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["make_lmdb"]
 
@@ -24,7 +25,7 @@ BATCH = 64  # images to a transaction
 MIB = 1 << 20
 
 
-def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
+def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     """Put the images of a folder into an LMDB folder as PNG, by their names without suffix and scale.
 
     Until it is whole it is a hidden folder beside `out`, where the next call goes on.
@@ -32,7 +33,7 @@ def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
     Args:
         source: Folder of images.
         out: Folder to be, whose name ends in .lmdb.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         UsageError: the name does not end in .lmdb.
@@ -56,13 +57,13 @@ def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
     if not fits(part, wanted):
         shutil.rmtree(part, ignore_errors=True)
     claim(part, wanted)
-    outcome = _fill(part, images, tell)
+    outcome = _fill(part, images, on_progress)
     if not outcome.problems:
         part.replace(out)
     return outcome
 
 
-def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
+def _fill(folder: Path, images: Sequence[Path], on_progress: OnProgress) -> Outcome:
     meta = folder / META_INFO
     lines = meta.read_text(encoding="utf-8").splitlines(keepends=True) if meta.exists() else []
     lines = [line for line in lines if line.endswith("\n")]
@@ -76,7 +77,7 @@ def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
                 batch = left[start : start + BATCH]
                 entries: list[_Entry] = []
                 for done, answer in enumerate(in_parallel(_encode, batch), outcome.skipped + start + 1):
-                    tell("images", done, len(images))
+                    on_progress("images", done, len(images))
                     if isinstance(answer, str):
                         outcome.problems.append(answer)
                     else:

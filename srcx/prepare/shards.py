@@ -8,14 +8,16 @@ from srcx.atomic import atomic_path
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging.io import image_size
-from srcx.imaging.parallel import Tell
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import Recipe, claim, fits, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["make_shards"]
 
 
-def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, tell: Tell) -> Outcome:
+def make_shards(
+    source: Path, out: Path, *, low: Path | None, per_shard: int, on_progress: OnProgress
+) -> Outcome:
     """Put the files of a folder as they are into OUT/shard-000000.tar ..., by their names without scale.
 
     Shards that are there are left. Nothing is written if an image is damaged.
@@ -25,7 +27,7 @@ def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, te
         out: Folder for the shards.
         low: Folder of their low resolution: KEY.lq.png.
         per_shard: Images, or pairs, in each.
-        tell: Told of every shard.
+        on_progress: Called after each shard.
 
     Raises:
         DataError: a folder holds no images, or one whose name cannot be a key; or a pair lacks a side.
@@ -54,7 +56,7 @@ def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, te
         else:
             _write(shard, {side: of[batch] for side, of in sides.items()})
             outcome.made += len(images[batch])
-        tell(shard.name, number + 1, len(starts))
+        on_progress(shard.name, number + 1, len(starts))
     return outcome
 
 

