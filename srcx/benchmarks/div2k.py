@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from srcx.benchmarks.low_resolution import inspect_lq, judge_lqs
+from srcx.benchmarks.inspect import inspect_lq
 from srcx.benchmarks.manifest import Archive, known_set
-from srcx.benchmarks.verdict import Verdict, counted, listed
+from srcx.benchmarks.verdict import Verdict, counted, describe_lqs, listed
 from srcx.errors import ImageError
 from srcx.imaging.io import image_size, list_images, read_image
 from srcx.imaging.parallel import in_parallel
@@ -97,5 +97,5 @@ def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, 
             continue
         lq = folder / archive.folder / f"{number}{archive.ending}.png"
         found.append(inspect_lq(lq, gt, SCALE, None))
-    clause, wrong = judge_lqs(found, SCALE)
+    clause, wrong = describe_lqs(found, SCALE)
     return f", by {len(found)} of them {clause}", problems + wrong

@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from srcx.benchmarks.low_resolution import LqFinding, inspect_lq
-from srcx.benchmarks.manifest import KnownImage, known_sets
-from srcx.benchmarks.pixels import cut, pixel_sha256
+from srcx.benchmarks.manifest import KnownFile, KnownImage, known_sets, pixel_sha256
+from srcx.benchmarks.shrinking import Likeness, compare
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
 from srcx.imaging.io import read_image
+from srcx.imaging.resize import crop_to_multiple
 
-__all__ = ["Finding", "Kind", "Match", "inspect"]
+__all__ = ["Finding", "Kind", "LqFinding", "Match", "inspect", "inspect_lq"]
 
 Kind = Literal["published", "saved anew", "cut to multiples of 12", "not cut", "not published", "damaged"]
 MULTIPLE = 4  # the published ground truth is cut to multiples of this
@@ -24,6 +24,15 @@ class Match(NamedTuple):
 
     set: str
     image: KnownImage
+
+
+class LqFinding(NamedTuple):
+    """A low-resolution image: how it is the published one, else what it is like, or a problem."""
+
+    path: Path
+    published: str | None = None
+    like: Likeness | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,25 @@ def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
     return Finding(gt, kind, match, problem, found)
 
 
+def inspect_lq(path: Path, gt: ImageArray, scale: int, published: KnownFile | None) -> LqFinding:
+    """Compare a low-resolution image with the published one, and else with its ground truth."""
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        lq = read_image(path)
+    except OSError as error:
+        return LqFinding(path, problem=f"{path}: cannot be read: {error.strerror}")
+    except ImageError as error:
+        return LqFinding(path, problem=str(error))
+    if published and sha256 == published.sha256:
+        return LqFinding(path, "the published files")
+    if published and pixel_sha256(lq) == published.pixels:
+        return LqFinding(path, "the published images, saved anew (equal pixels)")
+    try:
+        return LqFinding(path, like=compare(lq, gt, scale))
+    except ImageError as error:
+        return LqFinding(path, problem=f"{path}: {error}")
+
+
 def _recognise(content: bytes, image: ImageArray) -> tuple[Kind, Match | None]:
     known = _published()
     sha256, pixels = hashlib.sha256(content).hexdigest(), pixel_sha256(image)
@@ -69,7 +97,7 @@ def _recognise(content: bytes, image: ImageArray) -> tuple[Kind, Match | None]:
         return "saved anew", known.pixels[pixels]
     if pixels in known.pixels_mod12:
         return "cut to multiples of 12", known.pixels_mod12[pixels]
-    match = known.pixels.get(pixel_sha256(cut(image, MULTIPLE)))
+    match = known.pixels.get(pixel_sha256(crop_to_multiple(image, MULTIPLE)))
     return ("not cut", match) if match else ("not published", None)
 
 

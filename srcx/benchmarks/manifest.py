@@ -1,5 +1,6 @@
 """The sets srcx knows, file by file: `manifests/*.json`, which come with the package."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -7,9 +8,21 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from srcx.errors import UsageError
+import numpy as np
 
-__all__ = ["Archive", "KnownFile", "KnownImage", "KnownSet", "known_set", "known_sets"]
+from srcx.errors import UsageError
+from srcx.imaging.decode import ImageArray
+
+__all__ = [
+    "Archive",
+    "KnownFile",
+    "KnownImage",
+    "KnownSet",
+    "known_set",
+    "known_sets",
+    "pixel_sha256",
+    "without_copies",
+]
 
 ORDER = ("Set5", "Set14", "BSD100", "Urban100", "DIV2K")
 DATASETS = Path("datasets")
@@ -17,7 +30,7 @@ DATASETS = Path("datasets")
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A published image file; what nobody has calls is None.
+    """A published image file; None stands for what is not published.
 
     Args:
         file: Its name at the source.
@@ -107,6 +120,25 @@ def known_set(name: str) -> KnownSet:
     if name.lower() not in by_name:
         raise UsageError(f"{name}: srcx knows no such set; it knows {', '.join(ORDER)}")
     return by_name[name.lower()]
+
+
+def pixel_sha256(image: ImageArray) -> str:
+    """SHA-256 of the shape and the pixels; a grey image has the same one however many channels repeat it.
+
+    Example:
+        >>> grey = np.array([[0, 255]], np.uint8)
+        >>> pixel_sha256(grey) == pixel_sha256(np.stack([grey] * 3, axis=2))
+        True
+    """
+    pixels = np.ascontiguousarray(without_copies(image))
+    return hashlib.sha256(f"{pixels.shape} {pixels.dtype.name}\n".encode() + pixels.tobytes()).hexdigest()
+
+
+def without_copies(image: ImageArray) -> ImageArray:
+    """The image as (H, W) where its three channels are equal."""
+    if image.ndim == 3 and image.shape[2] == 3 and (image == image[..., :1]).all():
+        return image[..., 0]
+    return image
 
 
 def _read(entry: dict[str, Any]) -> KnownSet:

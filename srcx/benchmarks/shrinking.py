@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srcx.benchmarks.pixels import cut, without_copies
+from srcx.benchmarks.manifest import without_copies
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
-from srcx.imaging.resize import Border, imresize
+from srcx.imaging.resize import Border, crop_to_multiple, imresize
 
-__all__ = ["WAYS", "Likeness", "Way", "compare"]
+__all__ = ["METHODS", "Likeness", "Method", "compare"]
 
 Grade = Literal["published", "close", "wrong"]
 
 
-class Way(NamedTuple):
+class Method(NamedTuple):
     """A way to shrink an image to (height, width); a "close" one changes tables by 0.01 dB at most."""
 
     words: str
@@ -30,7 +30,7 @@ class Likeness(NamedTuple):
     """What a low-resolution image is like.
 
     Args:
-        exact: Places in `WAYS` of those that give it to the pixel.
+        exact: Places in `METHODS` of those that give it to the pixel.
         nearest: Place of the one that comes nearest.
         mean: How far that one is from it: levels of 255, on average.
         most: The same, at the worst sample.
@@ -66,19 +66,19 @@ def _every_nth(gt: ImageArray, size: tuple[int, int]) -> ImageArray:
     return gt[:: gt.shape[0] // size[0], :: gt.shape[1] // size[1]]
 
 
-WAYS = (
-    Way("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
-    Way("today's MATLAB, which mirrors the borders", "close", _matlab("symmetric")),
-    Way("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
-    Way("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
-    Way("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
-    Way("OpenCV's INTER_LINEAR, which does not antialias", "wrong", _opencv(cv2.INTER_LINEAR)),
-    Way("OpenCV's INTER_AREA", "wrong", _opencv(cv2.INTER_AREA)),
-    Way("OpenCV's INTER_LANCZOS4, which does not antialias", "wrong", _opencv(cv2.INTER_LANCZOS4)),
-    Way("Pillow's BICUBIC", "wrong", _pillow(Image.Resampling.BICUBIC)),
-    Way("Pillow's LANCZOS", "wrong", _pillow(Image.Resampling.LANCZOS)),
-    Way("Pillow's BILINEAR", "wrong", _pillow(Image.Resampling.BILINEAR)),
-    Way("taking every nth pixel", "wrong", _every_nth),
+METHODS = (
+    Method("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
+    Method("today's MATLAB, which mirrors the borders", "close", _matlab("symmetric")),
+    Method("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
+    Method("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
+    Method("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
+    Method("OpenCV's INTER_LINEAR, which does not antialias", "wrong", _opencv(cv2.INTER_LINEAR)),
+    Method("OpenCV's INTER_AREA", "wrong", _opencv(cv2.INTER_AREA)),
+    Method("OpenCV's INTER_LANCZOS4, which does not antialias", "wrong", _opencv(cv2.INTER_LANCZOS4)),
+    Method("Pillow's BICUBIC", "wrong", _pillow(Image.Resampling.BICUBIC)),
+    Method("Pillow's LANCZOS", "wrong", _pillow(Image.Resampling.LANCZOS)),
+    Method("Pillow's BILINEAR", "wrong", _pillow(Image.Resampling.BILINEAR)),
+    Method("taking every nth pixel", "wrong", _every_nth),
 )
 
 
@@ -93,7 +93,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
     Raises:
         ImageError: the sizes do not fit, or an image has 16 bits or alpha.
     """
-    gt, lq = without_copies(cut(gt, scale)), without_copies(lq)
+    gt, lq = without_copies(crop_to_multiple(gt, scale)), without_copies(lq)
     size = (gt.shape[0] // scale, gt.shape[1] // scale)
     if lq.shape[:2] != size:
         raise ImageError(
@@ -104,7 +104,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
         if image.dtype != np.uint8 or image.shape[2:] == (4,):
             raise ImageError("or its ground truth has 16 bits or alpha, which no benchmark image has")
     gt, lq = _alike(gt, lq)
-    apart = [np.abs(way.shrink(gt, size).astype(np.int16) - lq) for way in WAYS]
+    apart = [np.abs(method.shrink(gt, size).astype(np.int16) - lq) for method in METHODS]
     means = [float(one.mean()) for one in apart]
     nearest = int(np.argmin(means))
     exact = frozenset(place for place, mean in enumerate(means) if mean == 0)

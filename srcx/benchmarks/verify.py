@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srcx.benchmarks.div2k import is_div2k, verify_div2k
-from srcx.benchmarks.ground_truth import judge_gts
 from srcx.benchmarks.inspect import Finding, inspect
 from srcx.benchmarks.layout import NamedFile, gt_files, is_set, lq_files
-from srcx.benchmarks.low_resolution import judge_lqs
 from srcx.benchmarks.manifest import KnownSet, known_sets
-from srcx.benchmarks.verdict import Verdict, counted, listed
+from srcx.benchmarks.verdict import Verdict, counted, describe_gts, describe_lqs, listed
 from srcx.errors import DataError
 from srcx.imaging.parallel import in_parallel
 from srcx.progress import OnProgress
@@ -65,7 +63,7 @@ def verify(folder: Path, on_progress: OnProgress) -> Verdict:
     problems: list[str] = []
     for place, group in groups.items():
         known = known_sets().get(name or "") if group.scale == KNOWN_SCALE else None
-        clause, wrong = _judge(place, group, known, findings[place])
+        clause, wrong = _describe(place, group, known, findings[place])
         clauses.append(f"{place.name}: {clause}" if len(groups) > 1 else clause)
         problems += wrong
     return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(clauses)}", tuple(problems))
@@ -97,13 +95,13 @@ def _inspect(folder: Path, group: _Group, on_progress: OnProgress) -> list[Findi
     return findings
 
 
-def _judge(
+def _describe(
     place: Path, group: _Group, known: KnownSet | None, findings: Sequence[Finding]
 ) -> tuple[str, list[str]]:
-    clause, problems = judge_gts(place, known, findings)
+    clause, problems = describe_gts(place, known, findings)
     clauses = [clause]
     for scale, low in group.low.items():
-        clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
+        clause, wrong = describe_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
         clauses.append(clause)
         problems += [*wrong, *_unpaired(group.gts, place, low)]
     if not group.low:

@@ -15,7 +15,7 @@ from srcx.data.levels import Levels
 from srcx.data.pairs import Size
 from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, list_stored
-from srcx.imaging.resize import imresize
+from srcx.imaging.resize import crop_to_multiple, imresize
 
 __all__ = ["HighResolutionDataset", "cut_sizes", "with_bicubic"]
 
@@ -100,7 +100,7 @@ class HighResolutionDataset(PairDataset):
         whole = self.images[index].read()
         if self.degradation is None:
             return with_bicubic(whole, self.scale)
-        return self._degraded(cut(whole, self.scale), np.random.default_rng(index))
+        return self._degraded(crop_to_multiple(whole, self.scale), np.random.default_rng(index))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
         """A random crop, degraded where that is asked for; only for a data set made with `gt_size`."""
@@ -109,7 +109,7 @@ class HighResolutionDataset(PairDataset):
         assert self.crops is not None, "made without gt_size"
         # gt alone, so under another number than the whole pair.
         number = len(self) + index
-        (gt,) = self._cache.get(number, lambda: (cut(self.images[index].read(), self.scale),))
+        (gt,) = self._cache.get(number, lambda: (crop_to_multiple(self.images[index].read(), self.scale),))
         size = self.crops.gt_size // self.scale
         place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
@@ -135,15 +135,9 @@ def _around(start: int, size: int, length: int, rng: np.random.Generator) -> sli
     return slice(first, first + around)
 
 
-def cut(whole: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Cut an image (H, W, 3) at the right and bottom to a multiple of `scale`."""
-    height, width = (side // scale * scale for side in whole.shape[:2])
-    return whole[:height, :width]
-
-
 def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
     """An image (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
-    gt = cut(whole, scale)
+    gt = crop_to_multiple(whole, scale)
     return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 

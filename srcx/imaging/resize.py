@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from srcx.errors import ImageError
 
-__all__ = ["Border", "imresize"]
+__all__ = ["Border", "crop_to_multiple", "imresize"]
 
 Border = Literal["symmetric", "replicate"]
 
@@ -183,3 +183,9 @@ def _sums_fit_float32(weights: NDArray[np.float64]) -> bool:
     """
     steps = weights * 2**15
     return bool((steps == np.rint(steps)).all())
+
+
+def crop_to_multiple(image: NDArray[Scalar], multiple: int) -> NDArray[Scalar]:
+    """Return the upper left part whose sides are multiples of `multiple`, as MATLAB's `modcrop`."""
+    height, width = image.shape[:2]
+    return image[: height - height % multiple, : width - width % multiple]

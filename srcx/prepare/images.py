@@ -5,14 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srcx.benchmarks.pixels import cut
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
 from srcx.imaging.parallel import in_parallel
-from srcx.imaging.resize import Border, imresize
+from srcx.imaging.resize import Border, crop_to_multiple, imresize
 from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
 from srcx.progress import OnProgress
 
@@ -63,7 +62,7 @@ def make_low_resolution(
         gt = gt_out / f"{path.stem}.png" if gt_out else None
         if low.exists() and (gt is None or gt.exists()):
             return False
-        image = cut(read_image(path), multiple)
+        image = crop_to_multiple(read_image(path), multiple)
         if 0 in image.shape:
             raise ImageError(f"{path}: has a side of less than {multiple} pixels, so nothing of it is left")
         if gt is not None:
@@ -115,7 +114,7 @@ def make_degraded(
         targets = [folder / f"{path.stem}.png" for folder in folders]
         if all(target.exists() for target in targets):
             return False
-        gt = to_rgb(cut(read_image(path), scale))
+        gt = to_rgb(crop_to_multiple(read_image(path), scale))
         if 0 in gt.shape:
             raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
         lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))

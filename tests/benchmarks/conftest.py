@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from srcx.benchmarks import inspect
-from srcx.benchmarks.manifest import KnownFile, KnownImage, KnownSet
-from srcx.benchmarks.pixels import cut, pixel_sha256
+from srcx.benchmarks.manifest import KnownFile, KnownImage, KnownSet, pixel_sha256
 from srcx.imaging import imresize, read_image, write_image
+from srcx.imaging.resize import crop_to_multiple
 
 SIZES = {"one": (48, 60), "two": (40, 52), "grey": (44, 36)}
 
@@ -74,7 +74,7 @@ def entry(path: Path) -> KnownFile:
         image.shape[0],
         1 if image.ndim == 2 else 3,
         pixel_sha256(image),
-        pixel_sha256(cut(image, 12)),
+        pixel_sha256(crop_to_multiple(image, 12)),
     )
 
 

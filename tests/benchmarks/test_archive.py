@@ -6,8 +6,7 @@ import zipfile
 
 import pytest
 
-from srcx.benchmarks.archive import unpack
-from srcx.benchmarks.fetch import fetch_set
+from srcx.benchmarks.fetch import fetch_set, unpack
 from srcx.benchmarks.manifest import Archive, KnownSet
 from srcx.errors import DataError
 
@@ -59,7 +58,7 @@ def test_a_link_is_refused(archive, tmp_path):
 
 
 def test_an_absurd_size_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("srcx.benchmarks.archive.MAX_BYTES", 10)
+    monkeypatch.setattr("srcx.benchmarks.fetch.MAX_UNPACKED_BYTES", 10)
     with pytest.raises(DataError, match="unpacks to 11 bytes"):
         unpack(archive({"0001.png": b"x" * 11}), tmp_path / "out", ["0001.png"], quiet)
 
