@@ -9,8 +9,7 @@ import typer
 
 from srcx.cli import prepare
 from srcx.cli.progress import progress
-from srcx.cli.table import print_table
-from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr
+from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr, print_table
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:

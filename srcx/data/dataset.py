@@ -2,25 +2,30 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from threading import Lock
+from typing import Literal, TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from srcx.data.cache import ImageCache
 from srcx.data.crops import Crops, Pair
-from srcx.data.levels import Levels
 from srcx.data.pairs import Size
 from srcx.errors import DataError
+from srcx.imaging.color import to_rgb, y_of_tensor
+from srcx.imaging.tensors import to_image
 
-__all__ = ["PairDataset", "WholePair", "crops_of", "large_enough"]
+__all__ = ["ImageCache", "Levels", "PairDataset", "WholePair", "crops_of", "large_enough"]
 
 logger = logging.getLogger(__name__)
 
 MIB = 2**20
 Item = TypeVar("Item")
+Arrays = tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,80 @@ class WholePair:
     name: str
     lq: Tensor
     gt: Tensor | None
+
+
+@dataclass(frozen=True)
+class Levels:
+    """BasicSR's `color`, `mean` and `std`, in this order."""
+
+    color: Literal["y"] | None = None
+    """y: luma alone, one channel in [16/255, 235/255]."""
+    mean: Sequence[float] | None = None
+    """Subtracted from each channel."""
+    std: Sequence[float] | None = None
+    """Divides each channel after that."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), in channels-last order in memory."""
+        # By numpy: torch would start a team of threads for each worker that does this.
+        values = torch.from_numpy(np.divide(images, 255, dtype=np.float32)).permute(0, 3, 1, 2)
+        if self.color == "y":
+            values = y_of_tensor(values)
+        if self.mean is not None:
+            values = values - values.new_tensor(self.mean).view(1, -1, 1, 1)
+        if self.std is not None:
+            values = values / values.new_tensor(self.std).view(1, -1, 1, 1)
+        return values
+
+    def images(self, values: Tensor) -> NDArray[np.uint8]:
+        """Undo the call: float32 (N, C, H, W) to uint8 RGB (N, H, W, 3), luma alone as grey."""
+        if self.std is not None:
+            values = values * values.new_tensor(self.std).view(1, -1, 1, 1)
+        if self.mean is not None:
+            values = values + values.new_tensor(self.mean).view(1, -1, 1, 1)
+        return np.stack([to_rgb(to_image(value)) for value in values])
+
+
+class ImageCache:
+    """Keeps tuples of arrays by number, up to `max_mib` MiB in all; safe between threads.
+
+    Example:
+        >>> cache = ImageCache(max_mib=1)
+        >>> read = lambda: (np.zeros((512, 512), np.uint8),)
+        >>> cache.get(0, read)[0] is cache.get(0, read)[0]
+        True
+    """
+
+    def __init__(self, max_mib: int) -> None:
+        self.max_bytes = max_mib * 2**20
+        self._kept: OrderedDict[int, Arrays] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, number: int, read: Callable[[], Arrays]) -> Arrays:
+        """What is kept under `number`, or what `read` returns, which is then kept."""
+        with self._lock:
+            if number in self._kept:
+                self._kept.move_to_end(number)
+                return self._kept[number]
+        arrays = read()  # outside the lock: two threads may read at once
+        with self._lock:
+            self._keep(number, arrays)
+        return arrays
+
+    def _keep(self, number: int, arrays: Arrays) -> None:
+        size = _bytes(arrays)
+        if number in self._kept or size > self.max_bytes:
+            return
+        self._kept[number] = arrays
+        self._bytes += size
+        while self._bytes > self.max_bytes:
+            _, given_up = self._kept.popitem(last=False)
+            self._bytes -= _bytes(given_up)
+
+
+def _bytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 class PairDataset(ABC):

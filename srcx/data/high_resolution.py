@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from srcx.config.degradation import DegradationOptions
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.degradation import degrade
-from srcx.data.levels import Levels
-from srcx.data.pairs import Size
-from srcx.data.problems import Problems
+from srcx.data.pairs import Problems, Size
 from srcx.data.stored import IoBackend, Stored, list_stored
 from srcx.imaging.resize import crop_to_multiple, imresize
 

@@ -8,11 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.high_resolution import cut_sizes, with_bicubic
-from srcx.data.levels import Levels
-from srcx.data.pairs import Size, check_pairs, find_pairs, find_several
-from srcx.data.problems import Problems
+from srcx.data.pairs import Problems, Size, check_pairs, find_pairs, find_several
 from srcx.data.stored import Stored, list_stored
 
 __all__ = ["NonAlignedPairDataset", "Targets"]

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
-from srcx.data.levels import Levels
-from srcx.data.pairs import check_pairs, find_pairs
-from srcx.data.problems import Problems
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
+from srcx.data.pairs import Problems, check_pairs, find_pairs
 from srcx.data.stored import IoBackend
 
 __all__ = ["PairedImageDataset"]

@@ -1,15 +1,55 @@
 """Which low-resolution image belongs to which ground truth, and whether they fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, StoredFile, lines_in, list_stored
+from srcx.errors import DataError, SrcxError
 
-__all__ = ["Size", "StoredPair", "check_names", "check_pairs", "find_pairs", "find_several"]
+__all__ = ["Problems", "Size", "StoredPair", "check_names", "check_pairs", "find_pairs", "find_several"]
 
 Size = tuple[int, int]  # height, width
+SHOWN = 10  # problems in one message
+
+
+class Problems:
+    """Collects sentences about what is wrong.
+
+    Example:
+        >>> problems = Problems()
+        >>> problems.add("a.png: is empty")
+        >>> problems.stop_if_any("datasets/train")
+        Traceback (most recent call last):
+        srcx.errors.DataError: a.png: is empty
+    """
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def add(self, sentence: str) -> None:
+        """Note one problem."""
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what the block raises instead of stopping there."""
+        try:
+            yield
+        except SrcxError as error:
+            self.add(str(error))
+
+    def stop_if_any(self, where: str) -> None:
+        """Raise DataError with the first ten problems and the number of the others."""
+        if len(self.sentences) == 1:
+            raise DataError(self.sentences[0])
+        if self.sentences:
+            lines = self.sentences[:SHOWN]
+            if len(self.sentences) > SHOWN:
+                lines.append(f"... and {len(self.sentences) - SHOWN} more")
+            listed = "\n  ".join(lines)
+            raise DataError(f"{where}: {len(self.sentences)} problems with its images:\n  {listed}")
 
 
 class StoredPair(NamedTuple):

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from srcx.data.dataset import WholePair
-from srcx.data.levels import Levels
-from srcx.data.pairs import check_names
-from srcx.data.problems import Problems
+from srcx.data.dataset import Levels, WholePair
+from srcx.data.pairs import Problems, check_names
 from srcx.data.stored import IoBackend, list_stored
 
 __all__ = ["SingleImageDataset"]

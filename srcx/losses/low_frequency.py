@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from srcx.errors import OptionsError
-from srcx.imaging.blur import gaussian_blur
-from srcx.imaging.tensors import check_same_shape
+from srcx.imaging.tensors import check_same_shape, gaussian_blur
 
 __all__ = ["LowFrequencyLoss"]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.download.files import Digest, alone, download
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire, alone, download
 from srcx.errors import CheckpointError, DownloadError, OutputError, WeightsError
 from srcx.progress import OnProgress
 from srcx.weights import lpips_jax

@@ -16,8 +16,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from srcx.download.files import Digest, download
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire, download
 from srcx.errors import DownloadError
 from srcx.progress import OnProgress
 

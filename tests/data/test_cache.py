@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 
-from srcx.data.cache import ImageCache
+from srcx.data.dataset import ImageCache
 
 
 def image(kib):

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import OptionsError
-from srcx.imaging.blur import gaussian_blur
+from srcx.imaging.tensors import gaussian_blur
 from srcx.losses.low_frequency import LowFrequencyLoss
 
 

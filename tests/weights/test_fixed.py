@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from srcx.download.files import Digest
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire
 from srcx.errors import CheckpointError, WeightsError
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state

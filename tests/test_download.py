@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from srcx.download.files import Digest, download
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire, download
 from srcx.errors import DownloadError, OutputError
 
 CONTENT = bytes(range(256)) * 4000  # a megabyte
