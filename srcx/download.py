@@ -1,4 +1,4 @@
-"""Files from the net: a pinned digest, resumed after a break, whole or not at all."""
+"""Download files over https: pinned digest, resumed after an interruption, written atomically."""
 
 import contextlib
 import hashlib
@@ -21,19 +21,19 @@ from srcx.progress import OnProgress
 
 __all__ = ["Digest", "Wire", "alone", "download"]
 
-BREAKS = 4  # a transfer that breaks off is taken up again so often
+BREAKS = 4  # attempts to resume an interrupted transfer
 MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Digest:
-    r"""What a file must be: its "sha256", or its "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
+    r"""Expected digest of a file: "sha256", or the "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
 
     kind: str
     value: str
 
     def of(self, path: Path) -> str:
-        """The digest of `path`, of this kind."""
+        """Return the digest of `path`, of this kind."""
         digest = hashlib.sha256() if self.kind == "sha256" else hashlib.sha1(usedforsecurity=False)
         if self.kind == "git":
             digest.update(b"blob %d\0" % path.stat().st_size)
@@ -43,19 +43,19 @@ class Digest:
         return digest.hexdigest()
 
     def matches(self, path: Path) -> bool:
-        """Whether `path` is the file that is meant."""
+        """Return True if `path` has this digest."""
         return self.of(path) == self.value
 
 
 @dataclass(frozen=True)
 class Wire:
-    """A way to reach servers.
+    """Connection settings: https, certificates, login and timeout.
 
     Args:
-        plain_hosts: Hosts that may be asked over http: those pip is told to trust, or a test's own server.
+        plain_hosts: Hosts that may be asked over http: pip's trusted hosts, or a test's own server.
         ca_file: Certificates to trust instead of the system's.
         login: Server (with its port, if any), name and password, for that server alone.
-        silence_s: How long a server may say nothing, in seconds.
+        silence_s: Longest time without an answer, in seconds.
     """
 
     plain_hosts: frozenset[str] = frozenset()
@@ -68,7 +68,7 @@ class Wire:
 
         Raises:
             DownloadError: the address, or one that it leads to, is not https.
-            OSError: the server cannot be reached (urllib's errors are OSErrors).
+            OSError: the connection fails (urllib's errors are OSErrors).
         """
         self.check(url)
         context = ssl.create_default_context(cafile=self.ca_file)
@@ -120,9 +120,9 @@ def download(
 ) -> Path:
     """Fetch `url` into the file `target`, unless it is there already.
 
-    What has come stays beside it in a `.part` file when the connection breaks, and the next call goes on from
-    there. The file gets its name only when it is whole and its digest is right. Processes that want the same
-    file wait for the one that fetches it.
+    After an interruption the data stay beside it in a `.part` file, and the next call resumes from there. The
+    file gets its name only when it is complete and its digest is right. Processes that want the same file
+    wait for the one that downloads it.
 
     Args:
         url: An https address.
@@ -130,13 +130,13 @@ def download(
         digest: What the file must be; None where nobody knows, and then only the length is checked.
         max_bytes: No file larger than this is taken.
         on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
-        wire: How the server may be reached; https alone by default.
+        wire: Connection settings; by default only https is allowed.
 
     Returns:
         `target`.
 
     Raises:
-        DownloadError: the server cannot be reached, or what it sends is not the file that is meant.
+        DownloadError: the connection to the server fails, or the file has another digest.
         OutputError: the file cannot be written.
     """
     make_folder(target.parent)
@@ -258,9 +258,9 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Why a server did not deliver, in a few words: urllib wraps the system's reason."""
+    """Return the reason of a failed request in a few words; urllib wraps the system's reason."""
     cause = error.__cause__ if isinstance(error, _Break) else error
     reason = getattr(cause, "reason", None) or cause
     if isinstance(reason, TimeoutError):
         return "the server does not answer"
-    return f"the server cannot be reached ({getattr(reason, 'strerror', None) or reason})"
+    return f"the connection to the server failed ({getattr(reason, 'strerror', None) or reason})"

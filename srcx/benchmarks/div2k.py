@@ -1,4 +1,4 @@
-"""DIV2K on disk: its images' digests are not known here, so names, sizes and contents are looked at."""
+"""Verify DIV2K by names, sizes and contents, since the digests of its images are not published."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ Sizes = dict[str, tuple[int, int]]
 
 
 def is_div2k(folder: Path) -> bool:
-    """Whether a folder holds any of DIV2K's."""
+    """Return True if `folder` holds one of DIV2K's four folders."""
     return any((folder / archive.folder).is_dir() for archive in known_set("DIV2K").archives)
 
 
 def verify_div2k(folder: Path, on_progress: OnProgress) -> Verdict:
-    """Say what of DIV2K a folder holds, and what is wrong with that; nobody needs all four parts."""
+    """Return a verdict on the parts of DIV2K in `folder`; a missing part is no error."""
     clauses: list[str] = []
     problems: list[str] = []
     sizes: Sizes = {}
@@ -83,7 +83,7 @@ def _misfits(folder: Path, archive: Archive, here: Sizes, sizes: Sizes) -> list[
 
 
 def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, list[str]]:
-    """A clause about some low-resolution images, taken evenly, and what is wrong with them."""
+    """Return a clause about a sample of the low-resolution images, and their problems."""
     if not numbers:
         return "", []
     high = known_set("DIV2K").archives

@@ -1,4 +1,4 @@
-"""Sets from their publishers, into the layout `srcx benchmark` and the option files read."""
+"""Download sets from their publishers into the layout that `srcx benchmark` and the option files read."""
 
 import shutil
 import stat
@@ -17,7 +17,7 @@ from srcx.progress import OnProgress
 __all__ = ["fetch_set", "unpack"]
 
 CONNECTIONS = 6
-GIVE_UP = 3  # files that do not come: then the server is not asked for the others
+GIVE_UP = 3  # failed downloads; after that the other files are not requested
 MAX_BYTES = 16 << 20  # of an image whose size is not published
 MAX_UNPACKED_BYTES = 256 << 20  # of one image in an archive
 
@@ -31,21 +31,21 @@ class _Job:
 def fetch_set(
     known: KnownSet, place: Path, on_progress: OnProgress, *, wire: Wire | None = None
 ) -> list[str]:
-    """Fetch what of a set is not there yet.
+    """Download the missing files of a set.
 
-    What has come of a file stays in a hidden folder beside `place` when it breaks off; the next call goes on.
+    Partly downloaded files stay in a hidden folder beside `place`; the next call resumes them.
 
     Args:
         known: The set.
         place: Its folder.
         on_progress: Called after each file, or with the MiB of an archive.
-        wire: How the server may be reached; https alone by default.
+        wire: Connection settings; by default only https is allowed.
 
     Returns:
-        What is wrong, a sentence for each file; empty when the set is whole.
+        One sentence for each file that failed; empty when the set is complete.
 
     Raises:
-        OutputError: nothing can be written there.
+        OutputError: the folder cannot be written.
     """
     make_folder(place.parent)
     staging = place.with_name(f".{place.name}.fetching")
@@ -61,7 +61,7 @@ def fetch_set(
 
 
 def _holds_bytes(path: Path) -> bool:
-    """Whether this is a file that came in part, and not a lock."""
+    """Return True for a partly downloaded file, False for a lock."""
     return path.suffix != ".lock" and path.stat().st_size > 0
 
 
@@ -82,9 +82,9 @@ def _fetch_images(
         if len(unanswered) == GIVE_UP and done < len(jobs):
             return [
                 *problems,
-                f"{known.name}: gave up with {len(jobs) - done} files to go, since {GIVE_UP} did not come; "
-                "the same command continues later, or bring the set from elsewhere: 'srcx data verify' tells "
-                f"whether it is right. The first: {unanswered[0]}",
+                f"{known.name}: stopped with {len(jobs) - done} files left: {GIVE_UP} downloads failed; "
+                "run the same command again later, or copy the set from another place and check it with "
+                f"'srcx data verify'. The first error: {unanswered[0]}",
             ]
     return problems + unanswered
 
@@ -95,7 +95,7 @@ def _fetch_image(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple
         if job.target.exists():
             if digest and not digest.matches(job.target):
                 return job, DataError(
-                    f"{job.target}: is another file than the published one; remove it, then fetch"
+                    f"{job.target}: differs from the published file; remove it, then fetch it again"
                 )
             return job, None
         came = download(
@@ -114,12 +114,14 @@ def _fetch_image(url: str, job: _Job, staging: Path, wire: Wire | None) -> tuple
 
 
 def _check_image(path: Path, url: str) -> None:
-    """Throw a file away that is no whole image, so that it is asked for again."""
+    """Remove a file that is no complete image, so that the next call downloads it again."""
     try:
         read_image(path)
     except ImageError as error:
         path.unlink()
-        raise DownloadError(f"{url}: what came is no whole image; run it again") from error
+        raise DownloadError(
+            f"{url}: the downloaded file is not a complete image; run the command again"
+        ) from error
 
 
 def _fetch_archives(
@@ -147,13 +149,13 @@ def _fetch_archives(
 
 
 def unpack(archive: Path, folder: Path, names: list[str], on_progress: OnProgress) -> None:
-    """Write the images `names` of a zip file into `folder`; those that are there in full are left alone.
+    """Write the images `names` of a zip file into `folder`; complete files in it are not written again.
 
-    Where in the archive an image lies is of no matter, only its name.
+    Only an image's name counts, not its folder in the archive.
 
     Raises:
-        DataError: the archive is damaged, lacks one of `names`, or holds a path that leads out of it, a link
-            or an image of an absurd size.
+        DataError: the archive is damaged, lacks one of `names`, or holds a path outside of it, a link
+            or an image of more than 256 MiB.
         OutputError: an image cannot be written.
     """
     try:
@@ -174,19 +176,23 @@ def unpack(archive: Path, folder: Path, names: list[str], on_progress: OnProgres
                         shutil.copyfileobj(packed, file)
                 on_progress(f"{folder.name} {name}", done, len(names))
     except zipfile.BadZipFile as error:
-        raise DataError(f"{archive}: is no whole zip file ({error}); fetch it again") from error
+        raise DataError(f"{archive}: is not a complete zip file ({error}); fetch it again") from error
 
 
 def _check_members(archive: Path, members: list[zipfile.ZipInfo], *, missing: list[str]) -> None:
     for member in members:
         name = member.filename
         if PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts:  # it knows / and \\ and C:
-            raise DataError(f"{archive}: holds the path {name!r}, which leads out of it; it is refused")
+            raise DataError(
+                f"{archive}: holds the path {name!r}, which leads out of it; the archive is refused"
+            )
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{archive}: holds the link {name!r}; it is refused")
+            raise DataError(f"{archive}: holds the link {name!r}; the archive is refused")
         if member.file_size > MAX_UNPACKED_BYTES:
-            raise DataError(f"{archive}: {name!r} unpacks to {member.file_size} bytes; it is refused")
+            raise DataError(
+                f"{archive}: {name!r} unpacks to {member.file_size} bytes; the archive is refused"
+            )
     if missing:
         raise DataError(
-            f"{archive}: lacks {len(missing)} images, {missing[0]} among them; it is another archive"
+            f"{archive}: lacks {len(missing)} images such as {missing[0]}; it is not the published archive"
         )

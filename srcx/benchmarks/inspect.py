@@ -1,4 +1,4 @@
-"""One image of a benchmark set: which published one it is, and how its small versions were made."""
+"""Recognise one published image, and the method that made its low-resolution images."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -20,14 +20,14 @@ MULTIPLE = 4  # the published ground truth is cut to multiples of this
 
 
 class Match(NamedTuple):
-    """A published image, and the set it belongs to."""
+    """A published image and its set."""
 
     set: str
     image: KnownImage
 
 
 class LqFinding(NamedTuple):
-    """A low-resolution image: how it is the published one, else what it is like, or a problem."""
+    """A low-resolution image: the published one, or its likeness to known methods, or a problem."""
 
     path: Path
     published: str | None = None
@@ -37,7 +37,7 @@ class LqFinding(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a ground truth and its low-resolution images by scale."""
+    """Facts about a ground-truth image and, by scale, its low-resolution images."""
 
     path: Path
     kind: Kind
@@ -47,7 +47,7 @@ class Finding:
 
 
 def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
-    """Look at a ground truth and its low-resolution images.
+    """Return the facts about a ground-truth image and its low-resolution images.
 
     Args:
         gt: Image file.
@@ -63,14 +63,14 @@ def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
     kind, match = _recognise(content, image)
     problem = None
     if match and match.image.hr.channels == 1 and image.ndim == 3:
-        problem = f"{gt}: is grey, and saved as RGB here: PSNR on Y then reads higher than in the tables"
+        problem = f"{gt}: is a grey image saved as RGB: its PSNR on Y is higher than in the published tables"
     published = match.image.lr if match and kind in ("published", "saved anew") else None
     found = {scale: inspect_lq(lq, image, scale, published) for scale, lq in lqs.items()}
     return Finding(gt, kind, match, problem, found)
 
 
 def inspect_lq(path: Path, gt: ImageArray, scale: int, published: KnownFile | None) -> LqFinding:
-    """Compare a low-resolution image with the published one, and else with its ground truth."""
+    """Compare a low-resolution image with the published one, otherwise with its ground truth."""
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         lq = read_image(path)

@@ -1,4 +1,4 @@
-"""How a low-resolution image was made from its ground truth: each usual way is tried."""
+"""Compare a low-resolution image with the results of the usual methods that shrink an image."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ Grade = Literal["published", "close", "wrong"]
 
 
 class Method(NamedTuple):
-    """A way to shrink an image to (height, width); a "close" one changes tables by 0.01 dB at most."""
+    """A method that shrinks an image to (height, width); "close" changes tables by at most 0.01 dB."""
 
     words: str
     grade: Grade
@@ -27,13 +27,13 @@ class Method(NamedTuple):
 
 
 class Likeness(NamedTuple):
-    """What a low-resolution image is like.
+    """Difference of a low-resolution image from the results of all `METHODS`.
 
     Args:
-        exact: Places in `METHODS` of those that give it to the pixel.
-        nearest: Place of the one that comes nearest.
-        mean: How far that one is from it: levels of 255, on average.
-        most: The same, at the worst sample.
+        exact: Indices in `METHODS` of those whose result is equal in every pixel.
+        nearest: Index of the method with the smallest mean difference.
+        mean: Mean absolute difference from that result, in levels of 255.
+        most: Largest absolute difference, in levels of 255.
     """
 
     exact: frozenset[int]
@@ -68,7 +68,7 @@ def _every_nth(gt: ImageArray, size: tuple[int, int]) -> ImageArray:
 
 METHODS = (
     Method("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
-    Method("today's MATLAB, which mirrors the borders", "close", _matlab("symmetric")),
+    Method("MATLAB's imresize of today, borders mirrored", "close", _matlab("symmetric")),
     Method("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
     Method("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
     Method("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
@@ -83,7 +83,7 @@ METHODS = (
 
 
 def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
-    """Compare a low-resolution image with what each way makes of its ground truth.
+    """Compare a low-resolution image with the result of each method on its ground truth.
 
     Args:
         lq: uint8, of the size of `gt` divided by `scale` and rounded down.
@@ -112,7 +112,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
 
 
 def _alike(gt: ImageArray, lq: ImageArray) -> tuple[ImageArray, ImageArray]:
-    """Both as RGB unless both are grey: a shrunk image may lose its colours, or be given some."""
+    """Return both as RGB unless both are grey: shrinking may remove or add colours."""
     if gt.ndim == lq.ndim:
         return gt, lq
     return tuple(np.stack([one] * 3, axis=2) if one.ndim == 2 else one for one in (gt, lq))  # type: ignore[return-value] # two

@@ -12,8 +12,8 @@ from srcx.benchmarks.shrinking import METHODS
 __all__ = ["Verdict", "counted", "describe_gts", "describe_lqs", "listed"]
 
 SHOWN = 5
-ELSEWHERE = 12.0  # levels of 255: so far from every way, an image shows something else
-WRONG = "tables made from them are not comparable; 'srcx data prepare lr' makes right ones"
+ELSEWHERE = 12.0  # levels of 255: an image this far from all methods shows something else
+WRONG = "tables made from them are not comparable; make correct ones with 'srcx data prepare lr'"
 
 WORDS: dict[Kind, str] = {
     "published": "the published files",
@@ -25,7 +25,7 @@ WORDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence about the set in `folder`, and all that is wrong with it."""
+    """One sentence about the set in `folder`, and its problems."""
 
     folder: Path
     sentence: str
@@ -33,7 +33,7 @@ class Verdict:
 
 
 def counted(number: int) -> str:
-    """A number of images.
+    """Return the number with the word image or images.
 
     Example:
         >>> counted(1), counted(5)
@@ -43,7 +43,7 @@ def counted(number: int) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, and whether there are more.
+    """Return the first five names, and "..." if there are more.
 
     Example:
         >>> listed(["a", "b", "c", "d", "e", "f"])
@@ -53,7 +53,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def describe_gts(folder: Path, known: KnownSet | None, findings: Sequence[Finding]) -> tuple[str, list[str]]:
-    """One clause about the ground truth in `folder`, and what is wrong with it."""
+    """Return a clause about the ground truth in `folder`, and its problems."""
     if not findings:
         return "HR: no images", [f"{folder}: there are no images in this folder"]
     problems = [one.problem for one in findings if one.problem]
@@ -71,7 +71,7 @@ def describe_gts(folder: Path, known: KnownSet | None, findings: Sequence[Findin
 
 
 def _kind_in(one: Finding, kinds: set[Kind]) -> Kind:
-    """An image that no cut changes is of the same kind as the others of its set."""
+    """Return the kind; an image whose size needs no crop has the kind of its set."""
     if one.match and one.kind in ("published", "saved anew"):
         if "not cut" in kinds:
             return "not cut"
@@ -81,7 +81,7 @@ def _kind_in(one: Finding, kinds: set[Kind]) -> Kind:
 
 
 def _missing(folder: Path, known: KnownSet, findings: Sequence[Finding]) -> list[str]:
-    """What is not the published set: changed images, images that are there twice or not at all."""
+    """Return the differences from the published set: changed, repeated and missing images."""
     count = Counter(one.match.image.name for one in findings if one.match and one.match.set == known.name)
     others = [one for one in findings if not (one.match and one.match.set == known.name)]
     strange = [one.path.name for one in others if one.kind != "damaged"]
@@ -100,7 +100,7 @@ def _missing(folder: Path, known: KnownSet, findings: Sequence[Finding]) -> list
 
 
 def describe_lqs(found: Sequence[LqFinding], scale: int) -> tuple[str, list[str]]:
-    """One clause about the images of a scale, and what is wrong with them."""
+    """Return a clause about the low-resolution images of one scale, and their problems."""
     problems = [one.problem for one in found if one.problem]
     published = Counter(one.published for one in found if one.published)
     clauses = [(count, words) for words, count in published.items()]
@@ -113,17 +113,17 @@ def describe_lqs(found: Sequence[LqFinding], scale: int) -> tuple[str, list[str]
             problems.append(f"{_place_of(group)} made by {method.words}; {WRONG}")
     strange = [one for one in found if one.like and not one.like.exact]
     if strange:
-        clauses.append((len(strange), "made in no way srcx knows"))
+        clauses.append((len(strange), "made by an unknown method"))
         problems += _strange(strange)
     if unread := sum(one.problem is not None for one in found):
-        clauses.append((unread, "not to be judged"))
+        clauses.append((unread, "not readable or not comparable"))
     if len(clauses) == 1:
         return f"LR x{scale}: {clauses[0][1]}", problems
     return f"LR x{scale}: " + (", ".join(f"{count} {words}" for count, words in clauses) or "none"), problems
 
 
 def _explained(found: Sequence[LqFinding]) -> dict[int, list[LqFinding]]:
-    """Images by the way that gives them: as few ways as will do, since several may give a small image."""
+    """Return the images by method, with as few methods as possible, since several may give one image."""
     left = [one for one in found if one.like and one.like.exact]
     groups: dict[int, list[LqFinding]] = {}
     while left:
@@ -135,15 +135,15 @@ def _explained(found: Sequence[LqFinding]) -> dict[int, list[LqFinding]]:
 
 
 def _strange(group: Sequence[LqFinding]) -> list[str]:
-    """What is wrong with images that no way gives: too far from all of them, or only changed."""
+    """Return the problems of images that no method gives: another scene, or a changed image."""
     problems = []
     for others in (True, False):
         some = [one for one in group if one.like and (one.like.mean > ELSEWHERE) is others]
         if not some:
             continue
         means = sorted(one.like.mean for one in some if one.like)
-        apart = f"{means[0]:.1f} to {means[-1]:.1f} levels of 255 off what comes nearest"
-        why = "of something else than their ground truth" if others else "changed, or saved with loss"
+        apart = f"{means[0]:.1f} to {means[-1]:.1f} levels of 255 away from the nearest method"
+        why = "show something other than their ground truth" if others else "changed, or saved with loss"
         problems.append(f"{_place_of(some)} {why}, {apart}; {WRONG}")
     return problems
 

@@ -1,4 +1,4 @@
-"""Which copy of a set somebody has, and what is wrong with it."""
+"""Verify a set on disk: recognise which copy it is, and list its problems."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ SCALES = (KNOWN_SCALE, 2, 3, 8)
 
 
 def sets_in(folder: Path) -> list[Path]:
-    """The sets in a folder: itself if it is one, else those of the folders in it that are.
+    """Return the sets in a folder: the folder itself if it is a set, else the sets directly inside.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder holds no set.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; 'srcx data list' says what is where")
+        raise DataError(f"{folder}: no such folder; 'srcx data list' shows the sets and their folders")
     if _is_any_set(folder):
         return [folder]
     found = [one for one in sorted(folder.iterdir()) if one.is_dir() and _is_any_set(one)]
@@ -40,7 +40,7 @@ def sets_in(folder: Path) -> list[Path]:
 
 
 def verify(folder: Path, on_progress: OnProgress) -> Verdict:
-    """Say which copy of a set the folder of a set holds.
+    """Return a verdict on the copy of a set in `folder`.
 
     Args:
         folder: A folder that `sets_in` gives.
@@ -66,11 +66,11 @@ def verify(folder: Path, on_progress: OnProgress) -> Verdict:
         clause, wrong = _describe(place, group, known, findings[place])
         clauses.append(f"{place.name}: {clause}" if len(groups) > 1 else clause)
         problems += wrong
-    return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(clauses)}", tuple(problems))
+    return Verdict(folder, f"{name or 'an unknown set'}: {'; '.join(clauses)}", tuple(problems))
 
 
 class _Group(NamedTuple):
-    """Ground truth, the scale it was found for, and by scale its folder and images of low resolution."""
+    """Ground truth of one scale, and by scale the folder and images of low resolution."""
 
     scale: int
     gts: list[NamedFile]
@@ -105,12 +105,12 @@ def _describe(
         clauses.append(clause)
         problems += [*wrong, *_unpaired(group.gts, place, low)]
     if not group.low:
-        clauses.append("no LR, which srcx benchmark then makes")
+        clauses.append("no LR; srcx benchmark makes it")
     return "; ".join(clauses), problems
 
 
 def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
-    """The set most images belong to, else the one whose name the folder has."""
+    """Return the set that most images belong to, else the set with the name of the folder."""
     votes = Counter(one.match.set for one in findings if one.match)
     if votes:
         return votes.most_common(1)[0][0]
@@ -118,7 +118,7 @@ def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
 
 
 def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[NamedFile]]) -> list[str]:
-    """What is missing on either side."""
+    """Return the images without a partner on both sides."""
     names, lqs = [name for name, _ in gts], dict(low[1])
     alone = [name for name in names if name not in lqs]
     extra = [path.name for name, path in low[1] if name not in names]

@@ -1,4 +1,4 @@
-"""`srcx data prepare lr|sub-images|lmdb|shards`: images made ready for training and for tables."""
+"""`srcx data prepare lr|sub-images|lmdb|shards`: prepare images for training and benchmarks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,7 @@ app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB, shards."
 
 Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")]
 
-GOES_ON = "stopped; what was made is kept, and the same command goes on from there"
+GOES_ON = "stopped; the same command resumes the work"
 
 LR = """
   srcx data prepare lr datasets/benchmark/Mine/HR -o datasets/benchmark/Mine/LR_bicubic
@@ -40,15 +40,15 @@ SHARDS = """
 @app.command("lr", cls=Verb, epilog=LR)
 def lr(
     source: Source,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="X4/NAMEx4.png is made in it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for X4/NAMEx4.png.")],
     scale: Annotated[int, typer.Option(metavar="N", min=2, max=16, help="The factor.")] = 4,
     multiple: Annotated[
         int | None,
-        typer.Option(
-            "--mod", metavar="N", min=1, help="Cut to multiples of this first; of --scale if not given."
-        ),
+        typer.Option("--mod", metavar="N", min=1, help="Crop to multiples of this first; default: --scale."),
     ] = None,
-    gt: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the cut images here.")] = None,
+    gt: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the cropped images to this folder.")
+    ] = None,
     border: Annotated[
         Literal["replicate", "symmetric"],
         typer.Option(help="replicate: as the published sets were made; symmetric: as MATLAB does today."),
@@ -74,13 +74,12 @@ def lr(
 @app.command("sub-images", cls=Verb, epilog=SUB_IMAGES)
 def sub_images(
     source: Source,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="NAME_s001.png ... are made in it.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for NAME_s001.png ...")],
     crop: Annotated[int, typer.Option(metavar="N", min=1, help="Side of a sub-image, in pixels.")] = 480,
     step: Annotated[int, typer.Option(metavar="N", min=1, help="Pixels from one to the next.")] = 240,
     threshold: Annotated[
-        int, typer.Option(metavar="N", min=0, help="A rest of more pixels than this gets a sub-image too.")
+        int,
+        typer.Option(metavar="N", min=0, help="A remainder of more pixels than this gets a sub-image too."),
     ] = 0,
     debug: Debug = False,
 ) -> None:
@@ -117,12 +116,10 @@ def lmdb(
 @app.command("shards", cls=Verb, epilog=SHARDS)
 def shards(
     source: Source,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="shard-000000.tar ... are made in it.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for shard-000000.tar ...")],
     lq: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Low resolution of these images, to be in the shards too."),
+        typer.Option(metavar="DIR", help="Folder of the low-resolution images, to add to the shards."),
     ] = None,
     per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Images or pairs to a shard.")] = 1000,
     debug: Debug = False,
@@ -142,8 +139,8 @@ def report(outcome: "Outcome", out: Path) -> None:
     """Print what was made and what failed; exit with 1 if something failed."""
     for problem in outcome.problems:
         complain(problem)
-    skipped = f", {outcome.skipped} were done already" if outcome.skipped else ""
+    skipped = f", {outcome.skipped} existed already" if outcome.skipped else ""
     failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
-    print(f"{out}: {outcome.made} images done{skipped}{failed}")
+    print(f"{out}: {outcome.made} images made{skipped}{failed}")
     if outcome.problems:
         raise typer.Exit(1)

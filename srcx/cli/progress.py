@@ -1,4 +1,4 @@
-"""How far long work has come: a bar with the time left on a terminal, plain lines otherwise."""
+"""Show progress: a bar with the remaining time on a terminal, plain lines otherwise."""
 
 import sys
 import time
@@ -12,18 +12,18 @@ __all__ = ["progress"]
 
 
 EVERY_S = 2.0
-"""Plain lines come no closer than this, so that a log stays readable."""
+"""Seconds between plain lines, so that a log stays readable."""
 
 LEAST_DONE = 5
-"""Before so much is done, and a twentieth, what the first took says little about the rest."""
+"""Least number of items, besides a twentieth of all, before the remaining time is shown."""
 
 
 @contextmanager
 def progress(wanted: bool = True) -> Iterator[OnProgress]:
-    """Give a function to call with what was done, how many that makes, and of how many.
+    """Give the `OnProgress` callback that shows the progress on stderr.
 
     Args:
-        wanted: Whether it is to say anything.
+        wanted: False shows nothing.
     """
     if not wanted:
         yield lambda what, done, total: None
@@ -34,7 +34,7 @@ def progress(wanted: bool = True) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # Names of files are no markup.
+    # File names are not markup.
     text = TextColumn("{task.description}", markup=False)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

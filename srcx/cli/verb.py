@@ -1,4 +1,4 @@
-"""What every verb of the command line shares: lists after one flag, examples in its help, a quiet Ctrl-C."""
+"""Shared parts of all verbs: lists after one flag, examples in the help, Ctrl-C, messages, tables."""
 
 import logging
 import re
@@ -58,7 +58,7 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters except line breaks: names of files must not command the terminal.
+    r"""Escape control characters except line breaks: file names must not control the terminal.
 
     Example:
         >>> print(printable("a\x1b[31m.png"))
@@ -68,25 +68,25 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`printable`, with line breaks escaped too."""
+    """Escape control characters and line breaks."""
     return printable(text).replace("\n", "\\n")
 
 
 def complain(text: str) -> None:
-    """Tell the user something on stderr, if there still is one."""
-    with suppress(OSError):  # the terminal is gone, and work goes on to where it can be kept
+    """Print a message to stderr, if it is still open."""
+    with suppress(OSError):  # the terminal is closed; the work continues and its results are saved
         print(printable(text), file=sys.stderr)
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at that moment, so that a progress bar can keep below the lines."""
+    """Writes to whatever stderr is at that moment, so that a progress bar stays below the lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complain(self.format(record))
 
 
 WIDE = 240
-"""Columns when the output is no terminal: nothing is cut to fit."""
+"""Width in columns when the output is no terminal, so that nothing is cut off."""
 
 
 def print_table(
@@ -113,7 +113,7 @@ def print_table(
 
 @contextmanager
 def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
-    """Show what the library logs while the block runs."""
+    """Print the library's log to stderr while the block runs."""
     logger, handler = logging.getLogger("srcx"), _ToStderr()
     before = logger.level
     logger.addHandler(handler)

@@ -15,11 +15,11 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that 'srcx wei
 
 @app.command("list", cls=Verb, epilog="\n  srcx weights list\n")
 def list_weights(debug: Debug = False) -> None:
-    """Say what srcx knows to fetch, and what of it is on this machine."""
+    """List the known weights and the local files."""
     from srcx.weights.fixed import known
 
     for one in known():
-        print(f"{one.name:<9} {one.path or 'not here'}\n          {one.what}\n          {one.url}")
+        print(f"{one.name:<9} {one.path or 'not downloaded'}\n          {one.what}\n          {one.url}")
 
 
 @app.command("fetch", cls=Verb, epilog="\n  srcx weights fetch vgg19\n")
@@ -35,10 +35,10 @@ def fetch_weights(name: Name, debug: Debug = False) -> None:
 @app.command("import", cls=Verb, epilog="\n  srcx weights import ma ~/Downloads/model.mat\n")
 def import_weights(
     name: Name,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file as its publisher gives it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file.")],
     debug: Debug = False,
 ) -> None:
-    """Take a file that was downloaded elsewhere into the user's cache."""
+    """Copy a file downloaded elsewhere into the user's cache."""
     from srcx.weights.fixed import import_file
 
     print(import_file(name, file))

@@ -1,4 +1,4 @@
-"""What the data sets share: whole pairs for validation, random crops for training, a cache, a count."""
+"""Base of the data sets: whole pairs for validation, random crops for training, cache, value ranges."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -49,8 +49,8 @@ class Levels:
     """Divides each channel after that."""
 
     def __call__(self, images: NDArray[np.uint8]) -> Tensor:
-        """uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), in channels-last order in memory."""
-        # By numpy: torch would start a team of threads for each worker that does this.
+        """Convert uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), channels-last in memory."""
+        # By numpy: torch would start its own threads for each worker.
         values = torch.from_numpy(np.divide(images, 255, dtype=np.float32)).permute(0, 3, 1, 2)
         if self.color == "y":
             values = y_of_tensor(values)
@@ -70,7 +70,7 @@ class Levels:
 
 
 class ImageCache:
-    """Keeps tuples of arrays by number, up to `max_mib` MiB in all; safe between threads.
+    """Caches tuples of arrays by number, up to `max_mib` MiB in all; safe between threads.
 
     Example:
         >>> cache = ImageCache(max_mib=1)
@@ -81,30 +81,30 @@ class ImageCache:
 
     def __init__(self, max_mib: int) -> None:
         self.max_bytes = max_mib * 2**20
-        self._kept: OrderedDict[int, Arrays] = OrderedDict()
+        self._cached: OrderedDict[int, Arrays] = OrderedDict()
         self._bytes = 0
         self._lock = Lock()
 
     def get(self, number: int, read: Callable[[], Arrays]) -> Arrays:
-        """What is kept under `number`, or what `read` returns, which is then kept."""
+        """Return the arrays cached for `number`; otherwise call `read` and cache its result."""
         with self._lock:
-            if number in self._kept:
-                self._kept.move_to_end(number)
-                return self._kept[number]
+            if number in self._cached:
+                self._cached.move_to_end(number)
+                return self._cached[number]
         arrays = read()  # outside the lock: two threads may read at once
         with self._lock:
-            self._keep(number, arrays)
+            self._store(number, arrays)
         return arrays
 
-    def _keep(self, number: int, arrays: Arrays) -> None:
+    def _store(self, number: int, arrays: Arrays) -> None:
         size = _bytes(arrays)
-        if number in self._kept or size > self.max_bytes:
+        if number in self._cached or size > self.max_bytes:
             return
-        self._kept[number] = arrays
+        self._cached[number] = arrays
         self._bytes += size
         while self._bytes > self.max_bytes:
-            _, given_up = self._kept.popitem(last=False)
-            self._bytes -= _bytes(given_up)
+            _, removed = self._cached.popitem(last=False)
+            self._bytes -= _bytes(removed)
 
 
 def _bytes(arrays: Arrays) -> int:
@@ -134,7 +134,7 @@ class PairDataset(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What results for this image are called."""
+        """Return the name of this image in results."""
 
     @abstractmethod
     def read(self, index: int) -> Pair:
@@ -151,12 +151,12 @@ class PairDataset(ABC):
         return (self[index] for index in range(len(self)))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop, as views of the decoded images; only for a data set made with `gt_size`."""
+        """Return a random crop as views of the decoded images; only for data sets with `gt_size`."""
         assert self.crops is not None, "made without gt_size"
         return self.crops(self._cached(index), rng)
 
     def describe(self) -> str:
-        """How many images there are, and how large."""
+        """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
         return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
 
@@ -171,7 +171,7 @@ class PairDataset(ABC):
 def crops_of(
     gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool, max_offset: int = 0
 ) -> Crops | None:
-    """The way to cut crops; None for whole images.
+    """Return the settings of random crops; None for whole images.
 
     Raises:
         DataError: `gt_size` is no multiple of `scale`, or `max_offset` is negative.
@@ -186,12 +186,12 @@ def crops_of(
 
 
 def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
-    """Those images a crop fits into (or one pixel of lq); the others are counted in the log.
+    """Return the images that hold a crop (or one lq pixel); log the number of the others.
 
     Raises:
         DataError: no image is large enough.
     """
-    smallest = crops.room_px if crops else 1
+    smallest = crops.min_gt_px if crops else 1
     crop = str(crops) if crops else "gt_size 1"
     fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
     small = [item for item in sizes if item not in fitting]

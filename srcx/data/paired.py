@@ -20,7 +20,7 @@ class PairedImageDataset(PairDataset):
         dataroot_lq: Folder of low-resolution images; shards may be those of `dataroot_gt`.
         scale: Ground truth is this much larger.
         gt_size: Side of training crops in ground-truth pixels; None gives whole images.
-        io_backend: How the images are kept.
+        io_backend: How the images are stored.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
@@ -29,7 +29,7 @@ class PairedImageDataset(PairDataset):
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded images kept in memory.
+        cache_mib: MiB of decoded images in the cache.
 
     Raises:
         DataError: with all that is wrong: missing or empty folders, images without a partner, sizes that

@@ -1,4 +1,4 @@
-"""Which low-resolution image belongs to which ground truth, and whether they fit."""
+"""Find pairs of low-resolution images and ground truth, and check that they fit."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ SHOWN = 10  # problems in one message
 
 
 class Problems:
-    """Collects sentences about what is wrong.
+    """Collects all problems of a data set, to report them in one error.
 
     Example:
         >>> problems = Problems()
@@ -72,12 +72,12 @@ def find_pairs(
     filename_tmpl: str = "{}",
     problems: Problems,
 ) -> list[StoredPair]:
-    """Pairs as BasicSR makes them: by name, or by a list of both names.
+    """Return the pairs as BasicSR finds them: by name, or by a list of both names.
 
     Args:
         dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`; or shards).
         dataroot_lq: Folder of low-resolution images (or LMDB; or shards, which may be the same).
-        io_backend: How the images are kept; in LMDB and shards the two have equal keys.
+        io_backend: How the images are stored; in LMDB and shards the two have equal keys.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
@@ -163,7 +163,7 @@ def find_several(
 def check_pairs(
     pairs: list[StoredPair], *, scale: int, for_training: bool, problems: Problems
 ) -> dict[StoredPair, Size]:
-    """Look at the head and end of every file, and whether the sizes fit; nothing is decoded.
+    """Check header, end and size of every file without decoding it.
 
     Args:
         pairs: What to look at.

@@ -63,7 +63,7 @@ def to_image(tensor: Tensor, *, bits: int = 8) -> ImageArray:
     values = tensor.detach().to(torch.float32).clamp(0, 1).mul(top).add(0.5).floor()
     if bool(values.isnan().any()):
         raise ImageError("to_image: the image holds values that are not numbers (NaN)")
-    # int32 on the way, since not every device and release of torch knows uint16.
+    # int32 in between, since not every device and release of torch knows uint16.
     array = values.to(torch.int32).permute(1, 2, 0).cpu().numpy().astype(dtype)
     return array[..., 0] if array.shape[2] == 1 else array
 

@@ -20,7 +20,7 @@ __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images",
 
 @dataclass
 class Outcome:
-    """How many images were made, how many were there already, and what is wrong with the others."""
+    """Numbers of images made and of images that existed already, and the problems of the others."""
 
     made: int = 0
     skipped: int = 0
@@ -37,7 +37,7 @@ def make_low_resolution(
     gt_out: Path | None,
     on_progress: OnProgress,
 ) -> Outcome:
-    """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; what is there is left.
+    """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; existing files stay.
 
     Args:
         source: Folder of ground truth.
@@ -45,7 +45,7 @@ def make_low_resolution(
         scale: The factor.
         multiple: Images are cut to multiples of this first; a multiple of `scale`.
         border: As for `imresize`.
-        gt_out: Folder for the cut images; None keeps none.
+        gt_out: Folder for the cropped images; None writes none.
         on_progress: Called after each image.
 
     Raises:
@@ -64,7 +64,9 @@ def make_low_resolution(
             return False
         image = crop_to_multiple(read_image(path), multiple)
         if 0 in image.shape:
-            raise ImageError(f"{path}: has a side of less than {multiple} pixels, so nothing of it is left")
+            raise ImageError(
+                f"{path}: has a side of less than {multiple} pixels, so nothing is left after the crop"
+            )
         if gt is not None:
             write_image(gt, image)
         write_image(low, imresize(image, scale=1 / scale, border=border))
@@ -83,7 +85,7 @@ def make_degraded(
     seed: int,
     on_progress: OnProgress,
 ) -> Outcome:
-    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; what is there is left.
+    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; existing files stay.
 
     An image is cut to a multiple of `scale` first. Its lq depends on seed, degradation and NAME, and on no
     other image, so the pairs are those that `PairedImageDataset` reads and that a later run makes again.
@@ -91,8 +93,8 @@ def make_degraded(
     Args:
         source: Folder of good images, or one image.
         out: Folder for the pairs.
-        degradation: How lq is made.
-        name: What messages call the degradation.
+        degradation: Settings of the degradation.
+        name: Name of the degradation in messages.
         scale: gt is this much larger than lq.
         seed: Of all that is random.
         on_progress: Called after each image.
@@ -116,7 +118,9 @@ def make_degraded(
             return False
         gt = to_rgb(crop_to_multiple(read_image(path), scale))
         if 0 in gt.shape:
-            raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
+            raise ImageError(
+                f"{path}: has a side of less than {scale} pixels, so nothing is left after the crop"
+            )
         lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
         for target, image in zip(targets, (gt, lq), strict=True):
             write_image(target, image)
@@ -130,7 +134,7 @@ def make_sub_images(
 ) -> Outcome:
     """Cut each image of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
 
-    An ending x2, x3, x4 or x8 is taken off the names, so that both sides of a pair are called the same.
+    An ending x2, x3, x4 or x8 is removed from the names, so that both sides of a pair have the same name.
 
     Args:
         source: Folder of images.
@@ -168,7 +172,7 @@ def make_sub_images(
 
 
 def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
-    """Where sub-images begin along one side.
+    """Return the first pixels of the sub-images along one side.
 
     Example:
         >>> starts(1000, 480, 240, 0)
@@ -183,7 +187,7 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
 def _each(
     make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], on_progress: OnProgress
 ) -> Outcome:
-    """Call `make`, which says whether there was anything to do, with each image; note what it raises."""
+    """Call `make` with each image and count: True is made, False existed, an error is a problem."""
 
     def attempt(path: Path) -> bool | str:
         try:

@@ -1,4 +1,4 @@
-"""A folder of images as one of BasicSR's LMDB folders: data.mdb, lock.mdb, meta_info.txt."""
+"""Convert a folder of images to an LMDB folder of BasicSR: data.mdb, lock.mdb, meta_info.txt."""
 
 import shutil
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MIB = 1 << 20
 def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     """Put the images of a folder into an LMDB folder as PNG, by their names without suffix and scale.
 
-    Until it is whole it is a hidden folder beside `out`, where the next call goes on.
+    Until it is complete, it is a hidden folder beside `out`; the next call resumes there.
 
     Args:
         source: Folder of images.
@@ -53,7 +53,7 @@ def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     if fits(out, wanted):
         return Outcome(skipped=len(images))
     if out.exists():
-        raise OutputError(f"{out}: is there already, made of other images; name another place, or remove it")
+        raise OutputError(f"{out}: exists already, made from other images; name another folder, or remove it")
     if not fits(part, wanted):
         shutil.rmtree(part, ignore_errors=True)
     claim(part, wanted)
@@ -88,7 +88,7 @@ def _fill(folder: Path, images: Sequence[Path], on_progress: OnProgress) -> Outc
                 outcome.made += len(entries)
     except (OSError, lmdb.Error) as error:
         raise OutputError(
-            f"{folder}: cannot be written: {error}; free disk space or mend the permissions"
+            f"{folder}: cannot be written: {error}; free disk space or fix the permissions"
         ) from error
     return outcome
 
@@ -111,7 +111,7 @@ def _encode(path: Path) -> _Entry | str:
 
 
 def _store(environment: lmdb.Environment, entries: Sequence[_Entry]) -> None:
-    """Write a batch; the map is made large enough for it, since LMDB's does not grow of its own."""
+    """Write a batch; enlarge the map first, since LMDB does not grow it."""
     needed = 2 * sum(len(one.png) for one in entries) + MIB
     environment.set_mapsize(environment.info()["map_size"] + needed)
     with environment.begin(write=True) as transaction:

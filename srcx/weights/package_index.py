@@ -1,7 +1,7 @@
 """A source package from the package index that pip uses here, as a file: nothing in it is built or run.
 
 `pip download` would run the package's build script to learn its dependencies, so the index is read here, by
-the simple repository API (PEP 503), at the places and in the ways that pip's own settings name.
+the simple repository API (PEP 503), at the places that pip's own settings name.
 """
 
 import ast
@@ -80,7 +80,7 @@ def fetch_source_package(
 
 
 def _pip_settings() -> dict[str, str]:
-    """What pip is told by its files and the environment; nothing where there is no pip."""
+    """Return pip's settings from its files and the environment; empty without pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -104,7 +104,7 @@ def _places(settings: dict[str, str]) -> list[str]:
 
 
 def _find_link(place: str, project: str, file_name: str, wire: Wire) -> tuple[str, Wire]:
-    """The address of the file at one place, and how to reach it."""
+    """Return the address of the file at one place, and the connection settings for it."""
     folder = _local_path(place)
     if folder is not None and (folder / file_name).is_file():
         return (folder / file_name).resolve().as_uri(), wire
@@ -144,7 +144,7 @@ def _without_password(url: str, wire: Wire) -> tuple[str, Wire]:
 
 
 def _local_path(place: str) -> Path | None:
-    """The path of a folder or a file:// address; None for an address on the net."""
+    """Return the path of a folder or a file:// address; None for a web address."""
     parts = urllib.parse.urlsplit(place)
     if parts.scheme == "file":
         return Path(urllib.request.url2pathname(parts.path))

@@ -72,7 +72,7 @@ def test_a_file_of_the_user_s_is_left_alone(served, loopback, tmp_path):
     (tmp_path / "Tiny/HR").mkdir(parents=True)
     (tmp_path / "Tiny/HR/one.png").write_bytes(b"mine")
     (problem,) = fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
-    assert problem.endswith("HR/one.png: is another file than the published one; remove it, then fetch")
+    assert problem.endswith("HR/one.png: differs from the published file; remove it, then fetch it again")
     assert (tmp_path / "Tiny/HR/one.png").read_bytes() == b"mine"
 
 
@@ -80,7 +80,7 @@ def test_without_a_digest_only_a_whole_image_is_taken(served, server, loopback, 
     known = without_digests(served)
     server.files["/data/two_SRF_4_HR.png"] = b"<html>not here</html>"
     (problem,) = fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback)
-    assert "two_SRF_4_HR.png: what came is no whole image" in problem
+    assert "two_SRF_4_HR.png: the downloaded file is not a complete image" in problem
     assert not (tmp_path / "Tiny/HR/two.png").exists()
     assert (tmp_path / "Tiny/HR/one.png").exists()
 
@@ -99,8 +99,8 @@ def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopbac
     problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
     assert len(problems) == 1
     left = 120 - GIVE_UP
-    assert problems[0].startswith(f"Tiny: gave up with {left} files to go, since {GIVE_UP} did not come; ")
-    assert f"The first: {served.url}" in problems[0]
+    assert problems[0].startswith(f"Tiny: stopped with {left} files left: {GIVE_UP} downloads failed; ")
+    assert f"The first error: {served.url}" in problems[0]
     assert list(tmp_path.glob(".Tiny.fetching*")) == []
     assert len(server.asked) < 60
 

@@ -71,7 +71,7 @@ def test_basicsr_s_copy_is_recognised(copy):
     found = verdict(copy)
     assert found.problems == ()
     assert "HR: the published images cut to multiples of 12, as BasicSR's GTmod12" in found.sentence
-    assert "LR x4: made by today's MATLAB, which mirrors the borders (close)" in found.sentence
+    assert "LR x4: made by MATLAB's imresize of today, borders mirrored (close)" in found.sentence
 
 
 def test_originals_before_the_cut_are_recognised(copy):
@@ -102,7 +102,7 @@ def test_a_wrong_way_to_shrink_is_named(copy, words, how):
     assert problem.startswith(
         f"{copy}/LR_bicubic/X4: 3 images (greyx4.png, onex4.png, twox4.png) made by {words}"
     )
-    assert "'srcx data prepare lr' makes right ones" in problem
+    assert "make correct ones with 'srcx data prepare lr'" in problem
 
 
 def test_rounding_once_is_close_and_said(copy):
@@ -127,7 +127,7 @@ def test_lossy_and_foreign_images_are_told_apart(copy):
     change(copy, "LR_bicubic/X4/two*", lambda lq, _: 255 - lq)
     lossy, foreign = sorted(verdict(copy).problems)
     assert "(onex4.png) changed, or saved with loss" in lossy
-    assert "(twox4.png) of something else than their ground truth" in foreign
+    assert "(twox4.png) show something other than their ground truth" in foreign
 
 
 def test_all_that_is_wrong_is_said_at_once(copy):
@@ -156,7 +156,7 @@ def test_a_image_that_is_there_twice_is_told(copy):
 def test_a_grey_image_saved_as_rgb_is_told(copy):
     change(copy, "HR/grey*", lambda gt, _: np.stack([gt] * 3, axis=2))
     (problem,) = verdict(copy).problems
-    assert "grey.png: is grey, and saved as RGB here" in problem
+    assert "grey.png: is a grey image saved as RGB" in problem
 
 
 def test_images_of_the_wrong_size_are_told(copy):
@@ -190,7 +190,7 @@ def test_a_set_nobody_knows_is_judged_by_its_low_resolution(copy):
     shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
     found = verdict(folder)
     assert found.sentence == (
-        "a set srcx does not know: HR: 3 images; LR x4: made by MATLAB's imresize, borders repeated"
+        "an unknown set: HR: 3 images; LR x4: made by MATLAB's imresize, borders repeated"
     )
     assert found.problems == ()
 
@@ -208,7 +208,7 @@ def test_a_set_of_unknown_digests_is_judged_by_number_and_low_resolution(copy):
 
 def test_a_set_without_low_resolution_is_right(copy):
     shutil.rmtree(copy / "LR_bicubic")
-    assert verdict(copy).sentence.endswith("no LR, which srcx benchmark then makes")
+    assert verdict(copy).sentence.endswith("no LR; srcx benchmark makes it")
     assert verdict(copy).problems == ()
 
 

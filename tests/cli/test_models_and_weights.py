@@ -47,7 +47,7 @@ def test_weights_lists_what_is_here_and_what_is_not(srcx, cache):
     said = srcx("weights", "list")
     assert said.code == 0
     assert f"ma        {cache / 'ma.mat'}" in said.out
-    assert "vgg19     not here" in said.out
+    assert "vgg19     not downloaded" in said.out
 
 
 def test_imported_weights_are_in_the_cache(srcx, cache, shared):

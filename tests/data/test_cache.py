@@ -65,4 +65,4 @@ def test_threads_may_share_it_and_the_bound_holds():
         thread.start()
     for thread in threads:
         thread.join()
-    assert cache._bytes == sum(array.nbytes for arrays in cache._kept.values() for array in arrays) <= 2**20
+    assert cache._bytes == sum(array.nbytes for arrays in cache._cached.values() for array in arrays) <= 2**20

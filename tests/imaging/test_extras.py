@@ -97,7 +97,7 @@ def test_cmyk_of_16_bits_says_that_8_are_kept(caplog):
     file = io.BytesIO()
     tifffile.imwrite(file, np.full((8, 8, 4), 30000, np.uint16), photometric="separated")
     assert decode_image(file.getvalue(), "x").dtype == np.uint8
-    assert caplog.messages[0].endswith("colours may be off; of its 16 bits a sample 8 are kept")
+    assert caplog.messages[0].endswith("colours may be off; its 16 bits per sample are reduced to 8")
 
 
 def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):

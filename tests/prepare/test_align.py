@@ -107,7 +107,7 @@ def test_two_zooms_are_brought_together_by_their_homography(photo):
 
 def test_two_scenes_do_not_match(photo):
     with pytest.raises(
-        ImageError, match=r"the images do not match: \d+ features agree, and laid upon each other"
+        ImageError, match=r"the images do not match: \d+ features agree, and the aligned images"
     ):
         align(imresize(photo, scale=0.5), data.coffee(), scale=2)
 

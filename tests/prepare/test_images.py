@@ -67,7 +67,7 @@ def test_a_second_run_makes_only_what_is_missing(hr, tmp_path):
 def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
     (tmp_path / "LR/X4").mkdir(parents=True)
     (tmp_path / "LR/X4/ax4.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match="holds something that srcx did not prepare"):
+    with pytest.raises(OutputError, match="holds files that srcx did not prepare"):
         low(hr, tmp_path / "LR")
     assert [path.name for path in (tmp_path / "LR/X4").iterdir()] == ["ax4.png"]
 
@@ -76,18 +76,16 @@ def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
 def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
     low(hr, tmp_path / "LR")
     (tmp_path / "LR/X4/.srcx-prepared.json").write_text(content)
-    with pytest.raises(OutputError, match="holds something that srcx did not prepare"):
+    with pytest.raises(OutputError, match="holds files that srcx did not prepare"):
         low(hr, tmp_path / "LR")
 
 
 def test_other_settings_and_other_images_are_refused(hr, tmp_path, rng):
     low(hr, tmp_path / "LR")
-    with pytest.raises(
-        OutputError, match="border replicate, and scale 4, multiple 4, border symmetric is asked for"
-    ):
+    with pytest.raises(OutputError, match="border replicate; expected scale 4, multiple 4, border symmetric"):
         low(hr, tmp_path / "LR", border="symmetric")
     write_image(hr / "a.png", rng.integers(0, 256, (60, 60, 3), np.uint8))
-    with pytest.raises(OutputError, match=r"prepared of other images of the names a\.png"):
+    with pytest.raises(OutputError, match=r"prepared from other images with the names a\.png"):
         low(hr, tmp_path / "LR")
 
 
@@ -111,12 +109,12 @@ def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, t
 
 def test_a_image_of_which_nothing_is_left_is_told(hr, tmp_path):
     (problem,) = low(hr, tmp_path / "LR", multiple=44).problems[1:]
-    assert problem.endswith("has a side of less than 44 pixels, so nothing of it is left")
+    assert problem.endswith("has a side of less than 44 pixels, so nothing is left after the crop")
 
 
 def test_two_images_of_one_name_are_refused(hr, tmp_path):
     write_image(hr / "a.jpg", np.zeros((40, 40, 3), np.uint8))
-    with pytest.raises(DataError, match=r"a\.jpg and a\.png would become one"):
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png would get the same name"):
         low(hr, tmp_path / "LR")
 
 
@@ -229,10 +227,10 @@ def test_degraded_pairs_go_on_where_half_a_pair_is_missing(hr, tmp_path):
 
 def test_pairs_of_another_seed_or_degradation_are_not_mixed(hr, tmp_path):
     pairs(hr, tmp_path / "out")
-    with pytest.raises(OutputError, match=r"old \(\w{8}\), scale 4, seed 0, and .* seed 1 is asked for"):
+    with pytest.raises(OutputError, match=r"old \(\w{8}\), scale 4, seed 0; expected .* seed 1"):
         pairs(hr, tmp_path / "out", seed=1)
     # A file that was edited keeps its name; its description is another.
-    with pytest.raises(OutputError, match="is asked for"):
+    with pytest.raises(OutputError, match="expected degradation"):
         pairs(hr, tmp_path / "out", degradation=DegradationOptions())
 
 
@@ -251,7 +249,7 @@ def test_images_that_cannot_be_degraded_are_named_and_the_others_made(hr, tmp_pa
     assert outcome.made == 2
     empty, thin = outcome.problems
     assert empty.startswith(f"{hr}/a.png: is empty")
-    assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing of it is left"
+    assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing is left after the crop"
 
 
 def test_what_is_no_folder_and_no_image_is_named(tmp_path):

@@ -76,7 +76,7 @@ def test_the_publisher_s_file_name_is_known_too(
 def test_a_folder_or_path_that_is_not_there_is_an_error_not_a_download(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(WeightsError, match="is no file; mend the path"):
+    with pytest.raises(WeightsError, match="is no file; fix the path"):
         find_weights("vgg19", path=tmp_path / "nowhere.pth")
     monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path / "nowhere"))
     with pytest.raises(WeightsError, match=r"^\$SRCX_WEIGHTS: .* is no folder"):
