@@ -71,12 +71,12 @@ def test_a_server_that_cannot_resume_sends_it_all_again(server: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("rubbish", [b"x" * 1000, CONTENT, CONTENT + b"more", CONTENT[:-1] + b"x"])
-def test_a_part_of_anything_mends_itself(server: Any, tmp_path: Path, loopback: Wire, rubbish: bytes) -> None:
+def test_a_damaged_part_file_is_replaced(server: Any, tmp_path: Path, loopback: Wire, rubbish: bytes) -> None:
     (tmp_path / "w.bin.part").write_bytes(rubbish)
     assert fetch(server, tmp_path / "w.bin", loopback).read_bytes() == CONTENT
 
 
-def test_another_content_is_refused_and_not_kept(server: Any, tmp_path: Path, loopback: Wire) -> None:
+def test_another_content_is_refused_and_not_saved(server: Any, tmp_path: Path, loopback: Wire) -> None:
     server.files["/w.bin"] = CONTENT[:-1] + b"!"
     with pytest.raises(DownloadError, match=f"expected the sha256 digest {SHA256.value}, got ") as error:
         fetch(server, tmp_path / "w.bin", loopback)

@@ -21,7 +21,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 
 def photo(rng: np.random.Generator, size: tuple[int, int], *, grey: bool = False) -> np.ndarray:
-    """Fine and coarse detail, so that every way to shrink it gives something else."""
+    """Fine and coarse detail, so that every method gives another result."""
     shape = size if grey else (*size, 3)
     coarse = imresize(rng.integers(0, 256, (6, 6, *shape[2:]), np.uint8), size=size)
     return np.clip(coarse + rng.normal(0, 12, shape), 0, 255).astype(np.uint8)

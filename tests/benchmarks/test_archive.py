@@ -12,7 +12,7 @@ from srcx.errors import DataError
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 def packed(members):

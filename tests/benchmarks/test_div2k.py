@@ -30,7 +30,7 @@ def verdict(folder):
     return verify(folder, lambda *_: None)
 
 
-def test_a_whole_one_is_right_and_its_way_of_shrinking_said(div2k):
+def test_a_complete_copy_is_right_and_its_method_is_named(div2k):
     assert sets_in(div2k) == [div2k]
     found = verdict(div2k)
     assert found.problems == ()
@@ -64,7 +64,7 @@ def test_all_that_is_wrong_is_said(div2k):
         assert words in text
 
 
-def test_a_wrong_way_of_shrinking_is_told(div2k):
+def test_a_wrong_method_is_named(div2k):
     for path in (div2k / "DIV2K_train_LR_bicubic/X4").iterdir():
         gt = read_image(div2k / "DIV2K_train_HR" / path.name.replace("x4", ""))
         write_image(path, cv2.resize(gt, (9, 6), interpolation=cv2.INTER_CUBIC))

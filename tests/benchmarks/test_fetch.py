@@ -8,7 +8,7 @@ from srcx.benchmarks.verify import verify
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture

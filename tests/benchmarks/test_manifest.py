@@ -63,7 +63,7 @@ def test_div2k_s_names_are_numbered():
     ]
 
 
-def test_a_name_nobody_knows_is_told():
+def test_an_unknown_name_is_an_error():
     with pytest.raises(UsageError, match="Sett5: srcx knows no such set; it knows Set5, Set14, BSD100"):
         known_set("Sett5")
 

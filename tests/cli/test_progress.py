@@ -5,7 +5,7 @@ from srcx.cli.progress import progress
 
 
 @pytest.mark.parametrize(("total", "first_with_time_left"), [(8, 5), (28, 5), (400, 20)])
-def test_the_time_left_is_told_when_enough_is_done_to_know_it(
+def test_the_time_left_is_shown_when_enough_is_done_to_know_it(
     capsys, monkeypatch, total, first_with_time_left
 ):
     monkeypatch.setattr(module, "EVERY_S", 0.0)

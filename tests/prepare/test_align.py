@@ -112,7 +112,7 @@ def test_two_scenes_do_not_match(photo):
         align(imresize(photo, scale=0.5), data.coffee(), scale=2)
 
 
-def test_pairs_are_written_for_training_and_what_does_not_match_is_told(tmp_path, photo):
+def test_pairs_are_written_for_training_and_what_does_not_match_is_named(tmp_path, photo):
     for name, image in {"a": photo, "b": data.coffee()}.items():
         for kind in ("lq", "gt"):
             (tmp_path / kind).mkdir(exist_ok=True)

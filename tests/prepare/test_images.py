@@ -12,7 +12,7 @@ from srcx.prepare.images import make_degraded, make_low_resolution, make_sub_ima
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_new_images_are_added(hr, tmp_path, rng):
     assert low(hr, tmp_path / "LR").made == 1
 
 
-def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, tmp_path):
+def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_repaired(hr, tmp_path):
     whole = (hr / "a.png").read_bytes()
     (hr / "a.png").write_bytes(whole[:500])
     outcome = low(hr, tmp_path / "LR")
@@ -107,7 +107,7 @@ def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, t
     assert (low(hr, tmp_path / "LR").made, low(hr, tmp_path / "LR").made) == (1, 0)
 
 
-def test_a_image_of_which_nothing_is_left_is_told(hr, tmp_path):
+def test_an_image_too_small_for_a_crop_is_named(hr, tmp_path):
     (problem,) = low(hr, tmp_path / "LR", multiple=44).problems[1:]
     assert problem.endswith("has a side of less than 44 pixels, so nothing is left after the crop")
 
@@ -146,7 +146,7 @@ def test_a_small_rest_gets_no_sub_image(hr, tmp_path):
     assert len(list((tmp_path / "sub").glob("a_s*.png"))) == 3 * 4
 
 
-def test_a_image_smaller_than_a_sub_image_is_told(hr, tmp_path):
+def test_an_image_smaller_than_a_sub_image_is_named(hr, tmp_path):
     outcome = sub(hr, tmp_path / "sub", crop_px=35)
     assert outcome.made == 2
     assert outcome.problems == [f"{hr}/0801x4.png: is 30 x 30 pixels, smaller than a sub-image of 35"]

@@ -12,7 +12,7 @@ from srcx.prepare.lmdb_folder import make_lmdb
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture

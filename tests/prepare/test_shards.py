@@ -9,7 +9,7 @@ from srcx.prepare.shards import make_shards
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_other_images_or_settings_are_refused(source, tmp_path, rng):
         made(source)
 
 
-def test_what_cannot_be_a_shard_is_told_and_nothing_is_written(source, tmp_path):
+def test_what_cannot_be_a_shard_is_named_and_nothing_is_written(source, tmp_path):
     (tmp_path / "LR/3x4.bmp").unlink()
     with pytest.raises(DataError, match="LR: one side of these pairs is missing: 3; a shard holds whole"):
         made(source, low=tmp_path / "LR")

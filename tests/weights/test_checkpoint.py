@@ -65,7 +65,7 @@ def test_a_flat_file_keeps_the_averaged_weights_and_needs_no_key(tmp_path: Path)
     assert_close(load_state(tmp_path / "net.safetensors", key="params"), averaged)
 
 
-def test_a_missing_set_gives_way_to_params_and_the_log_says_so(
+def test_a_missing_set_is_replaced_by_params_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     params = weights()
