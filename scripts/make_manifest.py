@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 
 from srcx.benchmarks.layout import gt_files, lq_files
-from srcx.benchmarks.manifest import KnownFile, known_set
-from srcx.benchmarks.pixels import cut, pixel_sha256
+from srcx.benchmarks.manifest import KnownFile, known_set, pixel_sha256
 from srcx.imaging import read_image
+from srcx.imaging.resize import crop_to_multiple
 
 SCALE = 4
 
@@ -52,7 +52,7 @@ def seen(known: KnownFile, path: Path, *, mod12: bool = False) -> dict[str, str 
         height=image.shape[0],
         channels=1 if image.ndim == 2 else image.shape[2],
         pixels=pixel_sha256(image),
-        pixels_mod12=pixel_sha256(cut(image, 12)) if mod12 else None,
+        pixels_mod12=pixel_sha256(crop_to_multiple(image, 12)) if mod12 else None,
     )
     return {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write beside, flush to disk, rename."""
+"""Write files atomically: write a temporary file, flush it to disk, rename it."""
 
 import contextlib
 import errno
@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one sentence why `path` cannot be written, and what to do.
+    """Turn an OSError of the block into one sentence with its cause and its fix.
 
     Raises:
         OutputError: the block met an OSError.
@@ -57,7 +57,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}; {_mend(path, error)}"
+            f"{path}: cannot be written: {error.strerror or error}; {_remedy(path, error)}"
         ) from error
 
 
@@ -78,13 +78,13 @@ def make_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot make this folder: {error.strerror or error}; {_mend(path, error)}"
+            f"{path}: cannot make this folder: {error.strerror or error}; {_remedy(path, error)}"
         ) from error
     return path
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the rename itself; not every system can open a folder, and then there is nothing to flush."""
+    """Flush the rename to disk, on systems that can open a folder."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -93,11 +93,11 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _mend(path: Path, error: OSError) -> str:
+def _remedy(path: Path, error: OSError) -> str:
     if error.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
     if error.errno not in DISK_FULL:
-        return "choose another place or mend its permissions"
+        return "choose another place or fix its permissions"
     there = next((folder for folder in path.absolute().parents if folder.is_dir()), path)
     free_mib = shutil.disk_usage(there).free / 2**20
-    return f"{free_mib:.0f} MiB are free there: free some disk space and run it again"
+    return f"{free_mib:.0f} MiB are free there: free some disk space and run the command again"

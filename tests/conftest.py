@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from srcx.download.wire import Wire
+from srcx.download import Wire
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -22,11 +22,11 @@ def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "fix"),
     [(errno.ENOSPC, "MiB are free there: free some disk space"), (errno.EACCES, "permiss")],
 )
-def test_what_the_system_refuses_is_one_sentence_with_the_mend(tmp_path, number, mend):
-    with pytest.raises(OutputError, match=rf"a\.txt: cannot be written: .*; .*{mend}"):
+def test_what_the_system_refuses_is_one_sentence_with_the_fix(tmp_path, number, fix):
+    with pytest.raises(OutputError, match=rf"a\.txt: cannot be written: .*; .*{fix}"):
         write(tmp_path / "a.txt", "half", OSError(number, os.strerror(number)))
 
 

@@ -1,1 +1,1 @@
-"""Image sets: what is known of them, fetched, checked and prepared."""
+"""Known image sets: manifests, layouts on disk, download and verification."""

@@ -1,13 +1,14 @@
-"""DIV2K on disk: its images' digests are not known here, so names, sizes and contents are looked at."""
+"""Verify DIV2K by names, sizes and contents, since the digests of its images are not published."""
 
 from pathlib import Path
 
-from srcx.benchmarks.low_resolution import inspect_lq, judge_lqs
+from srcx.benchmarks.inspect import inspect_lq
 from srcx.benchmarks.manifest import Archive, known_set
-from srcx.benchmarks.verdict import Verdict, counted, listed
+from srcx.benchmarks.verdict import Verdict, counted, describe_lqs, listed
 from srcx.errors import ImageError
 from srcx.imaging.io import image_size, list_images, read_image
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
+from srcx.progress import OnProgress
 
 __all__ = ["is_div2k", "verify_div2k"]
 
@@ -18,12 +19,12 @@ Sizes = dict[str, tuple[int, int]]
 
 
 def is_div2k(folder: Path) -> bool:
-    """Whether a folder holds any of DIV2K's."""
+    """Return True if `folder` holds one of DIV2K's four folders."""
     return any((folder / archive.folder).is_dir() for archive in known_set("DIV2K").archives)
 
 
-def verify_div2k(folder: Path, tell: Tell) -> Verdict:
-    """Say what of DIV2K a folder holds, and what is wrong with that; nobody needs all four parts."""
+def verify_div2k(folder: Path, on_progress: OnProgress) -> Verdict:
+    """Return a verdict on the parts of DIV2K in `folder`; a missing part is no error."""
     clauses: list[str] = []
     problems: list[str] = []
     sizes: Sizes = {}
@@ -31,7 +32,7 @@ def verify_div2k(folder: Path, tell: Tell) -> Verdict:
         if not (folder / archive.folder).is_dir():
             clauses.append(f"{archive.folder} is not here")
             continue
-        clause, wrong, here = _check_folder(folder, archive, tell)
+        clause, wrong, here = _check_folder(folder, archive, on_progress)
         if archive.ending:
             wrong += _misfits(folder, archive, here, sizes)
             how, more = _how_made(folder, archive, [number for number in here if number in sizes])
@@ -42,7 +43,7 @@ def verify_div2k(folder: Path, tell: Tell) -> Verdict:
     return Verdict(folder, f"DIV2K: {'; '.join(clauses)}", tuple(problems))
 
 
-def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list[str], Sizes]:
+def _check_folder(folder: Path, archive: Archive, on_progress: OnProgress) -> tuple[str, list[str], Sizes]:
     place, names = folder / archive.folder, archive.image_names
     there = {path.name for path in list_images(place)}
     missing, extra = [name for name in names if name not in there], sorted(there - set(names))
@@ -54,7 +55,7 @@ def _check_folder(folder: Path, archive: Archive, tell: Tell) -> tuple[str, list
     sizes = {}
     whole = [name for name in names if name in there]
     for done, (name, answer) in enumerate(in_parallel(lambda name: _size(place, name), whole), start=1):
-        tell(f"{archive.folder} {name}", done, len(whole))
+        on_progress(f"{archive.folder} {name}", done, len(whole))
         if isinstance(answer, str):
             problems.append(answer)
         else:
@@ -82,7 +83,7 @@ def _misfits(folder: Path, archive: Archive, here: Sizes, sizes: Sizes) -> list[
 
 
 def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, list[str]]:
-    """A clause about some low-resolution images, taken evenly, and what is wrong with them."""
+    """Return a clause about a sample of the low-resolution images, and their problems."""
     if not numbers:
         return "", []
     high = known_set("DIV2K").archives
@@ -96,5 +97,5 @@ def _how_made(folder: Path, archive: Archive, numbers: list[str]) -> tuple[str, 
             continue
         lq = folder / archive.folder / f"{number}{archive.ending}.png"
         found.append(inspect_lq(lq, gt, SCALE, None))
-    clause, wrong = judge_lqs(found, SCALE)
+    clause, wrong = describe_lqs(found, SCALE)
     return f", by {len(found)} of them {clause}", problems + wrong

@@ -1,4 +1,4 @@
-"""One image of a benchmark set: which published one it is, and how its small versions were made."""
+"""Recognise one published image, and the method that made its low-resolution images."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -6,29 +6,38 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from srcx.benchmarks.low_resolution import LqFinding, inspect_lq
-from srcx.benchmarks.manifest import KnownImage, known_sets
-from srcx.benchmarks.pixels import cut, pixel_sha256
+from srcx.benchmarks.manifest import KnownFile, KnownImage, known_sets, pixel_sha256
+from srcx.benchmarks.shrinking import Likeness, compare
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
 from srcx.imaging.io import read_image
+from srcx.imaging.resize import crop_to_multiple
 
-__all__ = ["Finding", "Kind", "Match", "inspect"]
+__all__ = ["Finding", "Kind", "LqFinding", "Match", "inspect", "inspect_lq"]
 
 Kind = Literal["published", "saved anew", "cut to multiples of 12", "not cut", "not published", "damaged"]
 MULTIPLE = 4  # the published ground truth is cut to multiples of this
 
 
 class Match(NamedTuple):
-    """A published image, and the set it belongs to."""
+    """A published image and its set."""
 
     set: str
     image: KnownImage
 
 
+class LqFinding(NamedTuple):
+    """A low-resolution image: the published one, or its likeness to known methods, or a problem."""
+
+    path: Path
+    published: str | None = None
+    like: Likeness | None = None
+    problem: str | None = None
+
+
 @dataclass(frozen=True)
 class Finding:
-    """What is known of a ground truth and its low-resolution images by scale."""
+    """Facts about a ground-truth image and, by scale, its low-resolution images."""
 
     path: Path
     kind: Kind
@@ -38,7 +47,7 @@ class Finding:
 
 
 def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
-    """Look at a ground truth and its low-resolution images.
+    """Return the facts about a ground-truth image and its low-resolution images.
 
     Args:
         gt: Image file.
@@ -54,10 +63,29 @@ def inspect(gt: Path, lqs: dict[int, Path]) -> Finding:
     kind, match = _recognise(content, image)
     problem = None
     if match and match.image.hr.channels == 1 and image.ndim == 3:
-        problem = f"{gt}: is grey, and saved as RGB here: PSNR on Y then reads higher than in the tables"
+        problem = f"{gt}: is a grey image saved as RGB: its PSNR on Y is higher than in the published tables"
     published = match.image.lr if match and kind in ("published", "saved anew") else None
     found = {scale: inspect_lq(lq, image, scale, published) for scale, lq in lqs.items()}
     return Finding(gt, kind, match, problem, found)
+
+
+def inspect_lq(path: Path, gt: ImageArray, scale: int, published: KnownFile | None) -> LqFinding:
+    """Compare a low-resolution image with the published one, otherwise with its ground truth."""
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        lq = read_image(path)
+    except OSError as error:
+        return LqFinding(path, problem=f"{path}: cannot be read: {error.strerror}")
+    except ImageError as error:
+        return LqFinding(path, problem=str(error))
+    if published and sha256 == published.sha256:
+        return LqFinding(path, "the published files")
+    if published and pixel_sha256(lq) == published.pixels:
+        return LqFinding(path, "the published images, saved anew (equal pixels)")
+    try:
+        return LqFinding(path, like=compare(lq, gt, scale))
+    except ImageError as error:
+        return LqFinding(path, problem=f"{path}: {error}")
 
 
 def _recognise(content: bytes, image: ImageArray) -> tuple[Kind, Match | None]:
@@ -69,7 +97,7 @@ def _recognise(content: bytes, image: ImageArray) -> tuple[Kind, Match | None]:
         return "saved anew", known.pixels[pixels]
     if pixels in known.pixels_mod12:
         return "cut to multiples of 12", known.pixels_mod12[pixels]
-    match = known.pixels.get(pixel_sha256(cut(image, MULTIPLE)))
+    match = known.pixels.get(pixel_sha256(crop_to_multiple(image, MULTIPLE)))
     return ("not cut", match) if match else ("not published", None)
 
 

@@ -1,4 +1,4 @@
-"""Image sets on disk: which image belongs to which, in the layouts people have."""
+"""Find the pairs of an image set in the usual folder layouts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,11 +41,11 @@ class BenchmarkSet:
     scale: int
     pairs: tuple[ImagePair, ...]
     lq_folder: Path | None
-    """Where the low-resolution images are; None where they must be made."""
+    """Folder of the low-resolution images; None if they must be made."""
 
 
 def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
-    """The folder of ground truth in the set `folder`, and its images; None if there is no such folder."""
+    """Return the ground-truth folder of the set `folder` and its images; None if there is none."""
     for place, ending in [*((name, "") for name in GT_FOLDERS), (_both(scale), f"_SRF_{scale}_HR")]:
         if (folder / place).is_dir():
             return folder / place, _named(folder / place, ending)
@@ -53,7 +53,7 @@ def gt_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
 
 
 def lq_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
-    """As `gt_files`, for low-resolution images."""
+    """Return the folder of low-resolution images and its images; None if there is none."""
     for place in (f"LR_bicubic/X{scale}", f"LR/X{scale}", f"LRbicx{scale}"):
         if (folder / place).is_dir():
             named = _named(folder / place, "")
@@ -63,7 +63,7 @@ def lq_files(folder: Path, scale: int) -> tuple[Path, list[NamedFile]] | None:
 
 
 def is_set(folder: Path, scale: int) -> bool:
-    """Whether there is a folder of ground truth in `folder`."""
+    """Return True if `folder` holds a folder of ground truth."""
     return any((folder / name).is_dir() for name in (*GT_FOLDERS, _both(scale)))
 
 

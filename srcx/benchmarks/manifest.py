@@ -1,5 +1,6 @@
-"""The sets srcx knows, file by file: `manifests/*.json`, which come with the package."""
+"""Manifests of the known sets, file by file, from `manifests/*.json` in the package."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -7,9 +8,21 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from srcx.errors import UsageError
+import numpy as np
 
-__all__ = ["Archive", "KnownFile", "KnownImage", "KnownSet", "known_set", "known_sets"]
+from srcx.errors import UsageError
+from srcx.imaging.decode import ImageArray
+
+__all__ = [
+    "Archive",
+    "KnownFile",
+    "KnownImage",
+    "KnownSet",
+    "known_set",
+    "known_sets",
+    "pixel_sha256",
+    "without_copies",
+]
 
 ORDER = ("Set5", "Set14", "BSD100", "Urban100", "DIV2K")
 DATASETS = Path("datasets")
@@ -17,7 +30,7 @@ DATASETS = Path("datasets")
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A published image file; what nobody has told is None.
+    """A published image file; None stands for what is not published.
 
     Args:
         file: Its name at the source.
@@ -42,7 +55,7 @@ class KnownFile:
 
 @dataclass(frozen=True)
 class KnownImage:
-    """A ground truth and its published quarter."""
+    """A ground-truth image and its published x4 low-resolution image."""
 
     name: str
     hr: KnownFile
@@ -69,7 +82,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class KnownSet:
-    """A set as its publisher gives it; `images` or `archives` lie at `url`."""
+    """A published set; `images` or `archives` are files at `url`."""
 
     name: str
     folder: str
@@ -81,32 +94,51 @@ class KnownSet:
 
     @property
     def count(self) -> int:
-        """How many ground-truth images there are."""
+        """Number of ground-truth images."""
         whole = [one for one in self.archives if not one.ending]
         return len(self.images) or sum(len(one.image_names) for one in whole)
 
     def place(self, data: Path | None) -> Path:
-        """Where it lies: in the folder of sets `data`, or in its place under `datasets`."""
+        """Return its folder: in the folder of sets `data`, else under `datasets`."""
         return data / self.name if data else DATASETS / self.folder
 
 
 @cache
 def known_sets() -> dict[str, KnownSet]:
-    """All the sets srcx knows, by name, in the order of the tables."""
+    """Return all known sets by name, in the order of the published tables."""
     folder = resources.files("srcx.benchmarks") / "manifests"
     return {name: _read(json.loads((folder / f"{name}.json").read_text("utf-8"))) for name in ORDER}
 
 
 def known_set(name: str) -> KnownSet:
-    """The set of this name, in any case.
+    """Return the set of this name, in upper or lower case.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no such set is known.
     """
     by_name = {one.lower(): known for one, known in known_sets().items()}
     if name.lower() not in by_name:
         raise UsageError(f"{name}: srcx knows no such set; it knows {', '.join(ORDER)}")
     return by_name[name.lower()]
+
+
+def pixel_sha256(image: ImageArray) -> str:
+    """Return the SHA-256 of shape and pixels; grey images saved as grey or as RGB have the same digest.
+
+    Example:
+        >>> grey = np.array([[0, 255]], np.uint8)
+        >>> pixel_sha256(grey) == pixel_sha256(np.stack([grey] * 3, axis=2))
+        True
+    """
+    pixels = np.ascontiguousarray(without_copies(image))
+    return hashlib.sha256(f"{pixels.shape} {pixels.dtype.name}\n".encode() + pixels.tobytes()).hexdigest()
+
+
+def without_copies(image: ImageArray) -> ImageArray:
+    """Return the image as (H, W) if its three channels are equal, otherwise unchanged."""
+    if image.ndim == 3 and image.shape[2] == 3 and (image == image[..., :1]).all():
+        return image[..., 0]
+    return image
 
 
 def _read(entry: dict[str, Any]) -> KnownSet:

@@ -1,4 +1,4 @@
-"""How a low-resolution image was made from its ground truth: each usual way is tried."""
+"""Compare a low-resolution image with the results of the usual methods that shrink an image."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srcx.benchmarks.pixels import cut, without_copies
+from srcx.benchmarks.manifest import without_copies
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
-from srcx.imaging.resize import Border, imresize
+from srcx.imaging.resize import Border, crop_to_multiple, imresize
 
-__all__ = ["WAYS", "Likeness", "Way", "compare"]
+__all__ = ["METHODS", "Likeness", "Method", "compare"]
 
 Grade = Literal["published", "close", "wrong"]
 
 
-class Way(NamedTuple):
-    """A way to shrink an image to (height, width); a "close" one changes tables by 0.01 dB at most."""
+class Method(NamedTuple):
+    """A method that shrinks an image to (height, width); "close" changes tables by at most 0.01 dB."""
 
     words: str
     grade: Grade
@@ -27,13 +27,13 @@ class Way(NamedTuple):
 
 
 class Likeness(NamedTuple):
-    """What a low-resolution image is like.
+    """Difference of a low-resolution image from the results of all `METHODS`.
 
     Args:
-        exact: Places in `WAYS` of those that give it to the pixel.
-        nearest: Place of the one that comes nearest.
-        mean: How far that one is from it: levels of 255, on average.
-        most: The same, at the worst sample.
+        exact: Indices in `METHODS` of those whose result is equal in every pixel.
+        nearest: Index of the method with the smallest mean difference.
+        mean: Mean absolute difference from that result, in levels of 255.
+        most: Largest absolute difference, in levels of 255.
     """
 
     exact: frozenset[int]
@@ -66,24 +66,24 @@ def _every_nth(gt: ImageArray, size: tuple[int, int]) -> ImageArray:
     return gt[:: gt.shape[0] // size[0], :: gt.shape[1] // size[1]]
 
 
-WAYS = (
-    Way("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
-    Way("today's MATLAB, which mirrors the borders", "close", _matlab("symmetric")),
-    Way("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
-    Way("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
-    Way("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
-    Way("OpenCV's INTER_LINEAR, which does not antialias", "wrong", _opencv(cv2.INTER_LINEAR)),
-    Way("OpenCV's INTER_AREA", "wrong", _opencv(cv2.INTER_AREA)),
-    Way("OpenCV's INTER_LANCZOS4, which does not antialias", "wrong", _opencv(cv2.INTER_LANCZOS4)),
-    Way("Pillow's BICUBIC", "wrong", _pillow(Image.Resampling.BICUBIC)),
-    Way("Pillow's LANCZOS", "wrong", _pillow(Image.Resampling.LANCZOS)),
-    Way("Pillow's BILINEAR", "wrong", _pillow(Image.Resampling.BILINEAR)),
-    Way("taking every nth pixel", "wrong", _every_nth),
+METHODS = (
+    Method("MATLAB's imresize, borders repeated", "published", _matlab("replicate")),
+    Method("MATLAB's imresize of today, borders mirrored", "close", _matlab("symmetric")),
+    Method("MATLAB's weights rounded once, borders repeated", "close", _rounded_once("replicate")),
+    Method("MATLAB's weights rounded once, borders mirrored", "close", _rounded_once("symmetric")),
+    Method("OpenCV's INTER_CUBIC, which does not antialias", "wrong", _opencv(cv2.INTER_CUBIC)),
+    Method("OpenCV's INTER_LINEAR, which does not antialias", "wrong", _opencv(cv2.INTER_LINEAR)),
+    Method("OpenCV's INTER_AREA", "wrong", _opencv(cv2.INTER_AREA)),
+    Method("OpenCV's INTER_LANCZOS4, which does not antialias", "wrong", _opencv(cv2.INTER_LANCZOS4)),
+    Method("Pillow's BICUBIC", "wrong", _pillow(Image.Resampling.BICUBIC)),
+    Method("Pillow's LANCZOS", "wrong", _pillow(Image.Resampling.LANCZOS)),
+    Method("Pillow's BILINEAR", "wrong", _pillow(Image.Resampling.BILINEAR)),
+    Method("taking every nth pixel", "wrong", _every_nth),
 )
 
 
 def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
-    """Compare a low-resolution image with what each way makes of its ground truth.
+    """Compare a low-resolution image with the result of each method on its ground truth.
 
     Args:
         lq: uint8, of the size of `gt` divided by `scale` and rounded down.
@@ -93,7 +93,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
     Raises:
         ImageError: the sizes do not fit, or an image has 16 bits or alpha.
     """
-    gt, lq = without_copies(cut(gt, scale)), without_copies(lq)
+    gt, lq = without_copies(crop_to_multiple(gt, scale)), without_copies(lq)
     size = (gt.shape[0] // scale, gt.shape[1] // scale)
     if lq.shape[:2] != size:
         raise ImageError(
@@ -104,7 +104,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
         if image.dtype != np.uint8 or image.shape[2:] == (4,):
             raise ImageError("or its ground truth has 16 bits or alpha, which no benchmark image has")
     gt, lq = _alike(gt, lq)
-    apart = [np.abs(way.shrink(gt, size).astype(np.int16) - lq) for way in WAYS]
+    apart = [np.abs(method.shrink(gt, size).astype(np.int16) - lq) for method in METHODS]
     means = [float(one.mean()) for one in apart]
     nearest = int(np.argmin(means))
     exact = frozenset(place for place, mean in enumerate(means) if mean == 0)
@@ -112,7 +112,7 @@ def compare(lq: ImageArray, gt: ImageArray, scale: int) -> Likeness:
 
 
 def _alike(gt: ImageArray, lq: ImageArray) -> tuple[ImageArray, ImageArray]:
-    """Both as RGB unless both are grey: a shrunk image may lose its colours, or be given some."""
+    """Return both as RGB unless both are grey: shrinking may remove or add colours."""
     if gt.ndim == lq.ndim:
         return gt, lq
     return tuple(np.stack([one] * 3, axis=2) if one.ndim == 2 else one for one in (gt, lq))  # type: ignore[return-value] # two

@@ -1,4 +1,4 @@
-"""Which copy of a set somebody has, and what is wrong with it."""
+"""Verify a set on disk: recognise which copy it is, and list its problems."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from srcx.benchmarks.div2k import is_div2k, verify_div2k
-from srcx.benchmarks.ground_truth import judge_gts
 from srcx.benchmarks.inspect import Finding, inspect
 from srcx.benchmarks.layout import NamedFile, gt_files, is_set, lq_files
-from srcx.benchmarks.low_resolution import judge_lqs
 from srcx.benchmarks.manifest import KnownSet, known_sets
-from srcx.benchmarks.verdict import Verdict, counted, listed
+from srcx.benchmarks.verdict import Verdict, counted, describe_gts, describe_lqs, listed
 from srcx.errors import DataError
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
+from srcx.progress import OnProgress
 
 __all__ = ["sets_in", "verify"]
 
@@ -22,13 +21,13 @@ SCALES = (KNOWN_SCALE, 2, 3, 8)
 
 
 def sets_in(folder: Path) -> list[Path]:
-    """The sets in a folder: itself if it is one, else those of the folders in it that are.
+    """Return the sets in a folder: the folder itself if it is a set, else the sets directly inside.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder holds no set.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; 'srcx data list' says what is where")
+        raise DataError(f"{folder}: no such folder; 'srcx data list' shows the sets and their folders")
     if _is_any_set(folder):
         return [folder]
     found = [one for one in sorted(folder.iterdir()) if one.is_dir() and _is_any_set(one)]
@@ -40,38 +39,38 @@ def sets_in(folder: Path) -> list[Path]:
     return found
 
 
-def verify(folder: Path, tell: Tell) -> Verdict:
-    """Say which copy of a set the folder of a set holds.
+def verify(folder: Path, on_progress: OnProgress) -> Verdict:
+    """Return a verdict on the copy of a set in `folder`.
 
     Args:
         folder: A folder that `sets_in` gives.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: a folder in it cannot be read.
     """
     if is_div2k(folder):
-        return verify_div2k(folder, tell)
+        return verify_div2k(folder, on_progress)
     groups: dict[Path, _Group] = {}  # SelfExSR's layout has ground truth of its own for each scale
     for scale in SCALES:
         if found := gt_files(folder, scale):
             group = groups.setdefault(found[0], _Group(scale, found[1], {}))
             if low := lq_files(folder, scale):
                 group.low[scale] = low
-    findings = {place: _inspect(folder, group, tell) for place, group in groups.items()}
+    findings = {place: _inspect(folder, group, on_progress) for place, group in groups.items()}
     name = _name_of(folder, [one for of_group in findings.values() for one in of_group])
     clauses: list[str] = []
     problems: list[str] = []
     for place, group in groups.items():
         known = known_sets().get(name or "") if group.scale == KNOWN_SCALE else None
-        clause, wrong = _judge(place, group, known, findings[place])
+        clause, wrong = _describe(place, group, known, findings[place])
         clauses.append(f"{place.name}: {clause}" if len(groups) > 1 else clause)
         problems += wrong
-    return Verdict(folder, f"{name or 'a set srcx does not know'}: {'; '.join(clauses)}", tuple(problems))
+    return Verdict(folder, f"{name or 'an unknown set'}: {'; '.join(clauses)}", tuple(problems))
 
 
 class _Group(NamedTuple):
-    """Ground truth, the scale it was found for, and by scale its folder and images of low resolution."""
+    """Ground truth of one scale, and by scale the folder and images of low resolution."""
 
     scale: int
     gts: list[NamedFile]
@@ -82,7 +81,7 @@ def _is_any_set(folder: Path) -> bool:
     return is_div2k(folder) or any(is_set(folder, scale) for scale in SCALES)
 
 
-def _inspect(folder: Path, group: _Group, tell: Tell) -> list[Finding]:
+def _inspect(folder: Path, group: _Group, on_progress: OnProgress) -> list[Finding]:
     lqs = {scale: dict(named) for scale, (_, named) in group.low.items()}
 
     def look(one: NamedFile) -> Finding:
@@ -92,26 +91,26 @@ def _inspect(folder: Path, group: _Group, tell: Tell) -> list[Finding]:
     findings: list[Finding] = []
     for finding in in_parallel(look, group.gts):
         findings.append(finding)
-        tell(f"{folder.name} {finding.path.name}", len(findings), len(group.gts))
+        on_progress(f"{folder.name} {finding.path.name}", len(findings), len(group.gts))
     return findings
 
 
-def _judge(
+def _describe(
     place: Path, group: _Group, known: KnownSet | None, findings: Sequence[Finding]
 ) -> tuple[str, list[str]]:
-    clause, problems = judge_gts(place, known, findings)
+    clause, problems = describe_gts(place, known, findings)
     clauses = [clause]
     for scale, low in group.low.items():
-        clause, wrong = judge_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
+        clause, wrong = describe_lqs([one.lqs[scale] for one in findings if scale in one.lqs], scale)
         clauses.append(clause)
         problems += [*wrong, *_unpaired(group.gts, place, low)]
     if not group.low:
-        clauses.append("no LR, which srcx benchmark then makes")
+        clauses.append("no LR; srcx benchmark makes it")
     return "; ".join(clauses), problems
 
 
 def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
-    """The set most images belong to, else the one whose name the folder has."""
+    """Return the set that most images belong to, else the set with the name of the folder."""
     votes = Counter(one.match.set for one in findings if one.match)
     if votes:
         return votes.most_common(1)[0][0]
@@ -119,7 +118,7 @@ def _name_of(folder: Path, findings: Sequence[Finding]) -> str | None:
 
 
 def _unpaired(gts: Sequence[NamedFile], gt_folder: Path, low: tuple[Path, list[NamedFile]]) -> list[str]:
-    """What is missing on either side."""
+    """Return the images without a partner on both sides."""
     names, lqs = [name for name, _ in gts], dict(low[1])
     alone = [name for name in names if name not in lqs]
     extra = [path.name for name, path in low[1] if name not in names]

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.table import print_table
-from srcx.cli.verb import Debug, log_to_stderr
+from srcx.cli.verb import Debug, log_to_stderr, print_table
 from srcx.errors import Interrupted, UsageError
 
 EXAMPLES = """

@@ -9,8 +9,7 @@ import typer
 
 from srcx.cli import prepare
 from srcx.cli.progress import progress
-from srcx.cli.table import print_table
-from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr
+from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr, print_table
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from srcx.prepare.align import Fit
 
 app = typer.Typer(
-    help="Benchmark sets, DIV2K and your own pairs: what is at hand, and is it right.", rich_markup_mode=None
+    help="Benchmark sets, DIV2K and your own pairs: list, download, verify and make them.",
+    rich_markup_mode=None,
 )
 app.add_typer(prepare.app, name="prepare", cls=Group)
 
@@ -47,7 +47,7 @@ COARSE = 0.75
 
 @app.command("list", cls=Verb, epilog="\n  srcx data list\n")
 def list_sets(data: Data = None, debug: Debug = False) -> None:
-    """Say which sets srcx knows, what of them is at hand, where they come from and under which licence."""
+    """List the known sets: local copy, source and licence."""
     from srcx.benchmarks.manifest import known_sets
 
     for known in known_sets().values():
@@ -59,7 +59,7 @@ def list_sets(data: Data = None, debug: Debug = False) -> None:
 
 
 def _at_hand(known: "KnownSet", place: Path) -> str:
-    """How many of its images, large and small, are where they belong."""
+    """Return the numbers of local HR and LR images in words."""
     from srcx.benchmarks.layout import gt_files, lq_files
 
     if known.archives:
@@ -73,7 +73,7 @@ def _at_hand(known: "KnownSet", place: Path) -> str:
     else:
         gts, lqs = gt_files(place, 4), lq_files(place, 4)
         high, low = len(gts[1]) if gts else 0, len(lqs[1]) if lqs else 0
-    return f"{high} HR and {low} LR x4 in {place}" if high or low else "not here"
+    return f"{high} HR and {low} LR x4 in {place}" if high or low else "not downloaded"
 
 
 @app.command("fetch", cls=Verb, epilog="\n  srcx data fetch Set5 Set14 BSD100\n  srcx data fetch DIV2K\n")
@@ -82,20 +82,20 @@ def fetch_sets(
     data: Data = None,
     debug: Debug = False,
 ) -> None:
-    """Download sets from their publishers, and verify them; what is there is not fetched again."""
+    """Download sets from their publishers and verify them; existing files are not downloaded again."""
     from srcx.benchmarks.fetch import fetch_set
     from srcx.benchmarks.manifest import known_set
 
     wanted = list({known.name: known for known in map(known_set, names)}.values())
     wrong = False
     try:
-        with log_to_stderr(logging.WARNING), progress() as tell:
+        with log_to_stderr(logging.WARNING), progress() as on_progress:
             for known in wanted:
-                for problem in (problems := fetch_set(known, known.place(data), tell)):
+                for problem in (problems := fetch_set(known, known.place(data), on_progress)):
                     complain(problem)
                 wrong |= bool(problems)
     except KeyboardInterrupt:
-        raise Interrupted("stopped; what has come is kept, and the same command goes on from there") from None
+        raise Interrupted("stopped; the same command resumes the download") from None
     there = [place for known in wanted if (place := known.place(data)).is_dir()]
     wrong |= not _verified(there)
     if wrong:
@@ -106,14 +106,12 @@ def fetch_sets(
 def verify_sets(
     what: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[SET|FOLDER ...]", help="Sets by name or folder; all at hand if none is named."
-        ),
+        typer.Argument(metavar="[SET|FOLDER ...]", help="Sets by name or folder; by default all local sets."),
     ] = None,
     data: Data = None,
     debug: Debug = False,
 ) -> None:
-    """Say which copy of a set is at hand, how its low-resolution images were made, and what is wrong."""
+    """Verify local sets: which copy it is, how its low-resolution images were made, and its problems."""
     places = [_place(word, data) for word in what] if what else _all_places(data)
     if not _verified(places):
         raise typer.Exit(1)
@@ -140,22 +138,22 @@ def _all_places(data: Path | None) -> list[Path]:
     there = sorted(place for place in places if place.is_dir())
     if not there:
         raise DataError(
-            "datasets: there is no set in datasets/benchmark and no datasets/DIV2K here; "
+            "datasets: there is no set in datasets/benchmark and no datasets/DIV2K; "
             "'srcx data fetch Set5' gets one, or name a folder"
         )
     return there
 
 
 def _verified(places: Sequence[Path]) -> bool:
-    """Print a verdict on each set in these folders; whether all is right."""
+    """Print a verdict on each set in these folders; return True if all are correct."""
     from srcx.benchmarks.verify import sets_in, verify
 
     right = True
     for place in places:
         try:
             for folder in sets_in(place):
-                with progress() as tell:
-                    verdict = verify(folder, tell)
+                with progress() as on_progress:
+                    verdict = verify(folder, on_progress)
                 print(f"{verdict.folder}: {'WRONG' if verdict.problems else 'ok'}: {verdict.sentence}")
                 for problem in verdict.problems:
                     print(f"  {problem}")
@@ -170,7 +168,7 @@ def _verified(places: Sequence[Path]) -> bool:
 def degrade_images(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of good images, or one image.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="lq/NAME.png and gt/NAME.png are made in it.")
+        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for lq/NAME.png and gt/NAME.png.")
     ],
     preset: Annotated[
         str,
@@ -180,13 +178,13 @@ def degrade_images(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed gives the same bytes.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Make damaged images and their ground truth: to look at, to train from, to evaluate on."""
+    """Make degraded images with their ground truth, for training and evaluation."""
     from srcx.config import load_degradation
     from srcx.prepare.images import make_degraded
 
     degradation = load_degradation(preset)
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_degraded(
                 source,
                 out,
@@ -194,7 +192,7 @@ def degrade_images(
                 name=Path(preset).stem,
                 scale=scale,
                 seed=seed,
-                tell=tell,
+                on_progress=on_progress,
             )
     except KeyboardInterrupt:
         raise Interrupted(prepare.GOES_ON) from None
@@ -210,31 +208,31 @@ def align_pairs(
     scale: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="The factor to train for.")] = 4,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="OUT", help="Write the pairs, laid upon each other, as OUT/lq and OUT/gt."),
+        typer.Option(metavar="OUT", help="Write the aligned pairs as OUT/lq and OUT/gt."),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Lay pairs by two lenses or zooms upon each other, and say what shift is left, in pixels of GT."""
+    """Align pairs taken with two lenses or zooms, and print the remaining shift in GT pixels."""
     from srcx.prepare.align import Fit, align_folders
 
     found: dict[str, Fit] = {}
     failed = 0
     try:
-        with progress() as tell:
-            for name, outcome in align_folders(lq, gt, scale=scale, out=write, tell=tell):
+        with progress() as on_progress:
+            for name, outcome in align_folders(lq, gt, scale=scale, out=write, on_progress=on_progress):
                 if isinstance(outcome, Fit):
                     found[name] = outcome
                 else:
                     failed += 1
                     complain(f"{name}: {outcome}")
     except KeyboardInterrupt:
-        raise Interrupted("stopped; the pairs written so far are whole") from None
+        raise Interrupted("stopped; the pairs written so far are complete") from None
     if found:
         _print_shifts(found)
     for name, fit in found.items():
         if fit.zoom < COARSE * scale:
             complain(
-                f"{name}: ground truth has {fit.zoom:.2f} pixels to one of lq, fewer than the scale "
+                f"{name}: ground truth has {fit.zoom:.2f} pixels per lq pixel, fewer than the scale "
                 f"{scale}, so it is enlarged and blurred; take a smaller --scale"
             )
     if write and found:
@@ -244,7 +242,7 @@ def align_pairs(
 
 
 def _print_shifts(found: dict[str, "Fit"]) -> None:
-    """A table: of each pair its zoom, its shift as it came, and what is left; then of all blocks together."""
+    """Print a table: zoom, shift before and after the alignment of each pair; then of all blocks."""
     from srcx.prepare.align import together
 
     came = [fit.before for fit in found.values() if fit.before]
@@ -263,7 +261,7 @@ def _print_shifts(found: dict[str, "Fit"]) -> None:
 
 
 def _row(zoom: float | None, before: float | None, after: dict[str, float | None]) -> dict[str, float | None]:
-    """Figures of one pair under headings with units; pixels are those of ground truth."""
+    """Return the figures of one pair under headings with units, in ground-truth pixels."""
     return {
         "zoom": zoom,
         "before, px": before,

@@ -1,4 +1,4 @@
-"""`srcx data prepare lr|sub-images|lmdb|shards`: images made ready for training and for tables."""
+"""`srcx data prepare lr|sub-images|lmdb|shards`: prepare images for training and benchmarks."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,7 @@ app = typer.Typer(help="Make MATLAB's low resolution, sub-images, LMDB, shards."
 
 Source = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images.")]
 
-GOES_ON = "stopped; what was made is kept, and the same command goes on from there"
+GOES_ON = "stopped; the same command resumes the work"
 
 LR = """
   srcx data prepare lr datasets/benchmark/Mine/HR -o datasets/benchmark/Mine/LR_bicubic
@@ -40,15 +40,15 @@ SHARDS = """
 @app.command("lr", cls=Verb, epilog=LR)
 def lr(
     source: Source,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="X4/NAMEx4.png is made in it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for X4/NAMEx4.png.")],
     scale: Annotated[int, typer.Option(metavar="N", min=2, max=16, help="The factor.")] = 4,
     multiple: Annotated[
         int | None,
-        typer.Option(
-            "--mod", metavar="N", min=1, help="Cut to multiples of this first; of --scale if not given."
-        ),
+        typer.Option("--mod", metavar="N", min=1, help="Crop to multiples of this first; default: --scale."),
     ] = None,
-    gt: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the cut images here.")] = None,
+    gt: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the cropped images to this folder.")
+    ] = None,
     border: Annotated[
         Literal["replicate", "symmetric"],
         typer.Option(help="replicate: as the published sets were made; symmetric: as MATLAB does today."),
@@ -62,9 +62,9 @@ def lr(
     if multiple % scale:
         raise UsageError(f"--mod: expected a multiple of the scale {scale}; got {multiple}")
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_low_resolution(
-                source, out, scale=scale, multiple=multiple, border=border, gt_out=gt, tell=tell
+                source, out, scale=scale, multiple=multiple, border=border, gt_out=gt, on_progress=on_progress
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
@@ -74,13 +74,12 @@ def lr(
 @app.command("sub-images", cls=Verb, epilog=SUB_IMAGES)
 def sub_images(
     source: Source,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="NAME_s001.png ... are made in it.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for NAME_s001.png ...")],
     crop: Annotated[int, typer.Option(metavar="N", min=1, help="Side of a sub-image, in pixels.")] = 480,
     step: Annotated[int, typer.Option(metavar="N", min=1, help="Pixels from one to the next.")] = 240,
     threshold: Annotated[
-        int, typer.Option(metavar="N", min=0, help="A rest of more pixels than this gets a sub-image too.")
+        int,
+        typer.Option(metavar="N", min=0, help="A remainder of more pixels than this gets a sub-image too."),
     ] = 0,
     debug: Debug = False,
 ) -> None:
@@ -88,9 +87,9 @@ def sub_images(
     from srcx.prepare.images import make_sub_images
 
     try:
-        with progress() as tell:
+        with progress() as on_progress:
             outcome = make_sub_images(
-                source, out, crop_px=crop, step_px=step, threshold_px=threshold, tell=tell
+                source, out, crop_px=crop, step_px=step, threshold_px=threshold, on_progress=on_progress
             )
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
@@ -107,8 +106,8 @@ def lmdb(
     from srcx.prepare.lmdb_folder import make_lmdb
 
     try:
-        with progress() as tell:
-            outcome = make_lmdb(source, out, tell)
+        with progress() as on_progress:
+            outcome = make_lmdb(source, out, on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
     report(outcome, out)
@@ -117,12 +116,10 @@ def lmdb(
 @app.command("shards", cls=Verb, epilog=SHARDS)
 def shards(
     source: Source,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="shard-000000.tar ... are made in it.")
-    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder for shard-000000.tar ...")],
     lq: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Low resolution of these images, to be in the shards too."),
+        typer.Option(metavar="DIR", help="Folder of the low-resolution images, to add to the shards."),
     ] = None,
     per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Images or pairs to a shard.")] = 1000,
     debug: Debug = False,
@@ -131,8 +128,8 @@ def shards(
     from srcx.prepare.shards import make_shards
 
     try:
-        with progress() as tell:
-            outcome = make_shards(source, out, low=lq, per_shard=per_shard, tell=tell)
+        with progress() as on_progress:
+            outcome = make_shards(source, out, low=lq, per_shard=per_shard, on_progress=on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
     report(outcome, out)
@@ -142,8 +139,8 @@ def report(outcome: "Outcome", out: Path) -> None:
     """Print what was made and what failed; exit with 1 if something failed."""
     for problem in outcome.problems:
         complain(problem)
-    skipped = f", {outcome.skipped} were done already" if outcome.skipped else ""
+    skipped = f", {outcome.skipped} existed already" if outcome.skipped else ""
     failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
-    print(f"{out}: {outcome.made} images done{skipped}{failed}")
+    print(f"{out}: {outcome.made} images made{skipped}{failed}")
     if outcome.problems:
         raise typer.Exit(1)

@@ -1,29 +1,29 @@
-"""How far long work has come: a bar with the time left on a terminal, plain lines otherwise."""
+"""Show progress: a bar with the remaining time on a terminal, plain lines otherwise."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from srcx.cli.verb import complain, one_line
+from srcx.progress import OnProgress
 
 __all__ = ["progress"]
 
-Tell = Callable[[str, int, int], None]
 
 EVERY_S = 2.0
-"""Plain lines come no closer than this, so that a log stays readable."""
+"""Seconds between plain lines, so that a log stays readable."""
 
 LEAST_DONE = 5
-"""Before so much is done, and a twentieth, what the first took says little about the rest."""
+"""Least number of items, besides a twentieth of all, before the remaining time is shown."""
 
 
 @contextmanager
-def progress(wanted: bool = True) -> Iterator[Tell]:
-    """Give a function to call with what was done, how many that makes, and of how many.
+def progress(wanted: bool = True) -> Iterator[OnProgress]:
+    """Give the `OnProgress` callback that shows the progress on stderr.
 
     Args:
-        wanted: Whether it is to say anything.
+        wanted: False shows nothing.
     """
     if not wanted:
         yield lambda what, done, total: None
@@ -34,23 +34,23 @@ def progress(wanted: bool = True) -> Iterator[Tell]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # Names of files are no markup.
+    # File names are not markup.
     text = TextColumn("{task.description}", markup=False)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
+        def on_progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=one_line(what), completed=done, total=total)
 
-        yield tell
+        yield on_progress
 
 
-def _plain_lines() -> Tell:
+def _plain_lines() -> OnProgress:
     said_s = -EVERY_S
     started_s = time.monotonic()
 
-    def tell(what: str, done: int, total: int) -> None:
+    def on_progress(what: str, done: int, total: int) -> None:
         nonlocal said_s, started_s
         now_s = time.monotonic()
         if done == 1:
@@ -63,4 +63,4 @@ def _plain_lines() -> Tell:
         left = f", about {left_s:.0f} s left" if known and done < total else ""
         complain(f"{done}/{total} {one_line(what)}{left}")
 
-    return tell
+    return on_progress

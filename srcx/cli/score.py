@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.table import print_table
-from srcx.cli.verb import Debug, log_to_stderr
+from srcx.cli.verb import Debug, log_to_stderr, print_table
 
 EXAMPLES = """
   srcx score --sr results/mine/Set5 --gt datasets/benchmark/Set5/HR

@@ -1,9 +1,9 @@
-"""What every verb of the command line shares: lists after one flag, examples in its help, a quiet Ctrl-C."""
+"""Shared parts of all verbs: lists after one flag, examples in the help, Ctrl-C, messages, tables."""
 
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ __all__ = [
     "log_to_stderr",
     "one_line",
     "option_file",
+    "print_table",
     "printable",
 ]
 
@@ -57,7 +58,7 @@ CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters except line breaks: names of files must not command the terminal.
+    r"""Escape control characters except line breaks: file names must not control the terminal.
 
     Example:
         >>> print(printable("a\x1b[31m.png"))
@@ -67,26 +68,52 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """`printable`, with line breaks escaped too."""
+    """Escape control characters and line breaks."""
     return printable(text).replace("\n", "\\n")
 
 
 def complain(text: str) -> None:
-    """Tell the user something on stderr, if there still is one."""
-    with suppress(OSError):  # the terminal is gone, and work goes on to where it can be kept
+    """Print a message to stderr, if it is still open."""
+    with suppress(OSError):  # the terminal is closed; the work continues and its results are saved
         print(printable(text), file=sys.stderr)
 
 
 class _ToStderr(logging.Handler):
-    """Writes to whatever stderr is at that moment, so that a progress bar can keep below the lines."""
+    """Writes to whatever stderr is at that moment, so that a progress bar stays below the lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         complain(self.format(record))
 
 
+WIDE = 240
+"""Width in columns when the output is no terminal, so that nothing is cut off."""
+
+
+def print_table(
+    headers: Sequence[str], rows: Sequence[tuple[Sequence[str], dict[str, float | None]]]
+) -> None:
+    """Print a table.
+
+    Args:
+        headers: Names of the first columns.
+        rows: Words for those columns, then figures by metric, the same metrics in every row; None is "-".
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headers)
+    for metric in rows[0][1]:
+        table.add_column(metric, justify="right", no_wrap=True)
+    for words, figures in rows:
+        table.add_row(
+            *map(printable, words), *("-" if value is None else f"{value:.4f}" for value in figures.values())
+        )
+    Console(width=None if sys.stdout.isatty() else WIDE, markup=False).print(table)
+
+
 @contextmanager
 def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
-    """Show what the library logs while the block runs."""
+    """Print the library's log to stderr while the block runs."""
     logger, handler = logging.getLogger("srcx"), _ToStderr()
     before = logger.level
     logger.addHandler(handler)

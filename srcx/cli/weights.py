@@ -12,16 +12,14 @@ app = typer.Typer(help="Weights of fixed networks (VGG, AlexNet) and evaluators 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that 'srcx weights list' shows.")]
 
-MIB = 1 << 20
-
 
 @app.command("list", cls=Verb, epilog="\n  srcx weights list\n")
 def list_weights(debug: Debug = False) -> None:
-    """Say what srcx knows to fetch, and what of it is on this machine."""
+    """List the known weights and the local files."""
     from srcx.weights.fixed import known
 
     for one in known():
-        print(f"{one.name:<9} {one.path or 'not here'}\n          {one.what}\n          {one.url}")
+        print(f"{one.name:<9} {one.path or 'not downloaded'}\n          {one.what}\n          {one.url}")
 
 
 @app.command("fetch", cls=Verb, epilog="\n  srcx weights fetch vgg19\n")
@@ -29,20 +27,18 @@ def fetch_weights(name: Name, debug: Debug = False) -> None:
     """Download weights into the user's cache."""
     from srcx.weights.fixed import fetch
 
-    with log_to_stderr(), progress() as tell:
-        path = fetch(
-            name, progress=lambda done, total: tell(f"MiB of {name}", done // MIB, (total or done) // MIB)
-        )
+    with log_to_stderr(), progress() as on_progress:
+        path = fetch(name, on_progress=on_progress)
     print(path)
 
 
 @app.command("import", cls=Verb, epilog="\n  srcx weights import ma ~/Downloads/model.mat\n")
 def import_weights(
     name: Name,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file as its publisher gives it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The published file.")],
     debug: Debug = False,
 ) -> None:
-    """Take a file that was downloaded elsewhere into the user's cache."""
+    """Copy a file downloaded elsewhere into the user's cache."""
     from srcx.weights.fixed import import_file
 
     print(import_file(name, file))

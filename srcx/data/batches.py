@@ -1,4 +1,4 @@
-"""The endless stream of training batches: the same whatever the number of workers, ranks or restarts."""
+"""Endless stream of training batches, independent of the number of workers, ranks and restarts."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def train_batches(
     pin_memory: bool = False,
     gt_sharp: bool = False,
 ) -> Iterator[Batch]:
-    """Random crops of `dataset`, batch after batch without end.
+    """Yield batches of random crops of `dataset` without end.
 
     Place p of the stream is draw p % n of epoch p // n, where n is `enlarge` times the number of images.
     An epoch's order depends on (seed, epoch) alone, and a draw's crop on (seed, epoch, draw). So a run that
@@ -81,7 +81,7 @@ def train_batches(
 
 
 class _Order:
-    """Which draw stands at a place of the stream, and the generator of its crop."""
+    """Order of the draws; returns for a place of the stream its draw and its random generator."""
 
     def __init__(self, draws: int, seed: int, shuffle: bool) -> None:
         self.draws, self.seed, self.shuffle = draws, seed, shuffle
@@ -98,7 +98,7 @@ class _Order:
 
 
 def _ahead(batch: Callable[[int], Batch], start: int, workers: int) -> Iterator[Batch]:
-    """`batch(start)`, `batch(start + 1)` ... in order, some of them made ahead by threads."""
+    """Yield `batch(start)`, `batch(start + 1)` ... in order; threads prepare some ahead."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="srcx-batches")
     steps = count(start)
     waiting: deque[Future[Batch]] = deque()

@@ -1,4 +1,4 @@
-"""Random crops of a pair that show the same place, or one near it; flipped and turned alike."""
+"""Random crops of a pair: same or nearby position, same flips."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Crops:
         return f"gt_size {self.gt_size}" + (f" and max_offset {self.max_offset}" if self.max_offset else "")
 
     @property
-    def room_px(self) -> int:
+    def min_gt_px(self) -> int:
         """Side of the smallest ground truth that holds a crop and every offset of it."""
         return self.gt_size + 2 * self._margin * self.scale
 
@@ -47,14 +47,14 @@ class Crops:
         return Pair(self._lq(pair.lq, place), self._gt(pair.gt, place))
 
     def apart(self, pair: Pair, rng: np.random.Generator) -> Pair:
-        """Cut the two at places, and turned in ways, that have nothing to do with each other."""
+        """Cut lq and gt at independent places and with independent flips."""
         of_lq = self.draw(pair.lq.shape[0], pair.lq.shape[1], rng)
         of_gt = self.draw(pair.gt.shape[0] // self.scale, pair.gt.shape[1] // self.scale, rng)
         return Pair(self._lq(pair.lq, of_lq), self._gt(pair.gt, of_gt))
 
     @property
     def _margin(self) -> int:
-        """Low-resolution pixels that a crop keeps from the border, so that every offset has room."""
+        """Distance of a crop from the border in low-resolution pixels, so that every offset fits."""
         return -(-self.max_offset // self.scale)
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> "Place":
@@ -77,7 +77,7 @@ class Crops:
 
 
 class Place(NamedTuple):
-    """Where a crop is in lq, how far the ground truth's is moved, and how both are turned."""
+    """Position of a crop in lq, offset of the ground-truth crop, and the flips of both."""
 
     top: int
     left: int

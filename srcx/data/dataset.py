@@ -1,26 +1,31 @@
-"""What the data sets share: whole pairs for validation, random crops for training, a cache, a count."""
+"""Base of the data sets: whole pairs for validation, random crops for training, cache, value ranges."""
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from threading import Lock
+from typing import Literal, TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from srcx.data.cache import ImageCache
 from srcx.data.crops import Crops, Pair
-from srcx.data.levels import Levels
 from srcx.data.pairs import Size
 from srcx.errors import DataError
+from srcx.imaging.color import to_rgb, y_of_tensor
+from srcx.imaging.tensors import to_image
 
-__all__ = ["PairDataset", "WholePair", "crops_of", "large_enough"]
+__all__ = ["ImageCache", "Levels", "PairDataset", "WholePair", "crops_of", "large_enough"]
 
 logger = logging.getLogger(__name__)
 
 MIB = 2**20
 Item = TypeVar("Item")
+Arrays = tuple[NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,80 @@ class WholePair:
     name: str
     lq: Tensor
     gt: Tensor | None
+
+
+@dataclass(frozen=True)
+class Levels:
+    """BasicSR's `color`, `mean` and `std`, in this order."""
+
+    color: Literal["y"] | None = None
+    """y: luma alone, one channel in [16/255, 235/255]."""
+    mean: Sequence[float] | None = None
+    """Subtracted from each channel."""
+    std: Sequence[float] | None = None
+    """Divides each channel after that."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """Convert uint8 RGB (N, H, W, 3) to float32 (N, C, H, W), channels-last in memory."""
+        # By numpy: torch would start its own threads for each worker.
+        values = torch.from_numpy(np.divide(images, 255, dtype=np.float32)).permute(0, 3, 1, 2)
+        if self.color == "y":
+            values = y_of_tensor(values)
+        if self.mean is not None:
+            values = values - values.new_tensor(self.mean).view(1, -1, 1, 1)
+        if self.std is not None:
+            values = values / values.new_tensor(self.std).view(1, -1, 1, 1)
+        return values
+
+    def images(self, values: Tensor) -> NDArray[np.uint8]:
+        """Undo the call: float32 (N, C, H, W) to uint8 RGB (N, H, W, 3), luma alone as grey."""
+        if self.std is not None:
+            values = values * values.new_tensor(self.std).view(1, -1, 1, 1)
+        if self.mean is not None:
+            values = values + values.new_tensor(self.mean).view(1, -1, 1, 1)
+        return np.stack([to_rgb(to_image(value)) for value in values])
+
+
+class ImageCache:
+    """Caches tuples of arrays by number, up to `max_mib` MiB in all; safe between threads.
+
+    Example:
+        >>> cache = ImageCache(max_mib=1)
+        >>> read = lambda: (np.zeros((512, 512), np.uint8),)
+        >>> cache.get(0, read)[0] is cache.get(0, read)[0]
+        True
+    """
+
+    def __init__(self, max_mib: int) -> None:
+        self.max_bytes = max_mib * 2**20
+        self._cached: OrderedDict[int, Arrays] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, number: int, read: Callable[[], Arrays]) -> Arrays:
+        """Return the arrays cached for `number`; otherwise call `read` and cache its result."""
+        with self._lock:
+            if number in self._cached:
+                self._cached.move_to_end(number)
+                return self._cached[number]
+        arrays = read()  # outside the lock: two threads may read at once
+        with self._lock:
+            self._store(number, arrays)
+        return arrays
+
+    def _store(self, number: int, arrays: Arrays) -> None:
+        size = _bytes(arrays)
+        if number in self._cached or size > self.max_bytes:
+            return
+        self._cached[number] = arrays
+        self._bytes += size
+        while self._bytes > self.max_bytes:
+            _, removed = self._cached.popitem(last=False)
+            self._bytes -= _bytes(removed)
+
+
+def _bytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 class PairDataset(ABC):
@@ -55,7 +134,7 @@ class PairDataset(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What results for this image are called."""
+        """Return the name of this image in results."""
 
     @abstractmethod
     def read(self, index: int) -> Pair:
@@ -72,12 +151,12 @@ class PairDataset(ABC):
         return (self[index] for index in range(len(self)))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop, as views of the decoded images; only for a data set made with `gt_size`."""
+        """Return a random crop as views of the decoded images; only for data sets with `gt_size`."""
         assert self.crops is not None, "made without gt_size"
         return self.crops(self._cached(index), rng)
 
     def describe(self) -> str:
-        """How many images there are, and how large."""
+        """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
         return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
 
@@ -92,7 +171,7 @@ class PairDataset(ABC):
 def crops_of(
     gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool, max_offset: int = 0
 ) -> Crops | None:
-    """The way to cut crops; None for whole images.
+    """Return the settings of random crops; None for whole images.
 
     Raises:
         DataError: `gt_size` is no multiple of `scale`, or `max_offset` is negative.
@@ -107,12 +186,12 @@ def crops_of(
 
 
 def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
-    """Those images a crop fits into (or one pixel of lq); the others are counted in the log.
+    """Return the images that hold a crop (or one lq pixel); log the number of the others.
 
     Raises:
         DataError: no image is large enough.
     """
-    smallest = crops.room_px if crops else 1
+    smallest = crops.min_gt_px if crops else 1
     crop = str(crops) if crops else "gt_size 1"
     fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
     small = [item for item in sizes if item not in fitting]

@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from srcx.config.degradation import DegradationOptions
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.degradation import degrade
-from srcx.data.levels import Levels
-from srcx.data.pairs import Size
-from srcx.data.problems import Problems
+from srcx.data.pairs import Problems, Size
 from srcx.data.stored import IoBackend, Stored, list_stored
-from srcx.imaging.resize import imresize
+from srcx.imaging.resize import crop_to_multiple, imresize
 
 __all__ = ["HighResolutionDataset", "cut_sizes", "with_bicubic"]
 
@@ -41,14 +39,14 @@ class HighResolutionDataset(PairDataset):
         gt_size: Side of training crops in ground-truth pixels; None gives whole images. Smaller images
             are left out with a warning.
         degradation: How lq is made; None makes MATLAB's bicubic.
-        io_backend: How the images are kept.
+        io_backend: How the images are stored.
         meta_info_file: A list of names relative to the (one) folder, to take these alone.
         use_hflip: Flip crops left to right at random.
         use_rot: Flip crops upside down and transpose them at random.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded images, and what is made of them, kept in memory.
+        cache_mib: MiB of decoded images, and of images made from them, in the cache.
 
     Raises:
         DataError: with all that is wrong: missing or empty folders, files that cannot be read.
@@ -100,16 +98,16 @@ class HighResolutionDataset(PairDataset):
         whole = self.images[index].read()
         if self.degradation is None:
             return with_bicubic(whole, self.scale)
-        return self._degraded(cut(whole, self.scale), np.random.default_rng(index))
+        return self._degraded(crop_to_multiple(whole, self.scale), np.random.default_rng(index))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop, degraded where that is asked for; only for a data set made with `gt_size`."""
+        """Return a random crop, degraded if `degradation` is set; only for data sets with `gt_size`."""
         if self.degradation is None:
             return super().sample(index, rng)
         assert self.crops is not None, "made without gt_size"
         # gt alone, so under another number than the whole pair.
         number = len(self) + index
-        (gt,) = self._cache.get(number, lambda: (cut(self.images[index].read(), self.scale),))
+        (gt,) = self._cache.get(number, lambda: (crop_to_multiple(self.images[index].read(), self.scale),))
         size = self.crops.gt_size // self.scale
         place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
@@ -135,20 +133,14 @@ def _around(start: int, size: int, length: int, rng: np.random.Generator) -> sli
     return slice(first, first + around)
 
 
-def cut(whole: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Cut an image (H, W, 3) at the right and bottom to a multiple of `scale`."""
-    height, width = (side // scale * scale for side in whole.shape[:2])
-    return whole[:height, :width]
-
-
 def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
-    """An image (H, W, 3), cut to a multiple of `scale`, and MATLAB's bicubic of it."""
-    gt = cut(whole, scale)
+    """Return an image (H, W, 3) cropped to a multiple of `scale`, and its MATLAB bicubic."""
+    gt = crop_to_multiple(whole, scale)
     return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 
 def cut_sizes(images: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
-    """Sizes cut to a multiple of `scale`."""
+    """Return the sizes, cropped to a multiple of `scale`."""
     sizes = {}
     for image in images:
         with problems.noted():

@@ -1,4 +1,4 @@
-"""Pairs that show one scene, but not pixel upon pixel, or not even one scene."""
+"""Pairs that are not aligned pixel by pixel, or do not show the same scene."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -8,11 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.high_resolution import cut_sizes, with_bicubic
-from srcx.data.levels import Levels
-from srcx.data.pairs import Size, check_pairs, find_pairs, find_several
-from srcx.data.problems import Problems
+from srcx.data.pairs import Problems, Size, check_pairs, find_pairs, find_several
 from srcx.data.stored import Stored, list_stored
 
 __all__ = ["NonAlignedPairDataset", "Targets"]
@@ -21,7 +19,7 @@ Targets = Literal["paired", "several", "unpaired"]
 
 
 class Item(NamedTuple):
-    """What lq is read from, None where it is made of the target, and the target."""
+    """Stored lq image, None if it is made from the target, and the target."""
 
     lq: Stored | None
     gt: Stored
@@ -31,7 +29,7 @@ class Item(NamedTuple):
 
 
 class NonAlignedPairDataset(PairDataset):
-    """Crops to train on whose ground truth, the target, need not lie upon lq.
+    """Crops to train on whose ground truth, the target, need not be aligned with lq.
 
     Fit for losses that look for features wherever they are, as `ContextualLoss` does. What is drawn at random
     comes from the generator of the crop, so a run goes on to the same bits.
@@ -54,7 +52,7 @@ class NonAlignedPairDataset(PairDataset):
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded images kept in memory.
+        cache_mib: MiB of decoded images in the cache.
 
     Raises:
         DataError: with all that is wrong: missing or empty folders, images without a partner, sizes that
@@ -120,26 +118,26 @@ class NonAlignedPairDataset(PairDataset):
         return with_bicubic(gt.read(), self.scale) if lq is None else Pair(lq.read(), gt.read())
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
-        """A random crop, and one of its target."""
+        """Return a random crop of lq and one of its target."""
         if self.targets != "unpaired":
             return super().sample(index, rng)
         other = int(rng.integers(len(self)))
         return self.cuts.apart(Pair(self._cached(index).lq, self._cached(other).gt), rng)
 
     def describe(self) -> str:
-        """How many pairs there are, how large, and how they are not aligned."""
+        """Return number, size and kind of the pairs in one sentence."""
         return f"{super().describe()}, targets {self.targets}, {self.cuts}"
 
 
 def _sizes(root: Path | str, problems: Problems, scale: int = 1) -> dict[Stored, Size]:
-    """Images of a folder and those in it, cut to a multiple of `scale`."""
+    """Return the images of a folder and its sub-folders with their sizes, cropped to `scale`."""
     with problems.noted():
         return cut_sizes(list_stored(root, recursive=True), scale, problems)
     return {}
 
 
 def _side_by_side(lqs: Mapping[Stored, Size], gts: Mapping[Stored, Size]) -> dict[Item, Size]:
-    """Every image of the longer side once, those of the other as often as it takes."""
+    """Pair every image of the longer list once with images of the other, repeated as needed."""
     count = max(len(lqs), len(gts))
     together = zip(range(count), cycle(lqs), cycle(gts.items()), strict=False)
     return {Item(lq, gt): size for _, lq, (gt, size) in together}

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from srcx.data.crops import Pair
-from srcx.data.dataset import PairDataset, crops_of, large_enough
-from srcx.data.levels import Levels
-from srcx.data.pairs import check_pairs, find_pairs
-from srcx.data.problems import Problems
+from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
+from srcx.data.pairs import Problems, check_pairs, find_pairs
 from srcx.data.stored import IoBackend
 
 __all__ = ["PairedImageDataset"]
@@ -22,7 +20,7 @@ class PairedImageDataset(PairDataset):
         dataroot_lq: Folder of low-resolution images; shards may be those of `dataroot_gt`.
         scale: Ground truth is this much larger.
         gt_size: Side of training crops in ground-truth pixels; None gives whole images.
-        io_backend: How the images are kept.
+        io_backend: How the images are stored.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
@@ -31,7 +29,7 @@ class PairedImageDataset(PairDataset):
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
-        cache_mib: MiB of decoded images kept in memory.
+        cache_mib: MiB of decoded images in the cache.
 
     Raises:
         DataError: with all that is wrong: missing or empty folders, images without a partner, sizes that

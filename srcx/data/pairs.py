@@ -1,15 +1,55 @@
-"""Which low-resolution image belongs to which ground truth, and whether they fit."""
+"""Find pairs of low-resolution images and ground truth, and check that they fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.data.problems import Problems
 from srcx.data.stored import IoBackend, Stored, StoredFile, lines_in, list_stored
+from srcx.errors import DataError, SrcxError
 
-__all__ = ["Size", "StoredPair", "check_names", "check_pairs", "find_pairs", "find_several"]
+__all__ = ["Problems", "Size", "StoredPair", "check_names", "check_pairs", "find_pairs", "find_several"]
 
 Size = tuple[int, int]  # height, width
+SHOWN = 10  # problems in one message
+
+
+class Problems:
+    """Collects all problems of a data set, to report them in one error.
+
+    Example:
+        >>> problems = Problems()
+        >>> problems.add("a.png: is empty")
+        >>> problems.stop_if_any("datasets/train")
+        Traceback (most recent call last):
+        srcx.errors.DataError: a.png: is empty
+    """
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def add(self, sentence: str) -> None:
+        """Note one problem."""
+        self.sentences.append(sentence)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what the block raises instead of stopping there."""
+        try:
+            yield
+        except SrcxError as error:
+            self.add(str(error))
+
+    def stop_if_any(self, where: str) -> None:
+        """Raise DataError with the first ten problems and the number of the others."""
+        if len(self.sentences) == 1:
+            raise DataError(self.sentences[0])
+        if self.sentences:
+            lines = self.sentences[:SHOWN]
+            if len(self.sentences) > SHOWN:
+                lines.append(f"... and {len(self.sentences) - SHOWN} more")
+            listed = "\n  ".join(lines)
+            raise DataError(f"{where}: {len(self.sentences)} problems with its images:\n  {listed}")
 
 
 class StoredPair(NamedTuple):
@@ -32,12 +72,12 @@ def find_pairs(
     filename_tmpl: str = "{}",
     problems: Problems,
 ) -> list[StoredPair]:
-    """Pairs as BasicSR makes them: by name, or by a list of both names.
+    """Return the pairs as BasicSR finds them: by name, or by a list of both names.
 
     Args:
         dataroot_gt: Folder of ground truth (or LMDB, ending in `.lmdb`; or shards).
         dataroot_lq: Folder of low-resolution images (or LMDB; or shards, which may be the same).
-        io_backend: How the images are kept; in LMDB and shards the two have equal keys.
+        io_backend: How the images are stored; in LMDB and shards the two have equal keys.
         meta_info_file: A list of ground-truth names, to take these alone.
         meta_info: A text file with `gt, lq` a line, two names relative to the folders; only for "disk".
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
@@ -123,7 +163,7 @@ def find_several(
 def check_pairs(
     pairs: list[StoredPair], *, scale: int, for_training: bool, problems: Problems
 ) -> dict[StoredPair, Size]:
-    """Look at the head and end of every file, and whether the sizes fit; nothing is decoded.
+    """Check header, end and size of every file without decoding it.
 
     Args:
         pairs: What to look at.

@@ -1,8 +1,8 @@
 """Images in shards: tar archives after WebDataset's conventions, read in place and in any order.
 
 The library `webdataset` reads shards as streams: it shuffles within a buffer, cannot go to a place, has
-decoders that unpickle, and runs `pipe:` addresses as commands. So its conventions are kept and its reader is
-not: the members' places are looked up once, with Python's tarfile, and images are then read like files of a
+decoders that unpickle, and runs `pipe:` addresses as commands. So srcx follows its conventions
+without its reader: Python's tarfile finds the members once, and images are then read like files of a
 folder; order, shuffling, workers and exact resume are those of every other data set.
 """
 
@@ -19,7 +19,7 @@ from srcx.imaging.io import IMAGE_SUFFIXES
 __all__ = ["Member", "Side", "find_members", "open_member"]
 
 Side = Literal["gt", "lq"]
-"""Which image of a sample: that called KEY.gt.png or KEY.lq.png, or else the only one, KEY.png."""
+"""Image of a sample: KEY.gt.png or KEY.lq.png, else its only image, KEY.png."""
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_HEADER_BYTES = 64 << 10
@@ -38,7 +38,7 @@ class Member(NamedTuple):
 
 
 def find_members(root: Path | str, side: Side) -> list[Member]:
-    """The images of one side in the shards of a data root; headers alone are read.
+    """Return the images of one side in the shards of a data root; only headers are read.
 
     A member's key is its path up to the first dot of its name, and what follows says what it is: png, or
     gt.png. Other members, such as json, cls or seg.png, are not looked at.
@@ -68,7 +68,7 @@ def find_members(root: Path | str, side: Side) -> list[Member]:
 
 
 def open_member(member: Member) -> io.BufferedReader:
-    """The image's bytes as a file."""
+    """Return the image's bytes as a file."""
     return io.BufferedReader(_Part(member))
 
 

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from srcx.data.dataset import WholePair
-from srcx.data.levels import Levels
-from srcx.data.pairs import check_names
-from srcx.data.problems import Problems
+from srcx.data.dataset import Levels, WholePair
+from srcx.data.pairs import Problems, check_names
 from srcx.data.stored import IoBackend, list_stored
 
 __all__ = ["SingleImageDataset"]
@@ -18,7 +16,7 @@ class SingleImageDataset:
 
     Args:
         dataroot_lq: Folder of images; for LMDB its name ends in `.lmdb`; or shards, see `find_members`.
-        io_backend: How the images are kept.
+        io_backend: How the images are stored.
         meta_info_file: A list of names, to take these alone.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
@@ -61,6 +59,6 @@ class SingleImageDataset:
         return (self[index] for index in range(len(self)))
 
     def describe(self) -> str:
-        """How many images there are and how large."""
+        """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
         return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, without ground truth"

@@ -1,4 +1,4 @@
-"""Where images of a data set are kept: files in a folder, records of BasicSR's LMDB folders, shards."""
+"""Stored images of a data set: files in a folder, records of BasicSR's LMDB folders, members of shards."""
 
 import io
 import re
@@ -135,11 +135,11 @@ def list_stored(
     meta_info_file: Path | str | None = None,
     recursive: bool = False,
 ) -> list[Stored]:
-    """Images of a data root.
+    """Return the images of a data root.
 
     Args:
         root: A folder; for LMDB one whose name ends in `.lmdb`; for shards their folder or pattern.
-        io_backend: How the images are kept.
+        io_backend: How the images are stored.
         side: Which images of a shard that holds both of a pair.
         meta_info_file: A text file with one file name a line, relative to `root`; for shards none.
         recursive: Look into sub-folders too; for "disk" without `meta_info_file`.
@@ -182,7 +182,7 @@ def names_in(meta_info_file: Path, root: Path) -> list[str]:
 
 
 def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
-    """Lines that are not blank, each with its number.
+    """Return the lines that are not blank, each with its number.
 
     Raises:
         DataError: the file cannot be read.

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from srcx.errors import DataError, ImageError, UsageError
-from srcx.evaluation.scoring import OnProgress, ScoreJob, Scores, find_metrics, mean_of_set, score_all
+from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import image_size, list_images
+from srcx.progress import OnProgress
 
 __all__ = ["FolderScores", "score_folders"]
 

@@ -26,11 +26,12 @@ from srcx.evaluation.report import (
     write_html,
     write_json,
 )
-from srcx.evaluation.scoring import OnProgress, ScoreJob, Scores, find_metrics, mean_of_set, score_all
+from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import read_image
 from srcx.inference.autotune import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.metrics.metric import Metric
+from srcx.progress import OnProgress
 
 __all__ = ["benchmark"]
 

@@ -7,7 +7,7 @@
 import inspect
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,6 @@ from srcx.nearest import LIKE_AN_OPTION, nearest
 from srcx.registry import METRICS
 
 __all__ = [
-    "OnProgress",
     "ScoreJob",
     "Scores",
     "find_metrics",
@@ -39,8 +38,6 @@ __all__ = [
 
 Array: TypeAlias = NDArray[Any]
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with what was done, how many of these are done, and how many there are."""
 
 QUICK = {"psnr", "ssim", "rmse"}
 """Metrics so fast that a few images are not worth starting processes for."""

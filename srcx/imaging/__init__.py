@@ -1,4 +1,4 @@
-"""Images: files, colours, sizes, and the way to tensors and back."""
+"""Images: files, colours, sizes, and conversion to and from tensors."""
 
 from srcx.imaging.color import on_white, opaque, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, ImageArray, decode_image

@@ -1,4 +1,4 @@
-"""Whether an image is clean or damaged by JPEG compression or noise: an estimate far cheaper than a network.
+"""Estimate whether an image is clean or damaged by JPEG compression or noise, far cheaper than a network.
 
 The models for clean images take JPEG blocks and noise for texture and sharpen them; the models for damaged
 images soften what is clean. `srcx upscale` chooses between them by this estimate.
@@ -22,7 +22,7 @@ Plane = NDArray[np.float32]
 
 
 class Limits(NamedTuple):
-    """What a clean image has at most, or, for the quality of its file, at least.
+    """Limits of a clean image: maxima, and for the quality of its file a minimum.
 
     Chosen on the developers' training and validation images, clean and damaged, whole and shrunk by 4.
     """
@@ -93,7 +93,7 @@ TABLE_SUM = 3688
 
 
 class Cleanliness(NamedTuple):
-    """What damages an image, as far as it was found."""
+    """Damage found in an image."""
 
     blockiness: float
     """As `blockiness` has it."""
@@ -106,7 +106,7 @@ class Cleanliness(NamedTuple):
 
     @property
     def damage(self) -> list[str]:
-        """What damages the image, in plain phrases; empty for a clean one."""
+        """The damage in plain phrases; empty for a clean image."""
         noise = max(
             self.luma_noise if self.luma_noise > LIMITS.luma_noise else 0,
             self.colour_noise if self.colour_noise > LIMITS.colour_noise else 0,
@@ -120,7 +120,7 @@ class Cleanliness(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing damages the image."""
+        """True if no damage was found."""
         return not self.damage
 
     def __str__(self) -> str:
@@ -264,7 +264,7 @@ def _votes(luma: Plane) -> NDArray[np.int64]:
 
 
 def _filtered(plane: Plane, kernel: Plane) -> Plane:
-    """Return the sums of `plane` under `kernel` laid down and right of each pixel."""
+    """Return the sums of `plane` under `kernel`, which extends down and right of each pixel."""
     return np.asarray(cv2.filter2D(plane, -1, kernel, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE))
 
 

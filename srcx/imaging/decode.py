@@ -1,6 +1,6 @@
 """From the bytes of an image file to pixels: whole and upright, or a sentence that says why not.
 
-Pillow reads every file first, since it tells a cut-off file from a whole one, which OpenCV does not; where
+Pillow reads every file first, since it detects cut-off files, which OpenCV does not; where
 samples have 16 bits, which Pillow cuts to 8, OpenCV reads the pixels. The two are equally fast.
 """
 
@@ -60,7 +60,7 @@ READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...
 HEAD_BYTES = 128
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-STRANGERS = (
+OTHER_FORMATS = (
     (0, b"GIF8", "GIF"),
     (4, b"jP  ", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"),
@@ -107,7 +107,7 @@ PILLOW_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as Pyt
 
 
 class ImageHeader(NamedTuple):
-    """What the head of an image file says."""
+    """Facts from the header of an image file."""
 
     height: int
     width: int
@@ -116,7 +116,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(file: BinaryIO, name: str) -> ImageHeader:
-    """What the head of an image file says, and whether its end looks whole, without decoding it.
+    """Return the facts of an image file's header, and whether its end looks complete, without decoding.
 
     Args:
         file: The open file.
@@ -141,7 +141,7 @@ def _looks_whole(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
     if isinstance(image, (PngImageFile, JpegImageFile)):
         return (PNG_END if isinstance(image, PngImageFile) else JPEG_END) in tail
     if isinstance(image, AvifImageFile):
-        return False  # its parts lie in any order: only decoding tells
+        return False  # its parts have any order: only decoding shows it
     return all(tile[2] < length for tile in image.tile)
 
 
@@ -261,12 +261,12 @@ def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         if not features.check("avif"):
             raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
         return AvifImageFile(file)
-    strange = next((kind for offset, magic, kind in STRANGERS if start[offset:].startswith(magic)), None)
+    other = next((kind for offset, magic, kind in OTHER_FORMATS if start[offset:].startswith(magic)), None)
     if brands.intersection(HEIC_BRANDS):
-        strange = "HEIC"
-    if strange is not None:
-        article = "an" if strange[0] in "IO" else "a"
-        raise ImageError(f"{name}: is {article} {strange} file, which is not read; {READABLE}: convert it")
+        other = "HEIC"
+    if other is not None:
+        article = "an" if other[0] in "IO" else "a"
+        raise ImageError(f"{name}: is {article} {other} file, which is not read; {READABLE}: convert it")
     raise ImageError(f"{name}: is not an image, by its content; {READABLE}")
 
 

@@ -1,4 +1,4 @@
-"""What an image file says beside its pixels, and what of it is still true of a larger image."""
+"""Metadata of an image file, and the part of it that stays true for an upscaled image."""
 
 import io
 import logging
@@ -42,7 +42,7 @@ PER_CM = 3
 """EXIF's word for a resolution in dots per centimetre."""
 CM_PER_INCH = 2.54
 LARGEST_DPI = 65_535
-"""What JPEG holds."""
+"""Largest resolution that JPEG stores, in dots per inch."""
 
 
 class Extras(NamedTuple):
@@ -51,7 +51,7 @@ class Extras(NamedTuple):
     icc: bytes = b""
     """Colour profile, of grey or RGB as the pixels are."""
     exif: bytes = b""
-    """Who took the image when, where and how: a TIFF structure, without the word Exif before it."""
+    """Exif data: a TIFF structure, without the word Exif before it."""
     colours: ColourChunks = ()
     """PNG's chunks that say what the colours mean: gAMA, cHRM, cICP and the like."""
     dpi: tuple[float, float] | None = None
@@ -61,14 +61,14 @@ class Extras(NamedTuple):
         """Return the EXIF data with the resolution in it, for formats that have no other place for it."""
         if not self.dpi:
             return self.exif
-        kept = Image.Exif()
-        kept.load(b"Exif\0\0" + self.exif if self.exif else b"")
+        copied = Image.Exif()
+        copied.load(b"Exif\0\0" + self.exif if self.exif else b"")
         for part in TOLD_PARTS:
-            if words := kept.get_ifd(part):
-                kept[part] = words
-        kept[ExifTags.Base.XResolution], kept[ExifTags.Base.YResolution] = self.dpi
-        kept[ExifTags.Base.ResolutionUnit] = 2
-        return kept.tobytes().removeprefix(b"Exif\0\0")
+            if words := copied.get_ifd(part):
+                copied[part] = words
+        copied[ExifTags.Base.XResolution], copied[ExifTags.Base.YResolution] = self.dpi
+        copied[ExifTags.Base.ResolutionUnit] = 2
+        return copied.tobytes().removeprefix(b"Exif\0\0")
 
     def fitting(self, channels: int) -> "Extras":
         """Without a profile of other colours than those of pixels with 1, 3 or 4 channels."""
@@ -91,10 +91,10 @@ def extras_of(image: Image.Image) -> Extras:
 
 def _told(image: Image.Image) -> bytes:
     # Not the PNG reader's own getexif: that decodes the whole image first.
-    source, kept = Image.Image.getexif(image), Image.Exif()
+    source, copied = Image.Image.getexif(image), Image.Exif()
     for tag in TOLD_TAGS:
         if tag in source and _can_be_written({tag: source[tag]}):
-            kept[tag] = source[tag]
+            copied[tag] = source[tag]
     for part in TOLD_PARTS:
         words = {
             tag: value
@@ -102,13 +102,13 @@ def _told(image: Image.Image) -> bytes:
             if tag not in OLD_SIZE and _can_be_written({tag: value}, part)
         }
         if words:
-            kept.get_ifd(part).update(words)
-            kept[part] = kept.get_ifd(part)
-    return kept.tobytes().removeprefix(b"Exif\0\0") if len(kept) else b""
+            copied.get_ifd(part).update(words)
+            copied[part] = copied.get_ifd(part)
+    return copied.tobytes().removeprefix(b"Exif\0\0") if len(copied) else b""
 
 
 def _can_be_written(words: dict[int, Any], part: int | None = None) -> bool:
-    """Whether Pillow can write an entry that it has read: it knows some signed fractions as unsigned ones."""
+    """Return True if Pillow can write an entry that it read; it reads some signed fractions as unsigned."""
     probe = Image.Exif()
     with suppress(*DAMAGE):
         if part is None:
@@ -142,6 +142,6 @@ def cmyk_to_rgb(image: Image.Image, name: str, *, bits: int = 8) -> Image.Image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         how = "by its own colour profile"
-    lost = f"; of its {bits} bits a sample 8 are kept" if bits > 8 else ""
+    lost = f"; its {bits} bits per sample are reduced to 8" if bits > 8 else ""
     log.warning("%s: CMYK is converted to sRGB: %s%s", name, how, lost)
     return result or image.convert("RGB")

@@ -300,4 +300,4 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def _unreadable(error: OSError) -> None:
-    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}; mend its permissions")
+    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}; fix its permissions")

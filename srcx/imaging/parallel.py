@@ -6,10 +6,7 @@ from typing import TypeVar
 
 from srcx.hardware import cores
 
-__all__ = ["Tell", "in_parallel"]
-
-Tell = Callable[[str, int, int], None]
-"""Called with what was done, how many that makes, and of how many."""
+__all__ = ["in_parallel"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,13 +15,13 @@ Result = TypeVar("Result")
 def in_parallel(
     work: Callable[[Item], Result], items: Sequence[Item], *, workers: int | None = None
 ) -> Iterator[Result]:
-    """The results of `work` on each item, in order; when the caller stops, nothing more is begun.
+    """Yield the results of `work` on each item, in order; when the caller stops, no new item is started.
 
     Threads are enough: decoding, resizing, encoding and waiting for a server all leave Python's lock.
 
     Args:
-        work: What to do.
-        items: With what.
+        work: Called with each item.
+        items: The items.
         workers: Threads; one for each core by default.
     """
     pool = ThreadPoolExecutor(workers or cores(), thread_name_prefix="srcx-images")

@@ -1,4 +1,4 @@
-"""Chunks of a PNG file beside its pixels: which say its colours, and which are too large for Pillow."""
+"""Chunks of a PNG file beside its pixels: those about colours, and those too large for Pillow."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ CLOSE = 0.02
 
 
 class Chunks(NamedTuple):
-    """What a PNG file says beside its pixels that Pillow does not return."""
+    """Metadata of a PNG file that Pillow does not return."""
 
     data: bytes
     """The file without the chunks that Pillow refuses."""
@@ -76,7 +76,7 @@ def without_large_chunks(file: BinaryIO) -> BinaryIO:
 
 
 def shows_as_srgb(colours: ColourChunks) -> bool:
-    """Whether a program that ignores the colour chunks shows the image as one that obeys them.
+    """Return True if a program that ignores the colour chunks shows the same colours as one that obeys them.
 
     Example:
         >>> shows_as_srgb(((b"gAMA", struct.pack(">I", 45455)),))

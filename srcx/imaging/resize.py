@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from srcx.errors import ImageError
 
-__all__ = ["Border", "imresize"]
+__all__ = ["Border", "crop_to_multiple", "imresize"]
 
 Border = Literal["symmetric", "replicate"]
 
@@ -20,7 +20,7 @@ BLOCK_BYTES = 1 << 19  # rows are worked on in pieces that stay in the processor
 
 
 class Taps(NamedTuple):
-    """How each output row is made: sum over k of weights[:, k] * rows[indices[:, k]]."""
+    """Weights and indices of output rows: sum over k of weights[:, k] * rows[indices[:, k]]."""
 
     weights: NDArray[np.float64]  # (rows out, taps), each row sums to 1
     indices: NDArray[np.intp]  # (rows out, taps), into the input
@@ -176,10 +176,16 @@ def _inside(places: NDArray[np.intp], length: int, border: Border) -> NDArray[np
 
 
 def _sums_fit_float32(weights: NDArray[np.float64]) -> bool:
-    """Whether all weights are whole multiples of 2**-15, as at x8, x4, x2, x1/2 and x1/4.
+    """Return True if all weights are integer multiples of 2**-15, as at x8, x4, x2, x1/2 and x1/4.
 
     Their absolute values add up to less than 1.5, so no sum of them times bytes needs more than the
     24 bits of float32.
     """
     steps = weights * 2**15
     return bool((steps == np.rint(steps)).all())
+
+
+def crop_to_multiple(image: NDArray[Scalar], multiple: int) -> NDArray[Scalar]:
+    """Return the upper left part whose sides are multiples of `multiple`, as MATLAB's `modcrop`."""
+    height, width = image.shape[:2]
+    return image[: height - height % multiple, : width - width % multiple]

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.blur import gaussian_blur
-from srcx.imaging.tensors import check_same_shape
+from srcx.imaging.tensors import check_same_shape, gaussian_blur
 
 __all__ = ["GridLoss", "LowFrequencyLoss"]
 

@@ -1,6 +1,6 @@
-"""Images of one scene by two lenses or zooms: laid upon each other, and how well they lie measured."""
+"""Align pairs of one scene taken with two lenses or zooms, and measure the remaining shift."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -16,6 +16,7 @@ from srcx.imaging.io import read_image, write_image
 from srcx.imaging.resize import imresize
 from srcx.prepare.recipe import shared_name, sources
 from srcx.prepare.shifts import Floats, block_shifts, register, smooth
+from srcx.progress import OnProgress
 
 __all__ = ["Aligned", "Fit", "Shifts", "align", "align_folders", "find_pairs", "together"]
 
@@ -24,15 +25,15 @@ Matrix = NDArray[np.float64]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 LONGEST_SIDE_PX = 1600
-"""Larger images are laid upon each other as if shrunk to this; the fraction of a pixel is the same."""
+"""Larger images are shrunk to this before the alignment; its error stays a fraction of a pixel."""
 LEAST_SIDE_PX = 400
-"""Features are looked for in images enlarged to this, as small ones have few."""
+"""Smaller images are enlarged to this before features are detected."""
 BETTER_THAN_SECOND = 0.75
 """Lowe's test: a feature's best match is nearer than this share of its second best."""
 MOST_FEATURES = 4000
 LEAST_AGREEING = 15
 LEAST_CORRELATION = 0.6
-"""What images of one scene reach when they are laid upon each other, whatever the lens."""
+"""Least correlation of aligned images of one scene."""
 LEAST_SIDE_LEFT_PX = 16
 LARGEST_ZOOM = 16
 
@@ -45,7 +46,7 @@ class Shifts:
     """Of all blocks; NaN where none could be measured."""
 
     def figures(self) -> dict[str, float | None]:
-        """Median, 90th percentile and maximum of what was measured, and its share of all blocks."""
+        """Return median, 90th percentile and maximum of the shifts, and the share of measured blocks."""
         measured = self.lengths[np.isfinite(self.lengths)]
         share = len(measured) / len(self.lengths) if len(self.lengths) else 0.0
         if not len(measured):
@@ -55,20 +56,20 @@ class Shifts:
 
 
 def together(shifts: Sequence[Shifts]) -> Shifts:
-    """The blocks of all of them."""
+    """Return one `Shifts` with the blocks of all."""
     return Shifts(np.concatenate([one.lengths for one in shifts]))
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How the two images of a pair lie upon each other."""
+    """Result of the alignment of one pair."""
 
     homography: Matrix
-    """From pixels (x, y, 1) of the ground truth as it came to those of lq as it came."""
+    """Maps pixels (x, y, 1) of the original ground truth to those of the original lq."""
     zoom: float
-    """Pixels of the ground truth as it came to one of lq."""
+    """Original ground-truth pixels per lq pixel, along one side."""
     before: Shifts | None
-    """As the pair came, where ground truth was `scale` times the size of lq already."""
+    """Before the alignment; None unless ground truth was `scale` times the size of lq."""
     after: Shifts
 
 
@@ -82,7 +83,7 @@ class Aligned:
 
 
 def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
-    """Lay ground truth on the part of lq it shows, and measure what shift is left.
+    """Align ground truth to the part of lq that it shows, and measure the remaining shift.
 
     Tried are a homography on which SIFT features agree, the guess that both show the same field of view, and
     what ECC makes of these two; the one under which most blocks lie where they should is taken. Ground truth
@@ -101,7 +102,7 @@ def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
     homography, correlation, agreeing = _homography(still, full)
     if correlation < LEAST_CORRELATION:
         raise ImageError(
-            f"the images do not match: {agreeing} features agree, and laid upon each other the images "
+            f"the images do not match: {agreeing} features agree, and the aligned images "
             f"correlate by {max(correlation, 0):.2f}, where {LEAST_CORRELATION} is needed; is it one scene?"
         )
     top, left, bottom, right = _inside(homography, gt.shape[:2], lq.shape[:2])
@@ -119,7 +120,7 @@ def align(lq: ImageArray, gt: ImageArray, *, scale: int) -> Aligned:
 
 
 def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
-    """Names and images of pairs: of two files, or of two folders by their names without x2, x3, x4 or x8.
+    """Return names and images of pairs: two files, or two folders by names without x2, x3, x4 or x8.
 
     Raises:
         DataError: a folder is missing or empty, or an image has no partner.
@@ -137,12 +138,12 @@ def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
 
 
 def align_folders(
-    lq: Path, gt: Path, *, scale: int, out: Path | None, tell: Callable[[str, int, int], None]
+    lq: Path, gt: Path, *, scale: int, out: Path | None, on_progress: OnProgress
 ) -> Iterator[tuple[str, Fit | SrcxError]]:
-    """`align` pair after pair; with `out` OUT/lq/NAME.png and OUT/gt/NAME.png are written.
+    """Align pair after pair; with `out`, write OUT/lq/NAME.png and OUT/gt/NAME.png.
 
     Yields:
-        Each pair's name and how it lies, or why it does not; no pixels, so that a list of all stays small.
+        Each pair's name with its fit or its error; without pixels, so that a list of all stays small.
 
     Raises:
         DataError: as `find_pairs`.
@@ -166,25 +167,25 @@ def align_folders(
             for folder, image in zip(folders, (aligned.lq, aligned.gt), strict=False):
                 write_image(folder / f"{name}.png", image)
             yield name, aligned.fit
-        tell(name, done, len(pairs))
+        on_progress(name, done, len(pairs))
 
 
 def _homography(still: Floats, full: Floats) -> tuple[Matrix, float, int]:
-    """From gt to lq pixels, how well they then correlate, and how many features agreed."""
+    """Return the homography from gt to lq pixels, the correlation, and the number of agreeing features."""
     handy = _resized(still, min(LONGEST_SIDE_PX / max(still.shape), 1))
     by_features, agreeing = _by_features(handy, full)
     guesses = [_resizing(full.shape, handy.shape)]
     if by_features is not None:
         guesses.append(by_features)
-    # Where a scene has depth, ECC trades what lies well for what is bright; so it is not always the better.
+    # Where a scene has depth, ECC favours bright parts over well-aligned ones, so it is not always better.
     guesses += [refined for guess in guesses if (refined := _refined(handy, full, guess)) is not None]
-    lying = {number: _lying(handy, full, guess) for number, guess in enumerate(guesses)}
-    best = max(lying, key=lambda number: lying[number])
-    return _resizing(handy.shape, still.shape) @ guesses[best], lying[best][1], agreeing
+    fits = {number: _fit_quality(handy, full, guess) for number, guess in enumerate(guesses)}
+    best = max(fits, key=lambda number: fits[number])
+    return _resizing(handy.shape, still.shape) @ guesses[best], fits[best][1], agreeing
 
 
-def _lying(still: Floats, full: Floats, homography: Matrix) -> tuple[float, float]:
-    """How much of the two lies upon each other, the blocks' mean of 1 / (1 + shift²); their correlation."""
+def _fit_quality(still: Floats, full: Floats, homography: Matrix) -> tuple[float, float]:
+    """Return the blocks' mean of 1 / (1 + shift²), and the correlation of the overlapping parts."""
     zoom = _zoom(homography, full.shape)
     top, left, bottom, right = _inside(homography, full.shape, still.shape)
     if not 1 / LARGEST_ZOOM < zoom < LARGEST_ZOOM or min(bottom - top, right - left) < LEAST_SIDE_LEFT_PX:
@@ -197,8 +198,8 @@ def _lying(still: Floats, full: Floats, homography: Matrix) -> tuple[float, floa
 
 
 def _by_features(still: Floats, full: Floats) -> tuple[Matrix | None, int]:
-    """A homography on which features agree, and how many do."""
-    (small_still, from_still), (small_full, from_full) = _handy(still), _handy(full)
+    """Return a homography on which features agree, or None, and their number."""
+    (small_still, from_still), (small_full, from_full) = _for_features(still), _for_features(full)
     sift = cv2.SIFT.create(MOST_FEATURES)
     (points, features), (gt_points, gt_features) = (
         sift.detectAndCompute(image.clip(0, 255).astype(np.uint8), None)
@@ -220,7 +221,7 @@ def _by_features(still: Floats, full: Floats) -> tuple[Matrix | None, int]:
 
 
 def _refined(still: Floats, full: Floats, guess: Matrix) -> Matrix | None:
-    """What ECC makes of a homography, on gt shrunk to lq's pixels; None if it does not converge."""
+    """Refine a homography by ECC on gt shrunk to lq's pixels; None if it does not converge."""
     zoom = _zoom(guess, full.shape)
     top, left, bottom, right = _inside(guess, full.shape, still.shape)
     if not 1 / LARGEST_ZOOM < zoom < LARGEST_ZOOM or min(bottom - top, right - left) < LEAST_SIDE_LEFT_PX:
@@ -243,7 +244,7 @@ def _warped(
     size: tuple[int, ...],
     scale: int,
 ) -> NDArray[Scalar]:
-    """Ground truth on a grid `scale` times as fine as that of the part of lq at `corner`."""
+    """Warp ground truth onto the grid, `scale` times as fine, of the part of lq at `corner`."""
     small = _resized(gt, min(scale / zoom, 1))
     top, left = corner
     out_size = (size[0] * scale, size[1] * scale)
@@ -264,14 +265,14 @@ def _blocks(lq: ImageArray, gt: ImageArray) -> tuple[Floats, Floats]:
 
 
 def _shifts(lq: ImageArray, gt: ImageArray, scale: int) -> Shifts:
-    """Their lengths in ground-truth pixels."""
+    """Return the lengths of the blocks' shifts in ground-truth pixels."""
     return Shifts(np.linalg.norm(_blocks(lq, gt)[1], axis=1) * scale)
 
 
 def _inside(
     homography: Matrix, gt_size: tuple[int, ...], lq_size: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right of an upright part of lq that lies within ground truth."""
+    """Return top, left, bottom and right of an upright part of lq that ground truth covers."""
     height, width = gt_size
     corners = np.array([[[0, 0], [width, 0], [0, height], [width, height]]], np.float64) - 0.5
     x, y = np.round(cv2.perspectiveTransform(corners, homography)[0].T + 0.5, 3)  # edges: pixel 0 begins at 0
@@ -281,7 +282,7 @@ def _inside(
 
 
 def _zoom(homography: Matrix, gt_size: tuple[int, ...]) -> float:
-    """Ground-truth pixels to one of lq, at the middle of ground truth."""
+    """Return the ground-truth pixels per lq pixel in the middle of ground truth."""
     x, y = gt_size[1] / 2, gt_size[0] / 2
     square = np.array([[[x, y], [x + 1, y], [x, y + 1]]])
     origin, right, down = cv2.perspectiveTransform(square, homography)[0]
@@ -290,13 +291,13 @@ def _zoom(homography: Matrix, gt_size: tuple[int, ...]) -> float:
 
 
 def _resizing(size: tuple[int, ...], new_size: tuple[int, ...]) -> Matrix:
-    """Where pixels go when an image is resized: edges upon edges, not first pixels upon first."""
+    """Return the matrix from old to new pixels of a resized image, with aligned edges."""
     down, right = new_size[0] / size[0], new_size[1] / size[1]
     return np.array([[right, 0, (right - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
 def _resized(image: NDArray[Scalar], factor: float) -> NDArray[Scalar]:
-    """MATLAB's bicubic to whole pixels; `_resizing` of the two sizes says where they went."""
+    """Resize by MATLAB's bicubic to whole pixels; `_resizing` of both sizes gives the matrix."""
     size = (round(image.shape[0] * factor), round(image.shape[1] * factor))
     return image if size == image.shape[:2] else imresize(image, size=size)
 
@@ -305,8 +306,8 @@ def _moved(right: float, down: float) -> Matrix:
     return np.array([[1.0, 0, right], [0, 1, down], [0, 0, 1]])
 
 
-def _handy(image: Floats) -> tuple[Floats, Matrix]:
-    """The image at a size fit for features, and the way of its pixels to there."""
+def _for_features(image: Floats) -> tuple[Floats, Matrix]:
+    """Return the image at a size suitable for features, and the matrix to its pixels."""
     longest, shortest = max(image.shape), min(image.shape)
     factor = min(LONGEST_SIDE_PX / longest, max(1.0, LEAST_SIDE_PX / shortest))
     resized = _resized(image, factor)

@@ -5,22 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srcx.benchmarks.pixels import cut
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
-from srcx.imaging.parallel import Tell, in_parallel
-from srcx.imaging.resize import Border, imresize
+from srcx.imaging.parallel import in_parallel
+from srcx.imaging.resize import Border, crop_to_multiple, imresize
 from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
 
 
 @dataclass
 class Outcome:
-    """How many images were made, how many were there already, and what is wrong with the others."""
+    """Numbers of images made and of images that existed already, and the problems of the others."""
 
     made: int = 0
     skipped: int = 0
@@ -28,9 +28,16 @@ class Outcome:
 
 
 def make_low_resolution(
-    source: Path, out: Path, *, scale: int, multiple: int, border: Border, gt_out: Path | None, tell: Tell
+    source: Path,
+    out: Path,
+    *,
+    scale: int,
+    multiple: int,
+    border: Border,
+    gt_out: Path | None,
+    on_progress: OnProgress,
 ) -> Outcome:
-    """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; what is there is left.
+    """Make OUT/X4/NAMEx4.png of each image of a folder, as MATLAB's `imresize` does; existing files stay.
 
     Args:
         source: Folder of ground truth.
@@ -38,8 +45,8 @@ def make_low_resolution(
         scale: The factor.
         multiple: Images are cut to multiples of this first; a multiple of `scale`.
         border: As for `imresize`.
-        gt_out: Folder for the cut images; None keeps none.
-        tell: Told of every image.
+        gt_out: Folder for the cropped images; None writes none.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images.
@@ -55,15 +62,17 @@ def make_low_resolution(
         gt = gt_out / f"{path.stem}.png" if gt_out else None
         if low.exists() and (gt is None or gt.exists()):
             return False
-        image = cut(read_image(path), multiple)
+        image = crop_to_multiple(read_image(path), multiple)
         if 0 in image.shape:
-            raise ImageError(f"{path}: has a side of less than {multiple} pixels, so nothing of it is left")
+            raise ImageError(
+                f"{path}: has a side of less than {multiple} pixels, so nothing is left after the crop"
+            )
         if gt is not None:
             write_image(gt, image)
         write_image(low, imresize(image, scale=1 / scale, border=border))
         return True
 
-    return _each(make, images, [folder, gt_out] if gt_out else [folder], tell)
+    return _each(make, images, [folder, gt_out] if gt_out else [folder], on_progress)
 
 
 def make_degraded(
@@ -74,9 +83,9 @@ def make_degraded(
     name: str,
     scale: int,
     seed: int,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> Outcome:
-    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; what is there is left.
+    """Make OUT/lq/NAME.png and OUT/gt/NAME.png of each image of a folder; existing files stay.
 
     An image is cut to a multiple of `scale` first. Its lq depends on seed, degradation and NAME, and on no
     other image, so the pairs are those that `PairedImageDataset` reads and that a later run makes again.
@@ -84,11 +93,11 @@ def make_degraded(
     Args:
         source: Folder of good images, or one image.
         out: Folder for the pairs.
-        degradation: How lq is made.
-        name: What messages call the degradation.
+        degradation: Settings of the degradation.
+        name: Name of the degradation in messages.
         scale: gt is this much larger than lq.
         seed: Of all that is random.
-        tell: Called after every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images, or two of one NAME.
@@ -107,23 +116,25 @@ def make_degraded(
         targets = [folder / f"{path.stem}.png" for folder in folders]
         if all(target.exists() for target in targets):
             return False
-        gt = to_rgb(cut(read_image(path), scale))
+        gt = to_rgb(crop_to_multiple(read_image(path), scale))
         if 0 in gt.shape:
-            raise ImageError(f"{path}: has a side of less than {scale} pixels, so nothing of it is left")
+            raise ImageError(
+                f"{path}: has a side of less than {scale} pixels, so nothing is left after the crop"
+            )
         lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
         for target, image in zip(targets, (gt, lq), strict=True):
             write_image(target, image)
         return True
 
-    return _each(make, images, folders, tell)
+    return _each(make, images, folders, on_progress)
 
 
 def make_sub_images(
-    source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, tell: Tell
+    source: Path, out: Path, *, crop_px: int, step_px: int, threshold_px: int, on_progress: OnProgress
 ) -> Outcome:
     """Cut each image of a folder into OUT/NAME_s001.png ... as BasicSR's extract_subimages does.
 
-    An ending x2, x3, x4 or x8 is taken off the names, so that both sides of a pair are called the same.
+    An ending x2, x3, x4 or x8 is removed from the names, so that both sides of a pair have the same name.
 
     Args:
         source: Folder of images.
@@ -131,7 +142,7 @@ def make_sub_images(
         crop_px: Their side.
         step_px: From one to the next.
         threshold_px: A rest of more than this at the right or lower border gets a sub-image that ends there.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         DataError: the source holds no images.
@@ -157,11 +168,11 @@ def make_sub_images(
             write_image(target, image[top : top + crop_px, left : left + crop_px])
         return True
 
-    return _each(make, images, [out], tell)
+    return _each(make, images, [out], on_progress)
 
 
 def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
-    """Where sub-images begin along one side.
+    """Return the first pixels of the sub-images along one side.
 
     Example:
         >>> starts(1000, 480, 240, 0)
@@ -174,9 +185,9 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
 
 
 def _each(
-    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], tell: Tell
+    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], on_progress: OnProgress
 ) -> Outcome:
-    """Call `make`, which says whether there was anything to do, with each image; note what it raises."""
+    """Call `make` with each image and count: True is made, False existed, an error is a problem."""
 
     def attempt(path: Path) -> bool | str:
         try:
@@ -193,7 +204,7 @@ def _each(
             outcome.made += 1
         else:
             outcome.skipped += 1
-        tell(path.name, done, len(images))
+        on_progress(path.name, done, len(images))
     for folder in folders:
         forget(folder, failed)
     return outcome

@@ -1,4 +1,4 @@
-"""A folder of images as one of BasicSR's LMDB folders: data.mdb, lock.mdb, meta_info.txt."""
+"""Convert a folder of images to an LMDB folder of BasicSR: data.mdb, lock.mdb, meta_info.txt."""
 
 import shutil
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError, SrcxError, UsageError
 from srcx.imaging.decode import swap_red_and_blue
 from srcx.imaging.io import read_image
-from srcx.imaging.parallel import Tell, in_parallel
+from srcx.imaging.parallel import in_parallel
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import claim, fits, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["make_lmdb"]
 
@@ -24,15 +25,15 @@ BATCH = 64  # images to a transaction
 MIB = 1 << 20
 
 
-def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
+def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     """Put the images of a folder into an LMDB folder as PNG, by their names without suffix and scale.
 
-    Until it is whole it is a hidden folder beside `out`, where the next call goes on.
+    Until it is complete, it is a hidden folder beside `out`; the next call resumes there.
 
     Args:
         source: Folder of images.
         out: Folder to be, whose name ends in .lmdb.
-        tell: Told of every image.
+        on_progress: Called after each image.
 
     Raises:
         UsageError: the name does not end in .lmdb.
@@ -52,17 +53,17 @@ def make_lmdb(source: Path, out: Path, tell: Tell) -> Outcome:
     if fits(out, wanted):
         return Outcome(skipped=len(images))
     if out.exists():
-        raise OutputError(f"{out}: is there already, made of other images; name another place, or remove it")
+        raise OutputError(f"{out}: exists already, made from other images; name another folder, or remove it")
     if not fits(part, wanted):
         shutil.rmtree(part, ignore_errors=True)
     claim(part, wanted)
-    outcome = _fill(part, images, tell)
+    outcome = _fill(part, images, on_progress)
     if not outcome.problems:
         part.replace(out)
     return outcome
 
 
-def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
+def _fill(folder: Path, images: Sequence[Path], on_progress: OnProgress) -> Outcome:
     meta = folder / META_INFO
     lines = meta.read_text(encoding="utf-8").splitlines(keepends=True) if meta.exists() else []
     lines = [line for line in lines if line.endswith("\n")]
@@ -76,7 +77,7 @@ def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
                 batch = left[start : start + BATCH]
                 entries: list[_Entry] = []
                 for done, answer in enumerate(in_parallel(_encode, batch), outcome.skipped + start + 1):
-                    tell("images", done, len(images))
+                    on_progress("images", done, len(images))
                     if isinstance(answer, str):
                         outcome.problems.append(answer)
                     else:
@@ -87,7 +88,7 @@ def _fill(folder: Path, images: Sequence[Path], tell: Tell) -> Outcome:
                 outcome.made += len(entries)
     except (OSError, lmdb.Error) as error:
         raise OutputError(
-            f"{folder}: cannot be written: {error}; free disk space or mend the permissions"
+            f"{folder}: cannot be written: {error}; free disk space or fix the permissions"
         ) from error
     return outcome
 
@@ -110,7 +111,7 @@ def _encode(path: Path) -> _Entry | str:
 
 
 def _store(environment: lmdb.Environment, entries: Sequence[_Entry]) -> None:
-    """Write a batch; the map is made large enough for it, since LMDB's does not grow of its own."""
+    """Write a batch; enlarge the map first, since LMDB does not grow it."""
     needed = 2 * sum(len(one.png) for one in entries) + MIB
     environment.set_mapsize(environment.info()["map_size"] + needed)
     with environment.begin(write=True) as transaction:

@@ -1,4 +1,4 @@
-"""What a folder of prepared images was made of: so that work goes on, and nothing else is touched."""
+"""Record of the sources and settings of a prepared folder, to resume it and to protect other folders."""
 
 import json
 import re
@@ -17,14 +17,14 @@ RECORD = ".srcx-prepared.json"
 
 
 class Recipe(NamedTuple):
-    """What is made, how, and of which images: their size and time of change by name."""
+    """Settings, and the source images: size and modification time by name."""
 
     settings: dict[str, str | int]
     images: dict[str, str]
 
 
 def shared_name(path: Path) -> str:
-    """An image's name without suffix and scale: that of both sides of a pair.
+    """Return an image's name without suffix and scale, which both sides of a pair share.
 
     Example:
         >>> shared_name(Path("0801x4.png"))
@@ -34,7 +34,7 @@ def shared_name(path: Path) -> str:
 
 
 def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
-    """The images to prepare.
+    """Return the images to prepare.
 
     Raises:
         DataError: there are none, or two would get one name.
@@ -46,50 +46,52 @@ def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
     for image in images:
         first = seen.setdefault(name_of(image), image)
         if first != image:
-            raise DataError(f"{folder}: {first.name} and {image.name} would become one; rename one of them")
+            raise DataError(
+                f"{folder}: {first.name} and {image.name} would get the same name; rename one of them"
+            )
     return images
 
 
 def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:
-    """The recipe of what is made of these images."""
+    """Return the recipe for these images and settings."""
     states = {path.name: path.stat() for path in images}
     return Recipe(settings, {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in states.items()})
 
 
 def claim(folder: Path, wanted: Recipe) -> None:
-    """Make `folder` for this recipe, or go on in one that was begun by the same settings.
+    """Create `folder` for this recipe, or resume one that was begun with the same settings.
 
     Raises:
         OutputError: it holds something else, or cannot be written.
     """
     found = _read(folder)
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: holds something that srcx did not prepare; name another place")
+        raise OutputError(f"{folder}: holds files that srcx did not prepare; name another folder")
     before = found.images if found else {}
     if found and found.settings != wanted.settings:
         raise OutputError(
-            f"{folder}: was prepared by {_words(found)}, and {_words(wanted)} is asked for; "
-            "name another place, or remove it first"
+            f"{folder}: was prepared with {_words(found)}; expected {_words(wanted)}; "
+            "name another folder, or remove it first"
         )
     changed = [name for name, state in wanted.images.items() if before.get(name, state) != state]
     if changed:
         raise OutputError(
-            f"{folder}: was prepared of other images of the names {listed(changed)}; "
-            "name another place, or remove it first"
+            f"{folder}: was prepared from other images with the names {listed(changed)}; "
+            "name another folder, or remove it first"
         )
     make_folder(folder)
     _write(folder, Recipe(wanted.settings, before | wanted.images))
 
 
 def forget(folder: Path, names: Collection[str]) -> None:
-    """Take images that could not be prepared off the record, so that a mended one is taken next time."""
+    """Remove failed images from the record, so that the next run tries a repaired one again."""
     found = _read(folder)
     assert found is not None
     _write(folder, found._replace(images={name: s for name, s in found.images.items() if name not in names}))
 
 
 def fits(folder: Path, wanted: Recipe) -> bool:
-    """Whether `folder` was made, or begun, by this recipe of these very images."""
+    """Return True if `folder` was made, or begun, by exactly this recipe."""
     return _read(folder) == wanted
 
 

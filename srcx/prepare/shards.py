@@ -1,4 +1,4 @@
-"""A folder of images as tar shards after WebDataset's conventions."""
+"""Convert a folder of images to tar shards after WebDataset's conventions."""
 
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -8,24 +8,26 @@ from srcx.atomic import atomic_path
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging.io import image_size
-from srcx.imaging.parallel import Tell
 from srcx.prepare.images import Outcome
 from srcx.prepare.recipe import Recipe, claim, fits, recipe, shared_name, sources
+from srcx.progress import OnProgress
 
 __all__ = ["make_shards"]
 
 
-def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, tell: Tell) -> Outcome:
+def make_shards(
+    source: Path, out: Path, *, low: Path | None, per_shard: int, on_progress: OnProgress
+) -> Outcome:
     """Put the files of a folder as they are into OUT/shard-000000.tar ..., by their names without scale.
 
-    Shards that are there are left. Nothing is written if an image is damaged.
+    Existing shards stay. Nothing is written if an image is damaged.
 
     Args:
         source: Folder of images: KEY.png, or KEY.gt.png where there is `low`.
         out: Folder for the shards.
         low: Folder of their low resolution: KEY.lq.png.
         per_shard: Images, or pairs, in each.
-        tell: Told of every shard.
+        on_progress: Called after each shard.
 
     Raises:
         DataError: a folder holds no images, or one whose name cannot be a key; or a pair lacks a side.
@@ -44,7 +46,7 @@ def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, te
         {f"{name} {side}": state for side, of in sides.items() for name, state in recipe(of).images.items()},
     )
     if out.exists() and not fits(out, wanted) and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: holds something else already; name another place, or remove it")
+        raise OutputError(f"{out}: holds other files already; name another folder, or remove it")
     claim(out, wanted)
     outcome, starts = Outcome(), range(0, len(images), per_shard)
     for number, start in enumerate(starts):
@@ -54,12 +56,12 @@ def make_shards(source: Path, out: Path, *, low: Path | None, per_shard: int, te
         else:
             _write(shard, {side: of[batch] for side, of in sides.items()})
             outcome.made += len(images[batch])
-        tell(shard.name, number + 1, len(starts))
+        on_progress(shard.name, number + 1, len(starts))
     return outcome
 
 
 def _partners(images: Sequence[Path], low: Path) -> list[Path]:
-    """The low resolution of each image."""
+    """Return the low-resolution image of each image."""
     by_key = {shared_name(path): path for path in sources(low, shared_name)}
     keys = [shared_name(path) for path in images]
     alone = sorted(set(keys) ^ by_key.keys())
@@ -81,7 +83,7 @@ def _problems(images: Sequence[Path]) -> list[str]:
 
 
 def _write(shard: Path, sides: Mapping[str, Sequence[Path]]) -> None:
-    """Both sides of a pair one after the other."""
+    """Write a shard, both sides of a pair one after the other."""
     with atomic_path(shard) as temporary, tarfile.open(temporary, "w") as archive:
         for of_key in zip(*sides.values(), strict=True):
             for side, path in zip(sides, of_key, strict=True):

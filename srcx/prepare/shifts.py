@@ -1,4 +1,4 @@
-"""How far one image is moved against another, block by block."""
+"""Measure the shift between two images, block by block."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ Floats = NDArray[np.float32]
 
 BLOCK_PX = 48
 LEAST_CORRELATION = 0.7
-"""Blocks that correlate less than this when laid upon each other show something else."""
+"""Blocks that correlate less than this after the alignment show different things."""
 LARGEST_ERROR_PX = 0.05
 """A block whose shift is less sure (it is flat, or an edge that can slide along itself) is not measured."""
 STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-6)
@@ -19,7 +19,7 @@ SMOOTHING_PX = 5
 
 
 def block_shifts(still: Floats, moved: Floats) -> tuple[Floats, Floats]:
-    """How far each block of one image has to go to lie on the other.
+    """Return the shift of each block of one image against the other.
 
     Each block starts at the peak of the phase correlation, whole pixels, and goes on from there by ECC to
     fractions of a pixel, whatever the brightness and contrast of the two.
@@ -56,7 +56,7 @@ def block_shifts(still: Floats, moved: Floats) -> tuple[Floats, Floats]:
 
 
 def _shift(still: Floats, moved: Floats, top: int, left: int, side: int) -> tuple[float, float]:
-    """The shift of one block; NaN if it cannot be measured."""
+    """Return the shift of one block; NaN if it cannot be measured."""
     square = np.s_[top : top + side, left : left + side]
     block, other = still[square], moved[square]
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
@@ -79,12 +79,12 @@ def _translation(shift: Floats) -> Floats:
 
 
 def smooth(image: Floats) -> Floats:
-    """The image as it is compared."""
+    """Return the image smoothed for the comparison."""
     return np.asarray(cv2.GaussianBlur(image, (SMOOTHING_PX, SMOOTHING_PX), 0), np.float32)
 
 
 def register(still: Floats, moved: Floats, start: Floats, motion: int) -> tuple[float, Floats]:
-    """ECC's correlation of the two, and where `still` lies in `moved`; (-1, start) where it finds nothing.
+    """Return ECC's correlation and the warp from `still` to `moved`; (-1, start) if it does not converge.
 
     Args:
         still: Grey, (H, W), smooth.
@@ -95,13 +95,13 @@ def register(still: Floats, moved: Floats, start: Floats, motion: int) -> tuple[
     try:
         whole = np.full(moved.shape, 255, np.uint8)
         correlation, warp = cv2.findTransformECC(still, moved, start, motion, STEPS, whole, 1)
-    except cv2.error:  # its way to say that the two have nothing in common, or that it does not converge
+    except cv2.error:  # raised if it does not converge
         return -1.0, start
     return float(correlation), np.asarray(warp, np.float32)
 
 
 def _error_px(still: Floats, correlation: float) -> float:
-    """Standard error of a block's shift in its worst direction."""
+    """Return the standard error of a block's shift in its worst direction, in pixels."""
     down, right = np.gradient(still)
     products = np.array(
         [[(right * right).sum(), (right * down).sum()], [(right * down).sum(), (down * down).sum()]]

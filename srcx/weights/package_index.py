@@ -1,7 +1,7 @@
 """A source package from the package index that pip uses here, as a file: nothing in it is built or run.
 
 `pip download` would run the package's build script to learn its dependencies, so the index is read here, by
-the simple repository API (PEP 503), at the places and in the ways that pip's own settings name.
+the simple repository API (PEP 503), at the places that pip's own settings name.
 """
 
 import ast
@@ -16,9 +16,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from srcx.download.files import Digest, Progress, download
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire, download
 from srcx.errors import DownloadError
+from srcx.progress import OnProgress
 
 __all__ = ["fetch_source_package"]
 
@@ -33,7 +33,7 @@ def fetch_source_package(
     *,
     digest: Digest,
     max_bytes: int,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Fetch one file of `project` from pip's folders and indexes, in pip's order.
 
@@ -43,7 +43,7 @@ def fetch_source_package(
         folder: Where a downloaded file is put.
         digest: What the file must be; what the index says about it is not believed.
         max_bytes: No file larger than this is taken.
-        progress: Told about every chunk.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
 
     Returns:
         The file: in `folder`, or where pip's settings have it on this machine.
@@ -64,7 +64,7 @@ def fetch_source_package(
             if local is None:
                 target = folder / file_name
                 return download(
-                    link, target, digest=digest, max_bytes=max_bytes, progress=progress, wire=its_wire
+                    link, target, digest=digest, max_bytes=max_bytes, on_progress=on_progress, wire=its_wire
                 )
             if local.is_file() and digest.matches(local):
                 return local
@@ -80,7 +80,7 @@ def fetch_source_package(
 
 
 def _pip_settings() -> dict[str, str]:
-    """What pip is told by its files and the environment; nothing where there is no pip."""
+    """Return pip's settings from its files and the environment; empty without pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -104,7 +104,7 @@ def _places(settings: dict[str, str]) -> list[str]:
 
 
 def _find_link(place: str, project: str, file_name: str, wire: Wire) -> tuple[str, Wire]:
-    """The address of the file at one place, and how to reach it."""
+    """Return the address of the file at one place, and the connection settings for it."""
     folder = _local_path(place)
     if folder is not None and (folder / file_name).is_file():
         return (folder / file_name).resolve().as_uri(), wire
@@ -144,7 +144,7 @@ def _without_password(url: str, wire: Wire) -> tuple[str, Wire]:
 
 
 def _local_path(place: str) -> Path | None:
-    """The path of a folder or a file:// address; None for an address on the net."""
+    """Return the path of a folder or a file:// address; None for a web address."""
     parts = urllib.parse.urlsplit(place)
     if parts.scheme == "file":
         return Path(urllib.request.url2pathname(parts.path))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from srcx.benchmarks import inspect
-from srcx.benchmarks.manifest import KnownFile, KnownImage, KnownSet
-from srcx.benchmarks.pixels import cut, pixel_sha256
+from srcx.benchmarks.manifest import KnownFile, KnownImage, KnownSet, pixel_sha256
 from srcx.imaging import imresize, read_image, write_image
+from srcx.imaging.resize import crop_to_multiple
 
 SIZES = {"one": (48, 60), "two": (40, 52), "grey": (44, 36)}
 
@@ -21,7 +21,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 
 def photo(rng: np.random.Generator, size: tuple[int, int], *, grey: bool = False) -> np.ndarray:
-    """Fine and coarse detail, so that every way to shrink it gives something else."""
+    """Fine and coarse detail, so that every method gives another result."""
     shape = size if grey else (*size, 3)
     coarse = imresize(rng.integers(0, 256, (6, 6, *shape[2:]), np.uint8), size=size)
     return np.clip(coarse + rng.normal(0, 12, shape), 0, 255).astype(np.uint8)
@@ -74,7 +74,7 @@ def entry(path: Path) -> KnownFile:
         image.shape[0],
         1 if image.ndim == 2 else 3,
         pixel_sha256(image),
-        pixel_sha256(cut(image, 12)),
+        pixel_sha256(crop_to_multiple(image, 12)),
     )
 
 

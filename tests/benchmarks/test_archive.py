@@ -6,14 +6,13 @@ import zipfile
 
 import pytest
 
-from srcx.benchmarks.archive import unpack
-from srcx.benchmarks.fetch import fetch_set
+from srcx.benchmarks.fetch import fetch_set, unpack
 from srcx.benchmarks.manifest import Archive, KnownSet
 from srcx.errors import DataError
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 def packed(members):
@@ -59,16 +58,16 @@ def test_a_link_is_refused(archive, tmp_path):
 
 
 def test_an_absurd_size_is_refused(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr("srcx.benchmarks.archive.MAX_BYTES", 10)
+    monkeypatch.setattr("srcx.benchmarks.fetch.MAX_UNPACKED_BYTES", 10)
     with pytest.raises(DataError, match="unpacks to 11 bytes"):
         unpack(archive({"0001.png": b"x" * 11}), tmp_path / "out", ["0001.png"], quiet)
 
 
-def test_a_lacking_image_and_a_damaged_archive_are_told(archive, tmp_path):
-    with pytest.raises(DataError, match=r"lacks 1 images, 0002.png among them"):
+def test_a_lacking_image_and_a_damaged_archive_are_reported(archive, tmp_path):
+    with pytest.raises(DataError, match=r"lacks 1 images such as 0002.png"):
         unpack(archive({"0001.png": b"x"}), tmp_path / "out", ["0001.png", "0002.png"], quiet)
     (tmp_path / "b.zip").write_bytes(b"no zip at all")
-    with pytest.raises(DataError, match="is no whole zip file"):
+    with pytest.raises(DataError, match="is not a complete zip file"):
         unpack(tmp_path / "b.zip", tmp_path / "out", ["0001.png"], quiet)
 
 

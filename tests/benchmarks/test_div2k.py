@@ -30,12 +30,14 @@ def verdict(folder):
     return verify(folder, lambda *_: None)
 
 
-def test_a_whole_one_is_right_and_its_way_of_shrinking_said(div2k):
+def test_a_complete_copy_is_right_and_its_method_is_named(div2k):
     assert sets_in(div2k) == [div2k]
     found = verdict(div2k)
     assert found.problems == ()
     assert "DIV2K_train_HR has 3 of 3 images" in found.sentence
-    assert "by 3 of them LR x4: made by today's MATLAB, which mirrors the borders (close)" in found.sentence
+    assert (
+        "by 3 of them LR x4: made by MATLAB's imresize of today, borders mirrored (close)" in found.sentence
+    )
 
 
 def test_a_part_that_nobody_wants_is_said_and_not_wrong(div2k):
@@ -62,7 +64,7 @@ def test_all_that_is_wrong_is_said(div2k):
         assert words in text
 
 
-def test_a_wrong_way_of_shrinking_is_told(div2k):
+def test_a_wrong_method_is_named(div2k):
     for path in (div2k / "DIV2K_train_LR_bicubic/X4").iterdir():
         gt = read_image(div2k / "DIV2K_train_HR" / path.name.replace("x4", ""))
         write_image(path, cv2.resize(gt, (9, 6), interpolation=cv2.INTER_CUBIC))

@@ -8,7 +8,7 @@ from srcx.benchmarks.verify import verify
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -27,11 +27,11 @@ def without_digests(known):
 
 
 def test_a_set_comes_whole_in_the_layout_benchmark_reads(served, loopback, tmp_path):
-    told = []
+    calls = []
     place = tmp_path / "got" / "Tiny"
-    assert fetch_set(served, place, lambda *a: told.append(a), wire=loopback) == []
+    assert fetch_set(served, place, lambda *a: calls.append(a), wire=loopback) == []
     assert verify(place, quiet).sentence == "Tiny: HR: the published files; LR x4: the published files"
-    assert [done for _, done, _ in told] == [1, 2, 3, 4, 5, 6]
+    assert [done for _, done, _ in calls] == [1, 2, 3, 4, 5, 6]
     assert [path.name for path in place.parent.iterdir() if path.is_dir()] == ["Tiny"]
 
 
@@ -72,7 +72,7 @@ def test_a_file_of_the_user_s_is_left_alone(served, loopback, tmp_path):
     (tmp_path / "Tiny/HR").mkdir(parents=True)
     (tmp_path / "Tiny/HR/one.png").write_bytes(b"mine")
     (problem,) = fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
-    assert problem.endswith("HR/one.png: is another file than the published one; remove it, then fetch")
+    assert problem.endswith("HR/one.png: differs from the published file; remove it, then fetch it again")
     assert (tmp_path / "Tiny/HR/one.png").read_bytes() == b"mine"
 
 
@@ -80,7 +80,7 @@ def test_without_a_digest_only_a_whole_image_is_taken(served, server, loopback, 
     known = without_digests(served)
     server.files["/data/two_SRF_4_HR.png"] = b"<html>not here</html>"
     (problem,) = fetch_set(known, tmp_path / "Tiny", quiet, wire=loopback)
-    assert "two_SRF_4_HR.png: what came is no whole image" in problem
+    assert "two_SRF_4_HR.png: the downloaded file is not a complete image" in problem
     assert not (tmp_path / "Tiny/HR/two.png").exists()
     assert (tmp_path / "Tiny/HR/one.png").exists()
 
@@ -99,8 +99,8 @@ def test_a_server_that_fails_is_not_asked_for_everything(served, server, loopbac
     problems = fetch_set(many, tmp_path / "Tiny", quiet, wire=loopback)
     assert len(problems) == 1
     left = 120 - GIVE_UP
-    assert problems[0].startswith(f"Tiny: gave up with {left} files to go, since {GIVE_UP} did not come; ")
-    assert f"The first: {served.url}" in problems[0]
+    assert problems[0].startswith(f"Tiny: stopped with {left} files left: {GIVE_UP} downloads failed; ")
+    assert f"The first error: {served.url}" in problems[0]
     assert list(tmp_path.glob(".Tiny.fetching*")) == []
     assert len(server.asked) < 60
 

@@ -1,10 +1,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from srcx.benchmarks.manifest import known_set, known_sets
+from srcx.benchmarks.manifest import known_set, known_sets, pixel_sha256, without_copies
 from srcx.errors import UsageError
+from srcx.imaging.resize import crop_to_multiple
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -61,7 +63,7 @@ def test_div2k_s_names_are_numbered():
     ]
 
 
-def test_a_name_nobody_knows_is_told():
+def test_an_unknown_name_is_an_error():
     with pytest.raises(UsageError, match="Sett5: srcx knows no such set; it knows Set5, Set14, BSD100"):
         known_set("Sett5")
 
@@ -70,3 +72,26 @@ def test_the_manifests_are_part_of_the_package():
     assert re.search(
         r'^srcx = \[.*"benchmarks/manifests/\*"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
     )
+
+
+def test_the_digest_is_of_shape_type_and_values(rng):
+    image = rng.integers(0, 256, (6, 4, 3), np.uint8)
+    other = image.copy()
+    other[5, 3, 2] ^= 1
+    digests = {pixel_sha256(one) for one in (image, other, image.reshape(4, 6, 3), image.astype(np.uint16))}
+    assert len(digests) == 4
+    assert pixel_sha256(np.asfortranarray(image)) == pixel_sha256(image)
+
+
+def test_equal_channels_are_one(rng):
+    grey = rng.integers(0, 256, (6, 4), np.uint8)
+    assert without_copies(np.stack([grey] * 3, axis=2)).shape == (6, 4)
+    almost = np.stack([grey] * 3, axis=2)
+    almost[0, 0, 1] ^= 1
+    assert without_copies(almost).shape == (6, 4, 3)
+
+
+def test_cutting_keeps_the_upper_left(rng):
+    image = rng.integers(0, 256, (13, 11, 3), np.uint8)
+    assert np.array_equal(crop_to_multiple(image, 4), image[:12, :8])
+    assert crop_to_multiple(image, 1).shape == image.shape

@@ -71,7 +71,7 @@ def test_basicsr_s_copy_is_recognised(copy):
     found = verdict(copy)
     assert found.problems == ()
     assert "HR: the published images cut to multiples of 12, as BasicSR's GTmod12" in found.sentence
-    assert "LR x4: made by today's MATLAB, which mirrors the borders (close)" in found.sentence
+    assert "LR x4: made by MATLAB's imresize of today, borders mirrored (close)" in found.sentence
 
 
 def test_originals_before_the_cut_are_recognised(copy):
@@ -94,7 +94,7 @@ def test_originals_before_the_cut_are_recognised(copy):
         ("taking every nth pixel", lambda gt: gt[::4, ::4]),
     ],
 )
-def test_a_wrong_way_to_shrink_is_named(copy, words, how):
+def test_a_wrong_method_is_named(copy, words, how):
     shrink_anew(copy, how)
     found = verdict(copy)
     assert re.search(f"LR x4: made by {words}", found.sentence)
@@ -102,7 +102,7 @@ def test_a_wrong_way_to_shrink_is_named(copy, words, how):
     assert problem.startswith(
         f"{copy}/LR_bicubic/X4: 3 images (greyx4.png, onex4.png, twox4.png) made by {words}"
     )
-    assert "'srcx data prepare lr' makes right ones" in problem
+    assert "make correct ones with 'srcx data prepare lr'" in problem
 
 
 def test_rounding_once_is_close_and_said(copy):
@@ -122,12 +122,12 @@ def test_a_mixture_is_counted_and_only_the_wrong_ones_are_a_problem(copy):
     assert "(twox4.png)" in found.problems[0]
 
 
-def test_lossy_and_foreign_images_are_told_apart(copy):
+def test_lossy_and_foreign_images_are_distinguished(copy):
     change(copy, "LR_bicubic/X4/one*", lambda lq, _: np.clip(lq.astype(int) + 3, 0, 255).astype(np.uint8))
     change(copy, "LR_bicubic/X4/two*", lambda lq, _: 255 - lq)
     lossy, foreign = sorted(verdict(copy).problems)
     assert "(onex4.png) changed, or saved with loss" in lossy
-    assert "(twox4.png) of something else than their ground truth" in foreign
+    assert "(twox4.png) show something other than their ground truth" in foreign
 
 
 def test_all_that_is_wrong_is_said_at_once(copy):
@@ -148,24 +148,24 @@ def test_all_that_is_wrong_is_said_at_once(copy):
         assert words in text
 
 
-def test_a_image_that_is_there_twice_is_told(copy):
+def test_a_repeated_image_is_reported(copy):
     shutil.copy(copy / "HR/one.png", copy / "HR/again.png")
     assert any("HR: 1 image more than once: one" in problem for problem in verdict(copy).problems)
 
 
-def test_a_grey_image_saved_as_rgb_is_told(copy):
+def test_a_grey_image_saved_as_rgb_is_reported(copy):
     change(copy, "HR/grey*", lambda gt, _: np.stack([gt] * 3, axis=2))
     (problem,) = verdict(copy).problems
-    assert "grey.png: is grey, and saved as RGB here" in problem
+    assert "grey.png: is a grey image saved as RGB" in problem
 
 
-def test_images_of_the_wrong_size_are_told(copy):
+def test_images_of_the_wrong_size_are_reported(copy):
     change(copy, "LR_bicubic/X4/one*", lambda lq, _: lq[:-1])
     (problem,) = verdict(copy).problems
     assert problem.endswith("onex4.png: is 15 x 11 pixels, and 1/4 of its ground truth is 15 x 12")
 
 
-def test_selfexsr_s_ground_truth_of_each_scale_is_judged_on_its_own(published, tiny):
+def test_selfexsr_s_ground_truth_of_each_scale_is_verified_separately(published, tiny):
     folder = published.parent
     for path in list(published.glob("*_HR.png")):
         gt = np.pad(read_image(path), ((0, 2), (0, 0), (0, 0))[: read_image(path).ndim], "edge")
@@ -184,18 +184,18 @@ def test_selfexsr_s_ground_truth_of_each_scale_is_judged_on_its_own(published, t
     )
 
 
-def test_a_set_nobody_knows_is_judged_by_its_low_resolution(copy):
+def test_an_unknown_set_is_verified_by_its_low_resolution(copy):
     folder = copy.rename(copy.with_name("Mine"))
     change(folder, "HR/*", lambda gt, _: 255 - gt)
     shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
     found = verdict(folder)
     assert found.sentence == (
-        "a set srcx does not know: HR: 3 images; LR x4: made by MATLAB's imresize, borders repeated"
+        "an unknown set: HR: 3 images; LR x4: made by MATLAB's imresize, borders repeated"
     )
     assert found.problems == ()
 
 
-def test_a_set_of_unknown_digests_is_judged_by_number_and_low_resolution(copy):
+def test_a_set_of_unknown_digests_is_verified_by_number_and_low_resolution(copy):
     folder = copy.rename(copy.with_name("urban100"))
     change(folder, "HR/*", lambda gt, _: 255 - gt)
     shrink_anew(folder, lambda gt: imresize(gt, scale=0.25, border="replicate"))
@@ -208,7 +208,7 @@ def test_a_set_of_unknown_digests_is_judged_by_number_and_low_resolution(copy):
 
 def test_a_set_without_low_resolution_is_right(copy):
     shutil.rmtree(copy / "LR_bicubic")
-    assert verdict(copy).sentence.endswith("no LR, which srcx benchmark then makes")
+    assert verdict(copy).sentence.endswith("no LR; srcx benchmark makes it")
     assert verdict(copy).problems == ()
 
 

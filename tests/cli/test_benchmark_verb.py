@@ -86,7 +86,7 @@ def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 1
     assert said.sentences == [
-        "out: cannot make this folder: File exists; choose another place or mend its permissions"
+        "out: cannot make this folder: File exists; choose another place or fix its permissions"
     ]
 
 

@@ -29,7 +29,7 @@ def test_list_says_what_is_at_hand_and_from_where(srcx, mine):
     lines = said.out.splitlines()
     assert lines[0] == "Set5      5 images; 2 HR and 2 LR x4 in datasets/benchmark/Set5"
     assert lines[2] == "          licence: not stated"
-    assert lines[4] == "Set14     14 images; not here"
+    assert lines[4] == "Set14     14 images; not downloaded"
     assert lines[-1] == "          https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 
 
@@ -37,7 +37,7 @@ def test_verify_takes_all_that_is_at_hand(srcx, mine):
     said = srcx("data", "verify")
     assert said.code == 0
     assert said.out == (
-        "datasets/benchmark/Mine: ok: a set srcx does not know: HR: 2 images; "
+        "datasets/benchmark/Mine: ok: an unknown set: HR: 2 images; "
         "LR x4: made by MATLAB's imresize, borders repeated\n"
     )
 
@@ -51,7 +51,10 @@ def test_verify_ends_with_1_where_something_is_wrong_and_says_it_all(srcx, mine)
     assert said.code == 1
     assert said.out.count(": WRONG: ") == 2
     assert said.out.count("made by Pillow's BICUBIC; tables made from them are not comparable") == 2
-    assert "datasets/benchmark/Set5: no such folder; 'srcx data list' says what is where" in said.err
+    assert (
+        "datasets/benchmark/Set5: no such folder; 'srcx data list' shows the sets and their folders"
+        in said.err
+    )
 
 
 def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
@@ -64,7 +67,7 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ("verify", 1, "datasets: there is no set in datasets/benchmark and no datasets/DIV2K here"),
+        ("verify", 1, "datasets: there is no set in datasets/benchmark and no datasets/DIV2K"),
         (
             "verify Sett5",
             2,
@@ -82,7 +85,7 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
         ("degrade photos -o out --preset gone.yml", 2, "gone.yml: cannot read this option file"),
         ("degrade gone -o out --preset web", 1, "gone: this folder does not exist"),
         ("degrade photos -o photos/out --preset web", 1, "photos/out: lies in photos, whose images are"),
-        ("prepare sub-images photos -o photos", 1, "photos: holds something that srcx did not prepare"),
+        ("prepare sub-images photos -o photos", 1, "photos: holds files that srcx did not prepare"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence):
@@ -108,35 +111,35 @@ def test_fetch_that_is_stopped_says_how_to_go_on(srcx, monkeypatch):
     said = srcx("data", "fetch", "Set5")
     assert (said.code, said.sentences) == (
         130,
-        ["stopped; what has come is kept, and the same command goes on from there"],
+        ["stopped; the same command resumes the download"],
     )
 
 
 def test_a_set_is_made_from_photographs_and_verified(srcx, mine, photos):
     shutil.rmtree(mine / "LR_bicubic")
     said = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
-    assert (said.code, said.out) == (0, f"{mine}/LR_bicubic/X4: 2 images done\n")
+    assert (said.code, said.out) == (0, f"{mine}/LR_bicubic/X4: 2 images made\n")
     assert srcx("data", "verify").code == 0
     again = srcx("data", "prepare", "lr", mine / "HR", "-o", mine / "LR_bicubic")
-    assert again.out == f"{mine}/LR_bicubic/X4: 0 images done, 2 were done already\n"
+    assert again.out == f"{mine}/LR_bicubic/X4: 0 images made, 2 existed already\n"
 
 
-def test_prepare_tells_what_failed_and_does_the_rest(srcx, photos):
+def test_prepare_names_what_failed_and_does_the_rest(srcx, photos):
     (photos / "a.png").write_bytes(b"")
     said = srcx("data", "prepare", "sub-images", photos, "-o", "sub", "--crop", 8, "--step", 8)
     assert said.code == 1
-    assert said.out == "sub: 2 images done, 1 failed\n"
+    assert said.out == "sub: 2 images made, 1 failed\n"
     assert f"{photos}/a.png: is empty (0 bytes); get a whole copy of the file" in said.sentences
     assert read_image("sub/c_s001.png").shape == (8, 8)
 
 
 def test_prepare_makes_an_lmdb(srcx, photos):
     said = srcx("data", "prepare", "lmdb", photos, "-o", "photos.lmdb")
-    assert (said.code, said.out) == (0, "photos.lmdb: 3 images done\n")
+    assert (said.code, said.out) == (0, "photos.lmdb: 3 images made\n")
 
 
 def test_prepare_makes_shards(srcx, photos):
-    for said in ("3 images done", "0 images done, 3 were done already"):
+    for said in ("3 images made", "0 images made, 3 existed already"):
         shards = srcx("data", "prepare", "shards", photos, "-o", "shards", "--per-shard", 2)
         assert (shards.code, shards.out) == (0, f"shards: {said}\n")
 
@@ -154,16 +157,16 @@ def test_every_verb_has_help_with_an_example(srcx, verb):
     assert f"Examples:\n\n  srcx data {verb}" in said.out
 
 
-def test_degrade_makes_pairs_tells_what_failed_and_goes_on(srcx, photos):
+def test_degrade_makes_pairs_names_what_failed_and_goes_on(srcx, photos):
     whole = (photos / "a.png").read_bytes()
     (photos / "a.png").write_bytes(whole[:50])
     words = ("data", "degrade", photos, "-o", "out", "--preset", "web", "--scale", 2)
     said = srcx(*words)
-    assert (said.code, said.out) == (1, "out: 2 images done, 1 failed\n")
+    assert (said.code, said.out) == (1, "out: 2 images made, 1 failed\n")
     assert f"{photos}/a.png: is damaged or cut off; get a whole copy of the file" in said.sentences
     (photos / "a.png").write_bytes(whole)
     said = srcx(*words)
-    assert (said.code, said.out) == (0, "out: 1 images done, 2 were done already\n")
+    assert (said.code, said.out) == (0, "out: 1 images made, 2 existed already\n")
     assert read_image("out/gt/b.png").shape == (10, 8, 3)
     assert read_image("out/lq/b.png").shape == (5, 4, 3)
 
@@ -185,7 +188,7 @@ def test_degrade_that_is_stopped_says_how_to_go_on(srcx, photos, monkeypatch):
     monkeypatch.setattr("srcx.prepare.images.make_degraded", stop)
     said = srcx("data", "degrade", "photos", "-o", "out", "--preset", "web")
     assert said.code == 130
-    assert said.sentences == ["stopped; what was made is kept, and the same command goes on from there"]
+    assert said.sentences == ["stopped; the same command resumes the work"]
 
 
 def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):
@@ -209,7 +212,7 @@ def test_align_names_ground_truth_that_is_too_coarse_and_pairs_that_do_not_match
     write_image(tmp_path / "b.png", data.coffee())
     said = srcx("data", "align", "a.png", "a.png")
     assert said.code == 0
-    assert "a: ground truth has 1.00 pixels to one of lq, fewer than the scale 4" in said.err
+    assert "a: ground truth has 1.00 pixels per lq pixel, fewer than the scale 4" in said.err
     said = srcx("data", "align", "a.png", "b.png")
     assert said.code == 1
     assert "b: the images do not match: " in said.err

@@ -47,20 +47,20 @@ def test_weights_lists_what_is_here_and_what_is_not(srcx, cache):
     said = srcx("weights", "list")
     assert said.code == 0
     assert f"ma        {cache / 'ma.mat'}" in said.out
-    assert "vgg19     not here" in said.out
+    assert "vgg19     not downloaded" in said.out
 
 
-def test_weights_that_were_brought_are_kept(srcx, cache, shared):
+def test_imported_weights_are_in_the_cache(srcx, cache, shared):
     file = shared / "weights/alexnet_features.safetensors"
     said = srcx("weights", "import", "alexnet", file)
     assert said.code == 0
     assert load_file(said.out.strip()).keys() <= load_file(file).keys()
 
 
-def test_weights_fetch_shows_how_far_it_is(srcx, monkeypatch, tmp_path):
-    def fetch(name, progress):
-        progress(1 << 20, 2 << 20)
-        progress(2 << 20, 2 << 20)
+def test_weights_fetch_shows_its_progress(srcx, monkeypatch, tmp_path):
+    def fetch(name, on_progress):
+        on_progress(f"MiB of {name}", 1, 2)
+        on_progress(f"MiB of {name}", 2, 2)
         return tmp_path / name
 
     monkeypatch.setattr("srcx.weights.fixed.fetch", fetch)

@@ -40,7 +40,7 @@ def test_batches_are_floats_in_0_1_in_channels_last_order(dataset):
         assert values.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_color_reaches_the_batch(pairs):
+def test_color_applies_to_the_batch(pairs):
     (batch,) = take(1, PairedImageDataset(**pairs, gt_size=16, color="y"))
     assert batch["gt"].shape == (4, 1, 16, 16)
 
@@ -111,7 +111,7 @@ def test_two_ranks_see_together_the_degraded_crops_of_one(degraded):
             assert_close(together, whole[key], rtol=0, atol=0)
 
 
-def test_each_draw_of_an_image_is_degraded_in_another_way(degraded):
+def test_each_draw_of_an_image_is_degraded_differently(degraded):
     crops = [crop for batch in take(5, degraded, batch_size=8) for crop in batch["lq"]]
     assert len({crop.numpy().tobytes() for crop in crops}) == len(crops)
 

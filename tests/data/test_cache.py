@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 
-from srcx.data.cache import ImageCache
+from srcx.data.dataset import ImageCache
 
 
 def image(kib):
@@ -24,14 +24,14 @@ def test_the_least_recently_used_image_is_given_up_first():
     assert reads == [0, 1, 2, 1]
 
 
-def test_a_image_larger_than_the_cache_is_not_kept_and_drives_nothing_out():
+def test_an_image_larger_than_the_cache_is_not_stored_and_removes_nothing():
     cache, reads = ImageCache(max_mib=1), []
     for number, kib in ((0, 100), (1, 2000), (1, 2000), (0, 100)):
         cache.get(number, counted(reads, number, kib))
     assert reads == [0, 1, 1]
 
 
-def test_nothing_is_kept_in_a_cache_of_no_size():
+def test_a_cache_of_size_zero_stores_nothing():
     cache, reads = ImageCache(max_mib=0), []
     for _ in range(2):
         cache.get(0, counted(reads, 0, 1))
@@ -65,4 +65,4 @@ def test_threads_may_share_it_and_the_bound_holds():
         thread.start()
     for thread in threads:
         thread.join()
-    assert cache._bytes == sum(array.nbytes for arrays in cache._kept.values() for array in arrays) <= 2**20
+    assert cache._bytes == sum(array.nbytes for arrays in cache._cached.values() for array in arrays) <= 2**20

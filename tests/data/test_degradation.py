@@ -126,7 +126,7 @@ def test_clean_prob_is_the_share_of_clean_images(rng):
 )
 def test_without_a_stage_the_resize_alone_is_left(photo, scale, nothing):
     lq = made(photo, described(**nothing), scale)
-    # MATLAB rounds and clips bytes between its two passes; here they are kept as they are.
+    # MATLAB rounds and clips bytes between its two passes; here they stay as they are.
     exact = imresize(photo.astype(np.float32), size=(240 // scale, 240 // scale))
     assert_array_equal(lq, np.clip(np.rint(exact), 0, 255))
     assert np.abs(lq.astype(int) - imresize(photo, size=lq.shape[:2])).mean() < 0.2

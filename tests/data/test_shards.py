@@ -234,7 +234,7 @@ def test_damage_of_any_kind_gives_members_inside_the_shard_or_one_sentence(small
         assert len(bytes_of(member)) == member.size
 
 
-def test_two_images_of_one_key_are_told_with_their_shards(tmp_path):
+def test_two_images_of_one_key_are_named_with_their_shards(tmp_path):
     write_shard(tmp_path / "0.tar", {"0.png": b""})
     write_shard(tmp_path / "1.tar", {"0.gt.png": b""})
     (tmp_path / ".0.1234.part.tar").write_bytes(b"half a file")
@@ -243,7 +243,7 @@ def test_two_images_of_one_key_are_told_with_their_shards(tmp_path):
     assert [member.key for member in find_members(tmp_path, "lq")] == ["0"]
 
 
-def test_what_is_missing_is_told(tmp_path, files):
+def test_missing_files_are_named(tmp_path, files):
     for root, said in (
         (f"{tmp_path}/x-{{0..2}}.tar", r"x-0\.tar: this shard does not exist"),
         (tmp_path, r"there are no shards \(\.tar\) in this folder"),

@@ -80,7 +80,7 @@ def test_blocks_survive_a_png_file_grey_and_sixteen_bits(coffee, tmp_path):
     assert blockiness(np.dstack([damaged, damaged[..., :1]])) == blockiness(damaged)
 
 
-def test_noise_and_blocks_are_both_told(coffee):
+def test_noise_and_blocks_are_both_reported(coffee):
     assert blockiness(jpeg(noisy(coffee, 5), 75)) == pytest.approx(0.5, abs=0.03)
     assert blockiness(noisy(jpeg(coffee, 40), 1)) == pytest.approx(1.25, rel=0.1)
     assert cleanliness(noisy(jpeg(coffee, 60), 3)).damage == ["noise of about 3 grey levels"]
@@ -147,7 +147,7 @@ def test_a_huge_image_is_estimated_from_a_megapixel(coffee):
 
 
 @pytest.mark.parametrize(("quality", "phrase"), [(60, "damaged: JPEG of quality 60"), (95, "clean")])
-def test_a_jpeg_file_tells_its_quality(coffee, tmp_path, quality, phrase):
+def test_the_quality_of_a_jpeg_file_is_found(coffee, tmp_path, quality, phrase):
     Image.fromarray(coffee).save(tmp_path / "a.jpg", quality=quality)
     flat = np.full((16, 16, 3), 90, np.uint8)
     assert str(cleanliness(flat, tmp_path / "a.jpg")) == phrase

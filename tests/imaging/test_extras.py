@@ -29,15 +29,15 @@ def camera_exif() -> Image.Exif:
 
 @pytest.mark.parametrize("source", ["jpg", "png", "webp", "avif", "tiff"])
 @pytest.mark.parametrize("target", ["jpg", "png", "webp", "avif", "tiff"])
-def test_profile_and_exif_are_kept_from_every_format_into_every_format(tmp_path, source, target):
+def test_profile_and_exif_are_copied_from_every_format_into_every_format(tmp_path, source, target):
     Image.fromarray(RGB).save(tmp_path / f"in.{source}", icc_profile=SRGB, exif=camera_exif())
     pixels, extras = read_with_extras(tmp_path / f"in.{source}")
     assert pixels.shape == (10, 12, 3), "upright"
     write_image(tmp_path / f"out.{target}", pixels, extras=extras)
     np.testing.assert_allclose(read_image(tmp_path / f"out.{target}").astype(int), pixels, atol=3)
-    with Image.open(tmp_path / f"out.{target}") as kept:
-        assert kept.info["icc_profile"] == SRGB
-        exif = kept.getexif()
+    with Image.open(tmp_path / f"out.{target}") as copied:
+        assert copied.info["icc_profile"] == SRGB
+        exif = copied.getexif()
         shot, place = (dict(exif.get_ifd(part)) for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
     assert exif[BASE.Make] == "Camera"
     assert exif.get(BASE.Orientation, 1) == 1, "the pixels are upright already"
@@ -53,9 +53,9 @@ def test_sixteen_bits_keep_their_profile(tmp_path, suffix, channels):
     _, extras = read_with_extras(tmp_path / "in.png")
     fine = (np.dstack([RGB, RGB])[..., :channels].astype(np.uint16) * 257) ^ 0x5A
     write_image(tmp_path / f"out.{suffix}", fine, extras=extras)
-    again, kept = read_with_extras(tmp_path / f"out.{suffix}")
+    again, copied = read_with_extras(tmp_path / f"out.{suffix}")
     np.testing.assert_array_equal(again, fine)
-    assert kept.icc == SRGB
+    assert copied.icc == SRGB
 
 
 def saved(folder, image=RGB, name="x.jpg", **options):
@@ -93,11 +93,11 @@ def test_cmyk_becomes_rgb_with_a_word(tmp_path, caplog):
     ]
 
 
-def test_cmyk_of_16_bits_says_that_8_are_kept(caplog):
+def test_cmyk_of_16_bits_warns_of_8_bits(caplog):
     file = io.BytesIO()
     tifffile.imwrite(file, np.full((8, 8, 4), 30000, np.uint16), photometric="separated")
     assert decode_image(file.getvalue(), "x").dtype == np.uint8
-    assert caplog.messages[0].endswith("colours may be off; of its 16 bits a sample 8 are kept")
+    assert caplog.messages[0].endswith("colours may be off; its 16 bits per sample are reduced to 8")
 
 
 def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
@@ -115,14 +115,14 @@ def test_cmyk_with_a_profile_is_converted_by_it(tmp_path, caplog, monkeypatch):
 
 @pytest.mark.parametrize("target", ["jpg", "jfif", "png", "webp", "avif", "tiff", "bmp"])
 @pytest.mark.parametrize("source", ["jpg", "png", "tiff", "bmp"])
-def test_resolution_is_kept(tmp_path, source, target):
+def test_resolution_is_copied(tmp_path, source, target):
     Image.fromarray(RGB).save(tmp_path / f"in.{source}", dpi=(300, 150))
     pixels, extras = read_with_extras(tmp_path / f"in.{source}")
     write_image(tmp_path / f"out.{target}", pixels, extras=extras)
     assert read_with_extras(tmp_path / f"out.{target}")[1].dpi == pytest.approx((300, 150), abs=0.1)
 
 
-def test_resolution_of_16_bit_colours_is_kept(tmp_path):
+def test_resolution_of_16_bit_colours_is_copied(tmp_path):
     _, extras = read_with_extras(saved(tmp_path, dpi=(300, 300)))
     write_image(tmp_path / "out.tif", RGB.astype(np.uint16), extras=extras)
     assert read_with_extras(tmp_path / "out.tif")[1].dpi == pytest.approx((300, 300))
@@ -131,8 +131,8 @@ def test_resolution_of_16_bit_colours_is_kept(tmp_path):
 def test_resolution_and_exif_data_share_a_webp(tmp_path):
     _, extras = read_with_extras(saved(tmp_path, exif=camera_exif(), dpi=(300, 300)))
     write_image(tmp_path / "out.webp", RGB, extras=extras)
-    with Image.open(tmp_path / "out.webp") as kept:
-        exif = kept.getexif()
+    with Image.open(tmp_path / "out.webp") as copied:
+        exif = copied.getexif()
         assert (exif[BASE.Make], exif[BASE.XResolution]) == ("Camera", 300)
         assert exif.get_ifd(ExifTags.IFD.Exif)[BASE.FNumber] == pytest.approx(2.8)
 
@@ -176,10 +176,10 @@ def test_an_entry_that_cannot_be_written_is_left_out_alone(tmp_path, kind, value
     assert pixels.shape == (10, 12, 3), "upright"
     assert image_size(path) == (10, 12)
     write_image(tmp_path / "out.png", pixels, extras=extras)
-    with Image.open(tmp_path / "out.png") as kept:
-        assert kept.getexif()[BASE.Make] == "abc"
+    with Image.open(tmp_path / "out.png") as copied:
+        assert copied.getexif()[BASE.Make] == "abc"
         if kind != "TIFF":
-            shot = dict(kept.getexif().get_ifd(ExifTags.IFD.Exif))
+            shot = dict(copied.getexif().get_ifd(ExifTags.IFD.Exif))
             assert shot.pop(0x829D) == pytest.approx(2.8)
             assert shot == ({} if value == (-2, 0) else {0x829A: pytest.approx(-7 / 3)})
 
@@ -280,5 +280,5 @@ def test_a_grey_profile_does_not_stay_on_rgb(tmp_path, target):
     pixels, extras = read_with_extras(saved(tmp_path, RGB[..., 0], icc_profile=grey_icc))
     assert extras.icc == grey_icc
     write_image(tmp_path / f"out.{target}", pixels, extras=extras)
-    with Image.open(tmp_path / f"out.{target}") as kept:
-        assert (kept.mode, kept.info.get("icc_profile")) == ("RGB", None)
+    with Image.open(tmp_path / f"out.{target}") as copied:
+        assert (copied.mode, copied.info.get("icc_profile")) == ("RGB", None)

@@ -293,7 +293,7 @@ def test_a_image_too_large_is_refused_by_its_head_and_says_how_to_raise_the_limi
         decode_image(KINDS["rgb.png"][0], "x")
 
 
-def test_opencvs_complaints_do_not_reach_the_user(capfd):
+def test_opencvs_complaints_are_not_shown_to_the_user(capfd):
     data = bytearray(tiff(wide(RGB), byteorder="<"))
     first = struct.unpack_from("<I", data, 4)[0] + 2
     data[first : first + 24] = (
@@ -375,7 +375,7 @@ def test_avif_pixels_that_cannot_be_decoded_are_one_sentence():
         decode_image(data[:at] + b"\xff" * (len(data) - at), "x.avif")
 
 
-def test_without_avif_in_pillow_both_ways_are_one_sentence(tmp_path, monkeypatch):
+def test_without_avif_in_pillow_reading_and_writing_are_one_sentence(tmp_path, monkeypatch):
     write_image(tmp_path / "x.avif", RGB)
     monkeypatch.setattr("PIL.features.check", lambda name: False)
     with pytest.raises(ImageError, match=r"x\.avif: is an AVIF file, which this Pillow was built without"):

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.blur import gaussian_blur
+from srcx.imaging.tensors import gaussian_blur
 from srcx.losses.frequency import GridLoss, LowFrequencyLoss
 
 

@@ -107,31 +107,31 @@ def test_two_zooms_are_brought_together_by_their_homography(photo):
 
 def test_two_scenes_do_not_match(photo):
     with pytest.raises(
-        ImageError, match=r"the images do not match: \d+ features agree, and laid upon each other"
+        ImageError, match=r"the images do not match: \d+ features agree, and the aligned images"
     ):
         align(imresize(photo, scale=0.5), data.coffee(), scale=2)
 
 
-def test_pairs_are_written_for_training_and_what_does_not_match_is_told(tmp_path, photo):
+def test_pairs_are_written_for_training_and_what_does_not_match_is_named(tmp_path, photo):
     for name, image in {"a": photo, "b": data.coffee()}.items():
         for kind in ("lq", "gt"):
             (tmp_path / kind).mkdir(exist_ok=True)
         write_image(tmp_path / f"gt/{name}.png", image)
         write_image(tmp_path / f"lq/{name}x2.png", imresize(photo, scale=0.5))
-    told = []
+    calls = []
     found = dict(
         align_folders(
             tmp_path / "lq",
             tmp_path / "gt",
             scale=2,
             out=tmp_path / "out",
-            tell=lambda *words: told.append(words),
+            on_progress=lambda *words: calls.append(words),
         )
     )
     assert isinstance(found["b"], ImageError)
     arrays = [value for value in vars(found["a"]).values() if isinstance(value, np.ndarray)]
     assert sum(array.size for array in arrays) < 100, "a list of all pairs must not hold their pixels"
-    assert told == [("a", 1, 2), ("b", 2, 2)]
+    assert calls == [("a", 1, 2), ("b", 2, 2)]
     assert sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.glob("out/*/*")) == [
         "gt/a.png",
         "lq/a.png",
@@ -160,7 +160,7 @@ def test_results_do_not_replace_or_mix_with_inputs(tmp_path, photo, places):
     (tmp_path / "link").symlink_to(tmp_path)
     for inputs in (places, [f"{place}/a.bmp" for place in places]):
         lq, gt = (tmp_path / place for place in inputs)
-        found = align_folders(lq, gt, scale=2, out=tmp_path / "link", tell=lambda *words: None)
+        found = align_folders(lq, gt, scale=2, out=tmp_path / "link", on_progress=lambda *words: None)
         with pytest.raises(UsageError, match="holds inputs, which the results would replace or mix with"):
             next(found)
     files = {Path(here, name) for here, _, names in os.walk(tmp_path) for name in names}

@@ -12,7 +12,7 @@ from srcx.prepare.images import make_degraded, make_low_resolution, make_sub_ima
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -25,12 +25,18 @@ def hr(tmp_path, rng):
 
 
 def low(hr, out, **changes):
-    arguments = {"scale": 4, "multiple": 4, "border": "replicate", "gt_out": None, "tell": quiet} | changes
+    arguments = {
+        "scale": 4,
+        "multiple": 4,
+        "border": "replicate",
+        "gt_out": None,
+        "on_progress": quiet,
+    } | changes
     return make_low_resolution(hr, out, **arguments)
 
 
 def sub(source, out, **changes):
-    arguments = {"crop_px": 20, "step_px": 10, "threshold_px": 0, "tell": quiet} | changes
+    arguments = {"crop_px": 20, "step_px": 10, "threshold_px": 0, "on_progress": quiet} | changes
     return make_sub_images(source, out, **arguments)
 
 
@@ -61,7 +67,7 @@ def test_a_second_run_makes_only_what_is_missing(hr, tmp_path):
 def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
     (tmp_path / "LR/X4").mkdir(parents=True)
     (tmp_path / "LR/X4/ax4.png").write_bytes(b"mine")
-    with pytest.raises(OutputError, match="holds something that srcx did not prepare"):
+    with pytest.raises(OutputError, match="holds files that srcx did not prepare"):
         low(hr, tmp_path / "LR")
     assert [path.name for path in (tmp_path / "LR/X4").iterdir()] == ["ax4.png"]
 
@@ -70,18 +76,16 @@ def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
 def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
     low(hr, tmp_path / "LR")
     (tmp_path / "LR/X4/.srcx-prepared.json").write_text(content)
-    with pytest.raises(OutputError, match="holds something that srcx did not prepare"):
+    with pytest.raises(OutputError, match="holds files that srcx did not prepare"):
         low(hr, tmp_path / "LR")
 
 
 def test_other_settings_and_other_images_are_refused(hr, tmp_path, rng):
     low(hr, tmp_path / "LR")
-    with pytest.raises(
-        OutputError, match="border replicate, and scale 4, multiple 4, border symmetric is asked for"
-    ):
+    with pytest.raises(OutputError, match="border replicate; expected scale 4, multiple 4, border symmetric"):
         low(hr, tmp_path / "LR", border="symmetric")
     write_image(hr / "a.png", rng.integers(0, 256, (60, 60, 3), np.uint8))
-    with pytest.raises(OutputError, match=r"prepared of other images of the names a\.png"):
+    with pytest.raises(OutputError, match=r"prepared from other images with the names a\.png"):
         low(hr, tmp_path / "LR")
 
 
@@ -91,7 +95,7 @@ def test_new_images_are_added(hr, tmp_path, rng):
     assert low(hr, tmp_path / "LR").made == 1
 
 
-def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, tmp_path):
+def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_repaired(hr, tmp_path):
     whole = (hr / "a.png").read_bytes()
     (hr / "a.png").write_bytes(whole[:500])
     outcome = low(hr, tmp_path / "LR")
@@ -103,14 +107,14 @@ def test_a_damaged_image_does_not_stop_the_others_and_is_taken_when_mended(hr, t
     assert (low(hr, tmp_path / "LR").made, low(hr, tmp_path / "LR").made) == (1, 0)
 
 
-def test_a_image_of_which_nothing_is_left_is_told(hr, tmp_path):
+def test_an_image_too_small_for_a_crop_is_named(hr, tmp_path):
     (problem,) = low(hr, tmp_path / "LR", multiple=44).problems[1:]
-    assert problem.endswith("has a side of less than 44 pixels, so nothing of it is left")
+    assert problem.endswith("has a side of less than 44 pixels, so nothing is left after the crop")
 
 
 def test_two_images_of_one_name_are_refused(hr, tmp_path):
     write_image(hr / "a.jpg", np.zeros((40, 40, 3), np.uint8))
-    with pytest.raises(DataError, match=r"a\.jpg and a\.png would become one"):
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png would get the same name"):
         low(hr, tmp_path / "LR")
 
 
@@ -142,7 +146,7 @@ def test_a_small_rest_gets_no_sub_image(hr, tmp_path):
     assert len(list((tmp_path / "sub").glob("a_s*.png"))) == 3 * 4
 
 
-def test_a_image_smaller_than_a_sub_image_is_told(hr, tmp_path):
+def test_an_image_smaller_than_a_sub_image_is_named(hr, tmp_path):
     outcome = sub(hr, tmp_path / "sub", crop_px=35)
     assert outcome.made == 2
     assert outcome.problems == [f"{hr}/0801x4.png: is 30 x 30 pixels, smaller than a sub-image of 35"]
@@ -167,7 +171,7 @@ OLD = load_degradation("old")
 
 
 def pairs(source, out, **changes):
-    arguments = {"degradation": OLD, "name": "old", "scale": 4, "seed": 0, "tell": quiet} | changes
+    arguments = {"degradation": OLD, "name": "old", "scale": 4, "seed": 0, "on_progress": quiet} | changes
     return make_degraded(source, out, **arguments)
 
 
@@ -223,10 +227,10 @@ def test_degraded_pairs_go_on_where_half_a_pair_is_missing(hr, tmp_path):
 
 def test_pairs_of_another_seed_or_degradation_are_not_mixed(hr, tmp_path):
     pairs(hr, tmp_path / "out")
-    with pytest.raises(OutputError, match=r"old \(\w{8}\), scale 4, seed 0, and .* seed 1 is asked for"):
+    with pytest.raises(OutputError, match=r"old \(\w{8}\), scale 4, seed 0; expected .* seed 1"):
         pairs(hr, tmp_path / "out", seed=1)
     # A file that was edited keeps its name; its description is another.
-    with pytest.raises(OutputError, match="is asked for"):
+    with pytest.raises(OutputError, match="expected degradation"):
         pairs(hr, tmp_path / "out", degradation=DegradationOptions())
 
 
@@ -245,7 +249,7 @@ def test_images_that_cannot_be_degraded_are_named_and_the_others_made(hr, tmp_pa
     assert outcome.made == 2
     empty, thin = outcome.problems
     assert empty.startswith(f"{hr}/a.png: is empty")
-    assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing of it is left"
+    assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing is left after the crop"
 
 
 def test_what_is_no_folder_and_no_image_is_named(tmp_path):

@@ -12,7 +12,7 @@ from srcx.prepare.lmdb_folder import make_lmdb
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_finished_one_is_left_alone_and_another_is_refused(source, tmp_path, r
     make_lmdb(source, tmp_path / "a.lmdb", quiet)
     assert make_lmdb(source, tmp_path / "a.lmdb", quiet).skipped == 3
     write_image(source / "new.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    with pytest.raises(OutputError, match="is there already, made of other images"):
+    with pytest.raises(OutputError, match="exists already, made from other images"):
         make_lmdb(source, tmp_path / "a.lmdb", quiet)
 
 

@@ -9,7 +9,7 @@ from srcx.prepare.shards import make_shards
 
 
 def quiet(*_):
-    """Told of progress, says nothing."""
+    """Ignore the progress."""
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def source(tmp_path, rng):
 
 
 def made(source, **options):
-    arguments = {"low": None, "per_shard": 2, "tell": quiet, **options}
+    arguments = {"low": None, "per_shard": 2, "on_progress": quiet, **options}
     return make_shards(source, source.parent / "shards", **arguments)
 
 
@@ -58,7 +58,7 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(source, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        made(source, tell=stop)
+        made(source, on_progress=stop)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
     assert len(kept) == 2
     outcome = made(source)
@@ -74,14 +74,14 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(source, tmp_path):
 def test_other_images_or_settings_are_refused(source, tmp_path, rng):
     made(source)
     for options in ({"per_shard": 3}, {"low": tmp_path / "LR"}):
-        with pytest.raises(OutputError, match="shards: holds something else already"):
+        with pytest.raises(OutputError, match="shards: holds other files already"):
             made(source, **options)
     write_image(source / "new.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
-    with pytest.raises(OutputError, match="shards: holds something else already"):
+    with pytest.raises(OutputError, match="shards: holds other files already"):
         made(source)
 
 
-def test_what_cannot_be_a_shard_is_told_and_nothing_is_written(source, tmp_path):
+def test_what_cannot_be_a_shard_is_named_and_nothing_is_written(source, tmp_path):
     (tmp_path / "LR/3x4.bmp").unlink()
     with pytest.raises(DataError, match="LR: one side of these pairs is missing: 3; a shard holds whole"):
         made(source, low=tmp_path / "LR")

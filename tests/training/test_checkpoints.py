@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(t
     with pytest.raises(OutputError, match=f"{file}.*No space left") as error:
         meet_it()
     *_, fix, checkpoints = str(error.value).split("; ")
-    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run it again", fix)
+    assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run the command again", fix)
     assert checkpoints.endswith("with --auto_resume goes on from 1.state")
     assert load_training_state(run.states / "1.state")
     assert not list(run.root.rglob(".*.part*"))

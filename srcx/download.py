@@ -1,49 +1,112 @@
-"""Files from the net: a pinned digest, resumed after a break, whole or not at all."""
+"""Download files over https: pinned digest, resumed after an interruption, written atomically."""
 
 import contextlib
 import hashlib
 import http.client
 import re
+import ssl
 import urllib.error
-from collections.abc import Callable, Iterator
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock, Timeout
 
 from srcx.atomic import atomic_path, make_folder
-from srcx.download.wire import Wire
 from srcx.errors import DownloadError, OutputError
+from srcx.progress import OnProgress
 
-__all__ = ["Digest", "Progress", "alone", "download"]
+__all__ = ["Digest", "Wire", "alone", "download"]
 
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes there will be (None: the server does not say)."""
-
-BREAKS = 4  # a transfer that breaks off is taken up again so often
-CHUNK = 1 << 20
+BREAKS = 4  # attempts to resume an interrupted transfer
+MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Digest:
-    r"""What a file must be: its "sha256", or its "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
+    r"""Expected digest of a file: "sha256", or the "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
 
     kind: str
     value: str
 
     def of(self, path: Path) -> str:
-        """The digest of `path`, of this kind."""
+        """Return the digest of `path`, of this kind."""
         digest = hashlib.sha256() if self.kind == "sha256" else hashlib.sha1(usedforsecurity=False)
         if self.kind == "git":
             digest.update(b"blob %d\0" % path.stat().st_size)
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(MIB):
                 digest.update(chunk)
         return digest.hexdigest()
 
     def matches(self, path: Path) -> bool:
-        """Whether `path` is the file that is meant."""
+        """Return True if `path` has this digest."""
         return self.of(path) == self.value
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Connection settings: https, certificates, login and timeout.
+
+    Args:
+        plain_hosts: Hosts that may be asked over http: pip's trusted hosts, or a test's own server.
+        ca_file: Certificates to trust instead of the system's.
+        login: Server (with its port, if any), name and password, for that server alone.
+        silence_s: Longest time without an answer, in seconds.
+    """
+
+    plain_hosts: frozenset[str] = frozenset()
+    ca_file: str | None = None
+    login: tuple[str, str, str] | None = None
+    silence_s: float = 20.0
+
+    def open(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """Ask for `url`; a redirect may lead to https alone, and the password is for `url`'s server alone.
+
+        Raises:
+            DownloadError: the address, or one that it leads to, is not https.
+            OSError: the connection fails (urllib's errors are OSErrors).
+        """
+        self.check(url)
+        context = ssl.create_default_context(cafile=self.ca_file)
+        handlers: list[urllib.request.BaseHandler] = [
+            urllib.request.HTTPSHandler(context=context),
+            _Redirects(self),
+        ]
+        if self.login and urllib.parse.urlsplit(url).netloc == self.login[0]:
+            passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+            passwords.add_password(None, url, *self.login[1:], is_authenticated=True)
+            handlers.append(urllib.request.HTTPBasicAuthHandler(passwords))
+        request = urllib.request.Request(url, headers={"User-Agent": "srcx", **headers})
+        answer = urllib.request.build_opener(*handlers).open(request, timeout=self.silence_s)
+        assert isinstance(answer, http.client.HTTPResponse)
+        return answer
+
+    def check(self, url: str) -> None:
+        """Raise DownloadError unless `url` is one that may be asked for."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in self.plain_hosts):
+            raise DownloadError(f"{url}: expected an https address, got one of kind '{parts.scheme}'")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        self.wire.check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def download(
@@ -52,28 +115,28 @@ def download(
     *,
     digest: Digest | None,
     max_bytes: int,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     wire: Wire | None = None,
 ) -> Path:
     """Fetch `url` into the file `target`, unless it is there already.
 
-    What has come stays beside it in a `.part` file when the connection breaks, and the next call goes on from
-    there. The file gets its name only when it is whole and its digest is right. Processes that want the same
-    file wait for the one that fetches it.
+    After an interruption the data stay beside it in a `.part` file, and the next call resumes from there. The
+    file gets its name only when it is complete and its digest is right. Processes that want the same file
+    wait for the one that downloads it.
 
     Args:
         url: An https address.
         target: The file to be.
         digest: What the file must be; None where nobody knows, and then only the length is checked.
         max_bytes: No file larger than this is taken.
-        progress: Told about every chunk.
-        wire: How the server may be reached; https alone by default.
+        on_progress: Called after each chunk with the MiB fetched and the MiB of the whole file.
+        wire: Connection settings; by default only https is allowed.
 
     Returns:
         `target`.
 
     Raises:
-        DownloadError: the server cannot be reached, or what it sends is not the file that is meant.
+        DownloadError: the connection to the server fails, or the file has another digest.
         OutputError: the file cannot be written.
     """
     make_folder(target.parent)
@@ -82,11 +145,11 @@ def download(
         if target.exists() and (digest is None or digest.matches(target)):
             return target
         resumed = _size(part) > 0
-        got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+        got = _fetch(url, part, digest, max_bytes, on_progress, wire or Wire())
         if (
             digest and got != digest.value and resumed
         ):  # what was there may have been the start of another file
-            got = _fetch(url, part, digest, max_bytes, progress, wire or Wire())
+            got = _fetch(url, part, digest, max_bytes, on_progress, wire or Wire())
         if digest and got != digest.value:
             raise DownloadError(
                 f"{url}: expected the {digest.kind} digest {digest.value}, got {got}, which is another file"
@@ -109,7 +172,7 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def _fetch(
-    url: str, part: Path, digest: Digest | None, max_bytes: int, progress: Progress | None, wire: Wire
+    url: str, part: Path, digest: Digest | None, max_bytes: int, on_progress: OnProgress | None, wire: Wire
 ) -> str:
     """Bring `part` to its full length and return its digest, if one is expected; a wrong one is thrown away.
 
@@ -118,7 +181,7 @@ def _fetch(
     for attempt in range(BREAKS):
         before = _size(part)
         try:
-            _append(url, part, max_bytes, progress, wire)
+            _append(url, part, max_bytes, on_progress, wire)
             break
         except urllib.error.HTTPError as error:
             error.close()
@@ -137,8 +200,8 @@ def _fetch(
     return got
 
 
-def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wire: Wire) -> None:
-    done = _size(part)
+def _append(url: str, part: Path, max_bytes: int, on_progress: OnProgress | None, wire: Wire) -> None:
+    name, done = part.name.removesuffix(".part"), _size(part)
     with wire.open(url, {"Range": f"bytes={done}-"} if done else {}) as answer:
         if answer.status != 206:
             done = 0  # the whole file comes, whatever was asked for
@@ -152,8 +215,8 @@ def _append(url: str, part: Path, max_bytes: int, progress: Progress | None, wir
                 done += len(chunk)
                 _check_bytes(url, done, max_bytes)
                 file.write(chunk)
-                if progress:
-                    progress(done, total)
+                if on_progress:
+                    on_progress(f"MiB of {name}", done // MIB, (total or done) // MIB)
     if total is not None and done < total:
         raise ConnectionError(f"the connection broke off after {done} of {total} bytes")
 
@@ -164,7 +227,7 @@ class _Break(ConnectionError):
 
 def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
-        return answer.read(CHUNK)
+        return answer.read(MIB)
     except OSError as error:
         raise _Break(str(error)) from error
 
@@ -195,9 +258,9 @@ def _size(path: Path) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """Why a server did not deliver, in a few words: urllib wraps the system's reason."""
+    """Return the reason of a failed request in a few words; urllib wraps the system's reason."""
     cause = error.__cause__ if isinstance(error, _Break) else error
     reason = getattr(cause, "reason", None) or cause
     if isinstance(reason, TimeoutError):
         return "the server does not answer"
-    return f"the server cannot be reached ({getattr(reason, 'strerror', None) or reason})"
+    return f"the connection to the server failed ({getattr(reason, 'strerror', None) or reason})"

@@ -1,0 +1,8 @@
+"""Progress of long work: one callback type for the whole package."""
+
+from collections.abc import Callable
+
+__all__ = ["OnProgress"]
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the name of the item just done, the number of items done, and the number of all items."""
