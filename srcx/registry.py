@@ -143,7 +143,7 @@ def sentence(part: Callable[..., Any]) -> str:
 
     Example:
         >>> sentence(perceptual_index)
-        '((10 - Ma) + NIQE) / 2.'
+        'Return ((10 - Ma) + NIQE) / 2.'
     """
     if part.__module__.startswith("torch."):
         return f"PyTorch's `torch.optim.{part.__name__}`."

@@ -37,7 +37,7 @@ def test_two_processes_upscale_each_image_once_and_give_one_summary(tmp_path, rn
         write_image(tmp_path / f"in/{index}.png", rng.integers(0, 256, (6, 5, 3), np.uint8))
     (tmp_path / "in/bad.png").write_bytes(b"nothing")
     done = torchrun(tmp_path, "upscale", "in", "-o", "out", "--model", "bicubic-x2")
-    assert re.findall(r"\d+ upscaled.*", done.stdout) == ["5 upscaled, 1 failed"]
+    assert re.findall(r"\d+ upscaled.*", done.stdout) == ["5 upscaled into out, 1 failed"]
     assert done.stderr.count("bad.png: is not an image") == 1
     assert done.returncode == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{index}.png" for index in range(5)}
