@@ -22,7 +22,7 @@ python3 -m venv "$work/empty"
 "$work/empty/bin/pip" install --quiet "$work"/dist/*.whl
 mkdir "$work/elsewhere" && cd "$work/elsewhere"
 export PATH="$work/empty/bin:$PATH"
-python -c "import skimage; skimage.io.imsave('photo.jpg', skimage.data.astronaut()[:96, 200:328])"
+python -c "import skimage; skimage.io.imsave('photo.jpg', skimage.data.astronaut()[:112, 200:328])"
 case $(python -c "import srcx; print(srcx.__file__)") in "$repository"/*) echo "the checkout is imported, not the wheel"; exit 1 ;; esac
 srcx --help >/dev/null
 srcx models
@@ -32,7 +32,7 @@ from PIL import Image
 
 (file,) = __import__("pathlib").Path("out").iterdir()
 size = Image.open(file).size
-assert size == (512, 384), size
+assert size == (512, 448), size
 END
 # The degradations, manifests, metrics' tables and the report's page are read from the package, too.
 mkdir -p sets/Tiny/HR && cp photo.jpg sets/Tiny/HR/
