@@ -36,7 +36,7 @@ assert size == (512, 448), size
 END
 # The degradations, manifests, metrics' tables and the report's page are read from the package, too.
 mkdir -p sets/Tiny/HR && cp photo.jpg sets/Tiny/HR/
-srcx benchmark --data sets --metrics psnr ma --degrade web -o report
+srcx benchmark --data sets --metrics psnr ssim --degrade web -o report
 test -s report/report.html
 srcx data degrade --help >/dev/null
 echo "the wheel works"
