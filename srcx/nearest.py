@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
-__all__ = ["LIKE_AN_OPTION", "nearest"]
+__all__ = ["LIKE_AN_OPTION", "LIKE_A_PART", "nearest"]
 
 LIKE_A_PART = 0.83
 """Least likeness of names of networks, losses ...: different ones that end in "Loss" are alike already."""

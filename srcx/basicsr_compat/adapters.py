@@ -102,34 +102,23 @@ def _without_weight(loss: type[nn.Module]) -> type[_UnweightedLoss]:
     return type(loss.__name__, (_UnweightedLoss,), own)
 
 
-@marked_as(psnr)
-def calculate_psnr(
-    sr: Any,
-    gt: Any,
-    /,
-    *,
-    crop_border: int,
-    test_y_channel: bool = False,
-    round_y: bool = True,
-    input_order: Literal["HWC"] = "HWC",
-) -> Any:
-    """`psnr` by BasicSR's arguments; on MATLAB's rounded Y, where `round_y: false` gives BasicSR's number."""
-    return psnr(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
+def _by_basicsr_arguments(metric: MetricFunction) -> MetricFunction:
+    """Return `psnr` or `ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
 
+    @marked_as(metric)
+    def calculate(
+        sr: Any,
+        gt: Any,
+        /,
+        *,
+        crop_border: int,
+        test_y_channel: bool = False,
+        round_y: bool = True,
+        input_order: Literal["HWC"] = "HWC",
+    ) -> Any:
+        return metric(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
-@marked_as(ssim)
-def calculate_ssim(
-    sr: Any,
-    gt: Any,
-    /,
-    *,
-    crop_border: int,
-    test_y_channel: bool = False,
-    round_y: bool = True,
-    input_order: Literal["HWC"] = "HWC",
-) -> Any:
-    """`ssim` by BasicSR's arguments; on MATLAB's rounded Y, where `round_y: false` gives BasicSR's number."""
-    return ssim(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
+    return calculate
 
 
 @marked_as(niqe)
@@ -142,8 +131,8 @@ def calculate_niqe(
 
 BASICSR_METRICS: Mapping[str, MetricFunction] = {
     "calculate_niqe": calculate_niqe,
-    "calculate_psnr": calculate_psnr,
-    "calculate_ssim": calculate_ssim,
+    "calculate_psnr": _by_basicsr_arguments(psnr),
+    "calculate_ssim": _by_basicsr_arguments(ssim),
 }
 """BasicSR's metric names and arguments, as its option files write them, for srcx's metrics."""
 

@@ -8,7 +8,7 @@ from torch import nn
 from srcx import registry
 from srcx.basicsr_compat.adapters import BASICSR_METRICS, basicsr_names, basicsr_part
 from srcx.errors import BasicSRError
-from srcx.nearest import nearest
+from srcx.nearest import LIKE_A_PART, LIKE_AN_OPTION, nearest
 from srcx.registry import argument_problems
 
 __all__ = ["GENERATORS", "AllParts"]
@@ -61,7 +61,9 @@ class AllParts:
                 why = str(error)
         if type_name.startswith("basicsr.") or type_name in known.get("BasicSR", ()):
             return basicsr_part(kind, type_name)
-        near = nearest(type_name, [name for names in known.values() for name in names])
+        # Names of metrics are short, as names of options are; the others end alike, as "...Loss".
+        least = LIKE_AN_OPTION if kind == "metric" else LIKE_A_PART
+        near = nearest(type_name, [name for names in known.values() for name in names], least=least)
         said = "; ".join(f"{library} has {', '.join(names)}" for library, names in known.items())
         hint = f"did you mean '{near}'? {why}".rstrip() if near else f"{said}; {why}".removesuffix("; ")
         raise BasicSRError(f"unknown {kind} '{type_name}'; {hint}")

@@ -80,7 +80,7 @@ def benchmark(
         )
     try:
         with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
-            writes = is_main()
+            is_main_process = is_main()  # asked now: after the block the group is gone
             results = run(
                 model or ["bicubic"],
                 images or data or Path("datasets/benchmark"),
@@ -98,7 +98,7 @@ def benchmark(
         raise Interrupted(
             f"stopped; the images and scores so far are in {out}, and the same command continues from them"
         ) from None
-    if writes:
+    if is_main_process:
         labels = [one.label for one in results.sets]
         means = sorted(
             results.means, key=lambda mean: labels.index(mean.label)

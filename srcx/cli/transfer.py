@@ -39,7 +39,7 @@ def transfer(
     from srcx.atomic import make_folder
     from srcx.imaging import IMAGE_SUFFIXES, to_image, write_image
     from srcx.inference.transfer import Step, read_at, steps
-    from srcx.training.checkpoints import seed_generators
+    from srcx.training.random_state import seed_generators
 
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; name one of these")

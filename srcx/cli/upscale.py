@@ -110,7 +110,7 @@ def upscale(
     only: Outcome | None = None
     try:
         with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
-            writes = is_main()
+            is_main_process = is_main()  # asked now: after the block the group is gone
             upscaler = load_model(
                 model,
                 tile=_tile(tile),
@@ -136,7 +136,7 @@ def upscale(
             count = sum(gather(count), Counter())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
-    if writes:
+    if is_main_process:
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)

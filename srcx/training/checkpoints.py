@@ -13,7 +13,6 @@ Beside it, .NAME.lock names the process that trains it.
 
 import logging
 import os
-import random
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -24,13 +23,12 @@ from textwrap import shorten
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder, remove_leftovers, writing
-from srcx.distributed import gather, rank, run_on_main
+from srcx.distributed import gather, run_on_main
 from srcx.errors import CheckpointError, OutputError, TrainingError
+from srcx.training.random_state import random_states, restore_random_state
 from srcx.training.tracking import ProgressBar, RunLog
 from srcx.weights.checkpoint import save_state
 from srcx.weights.training_state import load_training_state, save_training_state
@@ -44,10 +42,7 @@ __all__ = [
     "Progress",
     "RunFolder",
     "check_same_start",
-    "random_states",
-    "restore_random_state",
     "run_lock",
-    "seed_generators",
 ]
 
 State = dict[str, Any]
@@ -394,44 +389,3 @@ def check_same_start(iteration: int) -> None:
             f"the ranks would go on from different iterations ({found}); "
             "put experiments/ on a disk that all nodes share"
         )
-
-
-def seed_generators(value: int) -> None:
-    """Seed Python's, NumPy's and torch's random generators; NumPy takes `value` modulo 2^32."""
-    random.seed(value)
-    np.random.seed(value % 2**32)
-    torch.manual_seed(value)
-
-
-def random_states() -> list[State]:
-    """Return the states of all ranks' random generators, by rank; every rank calls this."""
-    version, keys, gauss = random.getstate()
-    numpy_state: State = dict(np.random.get_state(legacy=False))
-    numpy_keys = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
-    return gather(
-        {
-            "python": [version, list(keys), gauss],
-            "numpy": {**numpy_state, "state": {"key": numpy_keys, "pos": numpy_state["state"]["pos"]}},
-            "torch": torch.get_rng_state(),
-            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
-        }
-    )
-
-
-def restore_random_state(states: list[State] | State) -> None:
-    """Set this rank's generators to its entry of `states`; a rank without an entry changes nothing."""
-    if isinstance(states, dict):  # of one process, in states that older versions saved
-        states = [states]
-    if rank() >= len(states):
-        return
-    state = states[rank()]
-    version, keys, gauss = state["python"]
-    random.setstate((version, tuple(keys), gauss))
-    numpy_state = dict(state["numpy"])
-    key = numpy_state["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state({**numpy_state, "state": {"key": key, "pos": numpy_state["state"]["pos"]}})
-    torch.set_rng_state(state["torch"])
-    of_devices = state["cuda"]  # this process's device alone; older states have all devices of the machine
-    if torch.cuda.is_available() and of_devices:
-        device = torch.cuda.current_device()
-        torch.cuda.set_rng_state(of_devices[device if device < len(of_devices) else 0])

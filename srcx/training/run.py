@@ -16,8 +16,9 @@ from srcx.errors import Interrupted
 from srcx.evaluation.validation import validate
 from srcx.hardware import keep_freed_memory
 from srcx.training import build
-from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock, seed_generators
+from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock
 from srcx.training.dry_run import try_once
+from srcx.training.random_state import seed_generators
 from srcx.training.tracking import ProgressBar
 
 __all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]

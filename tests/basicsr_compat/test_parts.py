@@ -62,6 +62,7 @@ def test_what_option_files_write_is_no_problem(kind, type_name, args):
         ("network", "RRDBNett", "RRDBNet"),
         ("loss", "L1Los", "L1Loss"),
         ("metric", "psnrr", "psnr"),
+        ("metric", "pnsr", "psnr"),
         ("metric", "calculate_pnsr", "calculate_psnr"),
         ("optimizer", "Adamm", "Adam"),
         ("scheduler", "MultistepLR", "MultiStepLR"),
