@@ -59,6 +59,12 @@ USUAL_MISTAKES = {
     r"Input should be a valid number, .*": "expected a number",
     r"Input should be a valid integer, .*": "expected a whole number",
     r"Input should be (greater|less) than or equal to (.*)": r"expected a number \1 than or equal to \2",
+    # typer of Python 3.10
+    r"'[^']*' is not a valid float( range)?": "expected a number",
+    r"'[^']*' is not a valid integer( range)?": "expected a whole number",
+    r"\S+ is not in the range x>=(\S+)": r"expected a number greater than or equal to \1",
+    r"\S+ is not in the range x<=(\S+)": r"expected a number less than or equal to \1",
+    r"\S+ is not in the range (\S+)<=x<=(\S+)": r"expected a number from \1 to \2",
 }
 """Sentences of typer's checks, in plain words."""
 
