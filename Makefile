@@ -38,7 +38,7 @@ lowest:  ## a quick part of the suite at the lowest versions that pyproject.toml
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
 
 wheel-test:  ## build the sdist and the wheel, and use the wheel in an empty environment outside the checkout
-	scripts/test_wheel.sh
+	scripts/release/test_wheel.sh
 
 clean:
 	rm -rf .venv .venv-lowest demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -155,7 +155,7 @@ def markdown() -> str:
     page = (
         "# Parts\n\nThe names that `type:` takes in an option file; BasicSR's networks and losses work too.\n"
     )
-    page += "Written by `python scripts/list_parts.py`.\n"
+    page += "Written by `python scripts/pages/parts.py`.\n"
     for kind, parts in PARTS.items():
         page += f"\n## {kind}\n\n| `type` | |\n|---|---|\n"
         for name, part in parts.items():

@@ -78,7 +78,7 @@ def test_every_part_has_one_sentence(kind, name):
 
 
 def test_the_page_of_parts_is_that_of_the_registry():
-    assert PAGE.read_text(encoding="utf-8") == registry.markdown(), "run: python scripts/list_parts.py"
+    assert PAGE.read_text(encoding="utf-8") == registry.markdown(), "run: python scripts/pages/parts.py"
 
 
 # The check of arguments.

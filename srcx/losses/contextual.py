@@ -51,7 +51,7 @@ def contextual_loss(
         w_ij = exp((1 - d_ij / (min_k d_ik + eps)) / bandwidth)      CX_ij = w_ij / sum_k w_ik
         loss = mean over the batch of -log(mean_j max_i CX_ij)
 
-    The result is exact, and memory is linear in the number of positions; `scripts/bench_contextual.py`
+    The result is exact, and memory is linear in the number of positions; `scripts/bench/contextual.py`
     measures it.
 
     Args:
@@ -81,7 +81,7 @@ def contextual_loss(
     the formula would magnify the rounding error there. The remaining error at the bandwidths 0.1 and 0.5: on
     AlexNet's conv2 of photographs and of their bicubic x4, the loss is off by up to 4e-4 of its value and the
     gradient by 0.2 to 14 % (cosine to the exact one above 0.99). On noise the gradient is off by 17 to 23 %
-    (0.97), because near ties are resolved differently. `scripts/bench_contextual.py --error` measures it.
+    (0.97), because near ties are resolved differently. `scripts/bench/contextual.py --error` measures it.
 
     References:
         Mechrez et al., "The Contextual Loss for Image Transformation with Non-Aligned Data", ECCV 2018,

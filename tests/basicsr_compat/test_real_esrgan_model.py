@@ -13,7 +13,7 @@ from srcx.losses.gan import MultiScaleGANLoss
 from srcx.losses.locally_discriminative import artifact_map
 from srcx.training import build
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_with_basicsr.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/bench/compare_with_basicsr.py"
 ADAM = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]}
 THEIR_TERMS = {
     "pixel": "l_g_pix",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_with_basicsr.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/bench/compare_with_basicsr.py"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from srcx.inference.models import card_of, file_of, models_with_parent, parent_o
 from srcx.weights import load_state, save_state
 from srcx.weights.checkpoint import read_metadata
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "ship_model.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/release/ship_model.py"
 NAME = "srresnet-x4"
 CARD = f"# {NAME}: tiny, for tests\n\nMade of nothing.\n"
 
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def ship(tmp_path, folder, rng):
-    """`scripts/ship_model.py` on a checkpoint of these weights."""
+    """`scripts/release/ship_model.py` on a checkpoint of these weights."""
     write_image(tmp_path / "lq.png", rng.integers(0, 256, (20, 24, 3), np.uint8))
     (tmp_path / "card.md").write_text(CARD)
     script = runpy.run_path(str(SCRIPT))

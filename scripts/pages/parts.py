@@ -1,6 +1,6 @@
 """Write docs/parts.md, the table of every part, from `srcx.registry`.
 
-python scripts/list_parts.py
+python scripts/pages/parts.py
 """
 
 from pathlib import Path
@@ -8,6 +8,6 @@ from pathlib import Path
 from srcx.registry import markdown
 
 if __name__ == "__main__":
-    page = Path(__file__).resolve().parents[1] / "docs" / "parts.md"
+    page = Path(__file__).resolve().parents[2] / "docs" / "parts.md"
     page.write_text(markdown(), encoding="utf-8")
     print(f"written: {page}")

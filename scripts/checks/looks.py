@@ -12,7 +12,7 @@ Peaks: the same in terms of frequency. The spectra of the rows and columns of Y 
 
 Seams: tiles of 64 x 64 against the whole image; the largest difference of any value, in levels of 255.
 
-    python scripts/check_looks.py --model srgan-cx-x4 --images datasets/benchmark/Set5/LR_bicubic/X4 \
+    python scripts/checks/looks.py --model srgan-cx-x4 --images datasets/benchmark/Set5/LR_bicubic/X4 \
         --originals datasets/benchmark/Set5/HR
 """
 

@@ -1,6 +1,6 @@
 """Write a benchmark set's manifest anew from a whole copy of it, laid out as `srcx data fetch` does.
 
-    python scripts/make_manifest.py datasets/benchmark/Set5 > srcx/benchmarks/manifests/Set5.json
+    python scripts/release/make_manifest.py datasets/benchmark/Set5 > srcx/benchmarks/manifests/Set5.json
 
 The names at the source are those of the manifest that is there; what can be known of the files is filled in.
 Where the manifest already has a digest, a file that differs from it stops the script.

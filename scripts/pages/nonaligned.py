@@ -9,9 +9,9 @@ files give cheaper losses more steps. What is done is kept in experiments/nonali
 run that was stopped goes on: the same command finishes the job. Images on the page are scikit-image's; of
 real pairs, which may not be handed on, it has none.
 
-    python scripts/nonaligned_experiment.py
-    python scripts/nonaligned_experiment.py --experiment sr --loss l1 cx cobi --offset 0 4
-    python scripts/nonaligned_experiment.py --no-train
+    python scripts/pages/nonaligned.py
+    python scripts/pages/nonaligned.py --experiment sr --loss l1 cx cobi --offset 0 4
+    python scripts/pages/nonaligned.py --no-train
 """
 
 import argparse
@@ -25,7 +25,7 @@ from statistics import fmean
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from _page import Bytes, side_by_side, write_markdown
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
@@ -48,7 +48,6 @@ BORDER_PX = 12
 CROP_PX = 128
 CROPS = {"sr": (96, 248), "denoise": (64, 176)}
 """Top and left in scikit-image's coffee (shrunk and upscaled) and astronaut (noisy)."""
-GAP_PX = 4
 TITLES = {
     "sr": "Super-resolution x4",
     "denoise": "Denoising, Figure 6 of arXiv:1803.02077",
@@ -62,7 +61,6 @@ SHOWN = {"sr": "coffee", "denoise": "astronaut"}
 """Images of scikit-image whose crops are on the page."""
 
 Figures = dict[str, float | None]
-Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def evaluate(case: Case, model: Path) -> Figures:
     return found
 
 
-def judge_lq(experiment: str) -> Figures:
+def figures_of_lq(experiment: str) -> Figures:
     """Mean figures of the experiment's lq images themselves, brought to the size of gt by bicubic."""
     return _means(
         [
@@ -198,8 +196,7 @@ def strip(experiment: str, models: Sequence[Path]) -> Bytes:
         one[square]
         for one in (shown, gt, *(_bytes(load_model(model, precision="fp32")(lq)) for model in models))
     ]
-    gap = np.full((CROP_PX, GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for crop in crops for piece in (gap, crop)][1:])
+    return side_by_side(crops)
 
 
 def page(
@@ -207,8 +204,8 @@ def page(
     of_lq: dict[str, Figures],
     strips: dict[tuple[str, int], str],
     command: str,
-) -> str:
-    """The whole page in Markdown."""
+) -> list[str]:
+    """Return the lines of the page in Markdown."""
     parts = [
         "# Learning from pairs that are not aligned",
         "",
@@ -234,7 +231,7 @@ def page(
                 losses = [case.loss for case in results if (case.experiment, case.offset) == (of, offset)]
                 shown = ", ".join(("lq", "ground truth", *losses))
                 parts += [f"Offsets up to {offset}; {shown}:", "", f"![offset {offset}]({file})", ""]
-    return "\n".join(parts).rstrip() + "\n"
+    return parts
 
 
 def _table(experiment: str, results: dict[Case, Figures], of_lq: Figures) -> Iterator[str]:
@@ -310,9 +307,8 @@ def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command
         file = f"{experiment}_offset{offset}.webp"
         write_image(folder / file, strip(experiment, beside))
         strips[experiment, offset] = f"nonaligned/{file}"
-    with atomic_path(out / "nonaligned.md") as temporary:
-        of_lq = {name: judge_lq(name) for name in dict.fromkeys(case.experiment for case in cases)}
-        temporary.write_text(page(results, of_lq, strips, command), "utf-8")
+    of_lq = {name: figures_of_lq(name) for name in dict.fromkeys(case.experiment for case in cases)}
+    write_markdown(out / "nonaligned.md", page(results, of_lq, strips, command))
 
 
 def main() -> None:

@@ -2,28 +2,25 @@
 
 The images are scikit-image's. The seconds are of this machine, so run it on an idle one.
 
-    OMP_NUM_THREADS=2 python scripts/make_transfer_page.py
+    OMP_NUM_THREADS=2 python scripts/pages/transfer.py
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from _page import side_by_side, write_markdown
 from skimage import data
 
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import make_folder
 from srcx.errors import SrcxError
 from srcx.imaging import ImageArray, imresize, to_image, write_image
 from srcx.inference.transfer import OBJECTIVES, By, steps
 
 PAIRS = (("astronaut", "chelsea"), ("coffee", "immunohistochemistry"))
 """Content and style: two faces, and two images that share nothing."""
-GAP_PX = 4
 
 
 def image_of(name: str, size: int) -> ImageArray:
@@ -31,17 +28,6 @@ def image_of(name: str, size: int) -> ImageArray:
     whole = getattr(data, name)()
     factor = size / max(whole.shape[:2])
     return imresize(whole, size=(round(whole.shape[0] * factor), round(whole.shape[1] * factor)))
-
-
-def strip(images: Sequence[ImageArray]) -> NDArray[np.uint8]:
-    """Images side by side on white."""
-    height = max(image.shape[0] for image in images)
-    pieces = []
-    for image in images:
-        column = np.full((height, image.shape[1], 3), 255, np.uint8)
-        column[: image.shape[0]] = image
-        pieces += [column, np.full((height, GAP_PX, 3), 255, np.uint8)]
-    return np.hstack(pieces[:-1])
 
 
 def result(content: ImageArray, style: ImageArray, by: By, iterations: int) -> tuple[ImageArray, float]:
@@ -76,11 +62,10 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
         content, style = image_of(content_name, size), image_of(style_name, size)
         results = {by: result(content, style, by, iterations) for by in OBJECTIVES}
         file = f"{content_name}_{style_name}.webp"
-        write_image(folder / file, strip([content, style, *(image for image, _ in results.values())]))
+        write_image(folder / file, side_by_side([content, style, *(image for image, _ in results.values())]))
         seconds = ", ".join(f"{by} {time_s:.0f} s" for by, (_, time_s) in results.items())
         parts += [f"![{content_name} in the style of {style_name}](transfer/{file})", "", f"{seconds}.", ""]
-    with atomic_path(out / "transfer.md") as temporary:
-        temporary.write_text("\n".join(parts).rstrip() + "\n", "utf-8")
+    write_markdown(out / "transfer.md", parts)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 The folder (see its NOTES.md) holds figures that the authors' MATLAB code gave under GNU Octave. For LPIPS,
 AlexNet's weights must be at hand ($SRCX_WEIGHTS, or `srcx weights fetch alexnet`).
 
-    python scripts/check_reference.py ../shared
+    python scripts/checks/reference.py ../shared
 """
 
 import argparse

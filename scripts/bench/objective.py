@@ -4,23 +4,24 @@ Both look at conv3_3 of VGG16; batch 16, GT 96, MSRResNet 64 x 16 against SRGAND
 CPU, as options/train/srgan_cx_vgg16_x4.yml has it, on crops of an image that ships with scikit-image. The
 two take their steps in turn and medians are printed. Run it on an idle machine.
 
-    python scripts/bench_objective.py --threads 2 --steps 10
+    python scripts/bench/objective.py --threads 2 --steps 10
 """
 
 import argparse
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 
 import skimage
 import torch
+from _bench import in_turn, spread
 
 from srcx.hardware import keep_freed_memory
 from srcx.imaging import read_image, to_tensor
 from srcx.training import build
 from srcx.training.model import SRModel
 
-OPTIONS = Path(__file__).resolve().parents[1] / "options/train/srgan_cx_vgg16_x4.yml"
+OPTIONS = Path(__file__).resolve().parents[2] / "options/train/srgan_cx_vgg16_x4.yml"
 PERCEPTUAL = "{type: PerceptualLoss, layer_weights: {conv3_3: 1}, vgg_type: vgg16, criterion: l2}"
 WARM_UP_STEPS = 3
 
@@ -47,16 +48,11 @@ def main() -> None:
     crops = image.unfold(2, 96, 96).unfold(3, 96, 96).flatten(2, 3)[0, :, :16]
     gt = crops.transpose(0, 1).contiguous()
     batch = {"lq": torch.nn.functional.avg_pool2d(gt, 4), "gt": gt}
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for step in range(WARM_UP_STEPS + arguments.steps):
-        for name, model in models.items():
-            start = time.perf_counter()
-            model.step(batch)
-            if step >= WARM_UP_STEPS:
-                times[name].append(time.perf_counter() - start)
+    steps = {name: partial(model.step, batch) for name, model in models.items()}
+    times = in_turn(steps, arguments.steps, warm_up=WARM_UP_STEPS)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, seconds in medians.items():
-        print(f"{name:11} {seconds:.3f} s a step ({min(times[name]):.3f} to {max(times[name]):.3f})")
+    for name in models:
+        print(f"{name:11} {spread(times[name])} a step")
     print(f"contextual / perceptual: {medians['contextual'] / medians['perceptual']:.3f}")
 
 

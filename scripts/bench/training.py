@@ -4,7 +4,7 @@ Each side has a process of its own, set up as its users have it, and the two tak
 whatever else the machine does meets both. BasicSR's model runs in fp32, which is all it has;
 srcx's in bf16 and channels_last. Run it on an idle machine.
 
-    python scripts/bench_training.py --threads 2 --steps 20
+    python scripts/bench/training.py --threads 2 --steps 20
 """
 
 import argparse
@@ -14,12 +14,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from _bench import in_turn, load, spread
 from compare_with_basicsr import BasicSRModel
 from torch import Tensor
 
@@ -66,7 +66,7 @@ def our_step(precision: str) -> Step:
 
 
 def work(side: str, precision: str, threads: int) -> None:
-    """Be one side: take a step for each line that comes in, and answer with its seconds and loss."""
+    """Be one side: take a step for each line that comes in, and answer with its loss."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     step = their_step() if side == "basicsr" else our_step(precision)
@@ -75,9 +75,8 @@ def work(side: str, precision: str, threads: int) -> None:
         "gt": torch.rand(BATCH, 3, GT_PX, GT_PX),
     }
     for _ in sys.stdin:
-        start = time.perf_counter()
         (loss,) = step(batch).values()
-        print(json.dumps([time.perf_counter() - start, loss]), flush=True)
+        print(loss, flush=True)
 
 
 class Side:
@@ -100,12 +99,11 @@ class Side:
         )
 
     def step(self) -> float:
-        """Seconds of one step."""
+        """Take one step and return its loss."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print("step", file=self.process.stdin, flush=True)
-        seconds, _ = json.loads(self.process.stdout.readline())
-        return float(seconds)
+        return float(self.process.stdout.readline())
 
     def stop(self) -> None:
         """Let the process end."""
@@ -114,19 +112,13 @@ class Side:
 
 def bench(precision: str, threads: int, steps: int) -> None:
     """Time the two in turn and print medians, middle halves and their ratio."""
-    print(f"{threads} threads, {steps} steps in turn, load before {os.getloadavg()[0]:.2f}")
+    print(f"{threads} threads, {steps} steps in turn, {load()}")
     names = {"basicsr": "BasicSR SRModel, fp32", "srcx": f"srcx SRModel, {precision}"}
     sides = {name: Side(name, precision, threads) for name in names}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for index in range(WARM_UP_STEPS + steps):
-        for name, side in sides.items():
-            seconds = side.step()
-            if index >= WARM_UP_STEPS:
-                times[name].append(seconds)
+    times = in_turn({name: side.step for name, side in sides.items()}, steps, warm_up=WARM_UP_STEPS)
     for name, label in names.items():
         sides[name].stop()
-        low, median, high = statistics.quantiles(times[name], n=4)
-        print(f"{label:24} {median:.3f} s a step (middle half {low:.3f} to {high:.3f})")
+        print(f"{label:24} {spread(times[name])} a step")
     ratio = statistics.median(times["basicsr"]) / statistics.median(times["srcx"])
     print(f"{'ratio':24} {ratio:.2f}")
 

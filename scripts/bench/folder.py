@@ -5,7 +5,7 @@ seconds each image was upscaled, without reading and writing; the ratio is that 
 its start to its end, to this sum. The way of running the network is measured before, once. Run it on an idle
 machine.
 
-    python scripts/bench_folder.py --images datasets/train --threads 2 --height 120 --width 160
+    python scripts/bench/folder.py --images datasets/train --threads 2 --height 120 --width 160
 """
 
 import argparse
@@ -14,8 +14,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from _bench import load, seconds
 
 from srcx.errors import SrcxError
 from srcx.imaging import list_images, read_image, write_image
@@ -55,7 +56,7 @@ def main() -> None:
         cut(args.images, folder / "in", args.count, args.height, args.width)
         first = next((folder / "in").iterdir())
         timed(folder, [str(first), "-o", str(folder / "first"), *args.words], args.threads)
-        print(f"{args.count} images of {args.width} x {args.height}, load before {os.getloadavg()[0]:.2f}")
+        print(f"{args.count} images of {args.width} x {args.height}, {load()}")
         whole_s, network_s = timed(
             folder, [str(folder / "in"), "-o", str(folder / "out"), *args.words], args.threads
         )
@@ -83,9 +84,8 @@ def timed(folder: Path, words: list[str], threads: int) -> tuple[float, float]:
     file = folder / "network.json"
     command = [sys.executable, "-c", NETWORK_TIME, str(file), "upscale", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    began_s = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    return time.perf_counter() - began_s, float(json.loads(file.read_text("utf-8")))
+    whole_s = seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environment))
+    return whole_s, float(json.loads(file.read_text("utf-8")))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ of the network's output by more than one level on the images given. The card's f
 `# NAME: what it is for`. With --parent, the faithful weights of the same network that this one was trained
 from are put beside it, in the same way: `srcx upscale --fidelity` mixes both.
 
-    python scripts/ship_model.py srresnet-x4 experiments/srresnet_x4/models/net_g_latest.pth \
+    python scripts/release/ship_model.py srresnet-x4 experiments/srresnet_x4/models/net_g_latest.pth \
         --card srresnet-x4.md --images datasets/benchmark/Set5/LR_bicubic/X4
-    python scripts/ship_model.py srgan-cx-x4 experiments/srgan_cx_x4/models/net_g_latest.pth \
+    python scripts/release/ship_model.py srgan-cx-x4 experiments/srgan_cx_x4/models/net_g_latest.pth \
         --parent experiments/srresnet_bilinear_x4/models/net_g_latest.pth \
         --card srgan-cx-x4.md --images datasets/benchmark/Set5/LR_bicubic/X4
 """

@@ -11,7 +11,7 @@ before, so does that. srresnet-x4 would work for half an hour and more on the 32
 
 Each runs in a process of its own, through the calls that `srcx upscale` makes, and writes a PNG.
 
-    python scripts/bench_memory.py --threads 2 output input bicubic
+    python scripts/bench/memory.py --threads 2 output input bicubic
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train a tiny network for long, and fail if memory, open files, threads or the log grow with the iterations.
 
-    python scripts/soak.py --iters 2000
+    python scripts/checks/soak.py --iters 2000
 
 Prints a line for each tenth. What is used at the end may be above what was used at a third of the way, when
 caches are full, by MEMORY_MIB and not one file or thread; logs may grow by BYTES_AN_ITERATION.

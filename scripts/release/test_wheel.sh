@@ -2,7 +2,7 @@
 # Build the sdist and the wheel, install the wheel into an empty environment, and use srcx from another folder.
 # Needs the package index and some 6 GB of disk for torch; everything lies in a temporary folder.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 repository=$PWD
 work=$(mktemp --directory)
 trap 'rm -rf "$work"' EXIT

@@ -6,7 +6,7 @@ of the images of --calibration; --set prints what of PSNR-Y each way loses on a 
 package is not installed are left out, and so is bf16 where the processor does not multiply it. Run it on an
 idle machine.
 
-    python scripts/bench_upscale.py --model srresnet-x4 --threads 2 --runs 7 \
+    python scripts/bench/upscale.py --model srresnet-x4 --threads 2 --runs 7 \
         --calibration datasets/train --set datasets/benchmark/Set5
 """
 
@@ -16,13 +16,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
+from _bench import in_turn, load, seconds
 from torch import Tensor
 
 from srcx.archs import MSRResNet
@@ -67,7 +67,7 @@ def main() -> None:
             export_int8(model, file, list_images(args.calibration, recursive=True))
             model = replace(model, int8=file)
         found = ways(model, net)
-        print(f"{args.threads} threads, {args.runs} turns, load before {os.getloadavg()[0]:.2f}")
+        print(f"{args.threads} threads, {args.runs} turns, {load()}")
         compare(found, lq, args.runs)
         compare(tiled(model, lq, [0, "auto", *args.tiles]), lq, args.runs)
         if args.set:
@@ -107,10 +107,7 @@ def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[
 def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
     """Print a line for each way."""
     outputs = {name: run(lq).float().clamp(0, 1) for name, run in found.items()}  # and warm up
-    times: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(runs):
-        for name, run in found.items():
-            times[name].append(seconds(lambda run=run: run(lq)))  # type: ignore[misc]
+    times = in_turn({name: partial(run, lq) for name, run in found.items()}, runs, warm_up=0)
     plain, *_ = found
     for name in found:
         median = statistics.median(times[name])
@@ -147,13 +144,6 @@ def start_to_file(model: str | None, runs: int, threads: int) -> None:
         ]
     name, median = "start to file, 64 x 48", statistics.median(times)
     print(f"{name:32} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Make the validation sets of options/shipped/real_*.yml: good images damaged by the three presets in turn.
 
-    python scripts/make_damaged_validation.py datasets/validation_free -o datasets/validation_damaged
+    python scripts/release/make_damaged_validation.py datasets/validation_free -o datasets/validation_damaged
 
 writes OUT/x4/gt, OUT/x4/lq, OUT/x2/gt and OUT/x2/lq: the middle 320 x 320 pixels of each image, and its lq.
 """

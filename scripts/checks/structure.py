@@ -1,7 +1,7 @@
 """Print figures of the code's structure: files, lines, small files, helpers used once, layers.
 
-python scripts/measure_structure.py                  this checkout
-python scripts/measure_structure.py ../other ..      other checkouts beside it
+python scripts/checks/structure.py                  this checkout
+python scripts/checks/structure.py ../other ..      other checkouts beside it
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL_LINES = 40
 
 

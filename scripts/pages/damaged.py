@@ -1,6 +1,6 @@
 """Write docs/damaged.md: models on damaged sets by LPIPS and DISTS, and crops of damaged photographs.
 
-    python scripts/make_damaged_page.py --model bicubic srresnet-x4 srgan-cx-x4 real-x4 \
+    python scripts/pages/damaged.py --model bicubic srresnet-x4 srgan-cx-x4 real-x4 \
         --data datasets/benchmark
 
 The benchmark is kept in results/damaged: a second run computes only what is new.
@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
+from _page import print_every, side_by_side, write_markdown
 from skimage import data
 
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import make_folder
 from srcx.config import load_degradation
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import SrcxError
@@ -60,8 +60,7 @@ def strip(image: str, degradation: str, upscalers: Sequence[Upscaler]) -> ImageA
     top, left = (place // SCALE for place in PLACES[image])
     square = lq[top : top + SQUARE_PX, left : left + SQUARE_PX]
     results = [imresize(square, scale=SCALE), *(upscaler(square) for upscaler in upscalers)]
-    gap = np.full((SQUARE_PX * SCALE, GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for result in results for piece in (gap, result)][1:])
+    return side_by_side(results, gap_px=GAP_PX)
 
 
 def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int, command: str) -> None:
@@ -78,7 +77,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int,
         metrics=METRICS,
         degrade=DEGRADATIONS,
         every=every,
-        on_progress=_tell,
+        on_progress=print_every(20),
     )
     lines = [
         "# Damaged images",
@@ -103,13 +102,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, *, every: int,
     for image, degradation in zip(PLACES, DEGRADATIONS, strict=True):
         write_image(folder / f"{image}.webp", strip(image, degradation, upscalers), quality=85)
         lines += [f"{image}, {degradation}", "", f"![{image}](damaged/{image}.webp)", ""]
-    with atomic_path(out / "damaged.md") as temporary:
-        temporary.write_text("\n".join(lines), "utf-8")
-
-
-def _tell(what: str, done: int, total: int) -> None:
-    if done % 20 == 0 or done == total:
-        print(f"{done} of {total}: {what}", file=sys.stderr)
+    write_markdown(out / "damaged.md", lines)
 
 
 def main() -> None:
@@ -123,7 +116,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     every = f" --every {args.every}" if args.every > 1 else ""
-    command = f"python scripts/make_damaged_page.py --model {' '.join(args.model)}{every}"
+    command = f"python scripts/pages/damaged.py --model {' '.join(args.model)}{every}"
     try:
         write_page(args.model, args.data, args.out, every=args.every, command=command)
     except SrcxError as error:

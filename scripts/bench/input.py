@@ -1,8 +1,8 @@
 """What the input pipeline costs a training step, on a folder of images, with a degradation or without.
 
-    python scripts/bench_input.py DIR                    measures a real training step for comparison
-    python scripts/bench_input.py DIR --step-ms 410      takes yours
-    python scripts/bench_input.py DIR --degradation web --gt-size 256 --batch-size 12
+    python scripts/bench/input.py DIR                    measures a real training step for comparison
+    python scripts/bench/input.py DIR --step-ms 410      takes yours
+    python scripts/bench/input.py DIR --degradation web --gt-size 256 --batch-size 12
 
 Times are processor time of the whole process, so that workers beside the training are counted too.
 """

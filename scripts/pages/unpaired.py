@@ -6,7 +6,7 @@ of other photographs, beside two generators with discriminators (CycleGAN). What
 experiments/unpaired and not done again, and a run that was stopped goes on. Images to be judged and shown
 are scikit-image's; the way from photograph to print is known, so that the true print of each is known too.
 
-    python scripts/unpaired_experiment.py --photographs datasets/train/Kodak
+    python scripts/pages/unpaired.py --photographs datasets/train/Kodak
 """
 
 import argparse
@@ -17,10 +17,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from _page import Bytes, below, side_by_side, write_markdown
 from numpy.typing import NDArray
 from skimage import data
 
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import make_folder
 from srcx.cli import main as srcx
 from srcx.errors import SrcxError, UsageError
 from srcx.imaging import imresize, list_images, read_image, to_rgb, write_image
@@ -46,9 +47,6 @@ FADED = (40.0, 0.7)
 GRAIN_SIGMA = 8.0
 """Of 255."""
 CROP_PX = 160
-GAP_PX = 4
-
-Bytes = NDArray[np.uint8]
 
 
 def make_animation() -> None:
@@ -128,18 +126,6 @@ def run_model(model: Path, images: Sequence[Bytes]) -> list[Bytes]:
     return [_bytes(net(image)) for image in images]
 
 
-def side_by_side(images: Sequence[Bytes]) -> Bytes:
-    """Images of one height in a row, on white."""
-    gap = np.full((len(images[0]), GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for image in images for piece in (gap, image)][1:])
-
-
-def below(rows: Sequence[Bytes]) -> Bytes:
-    """Rows of one width, on white."""
-    gap = np.full((GAP_PX, rows[0].shape[1], 3), 255, np.uint8)
-    return np.vstack([piece for row in rows for piece in (gap, row)][1:])
-
-
 def animation(model: Path, folder: Path) -> list[str]:
     """The section of the animation; its image is written to `folder`."""
     frames = [_bytes(read_image(IMAGES / f"animate/lq/{frame:02}.png")) for frame in SHOWN_FRAMES]
@@ -214,8 +200,7 @@ def run(photographs: Path, root: Path, iters: int | None, out: Path, command: st
         *animation(animate, folder),
         *domain(models, folder),
     ]
-    with atomic_path(out / "unpaired.md") as temporary:
-        temporary.write_text("\n".join(parts).rstrip() + "\n", "utf-8")
+    write_markdown(out / "unpaired.md", parts)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@ r"""Benchmark models and write the page of their results: tables, perception and
 The benchmark's figures are kept in results/page and only what is new is computed again. The crops are of
 free images that come with scikit-image, shrunk by MATLAB's bicubic: no benchmark image may be handed on.
 
-    python scripts/make_results_page.py --model bicubic srresnet-x4 srgan-cx-x4 \
+    python scripts/pages/results.py --model bicubic srresnet-x4 srgan-cx-x4 \
         experiments/srgan_vgg_x4/models/net_g_latest.pth
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from _page import print_every, side_by_side, write_markdown
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
@@ -31,11 +32,12 @@ SCALE = 4
 CROP_PX = 128
 PLACES = {"astronaut": (64, 176), "chelsea": (88, 152), "coffee": (96, 248), "rocket": (232, 256)}
 """Top and left of each crop, multiples of the scale: a face, fur, metal, lattice."""
-GAP_PX = 4
 
 
-def page(results: Results, command: str, names: Sequence[str], strips: dict[str, str], plane: str) -> str:
-    """The whole page in Markdown."""
+def page(
+    results: Results, command: str, names: Sequence[str], strips: dict[str, str], plane: str
+) -> list[str]:
+    """Return the lines of the page in Markdown."""
     parts = [
         "# Results",
         "",
@@ -55,7 +57,7 @@ def page(results: Results, command: str, names: Sequence[str], strips: dict[str,
     parts += ["## Crops", "", f"From left to right: {', '.join(('ground truth', *names))}.", ""]
     for image, file in strips.items():
         parts += [f"![{image}]({file})", ""]
-    return "\n".join(parts)
+    return parts
 
 
 def _markdown(table: Table, metrics: Sequence[str]) -> Iterator[str]:
@@ -75,8 +77,7 @@ def strip(image: str, models: Sequence[str | Path]) -> ImageArray:
     top, left = PLACES[image]
     square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
     crops = [gt[square], *(load_model(model, precision="fp32")(lq)[square] for model in models)]
-    gap = np.full((CROP_PX, GAP_PX, 3), 255, np.uint8)
-    return np.hstack([piece for crop in crops for piece in (gap, crop)][1:])
+    return side_by_side(crops)
 
 
 def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) -> None:
@@ -86,7 +87,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
         SrcxError: as `benchmark`.
     """
     results = benchmark(
-        models, data_root, Path("results/page"), sets=SETS, metrics=METRICS, on_progress=_tell
+        models, data_root, Path("results/page"), sets=SETS, metrics=METRICS, on_progress=print_every(50)
     )
     figures = make_folder(out / "results")
     (bsd100,) = (
@@ -96,20 +97,14 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
         temporary.write_text(plane_svg(bsd100), "utf-8")
     for image in IMAGES:
         write_image(figures / f"{image}.webp", strip(image, models))
-    text = page(
+    lines = page(
         results,
         command,
         [model.name for model in results.models],
         {image: f"results/{image}.webp" for image in IMAGES},
         "results/plane.svg",
     )
-    with atomic_path(out / "results.md") as temporary:
-        temporary.write_text(text, "utf-8")
-
-
-def _tell(what: str, done: int, total: int) -> None:
-    if done % 50 == 0 or done == total:
-        print(f"{done} of {total}: {what}", file=sys.stderr)
+    write_markdown(out / "results.md", lines)
 
 
 def main() -> None:
@@ -121,7 +116,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("datasets/benchmark"))
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
-    command = f"python scripts/make_results_page.py --model {' '.join(args.model)}"
+    command = f"python scripts/pages/results.py --model {' '.join(args.model)}"
     try:
         write_page(args.model, args.data, args.out, command)
     except SrcxError as error:

@@ -5,8 +5,8 @@ what each side's peak rises by, in a process of its own. "bare" is one product o
 r the share of rows that hold a maximum: a walk that multiplies winning rows again to differentiate
 them would need 1 + 2r products. Run it on an idle machine.
 
-    python scripts/bench_contextual.py --threads 2 --repeats 7
-    python scripts/bench_contextual.py --error IMAGE...      what a bfloat16 product changes, instead
+    python scripts/bench/contextual.py --threads 2 --repeats 7
+    python scripts/bench/contextual.py --error IMAGE...      what a bfloat16 product changes, instead
 """
 
 import argparse
@@ -14,13 +14,13 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
+from _bench import in_turn
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -141,14 +141,7 @@ def measure(maps: Maps, repeats: int) -> tuple[dict[str, float], float, float]:
         s: partial(forward_backward, SIDES[s], x, y) for s in maps.sides
     }
     works["bare"] = bare
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeats + 1):
-        for name, work in works.items():
-            start = time.perf_counter()
-            work()
-            if turn:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    medians = {name: statistics.median(values) for name, values in in_turn(works, repeats).items()}
     winning = forward_backward(contextual_loss, x, y).abs().sum(dim=1) > 0
     return medians, medians.pop("bare"), winning.float().mean().item()
 

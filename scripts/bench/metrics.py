@@ -3,7 +3,7 @@ r"""Time the evaluators beside others that give the same figures, in one run on 
 NIQE beside BasicSR's; Ma's features beside pyiqa's (where installed) and the authors' own code (from recorded
 CPU times); then PSNR, SSIM, LPIPS, NIQE and Ma's features over a whole set on some processes.
 
-    python scripts/bench_metrics.py --data ../shared/data/benchmark \
+    python scripts/bench/metrics.py --data ../shared/data/benchmark \
         --recorded ../shared/reference/metrics.json
 """
 

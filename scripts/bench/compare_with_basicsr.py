@@ -5,7 +5,7 @@ as BasicSR has them, the losses are equal (tests/basicsr_compat/test_trajectory.
 channels last, srcx's default, sums are taken in another order: Adam makes steps of the learning rate even of
 gradients near zero, so rounding shows in some weights. BasicSR's models run through srcx's basicsr_compat.
 
-    python scripts/compare_with_basicsr.py --iters 20
+    python scripts/bench/compare_with_basicsr.py --iters 20
 """
 
 import argparse
