@@ -209,18 +209,16 @@ def page(
     parts = [
         "# Learning from pairs that are not aligned",
         "",
-        "Made by the command below, which computes every figure of this page from runs that it trains; with "
-        "--no-train, from those that it finds trained.",
+        "The command below writes this page and computes every figure in it. It trains the runs first; with "
+        "--no-train, it uses the runs that are there.",
         "",
         f"    {command}",
         "",
-        "All losses of an experiment start from the same weights and train for about as long; steps are "
-        "in `options/nonaligned`. "
-        "The target's crop is moved by whole pixels, each offset up to the one given being as likely as any "
-        "other, down and right alike. LPIPS is AlexNet's; gradient energy is that of the result's Y in parts "
-        f"of ground truth's; PSNR is taken once the result lies on ground truth best, {BORDER_PX} pixels off "
-        "the border. "
-        "Bold is the best of an offset.",
+        "All losses of an experiment start from the same weights and train for about the same time; the "
+        "option files are in `options/nonaligned`. The crop of the target is moved down and right by random "
+        "whole pixels, up to the offset in the table. LPIPS uses AlexNet. Gradient energy is that of Y, "
+        "divided by that of the ground truth. For PSNR, the result is first registered to the ground truth, "
+        f"and {BORDER_PX} pixels at the border are left out. Bold: the best of an offset.",
         "",
     ]
     for experiment in dict.fromkeys(case.experiment for case in results):

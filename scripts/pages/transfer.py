@@ -49,12 +49,13 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
     parts = [
         "# Style transfer",
         "",
-        "An application of the losses, by `srcx transfer`: the pixels of the content are changed until its "
-        "features in VGG16 are the style's. Made by the command below, which computes every number here.",
+        "`srcx transfer` applies the losses to style transfer: it changes the pixels of the content until "
+        "its VGG16 features are like those of the style. The command below writes this page and computes "
+        "every number in it.",
         "",
         f"    {command}",
         "",
-        f"{iterations} steps, {size} pixels the longer side, {torch.get_num_threads()} threads. From left to "
+        f"{iterations} steps, longer side {size} pixels, {torch.get_num_threads()} threads. From left to "
         f"right: content, style, {', '.join(OBJECTIVES)}.",
         "",
     ]

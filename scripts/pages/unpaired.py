@@ -136,7 +136,8 @@ def animation(model: Path, folder: Path) -> list[str]:
     return [
         "## Single-image animation",
         "",
-        f"Above the target and four of {FRAMES} frames, below what `animate_cx` makes of each frame.",
+        f"Upper row: the target and four of {FRAMES} frames. "
+        "Lower row: the output of `animate_cx` for each frame.",
         "",
         f"![animation]({folder.name}/animation.webp)",
         "",
@@ -164,10 +165,10 @@ def domain(models: dict[str, Path], folder: Path) -> list[str]:
     return [
         "## From photographs to faded prints",
         "",
-        "Trained on photographs and on prints of other photographs, judged on the true prints of images "
-        "that neither saw. Both train for about as long, minutes on two cores, which is little for two "
-        "generators and two discriminators. The grain of a true print is not to be guessed: no PSNR can be "
-        "perfect.",
+        "Both models train on photographs and on prints of other photographs, and are tested on images of "
+        "which neither saw the photograph or the print. Both train for about the same time: some minutes on "
+        "two cores, which is little for two generators and two discriminators. No network can predict the "
+        "grain of a print, so PSNR has a limit.",
         "",
         *table,
         "",
@@ -192,8 +193,9 @@ def run(photographs: Path, root: Path, iters: int | None, out: Path, command: st
     parts = [
         "# Learning without pairs",
         "",
-        "Applications of the contextual loss, which compares with an image of anything, by the option files "
-        "of `options/unpaired`. Made by the command below, which computes every number here.",
+        "The contextual loss can compare images that show different things, so it can train without pairs. "
+        "The option files are in `options/unpaired`. The command below writes this page and computes every "
+        "number in it.",
         "",
         f"    {command}",
         "",
