@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).resolve().parents[1] / "srcx"
+PACKAGE = Path(__file__).resolve().parents[1] / "srcx"
 
 
 def modules() -> list[str]:
     """The name of every module of srcx."""
-    paths = (path.relative_to(HOUSE.parent).with_suffix("") for path in HOUSE.rglob("*.py"))
+    paths = (path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py"))
     names = {".".join(path.parts).removesuffix(".__init__") for path in paths}
     return sorted(name for name in names if not name.endswith("__main__"))
 
@@ -25,7 +25,7 @@ def loaded_after_importing(names: list[str]) -> set[str]:
         "print(json.dumps(sorted(sys.modules)))"
     )
     command = [sys.executable, "-c", code, json.dumps(names)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HOUSE.parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     assert done.stderr == "", done.stderr
     (line,) = done.stdout.splitlines()  # and importing prints nothing
     return set(json.loads(line))
@@ -47,4 +47,6 @@ def test_inference_leaves_out_scipy_and_the_packages_of_backends():
     from srcx.inference.backends import BACKENDS
 
     heavy = {package for backend in BACKENDS if backend.extra for package in backend.packages}
-    assert not (heavy | {"scipy", "gradio", "nncf"}) & loaded_after_importing(["srcx.inference", "srcx.web"])
+    assert not (heavy | {"scipy", "gradio", "nncf"}) & loaded_after_importing(
+        ["srcx.inference", "srcx.inference.automatic", "srcx.web"]
+    )

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
-from scipy.special import bdtrc
 
 from srcx.imaging.decode import ImageArray
 
@@ -158,6 +157,8 @@ def blockiness(image: ImageArray) -> float:
         Nikoukhah et al., "ZERO: a Local JPEG Grid Origin Detector Based on the Number of DCT Zeros", IPOL
         2021. Differs from the paper: votes are strict maxima within 9 x 9 positions.
     """
+    from scipy.special import bdtrc  # an eighth of a second, which a named model does not need
+
     tiles = [(_luma(tile), _clipped(tile)) for tile in _tiles(image)]
     votes = sum((_votes(luma) for luma, _ in tiles), np.zeros(BLOCK_PX**2, np.int64))
     most, total = int(votes.max()), int(votes.sum())
