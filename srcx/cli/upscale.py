@@ -25,80 +25,90 @@ EXAMPLES = """
 """
 
 
+# The options, with the text of --help; `Debug` of verb.py is the last one.
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of them.")]
+Out = Annotated[
+    Path, typer.Option("-o", "--out", metavar="OUT", help="The result, if INPUT is one image; else a folder.")
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|NAME|FILE",
+        help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto chooses "
+        "for each image the model for clean or for damaged images (JPEG blocks, noise), and prints which "
+        "and why.",
+    ),
+]
+Fidelity = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1",
+        help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; "
+        "between 0 and 1 their weights are mixed, at the same speed.",
+    ),
+]
+Tile = Annotated[str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16", "int8"],
+    typer.Option(help="auto: the fastest within 50 dB of fp32; int8: needs a file of 'srcx export --int8'."),
+]
+BackendName = Annotated[
+    Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
+    typer.Option(
+        help="The program that runs the network; auto: the fastest that is installed, measured once."
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        help="Factor of the results, such as 2 or 1.5; if the model has another, its results are "
+        "resampled. Default: the model's own, 4 for auto.",
+    ),
+]
+Tta = Annotated[
+    bool, typer.Option("--tta", help="Mean over the image's 8 rotations and reflections: 8 times slower.")
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="cpu|cuda|cuda:N", help="The device that torch runs on. Default: the GPU if there is one."
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", help="Take the images in subfolders too, but not in linked ones.")
+]
+Format = Annotated[
+    Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
+    typer.Option(help="Format of the results; same: that of each image."),
+]
+Quality = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1..100",
+        min=1,
+        max=100,
+        help="Of results in JPEG (default 95), AVIF (default 90) and WebP (default lossless).",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
+
+
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of them.")],
-    out: Annotated[
-        Path,
-        typer.Option("-o", "--out", metavar="OUT", help="The result, if INPUT is one image; else a folder."),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|NAME|FILE",
-            help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto chooses "
-            "for each image the model for clean or for damaged images (JPEG blocks, noise), and prints which "
-            "and why.",
-        ),
-    ] = "auto",
-    fidelity: Annotated[
-        float,
-        typer.Option(
-            metavar="0..1",
-            help="0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing; "
-            "between 0 and 1 their weights are mixed, at the same speed.",
-        ),
-    ] = 0.0,
-    tile: Annotated[
-        str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16", "int8"],
-        typer.Option(
-            help="auto: the fastest within 50 dB of fp32; int8: needs a file of 'srcx export --int8'."
-        ),
-    ] = "auto",
-    backend: Annotated[
-        Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
-        typer.Option(
-            help="The program that runs the network; auto: the fastest that is installed, measured once."
-        ),
-    ] = "auto",
-    scale: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            help="Factor of the results, such as 2 or 1.5; if the model has another, its results are "
-            "resampled. Default: the model's own, 4 for auto.",
-        ),
-    ] = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Mean over the image's 8 rotations and reflections: 8 times slower.")
-    ] = False,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="cpu|cuda|cuda:N", help="The device that torch runs on. Default: the GPU if there is one."
-        ),
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Take the images in subfolders too, but not in linked ones.")
-    ] = False,
-    format: Annotated[
-        Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
-        typer.Option(help="Format of the results; same: that of each image."),
-    ] = "same",
-    quality: Annotated[
-        int | None,
-        typer.Option(
-            metavar="1..100",
-            min=1,
-            max=100,
-            help="Of results in JPEG (default 95), AVIF (default 90) and WebP (default lossless).",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that exist already.")
-    ] = False,
+    inputs: Inputs,
+    out: Out,
+    model: Model = "auto",
+    fidelity: Fidelity = 0.0,
+    tile: Tile = "auto",
+    precision: Precision = "auto",
+    backend: BackendName = "auto",
+    scale: Scale = None,
+    tta: Tta = False,
+    device: Device = None,
+    recursive: Recursive = False,
+    format: Format = "same",
+    quality: Quality = None,
+    overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
     """Upscale images; one that cannot be read does not stop the others. Alpha is upscaled by bicubic."""
@@ -128,10 +138,7 @@ def upscale(
             for done, outcome in enumerate(outcomes, start=1):
                 only = outcome if len(jobs) == 1 else None
                 count[_kind(outcome)] += 1
-                if outcome.problem:
-                    complain(outcome.problem)
-                if outcome.reason:
-                    print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
+                _print_messages(outcome)
                 on_progress(_line(outcome), done, len(jobs))
             count = sum(gather(count), Counter())
     except KeyboardInterrupt:
@@ -140,6 +147,13 @@ def upscale(
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)
+
+
+def _print_messages(outcome: "Outcome") -> None:
+    if outcome.problem:
+        complain(outcome.problem)
+    if outcome.reason:
+        print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
 
 
 def _tile(text: str) -> int | Literal["auto"]:
