@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-__all__ = ["OnProgress"]
+__all__ = ["OnProgress", "no_progress"]
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the name of the item just done, the number of items done, and the number of all items."""
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """Show nothing: the `OnProgress` where nobody watches."""

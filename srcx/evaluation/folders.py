@@ -8,7 +8,7 @@ from typing import Any
 from srcx.errors import DataError, ImageError, UsageError
 from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import image_size, list_images
-from srcx.progress import OnProgress
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["FolderScores", "score_folders"]
 
@@ -36,7 +36,7 @@ def score_folders(
     metrics: Sequence[str],
     border_px: int,
     *,
-    on_progress: OnProgress = lambda what, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> FolderScores:
     """Score the images of a folder.
 

@@ -31,7 +31,7 @@ from srcx.imaging import read_image
 from srcx.inference.autotune import Precision
 from srcx.inference.upscaler import Upscaler, device_of, load_model
 from srcx.metrics.metric import Metric
-from srcx.progress import OnProgress
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["benchmark"]
 
@@ -74,7 +74,7 @@ def benchmark(
     without_gt: bool = False,
     precision: Precision = "fp32",
     workers: int | None = None,
-    on_progress: OnProgress = lambda what, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Results:
     """Run models over benchmark sets and score them; write results.json, results.csv, report.html, images.
 

@@ -9,6 +9,7 @@ from srcx.imaging import ImageArray
 from srcx.imaging.cleanliness import LIMITS, cleanliness
 from srcx.inference.models import Model, automatic_models, bundled_models, file_of, find_model, parent_of
 from srcx.inference.upscaler import Choice, Upscaler, check_image, check_scale
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["AutoModel", "AutoUpscaler", "auto_model"]
 
@@ -64,8 +65,8 @@ class AutoUpscaler(Upscaler):
         """The upscalers in use, by the name of their model."""
         return {}
 
-    def __call__(self, image: ImageArray) -> ImageArray:
-        return self.choose(image).upscaler(image)
+    def __call__(self, image: ImageArray, *, on_progress: OnProgress = no_progress) -> ImageArray:
+        return self.choose(image).upscaler(image, on_progress=on_progress)
 
     def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return the upscaler for an image and a short reason, if there was a choice.

@@ -17,6 +17,7 @@ from srcx.imaging.color import GREY_WEIGHTS
 from srcx.inference.backends import DTYPES, Engine
 from srcx.inference.models import Model
 from srcx.inference.tiling import Tiling, run_padded, run_tiled
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["NotFiniteError", "Runner"]
 
@@ -62,13 +63,21 @@ class Runner:
         self._measuring = threading.RLock()
 
     @torch.inference_mode()
-    def upscale(self, image: ImageArray, result: ImageArray, *, core_px: int | None) -> None:
+    def upscale(
+        self,
+        image: ImageArray,
+        result: ImageArray,
+        *,
+        core_px: int | None,
+        on_progress: OnProgress = no_progress,
+    ) -> None:
         """Upscale (H, W) or (H, W, 3); after an out-of-memory, go on in smaller tiles from then on.
 
         Args:
             image: uint8 or uint16.
             result: Becomes the upscaled image; same type and channels.
             core_px: Side of a tile in input pixels, 0 for none, None for what the free memory allows.
+            on_progress: As for `run_tiled`; begins again when the tiles become smaller.
 
         Raises:
             ImageError: not even the smallest tile fits into the memory.
@@ -78,7 +87,7 @@ class Runner:
             try:
                 tiling = self.tiling(image.shape[0], image.shape[1], core_px)
                 side_px = min(side_px, tiling.core_px) if tiling else side_px
-                return run_tiled(image, self._upscale_piece, result, tiling)
+                return run_tiled(image, self._upscale_piece, result, tiling, on_progress)
             except Exception as error:
                 if not self.engine.backend.is_out_of_memory(error):
                     raise

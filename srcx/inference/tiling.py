@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.imaging import ImageArray, imresize
+from srcx.progress import OnProgress, no_progress
 
 __all__ = [
     "NoSizeError",
@@ -155,7 +156,11 @@ BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 
 def run_tiled(
-    image: ImageArray, upscale: Callable[[ImageArray], ImageArray], result: ImageArray, tiling: Tiling | None
+    image: ImageArray,
+    upscale: Callable[[ImageArray], ImageArray],
+    result: ImageArray,
+    tiling: Tiling | None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Upscale an image tile by tile into `result`.
 
@@ -165,32 +170,29 @@ def run_tiled(
         result: Becomes `upscale(image)`, up to rounding, if `tiling.overlap_px` covers the receptive-field
             radius; a whole factor larger. The memory beyond the two images is that of one tile.
         tiling: How to cut; None not to.
+        on_progress: Called after each tile with "tile", the tiles done and all tiles. An error that it raises
+            ends the work.
     """
     if tiling is None:
         result[...] = upscale(image)
+        on_progress("tile", 1, 1)
         return
     height, width = image.shape[:2]
     scale = result.shape[0] // height
     overlap_px, before_px, after_px = tiling.overlap_px, (tiling.fade_px + 1) // 2, tiling.fade_px // 2
-    for rows in tiling.spans(height):
-        for columns in tiling.spans(width):
-            input_rows, input_columns = (
-                _widened(span, overlap_px, overlap_px, length)
-                for span, length in ((rows, height), (columns, width))
-            )
-            tile = upscale(image[slice(*input_rows), slice(*input_columns)])
-            used_rows, used_columns = (
-                _widened(span, before_px, after_px, length)  # neighbours then share fade_px, odd or even
-                for span, length in ((rows, height), (columns, width))
-            )
-            _place(
-                result,
-                tile,
-                (used_rows, used_columns),
-                (input_rows[0], input_columns[0]),
-                scale,
-                tiling.fade_px,
-            )
+    places = list(itertools.product(tiling.spans(height), tiling.spans(width)))
+    for done, (rows, columns) in enumerate(places, start=1):
+        input_rows, input_columns = (
+            _widened(span, overlap_px, overlap_px, length)
+            for span, length in ((rows, height), (columns, width))
+        )
+        tile = upscale(image[slice(*input_rows), slice(*input_columns)])
+        used = (
+            _widened(rows, before_px, after_px, height),  # neighbours then share fade_px, odd or even
+            _widened(columns, before_px, after_px, width),
+        )
+        _place(result, tile, used, (input_rows[0], input_columns[0]), scale, tiling.fade_px)
+        on_progress("tile", done, len(places))
 
 
 def _widened(span: Span, before: int, after: int, length: int) -> Span:
@@ -222,11 +224,12 @@ def _fade_in(length: int, fade_px: int, scale: int) -> np.ndarray[tuple[int], np
     return weights
 
 
-def upscale_by_bicubic(image: ImageArray, result: ImageArray) -> None:
+def upscale_by_bicubic(image: ImageArray, result: ImageArray, on_progress: OnProgress = no_progress) -> None:
     """Fill `result` with MATLAB's bicubic of `image`, tile by tile where the factor is whole."""
     size = (result.shape[0], result.shape[1])
     scale = size[0] // image.shape[0]
     if size == (scale * image.shape[0], scale * image.shape[1]):
-        run_tiled(image, lambda piece: imresize(piece, scale=scale), result, BICUBIC_TILING)
+        run_tiled(image, lambda piece: imresize(piece, scale=scale), result, BICUBIC_TILING, on_progress)
     else:
         result[...] = imresize(image, size=size)
+        on_progress("tile", 1, 1)

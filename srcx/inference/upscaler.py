@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,7 @@ from srcx.inference.backends import Engine, find_backend
 from srcx.inference.models import Model, find_model
 from srcx.inference.runner import NotFiniteError, Runner
 from srcx.inference.tiling import upscale_by_bicubic
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["Choice", "Upscaler", "check_image", "device_of", "load_model", "upscale"]
 
@@ -72,7 +74,9 @@ class Upscaler:
     (below 128 pixels), or that comes after many small ones.
 
     Called with an image, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
-    image `scale` times as large, of the same type and channels.
+    image `scale` times as large, of the same type and channels. `on_progress` is called after each tile with
+    "tile", the tiles done and all tiles; the count begins again when tiles become smaller or fp32 is needed.
+    An error that it raises ends the work.
 
     Raises:
         UsageError: an argument is none of these, or the network does not work in `precision`.
@@ -128,14 +132,14 @@ class Upscaler:
             backend=self.backend,
         )
 
-    def __call__(self, image: ImageArray) -> ImageArray:
+    def __call__(self, image: ImageArray, *, on_progress: OnProgress = no_progress) -> ImageArray:
         check_image(image)
         by_model, by_result = self.model.scale if self.model.net else self.scale, self.scale
         native, wanted = (
             [size_at(side, scale) for side in image.shape[:2]] for scale in (by_model, by_result)
         )
         _check_fits(image, max(native, wanted))
-        upscale = self._by_network if self.model.net else upscale_by_bicubic
+        upscale = partial(self._by_network if self.model.net else upscale_by_bicubic, on_progress=on_progress)
         return upscale_with_alpha(image, upscale, (native[0], native[1]), (wanted[0], wanted[1]))
 
     def prepare(self, image: ImageArray) -> None:
@@ -158,19 +162,19 @@ class Upscaler:
             return ["integers"]
         return list(dict.fromkeys(engine.precision for engine in self._engines()))
 
-    def _by_network(self, image: ImageArray, result: ImageArray) -> None:
+    def _by_network(self, image: ImageArray, result: ImageArray, on_progress: OnProgress) -> None:
         with self._choosing:  # threads wait while the engines are measured
             runner = self._runner_for(image)
         core_px = None if self.tile == "auto" else self.tile
         try:
-            runner.upscale(image, result, core_px=core_px)
+            runner.upscale(image, result, core_px=core_px, on_progress=on_progress)
         except NotFiniteError:
             if self.precision != "auto" or runner.engine.precision == "fp32":
                 raise
             log.warning("%s: an image overflows %s and is run in fp32", self.model.name, runner.engine)
             with self._choosing:
                 runner = self._runner(self._engines()[0])
-            runner.upscale(image, result, core_px=core_px)
+            runner.upscale(image, result, core_px=core_px, on_progress=on_progress)
 
     def _runner_for(self, image: ImageArray) -> Runner:
         if image.dtype.itemsize == 2 and self.precision == "auto":

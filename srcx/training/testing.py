@@ -11,7 +11,7 @@ from srcx.atomic import atomic_path, make_folder
 from srcx.data import WholePair
 from srcx.errors import OptionsError
 from srcx.evaluation.validation import ValidationSet, validate
-from srcx.progress import OnProgress
+from srcx.progress import OnProgress, no_progress
 from srcx.training import build
 from srcx.training.checkpoints import RunFolder
 from srcx.weights.checkpoint import load_state
@@ -27,7 +27,7 @@ def run_test_file(
     *,
     overrides: Sequence[str] = (),
     results_root: Path = Path("results"),
-    on_progress: OnProgress = lambda what, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> SetResults:
     """Test the network of an option file; images and metrics.csv go to results/NAME.
 

@@ -84,6 +84,13 @@ def test_the_result_is_that_of_the_chosen_model(folder, clean, damaged):
     assert (srcx.upscale(damaged) != srcx.upscale(damaged, "srgan-cx-x4")).any()
 
 
+def test_progress_is_that_of_the_chosen_model(folder, clean):
+    bundle(folder, "srgan-cx-x4", "real-x4")
+    steps = []
+    load_model("auto")(clean, on_progress=lambda *step: steps.append(step))
+    assert steps == [("tile", 1, 1)]
+
+
 def test_a_model_is_loaded_once_and_only_if_it_is_needed(folder, clean, damaged, monkeypatch):
     bundle(folder, "srgan-cx-x4", "real-x4")
     loaded, real = [], automatic.find_model

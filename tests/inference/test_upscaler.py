@@ -83,6 +83,34 @@ def test_too_little_memory_makes_tiles_and_the_same_image(net, photo, monkeypatc
     assert np.abs(tiled(photo) - whole).max() <= 1
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_progress_counts_the_tiles_of_one_image(net, photo, channels):
+    image = np.dstack([photo, photo[..., 0]])[..., :channels]
+    for upscaler, count in (
+        (Upscaler(model_of(net), tile=48, precision="fp32"), 9),
+        (Upscaler(model_of(net), tile=0, precision="fp32"), 1),
+        (load_model("bicubic"), 1),
+        (load_model("bicubic", scale=1.5), 1),
+    ):
+        steps = []
+        result = upscaler(image, on_progress=lambda *step: steps.append(step))  # noqa: B023
+        np.testing.assert_array_equal(result, upscaler(image))
+        assert steps == [("tile", done, count) for done in range(1, count + 1)]
+
+
+def test_an_error_of_the_progress_callback_ends_the_work(net, photo):
+    seen = []
+
+    def stop(_what: str, done: int, _total: int) -> None:
+        seen.append(done)
+        if done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        Upscaler(model_of(net), tile=48, precision="fp32")(photo, on_progress=stop)
+    assert seen == [1, 2]
+
+
 class Hungry(nn.Module):
     """Enlarges by 2 and has memory for few pixels."""
 
@@ -109,7 +137,9 @@ def test_out_of_memory_halves_the_tile_and_goes_on(photo, tile, error, caplog):
     np.testing.assert_array_equal(up(photo), photo.repeat(2, axis=0).repeat(2, axis=1))
     assert "out of memory: goes on in tiles of" in caplog.text
     hungry.sizes.clear()
-    up(photo)
+    steps = []
+    up(photo, on_progress=lambda *step: steps.append(step))
+    assert steps == [("tile", done, len(hungry.sizes)) for done in range(1, len(hungry.sizes) + 1)]
     assert max(height * width for height, width in hungry.sizes) <= 6000, (
         "the smaller tile is used from now on"
     )
