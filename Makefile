@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EXTRAS ?= dev
 
-.PHONY: demo test lint check lowest wheel-test clean
+.PHONY: demo test lint check docs lowest wheel-test clean
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ lint: $(INSTALLED)
 
 check: lint test
 
+docs: $(INSTALLED)  ## the documentation as a site, in site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # These tests touch the dependencies; the lower bounds in pyproject.toml are true while they pass. Needs 7 GB of disk.
 LOWEST := .venv-lowest
 LOWEST_TESTS := $(addprefix tests/,cli/test_main.py config imaging/test_io.py prepare/test_lmdb_folder.py \
@@ -41,4 +44,4 @@ wheel-test:  ## build the sdist and the wheel, and use the wheel in an empty env
 	scripts/release/test_wheel.sh
 
 clean:
-	rm -rf .venv .venv-lowest demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-lowest demo site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,12 +1,15 @@
-"""The documentation names files that exist."""
+"""The documentation names files that exist, and the site builds."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("srcx/bundled/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("srcx/bundled/*.md")])
 PATH = re.compile(r"\b(?:srcx|scripts|tests|options|docs)/[\w./-]+\.(?:py|yml|md|webp|svg|html)\b")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
@@ -19,3 +22,24 @@ def test_every_file_that_a_page_names_exists(page):
     missing = [path for path in PATH.findall(text) if not (ROOT / path).exists()]
     missing += [link for link in LINK.findall(text) if not (page.parent / link).exists()]
     assert missing == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Build the site; a warning is an error: a page without a place in the navigation, a broken link or anchor."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_site_has_every_page(site):
+    pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in ROOT.glob("docs/**/*.md")}
+    assert [page for page in pages if not (site / page).exists()] == []
+
+
+def test_the_site_loads_nothing_from_elsewhere(site):
+    loads = re.compile(r"""(?:src=|<link [^>]*href=)["']?https?://[^"' >]*""")
+    assert [load for page in site.rglob("*.html") for load in loads.findall(page.read_text("utf-8"))] == []
