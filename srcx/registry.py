@@ -17,6 +17,7 @@ from srcx.archs import (
     PatchDiscriminator,
     SRGANDiscriminator,
     SRResNet,
+    SRVGGNetCompact,
     UNetDiscriminatorSN,
     VGGStyleDiscriminator,
 )
@@ -69,6 +70,7 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
     "PatchDiscriminator": PatchDiscriminator,
     "SRGANDiscriminator": SRGANDiscriminator,
     "SRResNet": SRResNet,
+    "SRVGGNetCompact": SRVGGNetCompact,
     "UNetDiscriminatorSN": UNetDiscriminatorSN,
     "VGGStyleDiscriminator": VGGStyleDiscriminator,
 }

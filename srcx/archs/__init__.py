@@ -1,5 +1,6 @@
 """The networks of srcx: generators from lq to sr, discriminators from images to logits."""
 
+from srcx.archs.compact import SRVGGNetCompact
 from srcx.archs.feature_discriminator import FeatureDiscriminator
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.patch_discriminator import PatchDiscriminator
@@ -14,6 +15,7 @@ __all__ = [
     "PatchDiscriminator",
     "SRGANDiscriminator",
     "SRResNet",
+    "SRVGGNetCompact",
     "UNetDiscriminatorSN",
     "VGGStyleDiscriminator",
 ]

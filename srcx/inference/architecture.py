@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from srcx.archs.compact import SRVGGNetCompact
 from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
@@ -28,7 +29,11 @@ CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
 """Names that constructors give the channels of the input."""
 ALL_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
-OWN: Mapping[str, type[nn.Module]] = {"MSRResNet": MSRResNet, "SRResNet": SRResNet}
+OWN: Mapping[str, type[nn.Module]] = {
+    "MSRResNet": MSRResNet,
+    "SRResNet": SRResNet,
+    "SRVGGNetCompact": SRVGGNetCompact,
+}
 """Generators of srcx that are recognised by their weights."""
 
 
@@ -223,7 +228,7 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
 
 
 def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
-    """Return the arguments of the SRResNet or MSRResNet that has weights of these names and shapes, or None.
+    """Return srcx's own generator that has weights of these names and shapes, with its arguments, or None.
 
     Example:
         >>> own_generator(SRResNet(num_feat=8, num_block=2, upscale=3).state_dict()).args["num_block"]
@@ -234,7 +239,7 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     elif {"conv_first.weight", "conv_hr.weight", "conv_last.weight", "upconv1.weight"} <= state.keys():
         kind, first, last, block, stages = "MSRResNet", "conv_first", "conv_last", "conv1.weight", "upconv"
     else:
-        return None
+        return compact(state)
     if any(state[f"{name}.weight"].ndim != 4 or 0 in state[f"{name}.weight"].shape for name in (first, last)):
         return None
     num_feat, num_in_ch = state[f"{first}.weight"].shape[:2]
@@ -256,6 +261,31 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         **upsampling,
     }
     return NetworkPart(kind, args)
+
+
+def compact(state: Mapping[str, Tensor]) -> NetworkPart | None:
+    """Return the arguments of the SRVGGNetCompact with PReLU that has these weights, or None.
+
+    Those with other activations have the same weights for two of them, so they must be described.
+
+    Example:
+        >>> compact(SRVGGNetCompact(num_feat=8, num_conv=2, upscale=3).state_dict()).args["upscale"]
+        3
+    """
+    last = len(state) // 3 * 2  # a convolution has a weight and a bias, the PReLU after it a weight
+    convs, slopes = range(0, last + 1, 2), range(1, last, 2)
+    names = {f"body.{place}.weight" for place in (*convs, *slopes)} | {
+        f"body.{place}.bias" for place in convs
+    }
+    if last < 2 or state.keys() != names or any(state[f"body.{place}.weight"].ndim != 4 for place in convs):
+        return None
+    num_feat, num_ch = state["body.0.weight"].shape[:2]
+    subpixels, rest = divmod(state[f"body.{last}.weight"].shape[0], max(num_ch, 1))
+    upscale = math.isqrt(subpixels)
+    if rest or not upscale or upscale**2 != subpixels:
+        return None
+    args = {"num_in_ch": num_ch, "num_out_ch": num_ch, "num_feat": num_feat, "num_conv": len(convs) - 2}
+    return NetworkPart("SRVGGNetCompact", {**args, "upscale": upscale})
 
 
 class SpandrelNet(nn.Module):

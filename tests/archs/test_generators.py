@@ -1,15 +1,20 @@
-"""Properties of both generators."""
+"""Properties of the generators."""
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from srcx.archs import MSRResNet, SRResNet
+from srcx.archs import MSRResNet, SRResNet, SRVGGNetCompact
 from srcx.archs.layers import ResizeConv
 from srcx.errors import OptionsError
 
-GENERATORS = [MSRResNet, SRResNet]
+
+def compact(*channels: int, num_block: int, **others: int) -> nn.Module:
+    return SRVGGNetCompact(*channels, num_conv=num_block, **others)
+
+
+GENERATORS = [MSRResNet, SRResNet, compact]
 
 
 def parameter_count(net: nn.Module) -> int:
@@ -28,7 +33,7 @@ def test_takes_other_channel_counts(network):
     assert network(1, 1, num_feat=4, num_block=1, upscale=2)(torch.rand(1, 1, 4, 4)).shape == (1, 1, 8, 8)
 
 
-@pytest.mark.parametrize("network", GENERATORS)
+@pytest.mark.parametrize("network", [MSRResNet, SRResNet])
 def test_an_unknown_scale_is_an_error_that_names_the_known_ones(network):
     with pytest.raises(OptionsError, match=rf"{network.__name__}: upscale must be one of 1, 2, .*; got 5"):
         network(upscale=5)
@@ -119,3 +124,31 @@ def test_srresnet_has_the_layers_of_the_paper():
 def test_srresnet_in_evaluation_mode_gives_an_image_the_same_output_alone_and_in_a_batch():
     net, lq = SRResNet(num_feat=8, num_block=2).eval(), torch.rand(3, 3, 6, 6)
     assert_close(net(lq)[:1], net(lq[:1]))
+
+
+def test_the_compact_network_has_the_parameters_of_the_published_one():
+    assert parameter_count(SRVGGNetCompact(num_conv=32)) == 1_213_296  # realesr-general-x4v3
+
+
+def test_the_compact_network_keeps_fp32_in_the_skip_under_autocast():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert SRVGGNetCompact(num_feat=4, num_conv=1)(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+
+
+def test_without_detail_the_compact_network_repeats_pixels():
+    net, lq = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=3), torch.rand(1, 3, 5, 7)
+    nn.init.zeros_(net.body[-1].weight)
+    nn.init.zeros_(net.body[-1].bias)
+    assert_close(net(lq), lq.repeat_interleave(3, 2).repeat_interleave(3, 3), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"upscale": 0}, "SRVGGNetCompact: upscale must be 1 or more; got 0"),
+        ({"act_type": "gelu"}, "SRVGGNetCompact: act_type must be relu, prelu or leakyrelu; got 'gelu'"),
+    ],
+)
+def test_wrong_arguments_of_the_compact_network_are_named(wrong, message):
+    with pytest.raises(OptionsError, match=message):
+        SRVGGNetCompact(**wrong)

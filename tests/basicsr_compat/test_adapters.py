@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx import registry
-from srcx.archs import MSRResNet, UNetDiscriminatorSN, VGGStyleDiscriminator
+from srcx.archs import MSRResNet, SRVGGNetCompact, UNetDiscriminatorSN, VGGStyleDiscriminator
 from srcx.basicsr_compat.adapters import (
     NOT_REGISTERED,
     basicsr_names,
@@ -89,6 +89,25 @@ def test_msrresnet_equals_basicsrs_weight_for_weight(basicsr, upscale):
     assert_same_state(ours, theirs)
     lq = torch.rand(2, 3, 6, 7)
     assert_close(ours(lq), theirs(lq), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_feat": 8, "num_conv": 3},
+        {"num_feat": 4, "num_conv": 1, "upscale": 3, "act_type": "relu"},
+        {"num_feat": 4, "num_conv": 2, "upscale": 5, "act_type": "leakyrelu"},
+        {"num_in_ch": 1, "num_out_ch": 3, "num_feat": 4, "num_conv": 0, "upscale": 1},
+    ],
+)
+def test_compact_network_equals_basicsrs_weight_for_weight(basicsr, arguments):
+    torch.manual_seed(1)
+    ours = SRVGGNetCompact(**arguments)
+    torch.manual_seed(1)
+    theirs = basicsr_part("network", "SRVGGNetCompact")(**arguments)
+    assert_same_state(ours, theirs)
+    lq = torch.rand(2, arguments.get("num_in_ch", 3), 6, 7)
+    assert_close(ours(lq), theirs(lq), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("skip_connection", [True, False])

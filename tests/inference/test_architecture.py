@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet
+from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, SRVGGNetCompact
 from srcx.errors import CheckpointError, UsageError
 from srcx.inference import find_model
 from srcx.weights import save_state
@@ -22,6 +22,8 @@ from srcx.weights import save_state
         (MSRResNet, {"num_feat": 8, "num_block": 3, "upscale": 2}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 8, "num_in_ch": 1, "num_out_ch": 1}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 4, "upsampling": "bilinear"}),
+        (SRVGGNetCompact, {"num_feat": 8, "num_conv": 12, "upscale": 4}),
+        (SRVGGNetCompact, {"num_feat": 4, "num_conv": 0, "upscale": 5, "num_in_ch": 1, "num_out_ch": 1}),
     ],
 )
 def test_own_networks_are_known_by_their_weights(kind, args, suffix, tmp_path):
@@ -45,6 +47,33 @@ def test_one_bilinear_stage_may_be_of_any_factor_so_it_must_be_described(tmp_pat
         find_model(tmp_path / "net.pth")
     describe(tmp_path / "net.json", "MSRResNet", num_feat=4, num_block=1, upscale=3, upsampling="bilinear")
     assert find_model(tmp_path / "net.pth").scale == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state | {"extra.weight": torch.zeros(4)},
+        lambda state: {name: weight for name, weight in state.items() if name != "body.1.weight"},
+        lambda state: state | {"body.4.weight": torch.zeros(13, 4, 3, 3)},
+        lambda state: state | {"body.0.weight": torch.zeros(4, 0, 3, 3)},
+        lambda state: state | {"body.2.weight": torch.zeros(4)},
+    ],
+)
+def test_other_weights_are_not_taken_for_the_compact_network(change):
+    from srcx.inference.architecture import own_generator
+
+    state = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2).state_dict()
+    assert own_generator(state) is not None
+    assert own_generator(change(dict(state))) is None
+
+
+def test_slopes_without_weights_must_be_described(tmp_path):
+    args = {"num_feat": 4, "num_conv": 1, "upscale": 2, "act_type": "leakyrelu"}
+    save_state(tmp_path / "net.pth", SRVGGNetCompact(**args).state_dict())
+    with pytest.raises(CheckpointError, match=r"put the option file's network beside it as net\.json"):
+        find_model(tmp_path / "net.pth")
+    describe(tmp_path / "net.json", "SRVGGNetCompact", **args)
+    assert find_model(tmp_path / "net.pth").architecture == "SRVGGNetCompact"
 
 
 def test_srresnets_names_with_stages_of_another_kind_are_refused(tmp_path):
@@ -144,7 +173,7 @@ def test_for_unknown_weights_the_error_is_the_option_file_s_misfit(tmp_path):
 
 def test_loading_leaves_torch_s_random_numbers_alone(tmp_path):
     save_state(tmp_path / "own.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
-    save_state(tmp_path / "other.pth", compact().state_dict())
+    save_state(tmp_path / "other.pth", span().state_dict())
     save_state(tmp_path / "described.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
     describe(tmp_path / "described.json", "MSRResNet", num_feat=4, num_block=1)
     before = torch.get_rng_state()
@@ -166,7 +195,7 @@ def test_weights_that_are_not_finite_are_named(value, tmp_path):
 
 def test_other_channels_than_one_or_three_are_named(tmp_path):
     save_state(tmp_path / "own.pth", MSRResNet(4, 4, num_feat=4, num_block=1).state_dict())
-    save_state(tmp_path / "other.pth", compact(channels=4).state_dict())
+    save_state(tmp_path / "other.pth", span(channels=4).state_dict())
     for name in ("own.pth", "other.pth"):
         with pytest.raises(
             CheckpointError, match="takes images of 4 channels; srcx upscales by networks of 1 or 3"
@@ -190,9 +219,9 @@ def test_odd_weights_are_one_sentence(state, tmp_path):
         find_model(tmp_path / "odd.pth")
 
 
-def compact(channels: int = 3) -> nn.Module:
-    private = importlib.import_module("spandrel.architectures.Compact.__arch.SRVGG")
-    return private.SRVGGNetCompact(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_conv=2, upscale=2)
+def span(channels: int = 3) -> nn.Module:
+    private = importlib.import_module("spandrel.architectures.SPAN.__arch.span")
+    return private.SPAN(num_in_ch=channels, num_out_ch=channels, feature_channels=8, upscale=2)
 
 
 def test_the_digest_is_that_of_the_weights_that_were_read(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from srcx.archs import MSRResNet
+from srcx.archs import MSRResNet, SRVGGNetCompact
 from srcx.errors import CheckpointError, UsageError
 from srcx.inference import Model, find_model
 from srcx.inference import export as export_module
@@ -20,9 +20,15 @@ NEEDS = {
 FORMATS = pytest.mark.parametrize("format", list(SUFFIXES))
 
 
-@pytest.fixture
-def model(tmp_path) -> Model:
-    save_state(tmp_path / "net.pth", MSRResNet(num_feat=8, num_block=2, upscale=3).state_dict())
+NETWORKS = [
+    MSRResNet(num_feat=8, num_block=2, upscale=3),
+    SRVGGNetCompact(num_feat=8, num_conv=2, upscale=3),
+]
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda net: type(net).__name__)
+def model(tmp_path, request) -> Model:
+    save_state(tmp_path / "net.pth", request.param.state_dict())
     return find_model(tmp_path / "net.pth")
 
 

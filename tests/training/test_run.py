@@ -168,7 +168,7 @@ def test_options_that_do_not_fit_are_named_before_an_earlier_run_is_archived(wor
 WRONG_FOR_BASICSR = {
     "scale": ("network_g={type: EDSR, num_in_ch: 3, num_out_ch: 3, upscale: 5}", "scale=5", "EDSR cannot be"),
     "choice": (
-        "network_g={type: SRVGGNetCompact, upscale: 4, num_feat: 8, num_conv: 1, act_type: foo}", "scale=4",
+        "network_g={type: basicsr.SRVGGNetCompact, upscale: 4, num_feat: 8, act_type: foo}", "scale=4",
         "SRVGGNetCompact cannot be made with .*act_type: foo",
     ),
     "text": (
