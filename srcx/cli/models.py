@@ -1,5 +1,6 @@
-"""`srcx models`: the models that come with srcx, and the network of a checkpoint."""
+"""`srcx models`: the models that come with srcx, the network of a checkpoint, and averages of checkpoints."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,11 @@ EXAMPLES = """
   srcx models
   srcx models bicubic
   srcx models experiments/srresnet_x4/models/net_g_latest.pth
+  srcx models average a.safetensors b.safetensors -o mean.safetensors
+"""
+AVERAGE = """
+  srcx models average experiments/mine/models/net_g_{26000,28000,30000}.pth -o mine.safetensors
+  srcx models average sharp.pth faithful.pth --weights 1 3 -o mixed.safetensors
 """
 
 
@@ -54,3 +60,23 @@ def _describe(name: str) -> None:
         print(f"sha256:        {model.sha256}")
     if name in bundled_models():
         print(f"\n{card_of(name)}", end="")
+
+
+def average(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME|FILE...", help="Two or more checkpoints of one network."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Ends with .safetensors.")],
+    weights: Annotated[
+        list[float] | None,
+        typer.Option(metavar="W1 W2 ...", help="Weight of each checkpoint in the mean. Default: all alike."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Average the weights of checkpoints of one network, such as the last ones of a run."""
+    from srcx.inference.average import average as run
+
+    for name, share in run(checkpoints, out, weights=weights):
+        print(f"{share:.3f}  {name}")
+    print(out)

@@ -151,7 +151,11 @@ class Verb(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command with commands of its own."""
+    """A command with commands of its own, whose names have one word or two."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        two_words = " ".join(args[:2])
+        return super().resolve_command(ctx, [two_words, *args[2:]] if two_words in self.commands else args)
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return first_sentence(self.help)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import srcx
 from srcx.atomic import make_folder
@@ -24,7 +24,16 @@ from srcx.inference.models import Model, find_model
 from srcx.inference.tiling import pad_to_multiple
 from srcx.weights.checkpoint import save_state
 
-__all__ = ["SUFFIXES", "ExportFormat", "check_exportable", "export", "io_of", "photograph", "staged"]
+__all__ = [
+    "SUFFIXES",
+    "ExportFormat",
+    "check_exportable",
+    "described_weights",
+    "export",
+    "io_of",
+    "photograph",
+    "staged",
+]
 
 ExportFormat = Literal["onnx", "openvino", "safetensors"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
@@ -108,10 +117,8 @@ def _write_and_open(model: Model, format: ExportFormat, file: Path) -> Run:
     """Write the file, and open it as other programs do."""
     assert model.net is not None
     if format == "safetensors":
-        part = model.part and {"network": json.dumps({"type": model.part.type, "args": model.part.args})}
-        about = {"scale": str(model.scale), "architecture": model.architecture}
-        net = getattr(model.net, "model", model.net)  # without SpandrelNet: spandrel recognises these names
-        save_state(file, net.state_dict(), metadata=about | (part or {}))
+        weights, about = described_weights(model)
+        save_state(file, weights, metadata=about)
         written = find_model(file).net
         assert written is not None
         return written
@@ -129,6 +136,15 @@ def _write_and_open(model: Model, format: ExportFormat, file: Path) -> Run:
             f"{model.name}: a {model.architecture} cannot be written as {format}: "
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         ) from error
+
+
+def described_weights(model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the weights of a model that has a network, and the metadata by which srcx knows this network."""
+    assert model.net is not None
+    part = model.part and {"network": json.dumps({"type": model.part.type, "args": model.part.args})}
+    about = {"scale": str(model.scale), "architecture": model.architecture}
+    net = getattr(model.net, "model", model.net)  # without SpandrelNet: spandrel recognises these names
+    return net.state_dict(), about | (part or {})
 
 
 def io_of(model: Model) -> dict[str, str]:

@@ -12,7 +12,7 @@ from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
 from srcx.nearest import nearest
 from srcx.weights.checkpoint import load_state, read_checkpoint, read_metadata
-from srcx.weights.fit import mix_states
+from srcx.weights.fit import average_states
 from srcx.weights.fixed import cache_folder
 
 __all__ = [
@@ -225,7 +225,8 @@ def _from_file(path: Path, name: str, fidelity: float) -> Model:
         if len(networks) > 1:
             raise CheckpointError(f"{parent}: is of another network than {path.name}; ship both again")
         of_parent = read_checkpoint(parent)
-        state = mix_states(state, load_state(parent, content=of_parent), fidelity, source=parent)
+        both = (path, state), (parent, load_state(parent, content=of_parent))
+        state = average_states(both, [1 - fidelity, fidelity])
         # To caches, mixed weights are another model.
         sha256 = hashlib.sha256(sha256.encode() + of_parent + repr(fidelity).encode()).hexdigest()
         name = f"{name}-fidelity-{fidelity:g}"

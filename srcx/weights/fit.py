@@ -1,23 +1,23 @@
 """Putting loaded weights into a network, with a clear word where they do not fit."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from srcx.errors import CheckpointError
 
-__all__ = ["load_into", "mix_states", "weights_difference"]
+__all__ = ["average_states", "load_into", "weights_difference"]
+
+State = Mapping[str, Tensor]
 
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 3
 
 
-def load_into(
-    net: nn.Module, state: Mapping[str, Tensor], *, source: Path | str, strict: bool = True
-) -> None:
+def load_into(net: nn.Module, state: State, *, source: Path | str, strict: bool = True) -> None:
     """Load `state` into `net`.
 
     Args:
@@ -44,7 +44,7 @@ def load_into(
     net.load_state_dict(fitting, strict=False)
 
 
-def weights_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+def weights_difference(net: nn.Module, state: State) -> str:
     """Say which names and shapes of weights differ between `net` and `state`; empty where none does."""
     own = net.state_dict()
     missing = [name for name in own if name not in state or state[name].shape != own[name].shape]
@@ -52,43 +52,45 @@ def weights_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     return f"{_names('not in it', missing, own)}{_names('not in the network', left, state)}".rstrip("; ")
 
 
-def mix_states(
-    one: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float, *, source: Path | str
-) -> dict[str, Tensor]:
-    """Return (1 - share) * one + share * other in fp32; what is not floating is `one`'s.
+def average_states(states: Sequence[tuple[Path | str, State]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Return the sum of the weights times their shares in fp32; what is not floating is the first one's.
 
     Args:
-        one: Weights by name.
-        other: Weights of the same names and shapes.
-        share: From 0 to 1.
-        source: Where `other` comes from, for messages.
+        states: For each checkpoint where it comes from, for messages, and its weights by name.
+        shares: One for each; their sum is 1 for a mean.
 
     Raises:
-        CheckpointError: names or shapes differ.
+        CheckpointError: names or shapes differ from those of the first.
 
     Example:
         >>> import torch
-        >>> mix_states({"a": torch.zeros(2)}, {"a": torch.ones(2)}, 0.25, source="b.pth")["a"]
+        >>> states = ("a.pth", {"w": torch.zeros(2)}), ("b.pth", {"w": torch.ones(2)})
+        >>> average_states(states, [0.75, 0.25])["w"]
         tensor([0.2500, 0.2500])
     """
-    shapes, others = ({name: value.shape for name, value in state.items()} for state in (one, other))
-    if shapes != others:
-        missing = [name for name in one if others.get(name) != shapes[name]]
-        left = [name for name in other if shapes.get(name) != others[name]]
-        difference = f"{_names('not in it', missing, one)}{_names('only in it', left, other)}".rstrip("; ")
-        raise CheckpointError(
-            f"{source}: expected the names and shapes of the weights it is mixed with: {difference}; "
-            "mix weights of one network"
-        )
-    return {
-        name: (1 - share) * value.float() + share * other[name].float()
-        if value.is_floating_point()
-        else value
-        for name, value in one.items()
+    _, first = states[0]
+    for source, other in states[1:]:
+        shapes, others = ({name: value.shape for name, value in state.items()} for state in (first, other))
+        if shapes != others:
+            missing = [name for name in first if others.get(name) != shapes[name]]
+            left = [name for name in other if shapes.get(name) != others[name]]
+            difference = f"{_names('not in it', missing, first)}{_names('only in it', left, other)}"
+            raise CheckpointError(
+                f"{source}: expected the names and shapes of the weights it is mixed with: "
+                f"{difference.rstrip('; ')}; mix weights of one network"
+            )
+    averaged = {
+        name: value if not value.is_floating_point() else shares[0] * value.float()
+        for name, value in first.items()
     }
+    for (_, other), share in zip(states[1:], shares[1:], strict=True):
+        for name, value in averaged.items():
+            if value.is_floating_point():
+                averaged[name] = value + share * other[name].float()
+    return averaged
 
 
-def _names(what: str, names: list[str], values: Mapping[str, Tensor]) -> str:
+def _names(what: str, names: list[str], values: State) -> str:
     if not names:
         return ""
     some = ", ".join(f"{name} {tuple(values[name].shape)}" for name in names[:NAMED_AT_MOST])

@@ -19,7 +19,10 @@ def test_without_words_the_help_is_shown_and_the_exit_code_is_2(srcx):
 
 
 @pytest.mark.parametrize(
-    "words", [[verb] for verb in VERBS] + [["weights", verb] for verb in ("list", "fetch", "import")]
+    "words",
+    [[verb] for verb in VERBS]
+    + [["weights", verb] for verb in ("list", "fetch", "import")]
+    + [["models", "average"]],
 )
 def test_every_verb_has_help_with_an_example(srcx, words):
     said = srcx(*words, "--help")

@@ -34,6 +34,15 @@ def test_models_says_what_a_checkpoint_is(srcx, tmp_path):
     }
 
 
+def test_models_average_takes_weights_after_one_flag(srcx, tmp_path):
+    for name in ("a.pth", "b.pth"):
+        save_state(tmp_path / name, SRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    said = srcx("models", "average", "a.pth", "b.pth", "--weights", "1", "3", "-o", "mean.safetensors")
+    assert said.out.splitlines() == ["0.250  a", "0.750  b", "mean.safetensors"]
+    assert said.code == 0
+    assert srcx("models", "mean.safetensors").code == 0
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -14,7 +14,7 @@ from srcx.inference.autotune import cache_engine, cached_engine
 from srcx.inference.backends import BACKENDS, EXACT
 from srcx.inference.models import int8_of
 from srcx.weights import load_state, save_state
-from srcx.weights.fit import mix_states
+from srcx.weights.fit import average_states
 
 
 def net_of(seed: int, **args) -> MSRResNet:
@@ -133,4 +133,4 @@ def test_every_backend_runs_mixed_weights(folder, image, backend):
 def test_integers_are_those_of_the_model():
     one = {"w": torch.zeros(2), "steps": torch.tensor(3)}
     other = {"w": torch.ones(2), "steps": torch.tensor(5)}
-    assert mix_states(one, other, 0.5, source="other.pth")["steps"] == 3
+    assert average_states([("one.pth", one), ("other.pth", other)], [0.5, 0.5])["steps"] == 3
