@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.evaluation.scoring import Scores, mean_of_set, score_image
-from srcx.imaging import to_image, write_image
+from srcx.imaging import imresize, to_image, write_image
 from srcx.inference.tiling import NoSizeError, run_padded, size_multiple
 from srcx.metrics.metric import Metric
 
-__all__ = ["ValidationSet", "upscale", "validate"]
+__all__ = ["ValidationSet", "upscale", "validate", "validate_bicubic"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,29 +50,46 @@ def validate(
         Metric name -> mean over images; None where the metric cannot rate one of them, with a warning that
         says why.
     """
-    scores: list[Scores] = []
     was_training = net.training
     net.eval()
     multiple_of: int | None = None
+
+    def by_network(pair: WholePair) -> NDArray[np.uint8]:
+        nonlocal multiple_of
+        multiple_of = multiple_of or _multiple_of(net, pair.lq)
+        sr = to_image(upscale(net, pair.lq, multiple_of=multiple_of))
+        if save_as is not None:
+            path = save_as(pair.name)
+            make_folder(path.parent)
+            write_image(path, sr)
+        return sr
+
     try:
-        for pair in validation_set.pairs:
-            multiple_of = multiple_of or _multiple_of(net, pair.lq)
-            sr = to_image(upscale(net, pair.lq, multiple_of=multiple_of))
-            if save_as is not None:
-                path = save_as(pair.name)
-                make_folder(path.parent)
-                write_image(path, sr)
-            gt = None if pair.gt is None else to_image(pair.gt)
-            one = score_image(validation_set.metrics, sr, gt)
-            scores.append(
-                Scores(one.values, {name: f"{pair.name}: {why}" for name, why in one.reasons.items()})
-            )
+        means = _means(validation_set, by_network)
     finally:
         net.train(was_training)
-    means = mean_of_set(validation_set.metrics, scores)
     for name, reason in means.reasons.items():
         logger.warning("%s: no %s: %s", validation_set.name, name, reason)
     return means.values
+
+
+def validate_bicubic(validation_set: ValidationSet, *, scale: int) -> dict[str, float | None]:
+    """Return what `validate` returns, of lq enlarged by MATLAB's bicubic; of lq itself where `scale` is 1."""
+
+    def by_bicubic(pair: WholePair) -> NDArray[np.uint8]:
+        lq = to_image(pair.lq)
+        return imresize(lq, scale=scale) if scale > 1 else lq
+
+    return _means(validation_set, by_bicubic).values
+
+
+def _means(validation_set: ValidationSet, run: Callable[[WholePair], NDArray[np.uint8]]) -> Scores:
+    scores: list[Scores] = []
+    for pair in validation_set.pairs:
+        gt = None if pair.gt is None else to_image(pair.gt)
+        one = score_image(validation_set.metrics, run(pair), gt)
+        scores.append(Scores(one.values, {name: f"{pair.name}: {why}" for name, why in one.reasons.items()}))
+    return mean_of_set(validation_set.metrics, scores)
 
 
 def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Tensor:

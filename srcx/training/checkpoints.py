@@ -2,7 +2,7 @@
 
 experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
-├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results
+├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results; METRIC_bicubic at 0
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
 ├── training_states/   ITER.state: all that the next iteration depends on; ITER.state.aside: not used any more
 ├── log/               the lines of the terminal; tensorboard's event files
@@ -310,6 +310,44 @@ class RunFolder:
             logger.info("iteration %d, %s: %s", model.iteration, set_name, _line(known))
         return bool(results) and best.get(next(iter(results)), False)
 
+    def log_start(
+        self,
+        model: Trainable,
+        set_name: str,
+        results: Mapping[str, float | None],
+        others: Mapping[str, float | None],
+        other: str,
+    ) -> None:
+        """Log results before the first iteration beside those of `other`; neither can be the best.
+
+        Args:
+            model: The training model.
+            set_name: The validation set.
+            results: The network's results by metric.
+            others: Those of `other`, by the same metrics; metrics.csv has them as METRIC_OTHER.
+            other: "bicubic", or "input" where nothing is enlarged.
+        """
+        known = {name: value for name, value in results.items() if value is not None}
+        beside = {name: value for name, value in others.items() if value is not None}
+        self.log.add(model.iteration, set_name, known | {f"{name}_{other}": beside[name] for name in beside})
+        if known or beside:
+            figures = (
+                f"{name} {_figure(known.get(name))} ({other} {_figure(beside.get(name))})" for name in results
+            )
+            logger.info("iteration %d, %s: %s", model.iteration, set_name, ", ".join(figures))
+
+    def describe_files(self, progress: Progress) -> list[str]:
+        """Return one line for each file of a finished run that its user looks for."""
+        files = [("weights", self.models / "net_g_latest.pth", "")]
+        for set_name, metrics in progress.best.items():
+            weights = self.models / f"net_g_best_{set_name}.pth"
+            if metrics and weights.is_file():
+                metric, best = next(iter(metrics.items()))
+                said = f" (iteration {best['iter']}, {metric} {_figure(best['value'])})"
+                files.append((f"best of {set_name}", weights, said))
+        files += [("figures", self.log.metrics_file, ""), ("log", self.log.folder, "")]
+        return [f"{what}: {path}{said}" for what, path, said in files]
+
     def image_path(self, model: Trainable, set_name: str, name: str) -> Path:
         """Return the path of a validation image, as in BasicSR: visualization/SET/NAME_ITER.png."""
         return self.root / "visualization" / set_name / f"{name}_{model.iteration}.png"
@@ -326,7 +364,11 @@ class RunFolder:
 
 
 def _line(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return ", ".join(f"{name} {_figure(value)}" for name, value in values.items())
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from types import FrameType
 from srcx.config import Options
 from srcx.distributed import name_lost_ranks
 from srcx.errors import Interrupted
-from srcx.evaluation.validation import validate
+from srcx.evaluation.validation import validate, validate_bicubic
 from srcx.hardware import keep_freed_memory
 from srcx.training import build
 from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock
 from srcx.training.dry_run import try_once
-from srcx.training.random_state import seed_generators
+from srcx.training.random_state import random_states, restore_random_state, seed_generators
 from srcx.training.tracking import ProgressBar
 
 __all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]
@@ -59,6 +59,14 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                 run.save_weights(model, f"best_{one.name}")
         progress.validated = model.iteration
 
+    def validate_start() -> None:
+        generators = random_states()  # a metric may draw random numbers, and the run stays BasicSR's
+        for one in validation_sets if run.writes else ():
+            by_bicubic = validate_bicubic(one, scale=options.scale)
+            other = "bicubic" if options.scale > 1 else "input"
+            run.log_start(model, one.name, validate(model.eval_net, one), by_bicubic, other)
+        restore_random_state(generators)
+
     with stop_on_signal() as stop, name_lost_ranks(run.describe_checkpoints), run_lock(run.root):
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
         progress = run.resume(model, resume_from, ignored=ignored) or Progress()
@@ -75,6 +83,8 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                     options.name, model.iteration, total,
                 )  # fmt: skip
             done, stopping = model.iteration >= total, False
+            if model.iteration == 0:
+                validate_start()
             if model.iteration > progress.validated and (done or model.iteration % val.val_freq == 0):
                 validate_all()  # the run ended between saving this iteration and validating it
                 run.save_progress(model, progress)
@@ -101,8 +111,9 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                     "the same command with --auto_resume goes on from there"
                 )
             run.save_weights(model, "latest")
-            latest, results = run.models / "net_g_latest.pth", Path("results") / options.name
-            logger.info("weights: %s; next: srcx benchmark --model bicubic %s -o %s", latest, latest, results)
+            for line in run.describe_files(progress) if run.writes else ():
+                logger.info("%s", line)
+            logger.info("next: srcx upscale IMAGE -o OUT --model %s", run.root)
 
 
 def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:

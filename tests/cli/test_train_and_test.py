@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -126,11 +127,17 @@ def test_the_option_file_may_stand_without_opt(srcx, option_files):
     assert srcx("test", "test.yml").code == 0
 
 
-def test_the_end_of_a_training_names_its_weights_and_the_next_command(srcx, option_files, monkeypatch):
-    said = srcx("train", "-opt", "train.yml")
-    weights, _, command = said.sentences[-1].removeprefix("weights: ").partition("; next: ")
-    assert Path(weights).is_file()
-    assert srcx(*command.split()[1:], "--data", "sets", "--sets", "Bare").code == 0
+def test_the_end_of_a_training_names_its_files_and_the_next_command(srcx, option_files, photos):
+    val = "datasets:val={name: Tiny, type: HighResolutionDataset, dataroot_gt: sets/Tiny/HR}"
+    said = srcx("train", "-opt", "train.yml", "--force_yml", val, "val:metrics={psnr: {type: psnr}}")
+    *files, last = said.sentences[-5:]
+    names = [line.partition(": ")[0] for line in files]
+    assert names == ["weights", "best of Tiny", "figures", "log"]
+    assert all(Path(line.partition(": ")[2].partition(" (")[0]).exists() for line in files)
+    assert re.search(r"\(iteration 3, psnr [\d.]+\)$", files[1])
+    command = last.removeprefix("next: srcx ").replace("IMAGE", "photos/a.png").replace("OUT", "big.png")
+    assert srcx(*command.split()).code == 0
+    assert read_image(option_files / "big.png").shape == (48, 64, 3)
 
 
 def test_a_finished_run_says_so_and_how_to_train_on(srcx, option_files):

@@ -5,6 +5,7 @@ import csv
 import itertools
 import mmap
 import os
+import random
 import re
 import signal
 import subprocess
@@ -33,7 +34,8 @@ from srcx.errors import (
 )
 from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.evaluation.validation import validate
-from srcx.imaging import read_image, to_image, to_rgb
+from srcx.imaging import imresize, read_image, to_image, to_rgb
+from srcx.metrics import psnr
 from srcx.training import build
 from srcx.training.build import load_training
 from srcx.training.dry_run import PeakMemory, describe, try_once, write_contact_sheet
@@ -321,7 +323,7 @@ def test_a_validation_that_fails_loses_nothing_and_is_repeated(workplace, monkey
 
     def failing(*args, **kwargs):
         validated.append(validate(*args, **kwargs))
-        if len(validated) == 1:
+        if len(validated) == 2:  # the first one is that of iteration 0
             raise RuntimeError("no luck")
         return validated[-1]
 
@@ -348,13 +350,55 @@ def test_a_finished_validation_is_not_repeated_when_the_run_goes_on(workplace, m
     )
     run_file(SMOKE, overrides=SHORT, auto_resume=True)
     assert len(seen) == 1
-    assert [row[0] for row in rows() if row[1] == "val"] == ["2", "4"]
+    assert [row[0] for row in rows() if row[1:3] == ["val", "psnr"]] == ["0", "2", "4"]
+
+
+def test_a_run_begins_with_the_figures_of_its_start_and_of_bicubic(workplace, caplog):
+    """The start is for comparison: it is never the best, and the images that are saved begin later."""
+    run_file(SMOKE, overrides=[*SHORT, "train:optim_g:lr=1e-30", "val:save_img=true"])
+    gts = [read_image(path) for path in sorted(Path("datasets/smoke").iterdir())]
+    lqs = [imresize(gt, scale=1 / 4) for gt in gts]
+    expected = np.mean([psnr(imresize(lq, scale=4), gt) for lq, gt in zip(lqs, gts, strict=True)])
+    assert value_of(rows(), 0, "psnr_bicubic") == pytest.approx(
+        expected, abs=0.02
+    )  # BasicSR's psnr: no rounding
+    assert value_of(rows(), 0, "psnr") == pytest.approx(value_of(rows(), 4, "psnr"), abs=0.01)
+    assert re.search(
+        rf"iteration 0, val: psnr [\d.]+ \(bicubic {value_of(rows(), 0, 'psnr_bicubic'):.4g}\)", caplog.text
+    )
+    progress = load_training_state(Path("experiments/smoke_x4/training_states/4.state"))["progress"]
+    assert progress["best"]["val"]["psnr"]["iter"] > 0
+    assert not list(Path("experiments/smoke_x4/visualization").rglob("*_0.png"))
+
+
+def test_where_nothing_is_enlarged_the_start_is_compared_with_the_input(workplace):
+    smaller = ["scale=1", "network_g:upscale=1", "train:total_iter=1"]
+    noisy = "datasets:val:degradation={passes: [{noise: {prob: 1, sigma: [20, 20]}}]}"
+    run_file(SMOKE, overrides=[*smaller, noisy])
+    assert value_of(rows(), 0, "psnr_input") == pytest.approx(26.4, abs=1)  # on Y, whose noise is weaker
+
+
+def test_the_validation_of_the_start_leaves_the_random_numbers_of_the_run_as_they_are(workplace, monkeypatch):
+    late = [*SHORT, "val:val_freq=4"]
+    run_file(SMOKE, overrides=[*late, "name=quiet"])
+
+    def drawing(*args, **kwargs):
+        torch.rand(1), np.random.rand(1), random.random()
+        return validate(*args, **kwargs)
+
+    monkeypatch.setattr("srcx.training.run.validate", drawing)
+    run_file(SMOKE, overrides=late)
+    states = [
+        load_training_state(Path(f"experiments/{run}/training_states/2.state"))["random"]
+        for run in ("quiet", "smoke_x4")
+    ]
+    assert str(states[0]) == str(states[1])
 
 
 def test_a_metric_without_a_value_lets_the_run_go_on(workplace, caplog):
     metrics = "val:metrics={niqe: {type: niqe}, psnr: {type: psnr}}"
     run_file(SMOKE, overrides=[*SHORT, metrics])
-    assert {row[2] for row in rows() if row[1] == "val"} == {"psnr"}
+    assert {row[2] for row in rows() if row[1] == "val"} == {"psnr", "psnr_bicubic"}
     assert not list(Path("experiments/smoke_x4/models").glob("net_g_best_*"))  # the first metric picks it
     assert "val: no niqe: 0: niqe: needs at least" in caplog.text
 
