@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
-__all__ = ["LIKE_AN_OPTION", "LIKE_A_PART", "nearest"]
+__all__ = ["LIKE_AN_OPTION", "LIKE_A_PART", "did_you_mean", "nearest"]
 
 LIKE_A_PART = 0.83
 """Least likeness of names of networks, losses ...: different ones that end in "Loss" are alike already."""
@@ -37,3 +37,15 @@ def nearest(name: str, known: Iterable[str], *, least: float = LIKE_A_PART) -> s
         if shared >= max(LEAST_SHARED, 0.9 * min(len(name), len(lower))):
             return other
     return None
+
+
+def did_you_mean(name: str, known: Iterable[str], *, least: float = LIKE_A_PART) -> str:
+    """Return the end of a message about an unknown name: the nearest known name, or all of them.
+
+    Example:
+        >>> did_you_mean("vg19", ["vgg16", "vgg19"]), did_you_mean("resnet", ["vgg16", "vgg19"])
+        ("did you mean 'vgg19'?", 'known are vgg16, vgg19')
+    """
+    known = list(known)
+    near = nearest(name, known, least=least)
+    return f"did you mean '{near}'?" if near else f"known are {', '.join(known)}"

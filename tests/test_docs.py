@@ -26,7 +26,7 @@ def test_every_file_that_a_page_names_exists(page):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Build the site; a warning is an error: a page without a place in the navigation, a broken link or anchor."""
+    """Build the site; a warning is an error: a page outside the navigation, a broken link or anchor."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}

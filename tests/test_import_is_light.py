@@ -42,6 +42,22 @@ def test_what_the_command_line_starts_with_leaves_torch_out(name):
     assert "torch" not in loaded_after_importing([name])
 
 
+LISTS = ["models", "data list", "weights list"]
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_what_only_lists_names_leaves_torch_out(words, tmp_path):
+    code = (
+        "import sys; from srcx.cli import main; code = main(sys.argv[1:])\n"
+        "print('torch' in sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    *lines, torch_is_loaded = done.stdout.splitlines()
+    assert lines
+    assert torch_is_loaded == "False"
+
+
 def test_inference_leaves_out_scipy_and_the_packages_of_backends():
     """scipy takes longer to import than a small image to upscale."""
     from srcx.inference.backends import BACKENDS

@@ -54,6 +54,7 @@ def test_names_of_srcx_come_when_they_are_asked_for():
 
     assert srcx.upscale is upscale
     assert srcx.metrics.psnr.higher_is_better
+    assert [name for name in dir(srcx) if not name.startswith("_")] == srcx.__all__
     with pytest.raises(AttributeError, match="module 'srcx' has no attribute 'upscael'"):
         srcx.upscael  # noqa: B018 - asking for it is the test
 

@@ -25,7 +25,7 @@ import numpy as np
 from srcx.errors import CheckpointError, SrcxError
 from srcx.imaging import list_images, read_image
 from srcx.inference import Model, Upscaler, find_model
-from srcx.inference.models import BUNDLED, parent_of
+from srcx.inference.bundled import BUNDLED, parent_of
 from srcx.weights import load_state, save_state
 
 MOST_LEVELS = 1

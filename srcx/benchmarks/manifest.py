@@ -12,6 +12,7 @@ import numpy as np
 
 from srcx.errors import UsageError
 from srcx.imaging.decode import ImageArray
+from srcx.nearest import did_you_mean
 
 __all__ = [
     "Archive",
@@ -118,7 +119,7 @@ def known_set(name: str) -> KnownSet:
     """
     by_name = {one.lower(): known for one, known in known_sets().items()}
     if name.lower() not in by_name:
-        raise UsageError(f"{name}: srcx knows no such set; it knows {', '.join(ORDER)}")
+        raise UsageError(f"{name}: srcx knows no such set; {did_you_mean(name, ORDER)}")
     return by_name[name.lower()]
 
 

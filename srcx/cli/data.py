@@ -125,7 +125,7 @@ def _place(word: str, data: Path | None) -> Path:
     try:
         return known_set(word).place(data)
     except UsageError as error:
-        raise UsageError(f"{error}, and there is no folder {word}") from None
+        raise UsageError(f"{error} (and there is no folder {word})") from None
 
 
 def _all_places(data: Path | None) -> list[Path]:

@@ -74,7 +74,8 @@ def export(
 
 def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
     from srcx.imaging import list_images
-    from srcx.inference.models import find_model, int8_of
+    from srcx.inference.bundled import int8_of
+    from srcx.inference.models import find_model
     from srcx.inference.quantize import export_int8
 
     model = find_model(name)

@@ -34,7 +34,7 @@ def models(
 
 
 def _list() -> None:
-    from srcx.inference.models import automatic_models, bundled_models, models_with_parent
+    from srcx.inference.bundled import automatic_models, bundled_models, models_with_parent
 
     clean, damaged = automatic_models(None)
     for name, (scale, about) in bundled_models().items():
@@ -48,7 +48,8 @@ def _list() -> None:
 
 
 def _describe(name: str) -> None:
-    from srcx.inference.models import bundled_models, card_of, find_model
+    from srcx.inference.bundled import bundled_models, card_of
+    from srcx.inference.models import find_model
 
     model = find_model(name)
     print(f"name:          {model.name}")

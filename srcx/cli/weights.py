@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that 'srcx wei
 @app.command("list", cls=Verb, epilog="\n  srcx weights list\n")
 def list_weights(debug: Debug = False) -> None:
     """List the known weights and the local files."""
-    from srcx.weights.fixed import known
+    from srcx.weights.published import known
 
     for one in known():
         print(f"{one.name:<9} {one.path or 'not downloaded'}\n          {one.what}\n          {one.url}")

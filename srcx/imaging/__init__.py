@@ -1,5 +1,7 @@
 """Images: files, colours, sizes, and conversion to and from tensors."""
 
+from typing import TYPE_CHECKING
+
 from srcx.imaging.color import on_white, opaque, rgb_to_grey, rgb_to_y, to_rgb, y_of_tensor
 from srcx.imaging.decode import MAX_PIXELS, ImageArray, decode_image
 from srcx.imaging.extras import Extras
@@ -12,7 +14,10 @@ from srcx.imaging.io import (
     write_image,
 )
 from srcx.imaging.resize import Border, imresize
-from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
+from srcx.lazy import lazily
+
+if TYPE_CHECKING:
+    from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -37,3 +42,8 @@ __all__ = [
     "write_image",
     "y_of_tensor",
 ]
+
+# torch comes with these alone: listing image sets needs none.
+__getattr__, __dir__ = lazily(
+    __name__, dict.fromkeys(("check_same_shape", "to_image", "to_tensor"), "srcx.imaging.tensors")
+)

@@ -1,10 +1,14 @@
 """Luma and grey as MATLAB makes them: the Y that every published PSNR is measured on."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from srcx.errors import ImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["on_white", "opaque", "rgb_to_grey", "rgb_to_y", "to_rgb", "y_of_tensor"]
 
@@ -112,7 +116,7 @@ def rgb_to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _weigh("rgb_to_grey", image, GREY_WEIGHTS, 0.0)
 
 
-def y_of_tensor(x: Tensor) -> Tensor:
+def y_of_tensor(x: "Tensor") -> "Tensor":
     """Y of RGB, not rounded and differentiable.
 
     Args:

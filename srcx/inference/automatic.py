@@ -7,7 +7,8 @@ from pathlib import Path
 
 from srcx.imaging import ImageArray
 from srcx.imaging.cleanliness import LIMITS, cleanliness
-from srcx.inference.models import Model, automatic_models, bundled_models, file_of, find_model, parent_of
+from srcx.inference.bundled import automatic_models, bundled_models, file_of, parent_of
+from srcx.inference.models import Model, find_model
 from srcx.inference.upscaler import Choice, Upscaler, check_image, check_scale
 from srcx.progress import OnProgress, no_progress
 

@@ -16,7 +16,7 @@ from srcx.errors import OutputError, UsageError
 from srcx.hardware import fast_dtype
 from srcx.inference.backends import BACKENDS, DTYPES, EXACT, Backend, Engine, psnr_db
 from srcx.inference.models import Model
-from srcx.weights.fixed import cache_folder
+from srcx.weights.published import cache_folder
 
 __all__ = ["Precision", "cache_engine", "cached_engine", "check_precision", "engines_for", "fastest"]
 

@@ -19,8 +19,9 @@ def average(
 ) -> list[tuple[str, float]]:
     """Write the weighted mean of the weights of several checkpoints, in fp32.
 
-    The file says its network and scale, what the metadata of all checkpoints agree on, such as the licence,
-    and under "average" name, sha256 and share of each. A card is not copied: its figures are of other weights.
+    The file says its network and scale, what the metadata of all checkpoints agree on, such as the
+    licence, and under "average" name, sha256 and share of each. A card is not copied: its figures are of
+    other weights.
 
     Args:
         checkpoints: Two or more, as for `find_model`; EMA weights where a file has both.
@@ -31,7 +32,7 @@ def average(
         The name of each checkpoint, and its share in the mean.
 
     Raises:
-        UsageError: there are fewer than two checkpoints, not one weight for each, or `out` has another suffix.
+        UsageError: there are fewer than two checkpoints, not as many weights, or `out` is no .safetensors.
         CheckpointError: a file is damaged, or of another network than the first.
         OutputError: the file cannot be written.
 
@@ -44,7 +45,7 @@ def average(
     given = [1.0] * len(checkpoints) if weights is None else list(weights)
     if len(given) != len(checkpoints):
         raise UsageError(
-            f"weights: expected one for each of {len(checkpoints)} checkpoints, got {len(given)}; give as many"
+            f"weights: expected one for each of {len(checkpoints)} checkpoints, got {len(given)}"
         )
     if not all(math.isfinite(weight) and weight >= 0 for weight in given) or not sum(given):
         raise UsageError(f"weights: expected numbers from 0 on, not all 0; got {given}")

@@ -16,7 +16,8 @@ from scipy.io.matlab import MatReadError
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import WeightsError
 from srcx.metrics.images import Floats
-from srcx.weights.fixed import cache_folder, find_weights
+from srcx.weights.fixed import find_weights
+from srcx.weights.published import cache_folder
 
 GROUPS = {"dct": 18, "gsm": 45, "pca": 75}  # numbers in each group of features
 # Errors of scipy for files of other kinds, and of reading other structs.

@@ -64,8 +64,10 @@ def test_div2k_s_names_are_numbered():
 
 
 def test_an_unknown_name_is_an_error():
-    with pytest.raises(UsageError, match="Sett5: srcx knows no such set; it knows Set5, Set14, BSD100"):
+    with pytest.raises(UsageError, match=r"Sett5: srcx knows no such set; did you mean 'Set5'\?"):
         known_set("Sett5")
+    with pytest.raises(UsageError, match="mine: srcx knows no such set; known are Set5, Set14, BSD100"):
+        known_set("mine")
 
 
 def test_the_manifests_are_part_of_the_package():

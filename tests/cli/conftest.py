@@ -9,7 +9,7 @@ import pytest
 
 from srcx.cli import main
 from srcx.imaging import imresize, write_image
-from srcx.inference import models
+from srcx.inference import bundled
 
 
 class Said(NamedTuple):
@@ -30,7 +30,7 @@ def srcx(
 ) -> Callable[..., Said]:
     """Run `srcx WORD ...` in tmp_path."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "BUNDLED", tmp_path / "none")  # the default is bicubic, whatever is shipped
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path / "none")  # the default is bicubic, whatever is shipped
 
     def run(*words: object) -> Said:
         capsys.readouterr()

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from srcx.archs import SRResNet
-from srcx.inference.models import card_of
+from srcx.inference.bundled import card_of
 from srcx.weights import save_state
 
 
@@ -81,7 +81,8 @@ def test_weights_fetch_shows_its_progress(srcx, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("fetch vgg20", "vgg20: srcx knows no such weights; it knows vgg19, vgg16, alexnet, ma"),
+        ("fetch vgg20", "vgg20: srcx knows no such weights; known are vgg19, vgg16, alexnet, ma"),
+        ("fetch vg19", "vg19: srcx knows no such weights; did you mean 'vgg19'?"),
         ("import ma gone.mat", "gone.mat: there is no such file; check the path"),
         ("import vgg19 gone.pth", "gone.pth: there is no such file; check the path"),
     ],

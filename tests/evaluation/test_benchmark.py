@@ -20,7 +20,7 @@ from srcx.evaluation import benchmark
 from srcx.evaluation.inputs import BICUBIC_LQ, load_degradations
 from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all, score_files
 from srcx.imaging import imresize, read_image, rgb_to_grey, write_image
-from srcx.inference import autotune, load_model, models
+from srcx.inference import autotune, bundled, load_model
 from srcx.metrics import psnr
 from srcx.metrics.metric import Metric
 from srcx.weights import save_state
@@ -93,7 +93,7 @@ def test_the_results_say_in_which_precision_images_were_run(
     model, precision, fast, said, data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(autotune, "fast_dtype", lambda device: fast)
-    monkeypatch.setattr(models, "BUNDLED", tmp_path)
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
     for blocks, name in ((1, "srgan-cx-x4"), (2, "real-x4")):
         net = MSRResNet(num_feat=4, num_block=blocks)
         save_state(tmp_path / f"{name}.safetensors", net.state_dict(), metadata={"scale": "4"})

@@ -113,7 +113,7 @@ def test_a_metric_looks_for_its_weights_before_there_is_an_image(name, monkeypat
     def missing(*_, **__):
         raise WeightsError("the weights are not at hand")
 
-    monkeypatch.setattr("srcx.weights.fixed._at_hand", lambda name: None)
+    monkeypatch.setattr("srcx.weights.fixed.local_file", lambda name: None)
     monkeypatch.setattr("srcx.weights.fixed.fetch", missing)
     metric = METRICS[name]
     checked = Metric.of(name, metric, {})

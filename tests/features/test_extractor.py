@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from srcx.errors import CheckpointError, ImageError, OptionsError, WeightsError
 from srcx.features.extractor import FeatureExtractor, L2Pool, check_layers, extractor
 from srcx.weights.checkpoint import save_state
-from srcx.weights.fixed import cache_folder
 from srcx.weights.layout import NETWORKS
+from srcx.weights.published import cache_folder
 
 REAL_CACHE = cache_folder()
 

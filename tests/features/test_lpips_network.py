@@ -10,7 +10,7 @@ from srcx.errors import OptionsError
 from srcx.features.extractor import FeatureExtractor
 from srcx.features.lpips_network import BACKBONES, SMALLEST_PX, lpips_network
 from srcx.weights.checkpoint import save_state
-from srcx.weights.fixed import cache_folder
+from srcx.weights.published import cache_folder
 
 REAL_CACHE = cache_folder()
 

@@ -12,15 +12,15 @@ import srcx
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
 from srcx.imaging import imresize
-from srcx.inference import automatic, load_model, models
-from srcx.inference.models import automatic_models
+from srcx.inference import automatic, bundled, load_model
+from srcx.inference.bundled import automatic_models
 from srcx.weights import save_state
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder of bundled models."""
-    monkeypatch.setattr(models, "BUNDLED", tmp_path)
+    monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
     return tmp_path
 
 

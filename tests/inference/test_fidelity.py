@@ -9,10 +9,10 @@ import torch
 from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
-from srcx.inference import Upscaler, find_model, models
+from srcx.inference import Upscaler, bundled, find_model
 from srcx.inference.autotune import cache_engine, cached_engine
 from srcx.inference.backends import BACKENDS, EXACT
-from srcx.inference.models import int8_of
+from srcx.inference.bundled import int8_of
 from srcx.weights import load_state, save_state
 from srcx.weights.fit import average_states
 
@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
         state = {key: weight.half() for key, weight in net_of(seed).state_dict().items()}
         save_state(folder / f"{name}.safetensors", state, metadata={"scale": "2"})
         (folder / f"{name}.md").write_text(f"# {name}: for tests\n")
-    monkeypatch.setattr(models, "BUNDLED", folder)
+    monkeypatch.setattr(bundled, "BUNDLED", folder)
     return folder
 
 

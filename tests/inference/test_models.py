@@ -9,8 +9,8 @@ from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import write_image
-from srcx.inference import bundled_models, default_model, find_model, models
-from srcx.inference.models import card_of, file_of, models_with_parent, parent_of
+from srcx.inference import bundled, bundled_models, default_model, find_model
+from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
 from srcx.weights import load_state, save_state
 from srcx.weights.checkpoint import read_metadata
 
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """The folder of the models that come with srcx, empty."""
     folder = tmp_path / "bundled"
     folder.mkdir()
-    monkeypatch.setattr(models, "BUNDLED", folder)
+    monkeypatch.setattr(bundled, "BUNDLED", folder)
     return folder
 
 
@@ -151,4 +151,4 @@ def test_every_model_that_comes_with_srcx_is_whole():
         model = find_model(name)
         assert model.scale == scale
         assert about
-        assert name in (model.name, models.BEST_FIRST[-1])
+        assert name in (model.name, bundled.BEST_FIRST[-1])

@@ -10,8 +10,8 @@ from srcx.errors import OutputError
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.autotune import cache_engine, cached_engine
 from srcx.inference.backends import EXACT, Engine, find_backend
-from srcx.inference.models import BUNDLED, int8_of
-from srcx.weights.fixed import cache_folder, known
+from srcx.inference.bundled import BUNDLED, int8_of
+from srcx.weights.published import cache_folder, known
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from srcx.inference.autotune import engines_for
 from srcx.inference.backends import EXACT, Engine, find_backend
 from srcx.inference.backends.base import to_onnx
 from srcx.inference.backends.openvino import SOURCE_KEY
-from srcx.inference.models import int8_of
+from srcx.inference.bundled import int8_of
 from srcx.inference.quantize import export_int8
 from srcx.weights import save_state
 

@@ -6,7 +6,7 @@ from scipy.io import savemat
 from srcx.errors import WeightsError
 from srcx.metrics import ma_model as module
 from srcx.metrics.ma_model import ma_model, pack_forest, read_mat
-from srcx.weights.fixed import cache_folder
+from srcx.weights.published import cache_folder
 
 
 def stump(feature, low, high):

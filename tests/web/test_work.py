@@ -9,7 +9,7 @@ from skimage import data
 from srcx.archs import MSRResNet
 from srcx.errors import UsageError
 from srcx.imaging import imresize, read_image, write_image
-from srcx.inference import load_model, models
+from srcx.inference import bundled, load_model
 from srcx.web import work
 from srcx.web.work import compare, remove_older
 from srcx.weights import save_state
@@ -57,7 +57,7 @@ def test_the_model_is_chosen_for_each_image_and_said(tmp_path, monkeypatch):
         net = MSRResNet(num_feat=4, num_block=1, upscale=4)
         save_state(folder / f"{name}.safetensors", net.state_dict(), metadata={"scale": "4"})
         (folder / f"{name}.md").write_text(f"# {name}: for tests\n")
-    monkeypatch.setattr(models, "BUNDLED", folder)
+    monkeypatch.setattr(bundled, "BUNDLED", folder)
     work._upscaler.cache_clear()
     clean = imresize(data.coffee(), scale=0.1)
     write_image(tmp_path / "clean.png", clean)

