@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.evaluation.scoring import Scores, mean_of_set, score_image
 from srcx.imaging import imresize, to_image, write_image
+from srcx.imaging.decode import ImageArray
 from srcx.inference.tiling import NoSizeError, run_padded, size_multiple
 from srcx.metrics.metric import Metric
 
@@ -54,7 +53,7 @@ def validate(
     net.eval()
     multiple_of: int | None = None
 
-    def by_network(pair: WholePair) -> NDArray[np.uint8]:
+    def by_network(pair: WholePair) -> ImageArray:
         nonlocal multiple_of
         multiple_of = multiple_of or _multiple_of(net, pair.lq)
         sr = to_image(upscale(net, pair.lq, multiple_of=multiple_of))
@@ -76,14 +75,14 @@ def validate(
 def validate_bicubic(validation_set: ValidationSet, *, scale: int) -> dict[str, float | None]:
     """Return what `validate` returns, of lq enlarged by MATLAB's bicubic; of lq itself where `scale` is 1."""
 
-    def by_bicubic(pair: WholePair) -> NDArray[np.uint8]:
+    def by_bicubic(pair: WholePair) -> ImageArray:
         lq = to_image(pair.lq)
         return imresize(lq, scale=scale) if scale > 1 else lq
 
     return _means(validation_set, by_bicubic).values
 
 
-def _means(validation_set: ValidationSet, run: Callable[[WholePair], NDArray[np.uint8]]) -> Scores:
+def _means(validation_set: ValidationSet, run: Callable[[WholePair], ImageArray]) -> Scores:
     scores: list[Scores] = []
     for pair in validation_set.pairs:
         gt = None if pair.gt is None else to_image(pair.gt)

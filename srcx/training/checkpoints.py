@@ -2,7 +2,8 @@
 
 experiments/NAME/
 ├── NAME.yml           the options the run was started with, resolved
-├── metrics.csv        iter, set, metric, value: losses (set "train"), validation; METRIC_bicubic at 0
+├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results; at the start
+│                      also METRIC_bicubic
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
 ├── training_states/   ITER.state: all that the next iteration depends on; ITER.state.aside: not used any more
 ├── log/               the lines of the terminal; tensorboard's event files
