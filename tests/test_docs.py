@@ -1,7 +1,9 @@
 """The documentation names files that exist, and the site builds."""
 
+import importlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +28,7 @@ def test_every_file_that_a_page_names_exists(page):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Build the site; a warning is an error: a page outside the navigation, a broken link or anchor."""
+    """Build the site; a broken link or anchor and a page outside of the navigation are errors."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
@@ -43,3 +45,20 @@ def test_the_site_has_every_page(site):
 def test_the_site_loads_nothing_from_elsewhere(site):
     loads = re.compile(r"""(?:src=|<link [^>]*href=)["']?https?://[^"' >]*""")
     assert [load for page in site.rglob("*.html") for load in loads.findall(page.read_text("utf-8"))] == []
+
+
+REFERENCE = runpy.run_path(str(ROOT / "scripts/pages/reference.py"))
+
+
+@pytest.mark.parametrize("page", REFERENCE["PAGES"])
+def test_a_reference_is_in_step_with_the_code(page):
+    written = (ROOT / "docs/reference" / page).read_text("utf-8")
+    assert written == "\n".join(REFERENCE["PAGES"][page]()) + "\n", "run: python scripts/pages/reference.py"
+
+
+@pytest.mark.parametrize("package", ["inference", "losses", "metrics", "evaluation"])
+def test_the_reference_has_every_public_name(site, package):
+    text = (site / "reference/python.html").read_text("utf-8")
+    names = importlib.import_module(f"srcx.{package}").__all__
+    shown = set(re.findall(rf'id="srcx\.{package}\.(?:[a-z_]+\.)?(\w+)"', text))
+    assert set(names) - shown == set()

@@ -39,6 +39,16 @@ def write_markdown(path: Path, lines: Iterable[str]) -> None:
         temporary.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
 
 
+def command_block(command: str, *, not_run: str) -> list[str]:
+    """Return the lines of a code block with the command that writes a page.
+
+    Args:
+        command: The command.
+        not_run: Why the tests of the documentation do not run it.
+    """
+    return [f"<!-- not run: {not_run} -->", "```bash", command, "```"]
+
+
 def print_every(count: int) -> OnProgress:
     """Return a callback that prints every `count`-th step and the last one."""
 

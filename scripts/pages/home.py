@@ -19,6 +19,7 @@ from srcx.inference import load_model
 SCALE = 4
 SQUARE_PX = 96  # of lq
 DEGRADATION = "web"
+DAMAGED, CLEAN = "coffee", "chelsea"
 
 
 def comparison(lq: ImageArray, corner: tuple[int, int], model: str) -> ImageArray:
@@ -34,9 +35,9 @@ def main() -> None:
     """Write both images."""
     folder = make_folder(Path("docs/home"))
     options = load_degradation(DEGRADATION)
-    damaged = degrade(data.coffee(), options, scale=SCALE, rng=seeded(0, options, "coffee"))
+    damaged = degrade(getattr(data, DAMAGED)(), options, scale=SCALE, rng=seeded(0, options, DAMAGED))
     write_image(folder / "damaged.webp", comparison(damaged, (4, 40), "real-x4"), quality=90)
-    clean = imresize(data.chelsea()[:, :448], scale=1 / SCALE)
+    clean = imresize(getattr(data, CLEAN)()[:, :448], scale=1 / SCALE)
     write_image(folder / "clean.webp", comparison(clean[:72], (0, 12), "srgan-cx-x4"), quality=90)
 
 

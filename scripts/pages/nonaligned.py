@@ -25,7 +25,7 @@ from statistics import fmean
 
 import cv2
 import numpy as np
-from _page import Bytes, side_by_side, write_markdown
+from _page import Bytes, command_block, side_by_side, write_markdown
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
@@ -212,7 +212,7 @@ def page(
         "The command below writes this page and computes every figure in it. It trains the runs first; with "
         "--no-train, it uses the runs that are there.",
         "",
-        f"    {command}",
+        *command_block(command, not_run="trains for hours"),
         "",
         "All losses of an experiment start from the same weights and train for about the same time; the "
         "option files are in `options/nonaligned`. The crop of the target is moved down and right by random "

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from _page import print_every, side_by_side, write_markdown
+from _page import command_block, print_every, side_by_side, write_markdown
 from skimage import data
 
 from srcx.atomic import atomic_path, make_folder
@@ -43,7 +43,7 @@ def page(
         "",
         "Made by the command below, which computes every figure of this page; nothing is written by hand.",
         "",
-        f"    {command}",
+        *command_block(command, not_run="needs the benchmark sets and trained models"),
         "",
         f"{results.protocol['text']}. LPIPS is AlexNet's, DISTS is VGG16's, both on RGB. Versions: "
         + ", ".join(f"{name} {number}" for name, number in results.versions.items())

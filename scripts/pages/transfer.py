@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import torch
-from _page import side_by_side, write_markdown
+from _page import command_block, side_by_side, write_markdown
 from skimage import data
 
 from srcx.atomic import make_folder
@@ -53,7 +53,7 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
         "its VGG16 features are like those of the style. The command below writes this page and computes "
         "every number in it.",
         "",
-        f"    {command}",
+        *command_block(command, not_run="takes ten minutes"),
         "",
         f"{iterations} steps, longer side {size} pixels, {torch.get_num_threads()} threads. From left to "
         f"right: content, style, {', '.join(OBJECTIVES)}.",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _page import Bytes, below, side_by_side, write_markdown
+from _page import Bytes, below, command_block, side_by_side, write_markdown
 from numpy.typing import NDArray
 from skimage import data
 
@@ -197,7 +197,7 @@ def run(photographs: Path, root: Path, iters: int | None, out: Path, command: st
         "The option files are in `options/unpaired`. The command below writes this page and computes every "
         "number in it.",
         "",
-        f"    {command}",
+        *command_block(command, not_run="trains for some minutes"),
         "",
         *animation(animate, folder),
         *domain(models, folder),
