@@ -31,7 +31,8 @@ SECTIONS: dict[type[Section], tuple[str, str]] = {
     datasets.DatasetOptions: (
         "datasets: one set",
         "The keys that every set has. What is needed depends on the type: "
-        "`dataroot_gt` for all but SingleImageDataset, `dataroot_lq` for PairedImageDataset and SingleImageDataset.",
+        "`dataroot_gt` for all but SingleImageDataset, `dataroot_lq` for PairedImageDataset and "
+        "SingleImageDataset.",
     ),
     datasets.TrainDataset: ("datasets.train", "The keys that only the training set has."),
     datasets.IoBackend: ("io_backend", "Storage of the images of one set."),
