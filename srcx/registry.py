@@ -29,14 +29,15 @@ from srcx.data import (
     PairedImageDataset,
     SingleImageDataset,
 )
+from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
-from srcx.losses.frequency import GridLoss, LowFrequencyLoss
+from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, TotalVariationLoss
-from srcx.losses.ssim import SSIMLoss
+from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction
 from srcx.nearest import LIKE_AN_OPTION, nearest
@@ -77,8 +78,10 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
 
 LOSSES: Mapping[str, type[nn.Module]] = {
     "CharbonnierLoss": CharbonnierLoss,
+    "ColorLoss": ColorLoss,
     "ContextualBilateralLoss": ContextualBilateralLoss,
     "ContextualLoss": ContextualLoss,
+    "FocalFrequencyLoss": FocalFrequencyLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,
     "GridLoss": GridLoss,
@@ -87,6 +90,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "LPIPSLoss": LPIPSLoss,
     "LowFrequencyLoss": LowFrequencyLoss,
     "MSELoss": MSELoss,
+    "MSSSIMLoss": MSSSIMLoss,
     "MultiScaleGANLoss": MultiScaleGANLoss,
     "PerceptualLoss": PerceptualLoss,
     "SSIMLoss": SSIMLoss,

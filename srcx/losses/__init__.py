@@ -1,5 +1,6 @@
 """Losses: formulas as functions, and as modules called with (sr, gt) that return an unweighted scalar."""
 
+from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import (
     ContextualBilateralLoss,
     ContextualLoss,
@@ -7,7 +8,7 @@ from srcx.losses.contextual import (
     contextual_loss,
 )
 from srcx.losses.feature_loss import FeatureLoss
-from srcx.losses.frequency import GridLoss, LowFrequencyLoss
+from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.locally_discriminative import LDLLoss, artifact_map
 from srcx.losses.lpips import LPIPSLoss
@@ -20,14 +21,16 @@ from srcx.losses.pixel import (
     charbonnier,
     total_variation,
 )
-from srcx.losses.ssim import SSIMLoss
+from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "CharbonnierLoss",
+    "ColorLoss",
     "ContextualBilateralLoss",
     "ContextualLoss",
     "FeatureLoss",
+    "FocalFrequencyLoss",
     "GANLoss",
     "GramLoss",
     "GridLoss",
@@ -36,6 +39,7 @@ __all__ = [
     "LPIPSLoss",
     "LowFrequencyLoss",
     "MSELoss",
+    "MSSSIMLoss",
     "MultiScaleGANLoss",
     "PerceptualLoss",
     "SSIMLoss",

@@ -1,12 +1,13 @@
-"""Losses of blurred differences: of colour and light (frequency 0), and of a grid of some period."""
+"""Losses around chosen frequencies: low ones, those of a grid, and those that are hardest to reproduce."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
 from srcx.imaging.tensors import check_same_shape, gaussian_blur
 
-__all__ = ["GridLoss", "LowFrequencyLoss"]
+__all__ = ["FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
 
 
 class LowFrequencyLoss(nn.Module):
@@ -30,7 +31,7 @@ class LowFrequencyLoss(nn.Module):
 
     def __init__(self, kernel_size: int = 21, sigma: float = 3.0, criterion: str = "l2") -> None:
         super().__init__()
-        _check_kernel_size("LowFrequencyLoss", kernel_size)
+        check_kernel_size("LowFrequencyLoss", kernel_size)
         if criterion not in ("l1", "l2"):
             raise OptionsError(f"LowFrequencyLoss: criterion must be 'l1' or 'l2'; got {criterion!r}")
         self.kernel_size, self.sigma, self.criterion = kernel_size, sigma, criterion
@@ -67,7 +68,7 @@ class GridLoss(nn.Module):
 
     def __init__(self, period: int = 4, kernel_size: int = 17, sigma: float = 3.0) -> None:
         super().__init__()
-        _check_kernel_size("GridLoss", kernel_size)
+        check_kernel_size("GridLoss", kernel_size)
         if period < 2:
             raise OptionsError(f"GridLoss: period must be at least 2; got {period}")
         self.period, self.kernel_size, self.sigma = period, kernel_size, sigma
@@ -86,6 +87,67 @@ class GridLoss(nn.Module):
         return (low - low.mean(2, keepdim=True)).square().mean()
 
 
-def _check_kernel_size(name: str, kernel_size: int) -> None:
+class FocalFrequencyLoss(nn.Module):
+    """Mean square of the difference of spectra, weighted by the size of the difference at each frequency.
+
+    With F the orthonormal discrete Fourier transform of a channel, of the whole image or of each patch,
+
+        w(u, v) = |F_sr - F_gt|^alpha / max over (u, v) of the same, without gradient
+        loss = mean of w |F_sr - F_gt|^2
+
+    Args:
+        alpha: Exponent, not negative: 0 makes all weights 1, and the loss the mean square of sr - gt.
+        patch_factor: The image is cut into patch_factor x patch_factor patches; 1 is the whole image.
+
+    Called with sr and gt, RGB in [0, 1], (N, C, H, W), it returns a scalar, 0 for equal images.
+
+    Raises:
+        OptionsError: an argument is out of range.
+        ImageError: the shapes differ, or height or width is no multiple of `patch_factor`.
+
+    References:
+        Jiang et al., "Focal Frequency Loss for Image Reconstruction and Synthesis", ICCV 2021,
+        arXiv:2012.12821; values are those of the authors' package focal-frequency-loss.
+        Differs from it: without its average over the batch, its logarithm, and its maximum over the batch.
+
+    Example:
+        >>> grey = torch.full((1, 1, 8, 8), 0.5)
+        >>> FocalFrequencyLoss()(grey + 0.25, grey)  # one frequency alone differs
+        tensor(0.0625)
+    """
+
+    def __init__(self, alpha: float = 1.0, patch_factor: int = 1) -> None:
+        super().__init__()
+        if alpha < 0 or patch_factor < 1:
+            raise OptionsError(
+                "FocalFrequencyLoss: expected alpha of at least 0 and patch_factor of at least 1; "
+                f"got {alpha} and {patch_factor}"
+            )
+        self.alpha, self.patch_factor = alpha, patch_factor
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_same_shape("FocalFrequencyLoss", sr, gt)
+        factor = self.patch_factor
+        if any(side % factor for side in sr.shape[-2:]):
+            raise ImageError(
+                f"FocalFrequencyLoss: height and width must be multiples of patch_factor {factor}; "
+                f"got {tuple(sr.shape)}; change gt_size or patch_factor"
+            )
+        # The transform is linear: one of the difference replaces one of each image.
+        patches = (sr.float() - gt.float()).unflatten(-2, (factor, -1)).unflatten(-1, (factor, -1))
+        difference = torch.fft.fft2(patches, dim=(-3, -1), norm="ortho")  # (N, C, factor, h, factor, w)
+        squared = difference.real.square() + difference.imag.square()
+        with torch.no_grad():
+            weight = squared ** (self.alpha / 2)
+            weight /= weight.amax(dim=(-3, -1), keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        return (weight * squared).mean()
+
+
+def check_kernel_size(name: str, kernel_size: int) -> None:
+    """Refuse a width of a Gaussian that is even or not positive.
+
+    Raises:
+        OptionsError: it is; the message begins with `name`.
+    """
     if kernel_size % 2 == 0 or kernel_size < 1:
         raise OptionsError(f"{name}: kernel_size must be odd and positive; got {kernel_size}")

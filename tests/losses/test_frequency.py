@@ -1,16 +1,17 @@
-"""The low-frequency loss and the grid loss against their definitions."""
+"""The low-frequency loss, the grid loss and the focal frequency loss against their definitions."""
 
 import math
 from functools import partial
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
 from srcx.imaging.tensors import gaussian_blur
-from srcx.losses.frequency import GridLoss, LowFrequencyLoss
+from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 
 
 def test_blur_is_opencvs_gaussian():
@@ -96,3 +97,49 @@ def test_images_of_unsuitable_size_are_refused(shape):
 def test_wrong_arguments_are_named(loss, args, named):
     with pytest.raises(OptionsError, match=f"{loss.__name__}: .*{named}"):
         loss(**args)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_the_focal_loss_equals_the_formula_written_out_slowly(alpha, factor):
+    sr, gt = torch.rand(2, 2, 3, 8, 12)
+    values = []
+    for channel in (sr - gt).flatten(0, 1).numpy():
+        for rows in np.split(channel, factor, 0):
+            for patch in np.split(rows, factor, 1):
+                size = np.abs(np.fft.fft2(patch, norm="ortho"))
+                values.append((size**alpha / (size**alpha).max() * size**2).mean())
+    assert FocalFrequencyLoss(alpha, factor)(sr, gt).item() == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_the_focal_loss_of_one_frequency_is_the_mean_square_and_a_second_weaker_one_adds_less():
+    wave = 0.1 * torch.cos(2 * math.pi * torch.arange(16) / 4).expand(1, 3, 16, 16)
+    weak = 0.05 * torch.cos(2 * math.pi * torch.arange(16) / 8).expand(1, 3, 16, 16)
+    gt = torch.full((1, 3, 16, 16), 0.5)
+    assert_close(FocalFrequencyLoss()(gt + wave, gt), wave.square().mean())
+    assert_close(
+        FocalFrequencyLoss()(gt + wave + weak, gt), wave.square().mean() + 0.5 * weak.square().mean()
+    )
+    assert_close(FocalFrequencyLoss(0.0)(gt + wave + weak, gt), (wave + weak).square().mean())
+
+
+def test_the_weights_of_the_focal_loss_have_no_gradient_and_equal_images_a_finite_one():
+    gt = torch.rand(1, 3, 8, 8)
+    sr = (gt + 0.25).requires_grad_()
+    FocalFrequencyLoss()(sr, gt).backward()
+    assert_close(sr.grad, torch.full_like(gt, 2 * 0.25 / gt.numel()), atol=1e-6, rtol=1e-3)
+    same = gt.clone().requires_grad_()
+    loss = FocalFrequencyLoss(0.5)(same, gt)
+    loss.backward()
+    assert loss == 0
+    assert torch.isfinite(same.grad).all()
+
+
+def test_the_focal_loss_refuses_wrong_arguments_and_sizes():
+    with pytest.raises(
+        OptionsError, match="alpha of at least 0 and patch_factor of at least 1; got -1 and 1"
+    ):
+        FocalFrequencyLoss(alpha=-1)
+    image = torch.rand(1, 3, 9, 8)
+    with pytest.raises(ImageError, match=r"multiples of patch_factor 2; got \(1, 3, 9, 8\)"):
+        FocalFrequencyLoss(patch_factor=2)(image, image)
