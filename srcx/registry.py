@@ -31,6 +31,7 @@ from srcx.data import (
 )
 from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
+from srcx.losses.dists import DISTSLoss
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.locally_discriminative import LDLLoss
@@ -81,6 +82,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "ColorLoss": ColorLoss,
     "ContextualBilateralLoss": ContextualBilateralLoss,
     "ContextualLoss": ContextualLoss,
+    "DISTSLoss": DISTSLoss,
     "FocalFrequencyLoss": FocalFrequencyLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,

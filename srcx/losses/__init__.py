@@ -7,6 +7,7 @@ from srcx.losses.contextual import (
     contextual_bilateral_loss,
     contextual_loss,
 )
+from srcx.losses.dists import DISTSLoss
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
@@ -29,6 +30,7 @@ __all__ = [
     "ColorLoss",
     "ContextualBilateralLoss",
     "ContextualLoss",
+    "DISTSLoss",
     "FeatureLoss",
     "FocalFrequencyLoss",
     "GANLoss",

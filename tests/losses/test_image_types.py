@@ -21,10 +21,17 @@ OF_FEATURES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def made_up_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    for network in ("alexnet", "vgg16"):
+        save_state(folder / f"{network}.safetensors", FeatureExtractor.random(network).state_dict())
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_state(tmp_path / "alexnet.safetensors", FeatureExtractor.random("alexnet").state_dict())
-    monkeypatch.setenv("SRCX_WEIGHTS", str(tmp_path))
+def _made_up(made_up_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRCX_WEIGHTS", str(made_up_folder))
 
 
 def made(name: str) -> nn.Module:

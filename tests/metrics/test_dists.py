@@ -8,9 +8,9 @@ from torch.nn.functional import conv2d
 from torch.testing import assert_close
 
 from srcx.errors import ImageError
+from srcx.features.dists_network import channel_weights
 from srcx.features.extractor import FeatureExtractor
 from srcx.metrics import dists
-from srcx.metrics.dists import channel_weights
 from srcx.weights.checkpoint import save_state
 
 
