@@ -38,6 +38,7 @@ from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, TotalVariationLoss
+from srcx.losses.sliced_wasserstein import FDLLoss, SlicedWassersteinLoss
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction
@@ -83,6 +84,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "ContextualBilateralLoss": ContextualBilateralLoss,
     "ContextualLoss": ContextualLoss,
     "DISTSLoss": DISTSLoss,
+    "FDLLoss": FDLLoss,
     "FocalFrequencyLoss": FocalFrequencyLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,
@@ -96,6 +98,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "MultiScaleGANLoss": MultiScaleGANLoss,
     "PerceptualLoss": PerceptualLoss,
     "SSIMLoss": SSIMLoss,
+    "SlicedWassersteinLoss": SlicedWassersteinLoss,
     "TotalVariationLoss": TotalVariationLoss,
 }
 

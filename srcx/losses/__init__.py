@@ -22,6 +22,7 @@ from srcx.losses.pixel import (
     charbonnier,
     total_variation,
 )
+from srcx.losses.sliced_wasserstein import FDLLoss, SlicedWassersteinLoss, sliced_wasserstein
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.losses.weighted_sum import WeightedSum
 
@@ -31,6 +32,7 @@ __all__ = [
     "ContextualBilateralLoss",
     "ContextualLoss",
     "DISTSLoss",
+    "FDLLoss",
     "FeatureLoss",
     "FocalFrequencyLoss",
     "GANLoss",
@@ -45,6 +47,7 @@ __all__ = [
     "MultiScaleGANLoss",
     "PerceptualLoss",
     "SSIMLoss",
+    "SlicedWassersteinLoss",
     "TotalVariationLoss",
     "WeightedSum",
     "artifact_map",
@@ -52,5 +55,6 @@ __all__ = [
     "contextual_bilateral_loss",
     "contextual_loss",
     "gram_matrix",
+    "sliced_wasserstein",
     "total_variation",
 ]
