@@ -29,6 +29,7 @@ from srcx.data import (
     PairedImageDataset,
     SingleImageDataset,
 )
+from srcx.losses.aesop import AESOPLoss
 from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
 from srcx.losses.dists import DISTSLoss
@@ -79,6 +80,7 @@ NETWORKS: Mapping[str, type[nn.Module]] = {
 }
 
 LOSSES: Mapping[str, type[nn.Module]] = {
+    "AESOPLoss": AESOPLoss,
     "CharbonnierLoss": CharbonnierLoss,
     "ColorLoss": ColorLoss,
     "ContextualBilateralLoss": ContextualBilateralLoss,

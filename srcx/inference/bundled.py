@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from srcx.weights.published import cache_folder
+from srcx.weights.published import BUNDLED, cache_folder
 
 __all__ = [
     "BICUBIC_SCALE",
@@ -20,9 +20,6 @@ __all__ = [
     "parent_of",
 ]
 
-BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
-"""NAME.safetensors, in half precision, which names its network and scale; NAME.md, its card; for some models
-NAME.parent.safetensors, the faithful weights that the sharp ones were trained from."""
 PARENT_SUFFIX = ".parent.safetensors"
 
 FOR_DAMAGED = {2: "real-x2", 4: "real-x4"}

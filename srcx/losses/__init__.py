@@ -1,5 +1,6 @@
 """Losses: formulas as functions, and as modules called with (sr, gt) that return an unweighted scalar."""
 
+from srcx.losses.aesop import AESOPLoss
 from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import (
     ContextualBilateralLoss,
@@ -27,6 +28,7 @@ from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.losses.weighted_sum import WeightedSum
 
 __all__ = [
+    "AESOPLoss",
     "CharbonnierLoss",
     "ColorLoss",
     "ContextualBilateralLoss",

@@ -9,7 +9,20 @@ from srcx.download import Digest
 from srcx.errors import OutputError, WeightsError
 from srcx.nearest import did_you_mean
 
-__all__ = ["PUBLISHED", "KnownWeights", "Published", "cache_folder", "known", "local_file", "published"]
+__all__ = [
+    "BUNDLED",
+    "PUBLISHED",
+    "KnownWeights",
+    "Published",
+    "cache_folder",
+    "known",
+    "local_file",
+    "published",
+]
+
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
+"""NAME.safetensors, in half precision, which names its network and scale; NAME.md, its card; for some models
+NAME.parent.safetensors, the faithful weights that the sharp ones were trained from."""
 
 
 @dataclass(frozen=True)
