@@ -76,11 +76,21 @@ def test_weight_decay_shrinks_by_the_learning_rate_times_it():
     assert_close(updated(weight, [torch.zeros(64)], lr=0.1, weight_decay=0.5), weight * 0.95)
 
 
+@pytest.mark.parametrize("shape", [(64,), (64, 32, 3, 3)])
+def test_cautious_decay_shrinks_only_the_weights_that_the_step_moves_towards_0(shape):
+    weight, gradient = torch.randn(2, *shape, dtype=torch.float64)
+    plain = updated(weight, [gradient], lr=1e-3)
+    decayed = updated(weight, [gradient], lr=1e-3, weight_decay=100.0, cautious=True)
+    towards_0 = weight * (plain - weight) < 0
+    assert 0 < towards_0.float().mean() < 1
+    assert_close(decayed, torch.where(towards_0, plain - 0.1 * weight, plain))
+
+
 def test_its_state_goes_on_to_the_same_bits():
     def made():
         torch.manual_seed(3)
         net = nn.Conv2d(64, 64, 3)
-        return net, Muon(net.parameters())
+        return net, Muon(net.parameters(), weight_decay=0.1, cautious=True)
 
     def step(net, optimizer, seed):
         net.weight.grad, net.bias.grad = (
@@ -112,6 +122,8 @@ def test_a_weight_without_gradient_is_left_alone():
         ({"momentum": 1.0}, r"momentum in \[0, 1\), got 1.0"),
         ({"lr": 0.0}, "lr above 0, got 0.0"),
         ({"betas": (0.9, -0.1)}, r"betas\[1\] in \[0, 1\), got -0.1"),
+        ({"cautious": True}, "cautious needs a decay; set weight_decay above 0"),
+        ({"cautious": "yes", "weight_decay": 0.1}, "cautious to be true or false, got 'yes'"),
     ],
 )
 def test_arguments_out_of_range_are_named(args, said):
