@@ -15,9 +15,9 @@ __all__ = ["load_model", "losses", "metrics", "upscale"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "load_model": "srcx.inference.upscaler",
+        "load_model": "srcx.inference.load",
         "losses": "srcx.losses",
         "metrics": "srcx.metrics",
-        "upscale": "srcx.inference.upscaler",
+        "upscale": "srcx.inference.load",
     },
 )

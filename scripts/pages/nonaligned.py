@@ -33,7 +33,7 @@ from srcx.cli import main as srcx
 from srcx.errors import SrcxError
 from srcx.imaging import ImageArray, imresize, list_images, read_image, rgb_to_grey, write_image
 from srcx.imaging.color import rgb_to_y
-from srcx.inference.upscaler import load_model
+from srcx.inference.load import load_model
 from srcx.metrics import lpips, niqe, psnr
 from srcx.prepare.shifts import register, smooth
 

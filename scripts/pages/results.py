@@ -23,7 +23,7 @@ from srcx.evaluation.report import Results
 from srcx.evaluation.report.page import Table, tables
 from srcx.evaluation.report.plane import plane_svg, planes
 from srcx.imaging import ImageArray, imresize, write_image
-from srcx.inference.upscaler import load_model
+from srcx.inference.load import load_model
 
 SETS = ("Set5", "Set14", "BSD100")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "perceptual_index", "rmse")

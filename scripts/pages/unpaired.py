@@ -25,7 +25,7 @@ from srcx.atomic import make_folder
 from srcx.cli import main as srcx
 from srcx.errors import SrcxError, UsageError
 from srcx.imaging import imresize, list_images, read_image, to_rgb, write_image
-from srcx.inference.upscaler import load_model
+from srcx.inference.load import load_model
 from srcx.metrics import lpips, psnr
 
 OPTIONS = Path("options/unpaired")

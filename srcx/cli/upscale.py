@@ -114,7 +114,8 @@ def upscale(
     """Upscale images; one that cannot be read does not stop the others. Alpha is upscaled by bicubic."""
     from srcx.distributed import gather, is_main, local_rank, process_group, rank, run_on_main, world_size
     from srcx.inference.folder import plan, run
-    from srcx.inference.upscaler import device_of, load_model
+    from srcx.inference.load import load_model
+    from srcx.inference.upscaler import device_of
 
     count: Counter[str] = Counter()
     only: Outcome | None = None

@@ -29,7 +29,8 @@ from srcx.evaluation.report import (
 from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import read_image
 from srcx.inference.autotune import Precision
-from srcx.inference.upscaler import Upscaler, device_of, load_model
+from srcx.inference.load import load_model
+from srcx.inference.upscaler import Upscaler, device_of
 from srcx.metrics.metric import Metric
 from srcx.progress import OnProgress, no_progress
 

@@ -35,6 +35,7 @@ __all__ = [
     "ImageHeader",
     "decode",
     "decode_image",
+    "pixels_of",
     "quiet_opencv",
     "read_header",
     "swap_red_and_blue",
@@ -182,15 +183,29 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
         image.load()
         if image.mode.startswith("I"):  # grey of 12 or 16 bits
             pixels = _deep_grey(image, bits, white_is_zero=white_is_zero)
-        elif image.mode == "CMYK":
-            pixels = np.asarray(cmyk_to_rgb(image, name, bits=bits))
         else:
-            pixels = np.asarray(image.convert(_mode(image, name)))
-            if bits == 16:
+            pixels = pixels_of(image, name, bits=bits)
+            if bits == 16 and image.mode != "CMYK":
                 pixels = _sixteen_bits(data, name, pixels)
         # Pillow and OpenCV turn TIFF files upright, and Pillow takes the tag away.
         pixels = _turned(pixels, _orientation(image))
         return pixels, extras.fitting(1 if pixels.ndim == 2 else pixels.shape[2])
+
+
+def pixels_of(image: Image.Image, name: str, *, bits: int = 8) -> ImageArray:
+    """Return the pixels of a Pillow image in 8 bits: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Args:
+        image: Of any mode but those of more than 8 bits a sample.
+        name: What messages call it.
+        bits: Bits a sample of its file.
+
+    Raises:
+        ImageError: a mode that is not read.
+    """
+    if image.mode == "CMYK":
+        return np.asarray(cmyk_to_rgb(image, name, bits=bits))
+    return np.asarray(image.convert(_mode(image, name)))
 
 
 def _deep_grey(image: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> ImageArray:

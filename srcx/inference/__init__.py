@@ -6,8 +6,9 @@ from srcx.inference.bundled import bundled_models, default_model
 from srcx.lazy import lazily
 
 if TYPE_CHECKING:
+    from srcx.inference.load import load_model, upscale
     from srcx.inference.models import Model, find_model
-    from srcx.inference.upscaler import Upscaler, load_model, upscale
+    from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Model", "Upscaler", "bundled_models", "default_model", "find_model", "load_model", "upscale"]
 
@@ -16,6 +17,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         **dict.fromkeys(("Model", "find_model"), "srcx.inference.models"),
-        **dict.fromkeys(("Upscaler", "load_model", "upscale"), "srcx.inference.upscaler"),
+        **dict.fromkeys(("load_model", "upscale"), "srcx.inference.load"),
+        "Upscaler": "srcx.inference.upscaler",
     },
 )

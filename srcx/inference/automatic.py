@@ -9,8 +9,7 @@ from srcx.imaging import ImageArray
 from srcx.imaging.cleanliness import LIMITS, cleanliness
 from srcx.inference.bundled import automatic_models, bundled_models, file_of, parent_of
 from srcx.inference.models import Model, find_model
-from srcx.inference.upscaler import Choice, Upscaler, check_image, check_scale
-from srcx.progress import OnProgress, no_progress
+from srcx.inference.upscaler import Choice, Upscaler, check_scale
 
 __all__ = ["AutoModel", "AutoUpscaler", "auto_model"]
 
@@ -66,9 +65,6 @@ class AutoUpscaler(Upscaler):
         """The upscalers in use, by the name of their model."""
         return {}
 
-    def __call__(self, image: ImageArray, *, on_progress: OnProgress = no_progress) -> ImageArray:
-        return self.choose(image).upscaler(image, on_progress=on_progress)
-
     def choose(self, image: ImageArray, file: Path | None = None) -> Choice:
         """Return the upscaler for an image and a short reason, if there was a choice.
 
@@ -76,7 +72,6 @@ class AutoUpscaler(Upscaler):
             image: As for `Upscaler`.
             file: The file of the image; its format and quality count too.
         """
-        check_image(image)
         if self.model.clean == self.model.damaged:
             return Choice(self.load(self.model.clean), "")
         found = cleanliness(image, file)
@@ -91,6 +86,7 @@ class AutoUpscaler(Upscaler):
         Raises:
             UsageError: the model cannot do what is asked for.
         """
-        if name not in self._loaded:
-            self._loaded[name] = self.with_model(find_model(name, fidelity=self.model.fidelity))
-        return self._loaded[name]
+        with self._choosing:
+            if name not in self._loaded:
+                self._loaded[name] = self.with_model(find_model(name, fidelity=self.model.fidelity))
+            return self._loaded[name]

@@ -1,6 +1,7 @@
 """Models for inference, found by a name or a file."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,9 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
         >>> find_model("bicubic-x3").scale
         3
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        kind = type(name_or_path).__name__
+        raise UsageError(f"model: expected a name, a checkpoint or the folder of a run; got {kind}")
     text = str(name_or_path)
     check_fidelity(fidelity)
     bicubic = BICUBIC.fullmatch(text)

@@ -1,14 +1,14 @@
-"""Upscaling of arrays: the class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`."""
+"""The class behind `srcx.upscale`, `srcx upscale` and `srcx benchmark`: upscales images by one model."""
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +25,13 @@ from srcx.inference.autotune import (
     fastest,
 )
 from srcx.inference.backends import Engine, find_backend
-from srcx.inference.models import Model, find_model
+from srcx.inference.kinds import Kind, take
+from srcx.inference.models import Model
 from srcx.inference.runner import NotFiniteError, Runner
 from srcx.inference.tiling import upscale_by_bicubic
 from srcx.progress import OnProgress, no_progress
 
-__all__ = ["Choice", "Upscaler", "check_image", "device_of", "load_model", "upscale"]
+__all__ = ["Choice", "Tile", "Upscaler", "check_scale", "device_of"]
 
 Tile = int | Literal["auto"]
 
@@ -57,12 +58,12 @@ class Upscaler:
     """Upscales images by one model.
 
     Args:
-        model: From `find_model`.
-        tile: Side in input pixels of the tiles an image is cut into; 0 for none, "auto" for what the
-            free memory allows.
+        model: From `find_model`; `load_model` makes an upscaler of a name or path.
+        tile: Side in input pixels of the tiles an image is cut into, at least 16; 0 for none, "auto" for what
+            the free memory allows.
         precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. "auto" runs 16-bit images in
             fp32. For "int8" the model needs its 8-bit file, and OpenVINO runs it.
-        device: Where the network runs; None takes CUDA if it is there.
+        device: Where the network runs: "cpu", "cuda", "cuda:1" ...; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not. Where it differs from the model's, the results of
             the model are resampled by bicubic. None takes the model's.
         tta: Whether to return the mean over the eight rotations and reflections of the image: 8 times the
@@ -73,14 +74,12 @@ class Upscaler:
     within 50 dB of that of torch in fp32. It is measured on the middle of the first image that is not small
     (below 128 pixels), or that comes after many small ones.
 
-    Called with an image, uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, it returns the
-    image `scale` times as large, of the same type and channels. `on_progress` is called after each tile with
-    "tile", the tiles done and all tiles; the count begins again when tiles become smaller or fp32 is needed.
-    An error that it raises ends the work.
+    Several threads may call one upscaler, and each gets what it would get alone. They wait while the fastest
+    engine is measured. Each call takes memory of its own, and torch's threads are shared: more threads do not
+    make a CPU faster. An upscaler can be pickled; its copy opens the network anew.
 
     Raises:
         UsageError: an argument is none of these, or the network does not work in `precision`.
-        ImageError: what it is called with is not an image, or the result does not fit into the memory.
     """
 
     def __init__(
@@ -94,7 +93,14 @@ class Upscaler:
         tta: bool = False,
         backend: str = "auto",
     ) -> None:
+        if not isinstance(model, Model):
+            raise UsageError(
+                f"Upscaler: expected a Model, as find_model returns it; got {type(model).__name__}: "
+                "load_model takes a name or a path"
+            )
         check_scale(scale)
+        if not isinstance(tta, bool):
+            raise UsageError(f"tta: expected True or False; got {tta!r}")
         if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= MIN_TILE_PX)):
             raise UsageError(f"tile: expected auto, 0 or at least {MIN_TILE_PX} pixels; got {tile!r}")
         check_precision(precision, model)
@@ -122,18 +128,53 @@ class Upscaler:
 
     def with_model(self, model: Model) -> "Upscaler":
         """Return an upscaler of the same settings by another model."""
-        return Upscaler(
-            model,
-            tile=self.tile,
-            precision=self.precision,
-            device=self.device,
-            scale=self.scale,
-            tta=self.tta,
-            backend=self.backend,
+        return Upscaler(model, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("tile", "precision", "device", "scale", "tta", "backend")
+        return {name: getattr(self, name) for name in names}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Open networks of other programs and locks cannot be pickled.
+        return partial(type(self), **self._settings()), (self.model,)
+
+    def __repr__(self) -> str:
+        settings = {**self._settings(), "device": str(self.device)}
+        settings |= {"engine": str(self.engine)} if self.engine else {}
+        words = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({self.model.name!r}, {words})"
+
+    @overload
+    def __call__(self, image: Kind, *, on_progress: OnProgress = ...) -> Kind: ...
+
+    @overload
+    def __call__(self, image: str | os.PathLike[str], *, on_progress: OnProgress = ...) -> ImageArray: ...
+
+    def __call__(self, image: Any, *, on_progress: OnProgress = no_progress) -> Any:
+        """Return the image `scale` times as large, of the same kind, type and channels.
+
+        Args:
+            image: One of these. Alpha is upscaled by bicubic, colours by the model.
+
+                - Array: uint8 or uint16; (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+                - Tensor: float in [0, 1] or uint8; (N, C, H, W) or (C, H, W) with 1, 3 or 4 channels, on any
+                  device. A float tensor is computed as 16-bit images; there is no gradient.
+                - PIL image: turned upright as its EXIF data says; a palette or CMYK becomes RGB. The result
+                  has its colour profile.
+                - Path of an image file: the result is an array.
+            on_progress: Called after each tile with "tile", the tiles done and all tiles; the count begins
+                again with each image of a batch, when tiles become smaller, or when fp32 is needed. An error
+                that it raises ends the work.
+
+        Raises:
+            ImageError: it is not an image, or the result does not fit into the memory.
+        """
+        taken = take(image)
+        return taken.give_back(
+            [self.choose(one, taken.file).upscaler._upscale(one, on_progress) for one in taken.arrays]
         )
 
-    def __call__(self, image: ImageArray, *, on_progress: OnProgress = no_progress) -> ImageArray:
-        check_image(image)
+    def _upscale(self, image: ImageArray, on_progress: OnProgress) -> ImageArray:
         by_model, by_result = self.model.scale if self.model.net else self.scale, self.scale
         native, wanted = (
             [size_at(side, scale) for side in image.shape[:2]] for scale in (by_model, by_result)
@@ -232,24 +273,6 @@ class Upscaler:
         return self._runner(engine)(to_tensor(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
 
 
-def check_image(image: ImageArray) -> None:
-    """Refuse anything that is not an image.
-
-    Raises:
-        ImageError: not uint8 or uint16, or not (H, W), (H, W, 3) or (H, W, 4), or without pixels.
-    """
-    shape = tuple(getattr(image, "shape", ()))
-    fits = len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))
-    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16) or not fits:
-        kind = getattr(image, "dtype", type(image).__name__)
-        raise ImageError(
-            "upscale: expected a uint8 or uint16 array, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA; "
-            f"got {kind} of shape {shape}"
-        )
-    if 0 in shape:
-        raise ImageError(f"upscale: expected an image with pixels; got shape {shape}")
-
-
 def device_of(number: int) -> torch.device:
     """Return the GPU of this number modulo the number of GPUs, or the CPU where there is none."""
     return (
@@ -304,75 +327,3 @@ def _check_fits(image: ImageArray, size: Sequence[int]) -> None:
             f"upscale: the result, {size[1]} x {size[0]} pixels, takes {needed / 1e9:.1f} GB of memory, "
             f"and {free / 1e9:.1f} GB are free; cut the image or take a smaller scale"
         )
-
-
-def load_model(
-    name_or_path: str | Path | None = "auto",
-    *,
-    tile: Tile = "auto",
-    precision: Precision = "auto",
-    device: torch.device | str | None = None,
-    scale: float | None = None,
-    tta: bool = False,
-    backend: str = "auto",
-    fidelity: float = 0.0,
-) -> Upscaler:
-    """Load a model to upscale images with.
-
-    Args:
-        name_or_path: A name that `srcx models` lists or a checkpoint of srcx, BasicSR or the community;
-            "auto" or None takes for each image the bundled model that suits it, clean or damaged.
-        tile: This and the next five are as for `Upscaler`.
-        precision: See there.
-        device: See there.
-        scale: See there.
-        tta: See there.
-        backend: See there.
-        fidelity: As for `find_model`: 0 is the model as it is, sharp; 1 is its faithful parent.
-
-    Returns:
-        An object that is called with an image and returns the upscaled image.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or of an unknown network.
-        UsageError: there is no such name, or an argument makes no sense.
-
-    Example:
-        >>> import numpy as np
-        >>> load_model("bicubic")(np.zeros((6, 8, 3), np.uint8)).shape
-        (24, 32, 3)
-    """
-    from srcx.inference.automatic import AutoUpscaler, auto_model  # it imports this module, and scipy
-
-    kind, model = (
-        (AutoUpscaler, auto_model(scale, fidelity))
-        if name_or_path is None or name_or_path == "auto"
-        else (Upscaler, find_model(name_or_path, fidelity=fidelity))
-    )
-    upscaler = kind(
-        model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
-    )
-    if isinstance(upscaler, AutoUpscaler) and (fidelity or precision != "auto" or backend != "auto"):
-        # Not every model can do these: so it is an error before the first image.
-        for name in (upscaler.model.clean, upscaler.model.damaged):
-            upscaler.load(name)
-    return upscaler
-
-
-def upscale(image: ImageArray, model: str | Path | None = "auto", *, fidelity: float = 0.0) -> ImageArray:
-    """Upscale one image; for several, `load_model` loads the model once.
-
-    Args:
-        image: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
-        model: As for `load_model`.
-        fidelity: As for `load_model`.
-
-    Returns:
-        The image `scale` times as large, of the same type and channels.
-
-    Example:
-        >>> import numpy as np
-        >>> upscale(np.zeros((2, 3), np.uint16), model="bicubic-x2").shape
-        (4, 6)
-    """
-    return load_model(model, fidelity=fidelity)(image)

@@ -6,7 +6,7 @@ from srcx.errors import ImageError
 from srcx.imaging import imresize
 from srcx.inference import Model, Upscaler, load_model
 from srcx.inference.alpha import bleed_colours, upscale_with_alpha
-from srcx.inference.upscaler import check_image
+from srcx.inference.kinds import check_image
 
 
 def quadrupled(image: np.ndarray, result: np.ndarray) -> None:
