@@ -68,6 +68,9 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
         near = max(dataset.gt_size // scale, 1) * scale
         said = f"{dataset.gt_size} is no multiple of the scale {scale}; write {near}"
         yield Problem((*path, "gt_size"), said)
+    if dataset.uniform_share and dataset.crop_candidates == 1:
+        said = "all crops are drawn uniformly; set crop_candidates above 1, or remove this"
+        yield Problem((*path, "uniform_share"), said)
     if dataset.type != "NonAlignedPairDataset":
         return
     if dataset.io_backend.type == "lmdb":

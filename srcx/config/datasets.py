@@ -85,6 +85,10 @@ class TrainDataset(DatasetOptions):
     """Flip crops left to right at random."""
     use_rot: bool = True
     """Flip crops upside down and transpose them at random."""
+    crop_candidates: Count = 1
+    """srcx: places drawn for each crop, of which that with the largest gradient energy is taken."""
+    uniform_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """srcx: with crop_candidates: share of the crops that are drawn without such a choice, in [0, 1]."""
     targets: Literal["paired", "several", "unpaired"] = "paired"
     """srcx: NonAlignedPairDataset: the gt of lq's name, those in the folder of its name, or any gt of all."""
     max_offset: Natural = 0
@@ -154,6 +158,8 @@ class NonAlignedPairs(TrainDataset):
 
     type: Literal["NonAlignedPairDataset"]
     dataroot_gt: FilePath
+    crop_candidates: Literal[1] = 1
+    uniform_share: Literal[0] = 0
     meta_info_file: None = None
     meta_info: None = None
     degradation: None = None

@@ -30,6 +30,10 @@ class Crops:
     """Flip left to right in half of the cases."""
     use_rot: bool = True
     """Flip upside down, and transpose, each in half of the cases."""
+    candidates: int = 1
+    """Places drawn for each crop, of which that with the largest gradient energy is taken."""
+    uniform_share: float = 0.0
+    """Share of the crops that are drawn without such a choice, so that flat parts are seen too."""
     max_offset: int = 0
     """Whole ground-truth pixels by which the ground-truth crop is moved at most, down and right alike."""
 
@@ -43,7 +47,7 @@ class Crops:
 
     def __call__(self, pair: Pair, rng: np.random.Generator) -> Pair:
         """Cut one crop; views of the images, no copies."""
-        place = self.draw(pair.lq.shape[0], pair.lq.shape[1], rng)
+        place = self.choose(pair.lq.shape[0], pair.lq.shape[1], pair.gt, rng)
         return Pair(self._lq(pair.lq, place), self._gt(pair.gt, place))
 
     def apart(self, pair: Pair, rng: np.random.Generator) -> Pair:
@@ -56,6 +60,13 @@ class Crops:
     def _margin(self) -> int:
         """Distance of a crop from the border in low-resolution pixels, so that every offset fits."""
         return -(-self.max_offset // self.scale)
+
+    def choose(self, height: int, width: int, gt: NDArray[np.uint8], rng: np.random.Generator) -> "Place":
+        """Draw the place of a crop in an lq image of this size; of several, that of the most energy in gt."""
+        if self.candidates == 1 or rng.random() < self.uniform_share:
+            return self.draw(height, width, rng)
+        places = [self.draw(height, width, rng) for _ in range(self.candidates)]
+        return max(places, key=lambda place: gradient_energy(self._gt(gt, place)))
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> "Place":
         """Draw the place of a crop in an lq image of this size, and its flips."""
@@ -89,3 +100,14 @@ class Place(NamedTuple):
     def cut(self, image: NDArray[np.uint8], top: int, left: int, size: int) -> NDArray[np.uint8]:
         crop = image[top : top + size, left : left + size][:: self.steps[0], :: self.steps[1]]
         return crop.swapaxes(0, 1) if self.transpose else crop
+
+
+def gradient_energy(image: NDArray[np.uint8]) -> float:
+    """Return the mean square of the differences between neighbours, down and right, in the green channel.
+
+    Example:
+        >>> gradient_energy(np.full((4, 4, 3), 7, np.uint8))
+        0.0
+    """
+    green = image[..., 1].astype(np.float32)
+    return float(np.square(np.diff(green, axis=0)).mean() + np.square(np.diff(green, axis=1)).mean())

@@ -169,20 +169,31 @@ class PairDataset(ABC):
 
 
 def crops_of(
-    gt_size: int | None, scale: int, *, use_hflip: bool, use_rot: bool, max_offset: int = 0
+    gt_size: int | None,
+    scale: int,
+    *,
+    use_hflip: bool,
+    use_rot: bool,
+    candidates: int = 1,
+    uniform_share: float = 0.0,
+    max_offset: int = 0,
 ) -> Crops | None:
     """Return the settings of random crops; None for whole images.
 
     Raises:
-        DataError: `gt_size` is no multiple of `scale`, or `max_offset` is negative.
+        DataError: `gt_size` is no multiple of `scale`, or another number is out of range.
     """
     if gt_size is None:
         return None
     if gt_size < 1 or gt_size % scale:
         raise DataError(f"gt_size must be a multiple of scale {scale}; got {gt_size}")
+    if candidates < 1:
+        raise DataError(f"crop_candidates must be at least 1; got {candidates}")
+    if not 0 <= uniform_share <= 1:
+        raise DataError(f"uniform_share must be in [0, 1]; got {uniform_share}")
     if max_offset < 0:
         raise DataError(f"max_offset must be at least 0; got {max_offset}")
-    return Crops(gt_size, scale, use_hflip, use_rot, max_offset)
+    return Crops(gt_size, scale, use_hflip, use_rot, candidates, uniform_share, max_offset)
 
 
 def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:

@@ -43,6 +43,8 @@ class HighResolutionDataset(PairDataset):
         meta_info_file: A list of names relative to the (one) folder, to take these alone.
         use_hflip: Flip crops left to right at random.
         use_rot: Flip crops upside down and transpose them at random.
+        crop_candidates: Places drawn for each crop, of which that with the largest gradient energy is taken.
+        uniform_share: Share of the crops, in [0, 1], that are drawn without such a choice.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
@@ -63,13 +65,22 @@ class HighResolutionDataset(PairDataset):
         meta_info_file: Path | str | None = None,
         use_hflip: bool = True,
         use_rot: bool = True,
+        crop_candidates: int = 1,
+        uniform_share: float = 0.0,
         color: Literal["y"] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         cache_mib: int = 1024,
     ) -> None:
         roots = [dataroot_gt] if isinstance(dataroot_gt, (str, Path)) else list(dataroot_gt)
-        crops = crops_of(gt_size, scale, use_hflip=use_hflip, use_rot=use_rot)
+        crops = crops_of(
+            gt_size,
+            scale,
+            use_hflip=use_hflip,
+            use_rot=use_rot,
+            candidates=crop_candidates,
+            uniform_share=uniform_share,
+        )
         problems = Problems()
         sizes: dict[Stored, Size] = {}
         for root in roots:
@@ -109,7 +120,7 @@ class HighResolutionDataset(PairDataset):
         number = len(self) + index
         (gt,) = self._cache.get(number, lambda: (crop_to_multiple(self.images[index].read(), self.scale),))
         size = self.crops.gt_size // self.scale
-        place = self.crops.draw(gt.shape[0] // self.scale, gt.shape[1] // self.scale, rng)
+        place = self.crops.choose(gt.shape[0] // self.scale, gt.shape[1] // self.scale, gt, rng)
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
         columns = _around(place.left, size, gt.shape[1] // self.scale, rng)
         in_gt = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in (rows, columns))

@@ -26,6 +26,8 @@ class PairedImageDataset(PairDataset):
         filename_tmpl: Name of the lq file without suffix; `{}` is the ground truth's.
         use_hflip: Flip crops left to right at random.
         use_rot: Flip crops upside down and transpose them at random.
+        crop_candidates: Places drawn for each crop, of which that with the largest gradient energy is taken.
+        uniform_share: Share of the crops, in [0, 1], that are drawn without such a choice.
         color: "y" gives the luma channel alone.
         mean: Subtracted from each channel.
         std: Divides each channel after that.
@@ -54,12 +56,21 @@ class PairedImageDataset(PairDataset):
         filename_tmpl: str = "{}",
         use_hflip: bool = True,
         use_rot: bool = True,
+        crop_candidates: int = 1,
+        uniform_share: float = 0.0,
         color: Literal["y"] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         cache_mib: int = 1024,
     ) -> None:
-        crops = crops_of(gt_size, scale, use_hflip=use_hflip, use_rot=use_rot)
+        crops = crops_of(
+            gt_size,
+            scale,
+            use_hflip=use_hflip,
+            use_rot=use_rot,
+            candidates=crop_candidates,
+            uniform_share=uniform_share,
+        )
         problems = Problems()
         pairs = find_pairs(
             dataroot_gt,

@@ -56,6 +56,12 @@ def test_a_run_that_starts_later_goes_on_exactly(dataset, workers, done):
     assert_equal(take(10 - done, dataset, start_iter=done, workers=workers), take(10, dataset)[done:])
 
 
+@pytest.mark.parametrize("done", [1, 3, 7])
+def test_with_chosen_crops_a_run_that_starts_later_goes_on_exactly_too(pairs, done):
+    dataset = PairedImageDataset(**pairs, gt_size=16, crop_candidates=4, uniform_share=0.3)
+    assert_equal(take(10 - done, dataset, start_iter=done, workers=2), take(10, dataset)[done:])
+
+
 def test_a_fresh_data_set_gives_the_same_whatever_is_in_the_cache(pairs):
     without = PairedImageDataset(**pairs, gt_size=16, cache_mib=0)
     assert_equal(take(5, without, workers=2), take(5, PairedImageDataset(**pairs, gt_size=16)))

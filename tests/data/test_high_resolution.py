@@ -138,6 +138,23 @@ def test_degraded_crops_lie_on_their_ground_truth_which_is_left_as_it_is(tmp_pat
         assert np.corrcoef(crop.lq.ravel(), wanted.lq.ravel())[0, 1] > 0.8
 
 
+@pytest.mark.parametrize("degradation", [None, CLEAN])
+def test_crops_with_detail_are_chosen_whatever_makes_lq(tmp_path, rng, degradation):
+    image = np.full((64, 640, 3), 90, np.uint8)
+    image[:, :64] = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    write_image(tmp_path / "x.png", image)
+    settings = {"dataroot_gt": tmp_path, "scale": 4, "gt_size": 32, "degradation": degradation}
+    shares = [
+        np.mean([np.ptp(dataset.sample(0, np.random.default_rng(seed)).gt) > 0 for seed in range(100)])
+        for dataset in (
+            HighResolutionDataset(**settings),
+            HighResolutionDataset(**settings, crop_candidates=32),
+        )
+    ]
+    assert shares[0] < 0.3
+    assert shares[1] > 0.9
+
+
 def test_a_crop_s_degradation_depends_on_its_generator_alone(folder):
     settings = {
         "dataroot_gt": folder / "a",

@@ -152,6 +152,44 @@ def test_flips_and_turns_are_those_asked_for(pairs, use_hflip, use_rot, ways):
     assert unturned / 200 == pytest.approx(1 / ways, abs=0.1)
 
 
+def half_flat(pairs):
+    """Give every ground truth a right half of one colour."""
+    for path in pairs["dataroot_gt"].glob("*.png"):
+        image = read_image(path).copy()
+        image[:, image.shape[1] // 2 :] = 90
+        write_image(path, image)
+
+
+@pytest.mark.parametrize(("candidates", "uniform_share"), [(1, 0.0), (8, 0.0), (8, 1.0), (8, 0.5)])
+def test_of_several_places_the_one_with_the_most_detail_is_taken(pairs, candidates, uniform_share):
+    half_flat(pairs)
+    dataset = PairedImageDataset(**pairs, gt_size=16, crop_candidates=candidates, uniform_share=uniform_share)
+    flat = [np.ptp(dataset.sample(0, np.random.default_rng(seed)).gt) == 0 for seed in range(400)]
+    alone = 4 / 12  # of the 12 lq columns where a crop may begin, 4 are in the flat half
+    expected = alone if candidates == 1 else uniform_share * alone + (1 - uniform_share) * alone**candidates
+    assert np.mean(flat) == pytest.approx(expected, abs=0.06)
+
+
+def test_by_default_a_crop_is_the_first_place_drawn(pairs):
+    dataset = PairedImageDataset(**pairs, gt_size=16)
+    whole = dataset.read(1)
+    place = dataset.crops.draw(*whole.lq.shape[:2], np.random.default_rng(3))
+    expected = place.cut(whole.lq, place.top, place.left, 4)
+    assert_array_equal(dataset.sample(1, np.random.default_rng(3)).lq, expected)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"crop_candidates": 0}, "crop_candidates must be at least 1; got 0"),
+        ({"uniform_share": 1.5}, r"uniform_share must be in \[0, 1\]; got 1.5"),
+    ],
+)
+def test_wrong_choices_of_crops_are_named(pairs, wrong, said):
+    with pytest.raises(DataError, match=said):
+        PairedImageDataset(**pairs, gt_size=16, **wrong)
+
+
 def test_a_image_is_decoded_once_while_the_cache_holds_it(pairs, monkeypatch):
     dataset = PairedImageDataset(**pairs, gt_size=16)
     reads = []
