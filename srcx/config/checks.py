@@ -90,6 +90,9 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
 def _train(options: Options, train: TrainOptions) -> Iterator[Problem]:
     if not train.losses:
         yield Problem(("train",), "no loss term; give at least one, such as pixel_opt: {type: L1Loss}")
+    if train.ema_warmup and not train.ema_decay:
+        yield Problem(("train", "ema_warmup"), "there is no EMA; set train.ema_decay, such as 0.999")
+    yield from _teacher(options, train)
     scheduler = train.scheduler.args
     if "periods" in scheduler and sum(scheduler["periods"]) < train.total_iter:
         end = sum(scheduler["periods"])
@@ -121,6 +124,26 @@ def _train(options: Options, train: TrainOptions) -> Iterator[Problem]:
             yield Problem(path, f"{model} requires this option and it is missing")
     if model not in GAN_MODELS and "gan" in train.losses:
         yield Problem(("train", "gan_opt"), f"{model} has no discriminator; remove this")
+
+
+def _teacher(options: Options, train: TrainOptions) -> Iterator[Problem]:
+    if options.path.teacher is None:
+        for key in ("teacher_iter", "teacher_ensemble"):
+            if getattr(train, key):
+                yield Problem(("train", key), "there is no teacher; set path.teacher, or remove this")
+        return
+    if not train.teacher_iter:
+        yield Problem(
+            ("path", "teacher"), "it needs train.teacher_iter, the iterations until gt is the target"
+        )
+    if train.needs_gt_sharp:
+        yield Problem(
+            ("path", "teacher"), "it stands for gt, and a term is against gt_sharp; remove one of them"
+        )
+    part = options.datasets.train
+    for key in ("mean", "std"):
+        if part is not None and getattr(part, key) is not None:
+            yield Problem(("datasets", "train", key), "the teacher takes images in [0, 1]; remove this")
 
 
 def _term(

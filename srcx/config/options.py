@@ -200,6 +200,8 @@ class PathOptions(Section):
     """Entry of that file to read."""
     strict_load_d: bool = True
     """Every weight must fit; false loads those that do."""
+    teacher: FilePath | None = None
+    """srcx: a model's name or a checkpoint: its output is the target at first."""
     resume_state: FilePath | None = None
     """A .state file of an interrupted run to resume."""
     ignore_resume_networks: Tuple[Literal["network_g", "network_d"]] = ()
@@ -217,6 +219,8 @@ class TrainOptions(Section):
     """Iterations over which the learning rate grows from 0 in a line; -1: none."""
     ema_decay: Fraction = 0.0
     """Decay of the EMA weights per iteration, in [0, 1); 0: no EMA."""
+    ema_warmup: bool = False
+    """srcx: the decay of step n is min(ema_decay, (1 + n) / (10 + n)), so the first weights fade."""
     optim_g: Optimizer
     """The generator's optimizer, such as {type: Adam, lr: 1e-4, betas: [0.9, 0.99]}."""
     optim_d: Optimizer | None = None
@@ -225,6 +229,10 @@ class TrainOptions(Section):
     """Learning rate over the run: MultiStepLR or CosineAnnealingRestartLR."""
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
+    teacher_iter: Natural = 0
+    """srcx: iterations in which the target goes in a line from the output of path.teacher to gt."""
+    teacher_ensemble: bool = False
+    """srcx: the teacher's output is the mean over eight rotations and reflections; eight times the work."""
     jitter: Natural = 0
     """srcx: crops of VGG and the discriminator are so many pixels smaller, moved at random; not LPIPSLoss."""
     freeze_g: list[str] = Field(default_factory=list)
@@ -381,7 +389,13 @@ class PlainPath(PathOptions):
     pretrain_network_d: None = None
 
 
-class CyclePath(PathOptions):
+class AdversarialPath(PathOptions):
+    """The paths of a model with discriminators: real images are gt itself, so it has no teacher."""
+
+    teacher: None = None
+
+
+class CyclePath(AdversarialPath):
     """The paths of a model with two generators: a checkpoint of one network fits one direction alone."""
 
     pretrain_network_g: None = None
@@ -396,7 +410,14 @@ class PlainTrain(TrainOptions):
     net_d_init_iters: Literal[0] = 0
 
 
-class CycleTrain(TrainOptions):
+class AdversarialTrain(TrainOptions):
+    """The training of a model with discriminators."""
+
+    teacher_iter: Literal[0] = 0
+    teacher_ensemble: Literal[False] = False
+
+
+class CycleTrain(AdversarialTrain):
     """The training of two generators and two discriminators, which all step in each iteration."""
 
     net_d_iters: Literal[1] = 1
@@ -416,6 +437,8 @@ class AdversarialOptions(Options):
     """The options of a model with a discriminator."""
 
     model_type: Literal["SRGANModel", "ESRGANModel"]
+    path: Defaulted[AdversarialPath] = AdversarialPath()
+    train: AdversarialTrain | None = None
 
 
 class CycleOptions(Options):

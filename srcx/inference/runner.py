@@ -4,6 +4,7 @@ import copy
 import logging
 import math
 import threading
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from srcx.inference.models import Model
 from srcx.inference.tiling import Tiling, run_padded, run_tiled
 from srcx.progress import OnProgress, no_progress
 
-__all__ = ["NotFiniteError", "Runner"]
+__all__ = ["NotFiniteError", "Runner", "mean_over_turns"]
 
 MAX_TILE_BYTES = 3 << 28
 """Most memory of one tile, however much is free: less than 1 GB with what a backend allocates besides."""
@@ -107,13 +108,7 @@ class Runner:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; returns fp32 on the CPU with the same C."""
-        if not self.tta:
-            return self._run_once(image)
-        results = (_turned(self._run_once(_turned(image, *turn)), *turn, back=True) for turn in TURNS)
-        total = next(results)
-        for result in results:
-            total += result
-        return total / len(TURNS)
+        return mean_over_turns(self._run_once, image) if self.tta else self._run_once(image)
 
     def _run_once(self, image: Tensor) -> Tensor:
         as_images = image.transpose(0, 1) if self.model.channels == 1 else image.expand(-1, 3, -1, -1)
@@ -214,6 +209,20 @@ class Runner:
         side = math.ceil(16 / self.model.multiple_of) * self.model.multiple_of
         net(torch.zeros(1, self.model.channels, side, side, device=self.device, dtype=dtype))
         return self.engine.backend.memory_factor * largest / side**2
+
+
+def mean_over_turns(run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Return the mean of what `run` gives for the eight rotations and reflections of (N, C, H, W).
+
+    References:
+        Timofte et al., "Seven ways to improve example-based single image super resolution", CVPR 2016,
+        arXiv:1511.02228.
+    """
+    results = (_turned(run(_turned(images, *turn)), *turn, back=True) for turn in TURNS)
+    total = next(results)
+    for result in results:
+        total += result
+    return total / len(TURNS)
 
 
 def _turned(image: Tensor, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Tensor:

@@ -25,12 +25,14 @@ from srcx.distributed import launched_processes, stray_variables_hidden
 from srcx.errors import DataError, OptionsError, SrcxError, UsageError
 from srcx.evaluation.validation import ValidationSet
 from srcx.hardware import fast_dtype
+from srcx.inference.models import find_model
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.metrics.metric import Metric, MetricFunction
 from srcx.optim.schedules import Schedule, warm_up
 from srcx.training.adversarial import ESRGANModel, SRGANModel
 from srcx.training.cycle import CycleGANModel
 from srcx.training.model import SRModel, TrainedNetwork
+from srcx.training.teacher import Teacher
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
 
@@ -47,6 +49,7 @@ __all__ = [
     "model",
     "network",
     "schedule",
+    "teacher",
     "train_batches",
     "training_set",
     "validation_sets",
@@ -219,8 +222,10 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     common: dict[str, Any] = {
         "accelerator": accelerator,
         "ema_decay": train.ema_decay,
+        "ema_warmup": train.ema_warmup,
         "grad_clip": train.grad_clip,
         "accumulate": train.accumulate,
+        "teacher": teacher(options),
         "channels_last": train.channels_last,
     }
     if not issubclass(kind, (SRGANModel, CycleGANModel)):
@@ -249,6 +254,24 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
         source, state = path.pretrain_network_d, load_state(path.pretrain_network_d, key=path.param_key_d)
         load_into(made.networks["net_d"].net, state, source=source, strict=path.strict_load_d)
     return made
+
+
+def teacher(options: Options) -> Teacher | None:
+    """Return the teacher of the run, if it has one.
+
+    Raises:
+        OptionsError: it has no network.
+        CheckpointError: it is damaged, or of no known network.
+        UsageError: there is no such model and no such file.
+    """
+    if options.path.teacher is None:
+        return None
+    assert options.train is not None
+    found, train = find_model(options.path.teacher), options.train
+    try:
+        return Teacher(found, iters=train.teacher_iter, ensemble=train.teacher_ensemble)
+    except OptionsError as error:
+        raise OptionsError(f"{_place(options, 'path.teacher')}: {error}") from error
 
 
 def training_set(options: Options) -> PairDataset:

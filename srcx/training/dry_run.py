@@ -55,6 +55,11 @@ def try_once(model: SRModel, options: Options) -> None:
         sr = _attempt(options, "network_g", lq, lambda: nets["net_g"](lq).float())
         if sr.shape != gt.shape:
             raise _problem(options, "network_g", f"{type(nets['net_g']).__name__} {_misfit(sr, gt, lq)}")
+        if (teacher := model.teacher) is not None:
+            target = _attempt(options, "path.teacher", lq, lambda: teacher(lq))
+            if target.shape != gt.shape:
+                said = f"{teacher.architecture} {_misfit(target, gt, lq)}"
+                raise _problem(options, "path.teacher", said)
         total = sr.new_zeros(())
         for name, loss in model.losses.losses.items():
             one = WeightedSum(

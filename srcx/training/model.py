@@ -16,6 +16,7 @@ from srcx.errors import TrainingError
 from srcx.hardware import to_channels_last
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
+from srcx.training.teacher import Teacher
 from srcx.weights.fit import weights_difference
 
 __all__ = ["Part", "SRModel", "State", "TrainedNetwork", "frozen"]
@@ -99,9 +100,12 @@ class SRModel:
         losses: The objective.
         accelerator: Device, precision and processes.
         ema_decay: Decay of the EMA weights per iteration; 0 means no EMA.
+        ema_warmup: Whether the decay of step n is min(ema_decay, (1 + n) / (10 + n)), so that the first
+            weights fade within a few steps.
         grad_clip: Largest norm of the gradient of all weights of a network; None does not clip.
         accumulate: Number of parts of a batch, whose gradients are averaged: the same step in less memory,
             except for losses and networks that use statistics of a batch (docs/scale.md).
+        teacher: Makes the targets of the first iterations; None takes gt from the first on.
         channels_last: Hold weights and images in channels-last order, which is faster on most processors.
 
     Attributes:
@@ -119,8 +123,10 @@ class SRModel:
         *,
         accelerator: Accelerator,
         ema_decay: float = 0.0,
+        ema_warmup: bool = False,
         grad_clip: float | None = None,
         accumulate: int = 1,
+        teacher: Teacher | None = None,
         channels_last: bool = True,
     ) -> None:
         self.accelerator = accelerator
@@ -128,12 +134,16 @@ class SRModel:
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.losses = losses.to(accelerator.device)
         self.losses.parts = accumulate * accelerator.num_processes
+        self.teacher = teacher
+        if teacher is not None:
+            teacher.to(accelerator.device, self.memory_format)
         self.iteration = 0
         self.networks: dict[str, TrainedNetwork] = {}
         self.add_network("net_g", generator)
         self.ema: AveragedModel | None = None
         if ema_decay > 0:
-            self.ema = AveragedModel(generator.net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+            average = warmed_ema(ema_decay) if ema_warmup else get_ema_multi_avg_fn(ema_decay)
+            self.ema = AveragedModel(generator.net, multi_avg_fn=average)
             self.ema.update_parameters(generator.net)  # the EMA starts at the first weights
             self.ema.eval()  # its batch norms use the running statistics of net_g
         self._sums: dict[str, Tensor] = {}
@@ -173,6 +183,9 @@ class SRModel:
             }
             for start in range(0, size * self.accumulate, size)
         ]
+        if self.teacher is not None:
+            with self.accelerator.autocast():
+                parts = [{**part, "gt": self.teacher.target_of(part, self.iteration)} for part in parts]
         self._sums = {}
         self.optimise_networks(parts)
         if self.ema is not None:
@@ -310,6 +323,23 @@ class SRModel:
         unused += ["the EMA weights"] if state["ema"] is not None and self.ema is None else []
         if unused:
             logger.warning("the state also has %s, which this run does not use", " and ".join(unused))
+
+
+def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+    """Return the update of an EMA whose decay grows from 2/11 to `decay`, for `AveragedModel`.
+
+    The number of steps is the model's own, which its state holds: a resumed run goes on with the same decay.
+
+    References:
+        The decay of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+    """
+
+    @torch.no_grad()
+    def update(ema: Sequence[Tensor], now: Sequence[Tensor], done: Tensor) -> None:
+        steps = int(done)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(ema, now, done)
+
+    return update
 
 
 @contextmanager

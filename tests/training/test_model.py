@@ -96,6 +96,23 @@ def test_ema_weights_start_at_the_first_and_follow_with_their_decay(accelerator)
     assert_close(model.eval_net[0].weight, expected)
 
 
+def test_the_decay_of_the_ema_grows_with_the_steps_and_goes_on_after_resuming(accelerator):
+    def made():
+        return sr_model(accelerator, ema_decay=0.3, ema_warmup=True)
+
+    model, data = made(), batch()
+    expected = model.networks["net_g"].net[0].weight.detach().clone()
+    for decay in (2 / 11, 3 / 12, 0.3, 0.3):
+        state = copy.deepcopy(model.state())
+        model.step(data)
+        expected = decay * expected + (1 - decay) * model.networks["net_g"].net[0].weight
+        assert_close(model.eval_net[0].weight, expected)
+        resumed = made()
+        resumed.load_state(state)
+        resumed.step(data)
+        assert torch.equal(resumed.eval_net[0].weight, model.eval_net[0].weight)
+
+
 def test_the_ema_network_computes_with_its_own_weights(accelerator):
     model = sr_model(accelerator, ema_decay=0.5)
     model.step(batch())
