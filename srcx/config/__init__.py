@@ -3,18 +3,8 @@
 from srcx.config.datasets import DatasetOptions, Datasets, TrainDataset
 from srcx.config.degradation import DegradationOptions
 from srcx.config.load import Parts, degradation_names, load_degradation, load_options
-from srcx.config.options import (
-    LoggerOptions,
-    LossTerm,
-    Metric,
-    Optimizer,
-    Options,
-    Part,
-    PathOptions,
-    Scheduler,
-    TrainOptions,
-    ValOptions,
-)
+from srcx.config.options import LoggerOptions, Options, PathOptions, TrainOptions, ValOptions
+from srcx.config.part_options import LossTerm, Metric, Optimizer, Part, Scheduler
 
 __all__ = [
     "DatasetOptions",

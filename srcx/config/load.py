@@ -12,7 +12,8 @@ from srcx.config.checks import cross_problems
 from srcx.config.degradation import DegradationOptions
 from srcx.config.dialect import outside, translate
 from srcx.config.document import Document, KeyPath, Place
-from srcx.config.options import MODELS, LossTerm, Metric, Options, Part
+from srcx.config.options import MODELS, Options
+from srcx.config.part_options import LossTerm, Metric, Part
 from srcx.config.problems import Problem, lines, schema_problems
 from srcx.config.yaml_io import read_file, read_value
 from srcx.errors import OptionsError

@@ -1,12 +1,13 @@
-"""Makes the parts of a run from its options: networks, losses, data sets, the training model."""
+"""Makes the parts of a run from its options: networks, losses, the training model.
 
-import inspect
+`build_data.py` makes the data sets and metrics.
+"""
+
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,18 +17,13 @@ from torch import nn
 
 from srcx import config
 from srcx.basicsr_compat.parts import AllParts
-from srcx.config import DatasetOptions, Options, Part
+from srcx.config import Options, Part
 from srcx.config.checks import GAN_LOSSES
-from srcx.data import PairDataset
-from srcx.data.batches import Batch
-from srcx.data.batches import train_batches as batches_of
 from srcx.distributed import launched_processes, stray_variables_hidden
-from srcx.errors import DataError, OptionsError, SrcxError, UsageError
-from srcx.evaluation.validation import ValidationSet
+from srcx.errors import OptionsError, SrcxError, UsageError
 from srcx.hardware import fast_dtype
 from srcx.inference.models import find_model
 from srcx.losses.weighted_sum import WeightedSum
-from srcx.metrics.metric import Metric, MetricFunction
 from srcx.optim.schedules import Schedule, warm_up
 from srcx.training.adversarial import ESRGANModel, SRGANModel
 from srcx.training.cycle import CycleGANModel
@@ -38,21 +34,13 @@ from srcx.weights.fit import load_into
 
 __all__ = [
     "accelerator",
-    "check_data",
-    "check_metrics",
-    "check_paths",
-    "dataset",
     "load_options",
     "load_training",
     "losses",
-    "metric",
     "model",
     "network",
     "schedule",
     "teacher",
-    "train_batches",
-    "training_set",
-    "validation_sets",
 ]
 
 logger = logging.getLogger(__name__)
@@ -272,126 +260,6 @@ def teacher(options: Options) -> Teacher | None:
         return Teacher(found, iters=train.teacher_iter, ensemble=train.teacher_ensemble)
     except OptionsError as error:
         raise OptionsError(f"{_place(options, 'path.teacher')}: {error}") from error
-
-
-def training_set(options: Options) -> PairDataset:
-    """Return the images to train on; every file is checked.
-
-    Raises:
-        DataError: with all that is wrong with its files.
-    """
-    assert options.datasets.train is not None
-    return dataset(options.datasets.train, options.scale)
-
-
-def train_batches(
-    options: Options, training_set: PairDataset, accelerator: Accelerator, *, start_iter: int = 0
-) -> Iterator[Batch]:
-    """Return the endless stream of training batches, from that of iteration `start_iter` + 1 on."""
-    assert options.train is not None
-    part = options.datasets.train
-    assert part is not None
-    return batches_of(
-        training_set,
-        batch_size=part.batch_size_per_gpu * options.train.accumulate,
-        seed=options.manual_seed,
-        start_iter=start_iter,
-        workers=part.num_worker_per_gpu,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        enlarge=part.dataset_enlarge_ratio,
-        pin_memory=accelerator.device.type == "cuda",
-        gt_sharp=options.train.needs_gt_sharp,
-    )
-
-
-def validation_sets(options: Options) -> list[ValidationSet]:
-    """Return the sets to evaluate on: those of a training file's `val`, or of a test file's `test`.
-
-    Raises:
-        DataError: with all that is wrong with the files of a set.
-        WeightsError: a metric lacks its weights.
-    """
-    metrics = check_metrics(options)
-    parts = [*options.datasets.val.values(), *options.datasets.test.values()]
-    return [ValidationSet(part.name, dataset(part, options.scale), metrics) for part in parts]
-
-
-def check_metrics(options: Options) -> list[Metric]:
-    """Return the metrics of validation; their weights are there.
-
-    Raises:
-        WeightsError: a metric lacks its weights.
-    """
-    metrics = [metric(name, part) for name, part in options.val.metrics.items()]
-    for one in metrics if options.datasets.val or options.datasets.test else ():
-        try:
-            one.check()
-        except SrcxError as error:
-            raise type(error)(f"{_place(options, f'val.metrics.{one.name}')}: {error}") from error
-    return metrics
-
-
-def metric(name: str, part: config.Metric) -> Metric:
-    """Return the metric that `part` describes, under the name it has in results."""
-    found = Metric.of(name, cast(MetricFunction, PARTS.part("metric", part.type)), part.args)
-    return found if part.better is None else replace(found, higher_is_better=part.better == "higher")
-
-
-def dataset(part: DatasetOptions, scale: int) -> PairDataset:
-    """Return the data set that `part` names; every file that it will read is checked.
-
-    Raises:
-        DataError: with all that is wrong with its files.
-    """
-    kind = PARTS.part("dataset", part.type)
-    options = {**dict(part), "io_backend": part.io_backend.type, "scale": scale}
-    taken = inspect.signature(kind).parameters
-    return kind(**{name: value for name, value in options.items() if name in taken})
-
-
-def check_paths(options: Options, *, test_only: bool = False) -> None:
-    """Check that the folders and files of the data sets are there, before any of them is read.
-
-    Args:
-        options: A training or test file's options.
-        test_only: Whether to check the test sets alone, because no other set is read.
-
-    Raises:
-        DataError: with a line for each that is missing.
-    """
-    sets: dict[str, DatasetOptions] = {**options.datasets.test}
-    if not test_only:
-        sets = {**options.datasets.val, **sets}
-    if options.datasets.train is not None and not test_only:
-        sets = {"train": options.datasets.train, **sets}
-    missing = []
-    for key, part in sets.items():
-        for name in ("dataroot_gt", "dataroot_lq", "meta_info_file", "meta_info"):
-            given = getattr(part, name) or []
-            if name == "dataroot_gt" and part.io_backend.type == "webdataset":
-                continue  # a pattern of names of shards
-            for path in [given] if isinstance(given, str) else given:
-                if not Path(path).exists():
-                    place = _place(options, f"datasets.{key}.{name}")
-                    missing.append(f"{place}: {path}: this file or folder does not exist; check the path")
-    if missing:
-        raise DataError("\n".join(missing))
-
-
-def check_data(options: Options) -> dict[str, str]:
-    """Check every file of every data set.
-
-    Returns:
-        For each data set a description of its images.
-
-    Raises:
-        DataError: with all that is wrong with one of them.
-    """
-    sets = options.datasets
-    parts: list[DatasetOptions] = [sets.train] if sets.train else []
-    parts += [*sets.val.values(), *sets.test.values()]
-    return {part.name: dataset(part, options.scale).describe() for part in parts}
 
 
 def freeze(net: nn.Module, parts: Sequence[str]) -> None:

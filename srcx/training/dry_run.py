@@ -22,7 +22,7 @@ from srcx.hardware import NO_VIEW
 from srcx.imaging.io import write_image
 from srcx.losses.gan import scales
 from srcx.losses.weighted_sum import WeightedSum, jittered
-from srcx.training import build
+from srcx.training import build, build_data
 from srcx.training.model import SRModel
 
 __all__ = ["describe", "try_once", "write_contact_sheet"]
@@ -139,10 +139,10 @@ def describe(options: Options) -> str:
     train, train_set = options.train, options.datasets.train
     assert train is not None
     assert train_set is not None
-    build.check_paths(options)
-    data = [f"  {name}: {counts}" for name, counts in build.check_data(options).items()]
+    build_data.check_paths(options)
+    data = [f"  {name}: {counts}" for name, counts in build_data.check_data(options).items()]
     torch.manual_seed(options.manual_seed)
-    build.check_metrics(options)
+    build_data.check_metrics(options)
     with PeakMemory() as memory:
         model = build.model(options, build.accelerator(options))
         try_once(model, options)
@@ -185,7 +185,7 @@ def write_contact_sheet(options: Options) -> Path:
     """
     part = options.datasets.train
     assert part is not None
-    dataset = build.training_set(options)
+    dataset = build_data.training_set(options)
     # The crop at each place of the stream is the same for all batch sizes and ranks.
     batch = next(
         train_batches(

@@ -15,7 +15,7 @@ from srcx.distributed import name_lost_ranks
 from srcx.errors import Interrupted
 from srcx.evaluation.validation import validate, validate_bicubic
 from srcx.hardware import keep_freed_memory
-from srcx.training import build
+from srcx.training import build, build_data
 from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock
 from srcx.training.dry_run import try_once
 from srcx.training.random_state import random_states, restore_random_state, seed_generators
@@ -47,7 +47,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     if not run.writes:
         logging.getLogger("srcx").setLevel(logging.WARNING)  # rank 0 alone reports progress
     seed_generators(options.manual_seed + accelerator.process_index)
-    training_set, validation_sets = build.training_set(options), build.validation_sets(options)
+    training_set, validation_sets = build_data.training_set(options), build_data.validation_sets(options)
     model = build.model(options, accelerator, resumes=run.resumes)
     try_once(model, options)
 
@@ -71,7 +71,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
         progress = run.resume(model, resume_from, ignored=ignored) or Progress()
         check_same_start(model.iteration)
-        batches = build.train_batches(options, training_set, accelerator, start_iter=model.iteration)
+        batches = build_data.train_batches(options, training_set, accelerator, start_iter=model.iteration)
         with run, ProgressBar(model.iteration, total, shown=run.writes) as bar:
             if model.iteration < total:
                 logger.info(
@@ -128,7 +128,7 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
         SrcxError: of the kind that fits; wrong options and data are found before anything is written.
     """
     options = build.load_training(path, overrides)
-    build.check_paths(options)
+    build_data.check_paths(options)
     resume_from = Path(options.path.resume_state) if options.path.resume_state else None
     root = Path(options.path.experiments_root) / options.name
     run = RunFolder(

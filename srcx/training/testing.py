@@ -12,7 +12,7 @@ from srcx.data import WholePair
 from srcx.errors import OptionsError
 from srcx.evaluation.validation import ValidationSet, validate
 from srcx.progress import OnProgress, no_progress
-from srcx.training import build
+from srcx.training import build, build_data
 from srcx.training.checkpoints import RunFolder
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
@@ -46,7 +46,7 @@ def run_test_file(
         CheckpointError: the weights cannot be read or do not fit.
     """
     options = build.load_options(path, overrides)
-    build.check_paths(options, test_only=True)
+    build_data.check_paths(options, test_only=True)
     source = options.path.pretrain_network_g
     if not options.datasets.test:
         raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")
@@ -56,9 +56,9 @@ def run_test_file(
     state = load_state(source, key=options.path.param_key_g)
     load_into(net, state, source=source, strict=options.path.strict_load_g)
     net = net.to(build.accelerator(options).device)
-    metrics = build.check_metrics(options)
+    metrics = build_data.check_metrics(options)
     tests = options.datasets.test.values()
-    sets = [ValidationSet(one.name, build.dataset(one, options.scale), metrics) for one in tests]
+    sets = [ValidationSet(one.name, build_data.dataset(one, options.scale), metrics) for one in tests]
     root = results_root / options.name
     RunFolder.archive(root)
     make_folder(root)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from srcx.errors import CheckpointError, OptionsError
 from srcx.features.extractor import FeatureExtractor
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
-from srcx.training import build
+from srcx.training import build, build_data
 from srcx.training.adversarial import SRGANModel
 from srcx.weights.checkpoint import save_state
 
@@ -133,8 +133,8 @@ def test_the_schedule_warms_up_where_asked():
 def test_higher_is_better_as_the_metric_says_unless_the_file_says_otherwise():
     options = build.load_training(SMOKE)
     part = options.val.metrics["psnr"]
-    assert build.metric("psnr", part).higher_is_better
-    assert not build.metric("psnr", part.model_copy(update={"better": "lower"})).higher_is_better
+    assert build_data.metric("psnr", part).higher_is_better
+    assert not build_data.metric("psnr", part.model_copy(update={"better": "lower"})).higher_is_better
 
 
 @pytest.mark.parametrize(("fast", "precision"), [(torch.bfloat16, "bf16"), (torch.float32, "no")])

@@ -36,7 +36,7 @@ from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.evaluation.validation import validate
 from srcx.imaging import imresize, read_image, to_image, to_rgb
 from srcx.metrics import psnr
-from srcx.training import build
+from srcx.training import build, build_data
 from srcx.training.build import load_training
 from srcx.training.dry_run import PeakMemory, describe, try_once, write_contact_sheet
 from srcx.training.model import SRModel
@@ -247,7 +247,7 @@ def test_the_sheet_of_a_check_shows_the_crops_the_run_begins_with(workplace, ove
     path = write_contact_sheet(options)
     assert path == Path("experiments/smoke_x4_check.png")
     assert [one.name for one in Path("experiments").iterdir()] == ["smoke_x4_check.png"]
-    batches = build.train_batches(options, build.training_set(options), build.accelerator(options))
+    batches = build_data.train_batches(options, build_data.training_set(options), build.accelerator(options))
     crops = [
         tuple(to_rgb(to_image(batch[side][place] * std + mean)) for side in ("lq", "gt"))
         for batch in itertools.islice(batches, 3)
