@@ -14,9 +14,9 @@ mkdir "$work/source"
 git ls-files -z | xargs -0 cp --parents --target-directory "$work/source"
 "$work/build/bin/python" -m build --outdir "$work/dist" "$work/source" >"$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
 
-git ls-files srcx | sort >"$work/tracked"
+{ git ls-files srcx; git ls-files options | sed 's,^,srcx/,'; } | sort >"$work/tracked"
 "$work/build/bin/python" -m zipfile --list "$work"/dist/*.whl | awk '/^srcx\// {print $1}' | sort >"$work/packed"
-diff "$work/tracked" "$work/packed" || { echo "the wheel's files are not those of srcx/: see [tool.setuptools.package-data]"; exit 1; }
+diff "$work/tracked" "$work/packed" || { echo "the wheel's files are not those of srcx/ and options/: see [tool.setuptools.package-data] and setup.py"; exit 1; }
 
 python3 -m venv "$work/empty"
 "$work/empty/bin/pip" install --quiet "$work"/dist/*.whl
@@ -39,4 +39,16 @@ mkdir -p sets/Tiny/HR && cp photo.jpg sets/Tiny/HR/
 srcx benchmark --data sets --metrics psnr ssim --degrade web -o report
 test -s report/report.html
 srcx data degrade --help >/dev/null
+# A training without a checkout, from one's own images.
+mkdir photos
+python -c "
+import skimage
+for n in range(4):
+    skimage.io.imsave(f'photos/{n}.png', skimage.data.astronaut()[100 * n :, 150:350], check_contrast=False)
+"
+srcx new --list | grep --quiet finetune
+srcx new first --data photos --minutes 0.1
+srcx train -opt first.yml --force_yml train:total_iter=2
+srcx upscale photo.jpg -o large.png --model experiments/first
+test -s large.png
 echo "the wheel works"

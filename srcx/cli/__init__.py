@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from srcx import __version__
-from srcx.cli import benchmark, data, export, models, score, test, train, transfer, upscale, web, weights
+from srcx.cli import benchmark, data, export, models, new, score, test, train, transfer, upscale, web, weights
 from srcx.cli.verb import Group, Verb, complain
 from srcx.errors import SrcxError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+app.command("new", cls=Verb, epilog=new.EXAMPLES)(new.new)
 app.command("train", cls=Verb, epilog=train.EXAMPLES)(train.train)
 app.command("test", cls=Verb, epilog=test.EXAMPLES)(test.run_test)
 app.command("upscale", cls=Verb, epilog=upscale.EXAMPLES)(upscale.upscale)

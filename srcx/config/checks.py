@@ -78,6 +78,9 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
         yield Problem((*path, "io_backend"), said)
     if dataset.targets == "unpaired" and dataset.max_offset:
         yield Problem((*path, "max_offset"), "unpaired targets are cut at any place anyway; remove this")
+    if dataset.meta_info_file is not None and (dataset.targets != "paired" or dataset.dataroot_lq is None):
+        said = "names pairs of files, and only targets: paired with dataroot_lq has them; remove this"
+        yield Problem((*path, "meta_info_file"), said)
     if dataset.dataroot_lq is None:
         if dataset.targets == "several":
             said = "several targets for each lq image need the folder of these"

@@ -160,7 +160,6 @@ class NonAlignedPairs(TrainDataset):
     dataroot_gt: FilePath
     crop_candidates: Literal[1] = 1
     uniform_share: Literal[0] = 0
-    meta_info_file: None = None
     meta_info: None = None
     degradation: None = None
 

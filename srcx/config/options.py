@@ -51,7 +51,7 @@ class PathOptions(Section):
     """Checkpoints to start from, and the folder of runs."""
 
     pretrain_network_g: FilePath | None = None
-    """Checkpoint the generator starts from; null starts from random weights."""
+    """Checkpoint the generator starts from, or srcx: a model of `srcx models`; null: random weights."""
     param_key_g: str | None = "params"
     """Entry of that file to read: params, params_ema; null takes the EMA weights if there are any."""
     strict_load_g: bool = True

@@ -1,6 +1,7 @@
 """Pairs that are not aligned pixel by pixel, or do not show the same scene."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -40,6 +41,7 @@ class NonAlignedPairDataset(PairDataset):
         gt_size: Side of the target's crop in pixels.
         dataroot_lq: Folder of low-resolution images; None makes them of the targets, which are then read
             with their sub-folders, by MATLAB's bicubic as `HighResolutionDataset` does.
+        meta_info_file: A list of names of targets, to take these pairs alone; not for other `targets`.
         filename_tmpl: Name of the lq file without suffix; `{}` is that of its target, or of the folder of
             its targets. Not for unpaired ones.
         targets: "paired": the target of the same name. "several": `dataroot_gt` has a folder for each lq
@@ -70,6 +72,7 @@ class NonAlignedPairDataset(PairDataset):
         scale: int,
         gt_size: int,
         dataroot_lq: Path | str | None = None,
+        meta_info_file: Path | str | None = None,
         filename_tmpl: str = "{}",
         targets: Targets = "paired",
         max_offset: int = 0,
@@ -94,7 +97,9 @@ class NonAlignedPairDataset(PairDataset):
                 large_enough(lqs, crops, str(dataroot_lq)), large_enough(gts, crops, str(dataroot_gt))
             )
         else:
-            find = find_several if targets == "several" else find_pairs
+            find = (
+                find_several if targets == "several" else partial(find_pairs, meta_info_file=meta_info_file)
+            )
             pairs = find(dataroot_gt, dataroot_lq, filename_tmpl=filename_tmpl, problems=problems)
             checked = check_pairs(pairs, scale=scale, for_training=True, problems=problems)
             sizes = {Item(*pair): size for pair, size in checked.items()}

@@ -22,6 +22,7 @@ from srcx.config.checks import GAN_LOSSES
 from srcx.distributed import launched_processes, stray_variables_hidden
 from srcx.errors import OptionsError, SrcxError, UsageError
 from srcx.hardware import fast_dtype
+from srcx.inference.bundled import file_of
 from srcx.inference.models import find_model
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule, warm_up
@@ -233,7 +234,8 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
             made = kind(generator, discriminator, objective, gan_loss, **common)
 
     if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
-        source, strict = path.pretrain_network_g, path.strict_load_g
+        source: Path | str = file_of(path.pretrain_network_g) or path.pretrain_network_g
+        strict = path.strict_load_g
         net_g = made.networks["net_g"].net
         load_into(net_g, load_state(source, key=path.param_key_g), source=source, strict=strict)
         if made.ema is not None:  # from its own entry of the checkpoint, as in BasicSR

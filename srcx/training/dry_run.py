@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import psutil
 import torch
@@ -25,7 +25,7 @@ from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training import build, build_data
 from srcx.training.model import SRModel
 
-__all__ = ["describe", "try_once", "write_contact_sheet"]
+__all__ = ["Step", "describe", "measure_step", "try_once", "write_contact_sheet"]
 
 T = TypeVar("T")
 
@@ -141,18 +141,14 @@ def describe(options: Options) -> str:
     assert train_set is not None
     build_data.check_paths(options)
     data = [f"  {name}: {counts}" for name, counts in build_data.check_data(options).items()]
-    torch.manual_seed(options.manual_seed)
     build_data.check_metrics(options)
-    with PeakMemory() as memory:
-        model = build.model(options, build.accelerator(options))
-        try_once(model, options)
-        step_s, said = _step_s(model, options, train_set)
+    step = measure_step(options)
     counts = {
         name: sum(weight.numel() for weight in network.net.parameters())
-        for name, network in model.networks.items()
+        for name, network in step.model.networks.items()
     }
     networks = [
-        f"  {name}: {type(model.networks[name].net).__name__}, {count:,} parameters"
+        f"  {name}: {type(step.model.networks[name].net).__name__}, {count:,} parameters"
         for name, count in counts.items()
     ]
     return "\n".join(
@@ -167,13 +163,40 @@ def describe(options: Options) -> str:
             *data,
             "",
             f"# estimates, from {TIMED_STEPS} steps on random images that were thrown away",
-            f"  time: {step_s:.2f} s an iteration{said}, "
-            f"{timedelta(seconds=round(step_s * train.total_iter))} for {train.total_iter} iterations, "
+            f"  time: {step.time_s:.2f} s an iteration{step.kinds}, "
+            f"{timedelta(seconds=round(step.time_s * train.total_iter))} for {train.total_iter} iterations, "
             "without validation",
-            f"  memory: {memory.mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
+            f"  memory: {step.peak_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
             "for decoded images",
         ]
     )
+
+
+class Step(NamedTuple):
+    """A training step as it was measured."""
+
+    model: SRModel
+    time_s: float
+    """Mean seconds per iteration of the run."""
+    kinds: str
+    """Both times in words, where the run has two kinds of steps; else empty."""
+    peak_mib: float
+    """Memory beyond what was used before the model was made."""
+
+
+def measure_step(options: Options) -> Step:
+    """Make the training model and run a few steps on random images.
+
+    Raises:
+        SrcxError: of the kind that would stop the run.
+    """
+    assert options.datasets.train is not None
+    torch.manual_seed(options.manual_seed)
+    with PeakMemory() as memory:
+        model = build.model(options, build.accelerator(options))
+        try_once(model, options)
+        time_s, kinds = _step_s(model, options, options.datasets.train)
+    return Step(model, time_s, kinds, memory.mib)
 
 
 def write_contact_sheet(options: Options) -> Path:

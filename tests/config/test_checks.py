@@ -189,7 +189,7 @@ def test_names_what_does_not_fit_together(complaints: Complaints, old: str, new:
         ),
         (
             "meta_info_file: a.txt",
-            "datasets.train.meta_info_file: NonAlignedPairDataset has no such option, PairedImageDataset and",
+            "datasets.train.meta_info_file: names pairs of files, and only targets: paired",
         ),
         (
             "io_backend: {type: lmdb}",
