@@ -56,6 +56,7 @@ __all__ = [
     "PARTS",
     "SCHEDULES",
     "argument_problems",
+    "known_arguments",
     "markdown",
     "sentence",
 ]
@@ -176,6 +177,20 @@ def markdown() -> str:
     return page
 
 
+def known_arguments(part: Callable[..., Any], *, eval_str: bool = False) -> dict[str, inspect.Parameter]:
+    """Return the arguments that an option file can give, without those only a `**kwargs` would take.
+
+    Args:
+        part: A class or function.
+        eval_str: Whether annotations that are text are evaluated, as `inspect.signature` does.
+    """
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(part, eval_str=eval_str).parameters.items()
+        if parameter.kind in NAMED and name not in GIVEN_BY_SRCX
+    }
+
+
 def argument_problems(
     part: Callable[..., Any], args: Mapping[str, object], *, check_values: bool
 ) -> Iterator[tuple[str | None, str]]:
@@ -198,11 +213,7 @@ def argument_problems(
         >>> list(argument_problems(blur, {"sigma": 3, "size": "21"}, check_values=True))
         [('size', "expected a whole number, got '21'")]
     """
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(part, eval_str=check_values).parameters.items()
-        if parameter.kind in NAMED and name not in GIVEN_BY_SRCX
-    }
+    known = known_arguments(part, eval_str=check_values)
     for name, value in args.items():
         if name not in known:
             near = nearest(name, known, least=LIKE_AN_OPTION)

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from srcx import __version__
-from srcx.cli import benchmark, data, export, models, new, score, test, train, transfer, upscale, web, weights
+from srcx.cli import (
+    benchmark,
+    data,
+    export,
+    models,
+    new,
+    schema,
+    score,
+    test,
+    train,
+    transfer,
+    upscale,
+    web,
+    weights,
+)
 from srcx.cli.verb import Group, Verb, complain
 from srcx.errors import SrcxError
 
@@ -41,6 +55,7 @@ app.command("transfer", cls=Verb, epilog=transfer.EXAMPLES)(transfer.transfer)
 app.command("export", cls=Verb, epilog=export.EXAMPLES)(export.export)
 app.command("models", cls=Verb, epilog=models.EXAMPLES)(models.models)
 app.command("models average", cls=Verb, epilog=models.AVERAGE)(models.average)
+app.command("schema", cls=Verb, epilog=schema.EXAMPLES)(schema.schema)
 app.command("web", cls=Verb, epilog=web.EXAMPLES)(web.web)
 app.add_typer(weights.app, name="weights", cls=Group)
 app.add_typer(data.app, name="data", cls=Group)

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic_core import CoreSchema
 
 from srcx.config.degradation import DegradationOptions
 from srcx.config.values import (
@@ -189,6 +190,16 @@ class Datasets(Section):
             target = grouped[phase] if phase in ("val", "test") else grouped
             target[key] = value
         return grouped
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe the file, in which the sets of both kinds stand beside `train`."""
+        described = handler.resolve_ref_schema(handler(schema))
+        sets = described["properties"].pop("val")["additionalProperties"]
+        del described["properties"]["test"]
+        return described | {"patternProperties": {"^(val|test)(_.*)?$": sets}}
 
     @model_serializer(mode="plain")
     def _as_written(self) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     model_serializer,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from srcx.config.datasets import Datasets
 from srcx.config.document import Document
@@ -126,6 +128,15 @@ class TrainOptions(Section):
         rest = {key: value for key, value in data.items() if key not in terms}
         given = {key.removesuffix("_opt"): value for key, value in terms.items() if value is not None}
         return {**rest, "losses": given} if "losses" not in data else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe the file, in which each term is `<name>_opt`."""
+        described = handler.resolve_ref_schema(handler(schema))
+        term = described["properties"].pop("losses")["additionalProperties"]
+        return described | {"patternProperties": {"_opt$": {"anyOf": [term, {"type": "null"}]}}}
 
     @model_serializer(mode="plain")
     def _as_written(self) -> dict[str, Any]:

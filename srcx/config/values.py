@@ -12,7 +12,9 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainValidator,
+    WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -93,9 +95,37 @@ class Kinds:
         choices[self.OTHER] = handler.generate_schema(self.other)
         return core_schema.tagged_union_schema(choices, discriminator=self._name_of)
 
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the conditions "where `key` is this name, the section is of that class"."""
+        refs = {name: handler(choice) for name, choice in schema["choices"].items()}  # type: ignore[typeddict-item]
+        names = [name for name in refs if name != self.OTHER]
+        return {
+            "type": "object",
+            "required": [self.key],
+            "properties": {self.key: {"enum": names}},
+            "allOf": [
+                {
+                    "if": {"properties": {self.key: {"const": name}}, "required": [self.key]},
+                    "then": refs[name],
+                }
+                for name in names
+            ],
+        }
+
     def _name_of(self, value: Any) -> str:
         name = value.get(self.key) if isinstance(value, dict) else getattr(value, self.key, None)
         return name if isinstance(name, str) and name in self.classes else self.OTHER
+
+
+class OrNull:
+    """Annotation for the JSON schema: the section may also be null."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 def wrong(expected: str) -> PydanticCustomError:
@@ -189,13 +219,21 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 """A number in [0, 1)."""
 Tuple = Annotated[tuple[T, ...], BeforeValidator(_tuple)]
 """A list, read as a tuple."""
-Defaulted = Annotated[T, BeforeValidator(lambda value: {} if value is None else value)]
+Defaulted = Annotated[T, BeforeValidator(lambda value: {} if value is None else value), OrNull()]
 """A section that may be left empty, which takes its defaults."""
 FilePath = Annotated[str, AfterValidator(_file_path)]
 """A path; a leading ~ becomes the home folder."""
-Folders = Annotated[str | tuple[str, ...], PlainValidator(_folders)]
+Folders = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(_folders),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 """A folder, or a list of folders."""
-NumGpu = Annotated[int | Literal["auto"], PlainValidator(_num_gpu)]
+NumGpu = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_num_gpu),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 0}]}),
+]
 """A number of GPUs, or "auto"."""
 RunName = Annotated[str, AfterValidator(_run_name)]
 """Text that can be a folder's name."""

@@ -22,7 +22,7 @@ from srcx.inference.models import Model, find_model
 from srcx.training import build
 from srcx.training.dry_run import Step, measure_step
 from srcx.training.own_images import OwnImages
-from srcx.training.recipes import Recipe, find_recipe
+from srcx.training.recipes import OPTIONS_SCHEMA, Recipe, find_recipe
 
 __all__ = ["Choice", "write_new"]
 
@@ -287,6 +287,7 @@ class _Draft:
     def text(self, name: str, command: str) -> str:
         """Return the file's text with its head."""
         head = [
+            f"yaml-language-server: $schema={OPTIONS_SCHEMA.as_uri()}",
             self.recipe.about,
             f"Made by `{command}`, after options/{self.file.parent.name}/{self.file.name} of srcx.",
             f"Train:    srcx train -opt {name}.yml",

@@ -7,11 +7,14 @@ from pathlib import Path
 from srcx.errors import UsageError
 from srcx.nearest import LIKE_AN_OPTION, nearest
 
-__all__ = ["OPTIONS", "RECIPES", "Recipe", "find_recipe"]
+__all__ = ["OPTIONS", "OPTIONS_SCHEMA", "RECIPES", "Recipe", "find_recipe"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-OPTIONS = next((one for one in (_PACKAGE / "options", _PACKAGE.parent / "options") if one.is_dir()), None)
+_INSTALLED = _PACKAGE / "options"
+OPTIONS = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "options"
 """Folder of the option files: in the installed package, or beside it in a checkout (see setup.py)."""
+OPTIONS_SCHEMA = OPTIONS / "schema.json"
+"""JSON schema of option files, as `srcx schema` prints it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,6 @@ class Recipe:
 
     def file(self, scale: int) -> Path:
         """Return the option file for this scale."""
-        assert OPTIONS is not None, "options/ is neither in the package nor beside it"
         return OPTIONS / self.files.get(scale, next(iter(self.files.values())))
 
 

@@ -17,7 +17,7 @@ from srcx.training import new
 from srcx.training.build import load_training
 from srcx.training.dry_run import Step
 from srcx.training.new import write_new
-from srcx.training.recipes import OPTIONS, RECIPES
+from srcx.training.recipes import OPTIONS, OPTIONS_SCHEMA, RECIPES
 
 SMALL_MODEL = "network_g={type: MSRResNet, num_feat: 4, num_block: 1, upscale: 4}"
 
@@ -103,6 +103,8 @@ def test_the_file_says_what_it_is_for_and_keeps_the_recipes_comments(photos, mac
     photos(*[(256, 320)] * 4)
     write_new("first", Path("photos"), recipe="real", command="srcx new first --data photos --recipe real")
     text = Path("first.yml").read_text()
+    assert text.startswith(f"# yaml-language-server: $schema={OPTIONS_SCHEMA.as_uri()}\n")
+    assert OPTIONS_SCHEMA.is_file()
     assert "# Made by `srcx new first --data photos --recipe real`, after options/shipped/real_x4.yml" in text
     assert "# Train:    srcx train -opt first.yml\n" in text
     assert "      clean_prob: 0.15  # clean images stay sharp\n" in text
