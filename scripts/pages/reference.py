@@ -17,7 +17,7 @@ from unittest import mock
 import typer
 
 from srcx.cli import app, main
-from srcx.config import datasets, degradation, options, values
+from srcx.config import datasets, degradation, options, part_options, values
 from srcx.config.values import Kinds, Section
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -36,28 +36,31 @@ SECTIONS: dict[type[Section], tuple[str, str]] = {
     ),
     datasets.TrainDataset: ("datasets.train", "The keys that only the training set has."),
     datasets.IoBackend: ("io_backend", "Storage of the images of one set."),
-    options.Part: (
+    part_options.Part: (
         "network_g and network_d",
         "A network by its name, with its own arguments: `{type: MSRResNet, num_block: 16}`. "
         "[Parts](../parts.md) lists the names.",
     ),
     options.PathOptions: ("path", "Checkpoints to start from, and the folder of runs."),
     options.TrainOptions: ("train", "Training. Each `NAME_opt` in it is one term of the objective."),
-    options.LossTerm: (
+    part_options.LossTerm: (
         "train: a term of the objective, NAME_opt",
         "A loss by its name, with its own arguments and these keys.",
     ),
-    options.Optimizer: (
+    part_options.Optimizer: (
         "train.optim_g and train.optim_d",
         "An optimizer by its name; it also takes its own arguments.",
     ),
-    options.MultiStep: ("train.scheduler: MultiStepLR", "The rate falls by a factor at each milestone."),
-    options.CosineAnnealing: (
+    part_options.MultiStep: ("train.scheduler: MultiStepLR", "The rate falls by a factor at each milestone."),
+    part_options.CosineAnnealing: (
         "train.scheduler: CosineAnnealingRestartLR",
         "The rate falls along half a cosine, again in each period.",
     ),
     options.ValOptions: ("val", "Validation during training and by `srcx test`."),
-    options.Metric: ("val.metrics: one metric", "A metric by its name, with its own arguments and this key."),
+    part_options.Metric: (
+        "val.metrics: one metric",
+        "A metric by its name, with its own arguments and this key.",
+    ),
     options.LoggerOptions: ("logger", "Logs and checkpoints of a training."),
     options.WandbOptions: ("logger.wandb", "srcx does not write to Weights & Biases."),
     options.DistOptions: ("dist_params", "Several processes; `torchrun` starts them."),

@@ -1,4 +1,4 @@
-"""The JSON schema of option files stays in step with srcx: its files are right by it, and mistakes are not."""
+"""The JSON schema of option files fits srcx: its own files are right by it, and mistakes are not."""
 
 import json
 import re
