@@ -25,6 +25,8 @@ State = dict[str, Any]
 Part = Mapping[str, Tensor]
 """A batch or a part of one: {"lq": ..., "gt": ...}, and "gt_sharp" if a term compares with it."""
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 P = TypeVar("P")
 R = TypeVar("R")
 
@@ -325,7 +327,7 @@ class SRModel:
             logger.warning("the state also has %s, which this run does not use", " and ".join(unused))
 
 
-def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+def warmed_ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """Return the update of an EMA whose decay grows from 2/11 to `decay`, for `AveragedModel`.
 
     The number of steps is the model's own, which its state holds: a resumed run goes on with the same decay.
@@ -335,7 +337,7 @@ def warmed_ema(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Te
     """
 
     @torch.no_grad()
-    def update(ema: Sequence[Tensor], now: Sequence[Tensor], done: Tensor) -> None:
+    def update(ema: Tensors, now: Tensors, done: Tensor | int) -> None:
         steps = int(done)
         get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(ema, now, done)
 
