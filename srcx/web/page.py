@@ -1,13 +1,17 @@
 """The page and its server; the only module that uses gradio."""
 
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from srcx.errors import SrcxError, UsageError
+from srcx.errors import Interrupted, SrcxError, UsageError
 from srcx.inference import bundled_models
-from srcx.web.work import MAX_IMAGES, MAX_MEGAPIXELS, Comparison, compare, remove_older
+from srcx.inference.bundled import automatic_models
+from srcx.web.slider import compare_widget, html_of
+from srcx.web.work import MAX_IMAGES, MAX_MEGAPIXELS, MAX_S, Comparison, compare, remove_older, zip_of
 
 __all__ = ["serve"]
 
@@ -15,21 +19,36 @@ MAX_WAITING = 8
 """Visitors in the queue, besides the one whose images are upscaled; for more, the queue is full."""
 MAX_BYTES = 64 << 20
 """Largest upload."""
-FILES_S = 3600
+FILES_S = 2 * MAX_S
 """Uploads and results are deleted after this time."""
 
+AT_ONCE: Any = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Of actions that take no time, so that they do not wait for the work of other visitors."""
+
+SCALES = (("model's", 0), ("x2", 2), ("x3", 3), ("x4", 4))
 FIDELITY_STEP = 0.1
 FIDELITY_INFO = "0: the model as it is, sharp; 1: its faithful parent, softer, which invents nothing"
 
 INTRODUCTION = f"""# srcx
-Drop images, choose a model, and compare. Nothing leaves this machine. At most {MAX_IMAGES} images of
-{MAX_MEGAPIXELS} megapixels at a time; `srcx upscale` takes whole folders.
+Drop images, choose a model, and compare. Nothing leaves this machine. At most {MAX_IMAGES} images at a time,
+with results of at most {MAX_MEGAPIXELS} megapixels (12-megapixel photographs at x4);
+`srcx upscale` takes folders.
 """
 STYLE = """
 .gradio-container { width: 100% !important; max-width: 1280px !important; margin: auto; }
 #work { min-width: 280px; }
+#work .secondary-wrap input { text-overflow: ellipsis; padding-right: 1.5rem; }
+#scale .wrap { gap: .4rem; } #scale label { padding: .4rem .6rem; }
+#which label { overflow-wrap: anywhere; }
+.file-preview .stem { white-space: normal !important; overflow-wrap: anywhere; }
+#results .label-clear-button { display: none; }
 footer { display: none !important; }
+@media (max-width: 640px) { .gradio-container .app { padding: .75rem !important; } }
 """
+SHOW_SLIDER = """() => {
+  document.querySelector('#slider').scrollIntoView({behavior: 'smooth', block: 'nearest'});
+  return [];
+}"""
 
 
 def serve(
@@ -63,6 +82,7 @@ def serve(
                 server_name=host,
                 server_port=port,
                 max_file_size=MAX_BYTES,
+                allowed_paths=[folder],  # a random name; for the slider
                 theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 css=STYLE,
                 footer_links=[],
@@ -83,27 +103,126 @@ def _visitor_error(gradio: Any, text: str) -> Exception:
     return error
 
 
+def _sentences(models: Sequence[str]) -> dict[str, str]:
+    """Return a sentence about each model that the page offers, by name."""
+    clean, damaged = automatic_models(None)
+    return {
+        "auto": f"for each image the model that suits it: {damaged} if it is damaged, else {clean}",
+        **{name: "a checkpoint on this machine" for name in models},
+        **{name: about for name, (_, about) in bundled_models().items()},
+    }
+
+
+def _time_left(since_s: float, done: int, total: int) -> str:
+    left_s = (time.monotonic() - since_s) / done * (total - done)
+    return (
+        "" if done == total else f", {left_s / 60:.0f} min left" if left_s > 90 else f", {left_s:.0f} s left"
+    )
+
+
+class _Actions(NamedTuple):
+    """The actions of the page's buttons."""
+
+    begin: Callable[..., Any]
+    """Swap the buttons, before the visitor waits in the queue."""
+    work: Callable[..., Any]
+    end: Callable[..., Any]
+    """Swap the buttons back, after the work or its error."""
+    stop: Callable[..., Any]
+    """Stop the work of a visitor who asks for it or has left."""
+    look: Callable[..., Any]
+
+
+def _actions(gradio: Any, folder: Path) -> _Actions:
+    """Return the actions; results are written to `folder`."""
+    stops: dict[str, threading.Event] = {}  # of each visitor at work or in the queue
+
+    def begin(request: gradio.Request) -> tuple[Any, Any]:
+        stops[request.session_hash] = threading.Event()
+        return gradio.Button(visible=False), gradio.Button(visible=True)
+
+    def work(
+        paths: list[str] | None,
+        model: str,
+        other: str,
+        fidelity: float,
+        scale: int,
+        request: gradio.Request,
+        progress: Any = gradio.Progress(),  # noqa: B008
+    ) -> Any:
+        stop, since_s = stops.get(request.session_hash) or threading.Event(), 0.0
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            nonlocal since_s
+            if stop.is_set():
+                raise Interrupted("stopped")
+            if done:
+                progress((done, total), desc=what + _time_left(since_s, done, total), unit="tiles")
+            else:
+                since_s = time.monotonic()
+                progress(0, desc=what)
+
+        remove_older(folder, FILES_S)
+        images, done = [Path(path) for path in paths or []], []
+        try:
+            for one in compare(
+                images, model, other, folder, on_progress, scale=scale or None, fidelity=fidelity
+            ):
+                done.append(one)
+        except SrcxError as error:
+            if not done and not stop.is_set():
+                raise _visitor_error(gradio, str(error)) from error
+            gradio.Warning(f"{error}; {len(done)} of {len(images)} images are done")
+        if not done:
+            return [], gradio.File(visible=False), gradio.Radio(visible=False), html_of(None), ""
+        results = [one.file for one in done] + ([zip_of(done, folder)] if len(done) > 1 else [])
+        files = gradio.File([str(file) for file in results], visible=True)
+        labels = [f"{number}. {one.name}" for number, one in enumerate(done, start=1)]
+        choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
+        return done, files, choice, *look(labels[0], done)
+
+    def end(request: gradio.Request) -> tuple[Any, Any]:
+        stops.pop(request.session_hash, None)
+        return gradio.Button(visible=True), gradio.Button(visible=False)
+
+    def stop(request: gradio.Request) -> None:
+        if request.session_hash in stops:
+            stops[request.session_hash].set()
+
+    def look(label: str, made: list[Comparison]) -> tuple[str, str]:
+        one = made[int(label.partition(".")[0]) - 1]
+        if not one.after.exists():
+            raise _visitor_error(
+                gradio, f"{one.name}: was deleted after {FILES_S // 3600} hours; upscale it again"
+            )
+        why = f" The image is {one.reason}." if one.reason else ""
+        now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels, by {one.model}.{why}"
+        return html_of(one), now
+
+    return _Actions(begin, work, end, stop, look)
+
+
+def _model_choice(gradio: Any, label: str, models: dict[str, str], name: str, elem_id: str) -> Any:
+    """Return a list of models, with the sentence about the chosen one above it."""
+    options = [(f"{one}: {about}", one) for one, about in models.items()]
+    choice = gradio.Dropdown(options, value=name, label=label, info=models[name], elem_id=elem_id)
+    choice.change(lambda name: gradio.Dropdown(info=models[name]), choice, choice, **AT_ONCE)
+    return choice
+
+
 def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
-    """Return the widgets and their actions; results are written to `folder`."""
-    names = [*models, *((f"{name}: {about}", name) for name, (_, about) in bundled_models().items())]
-    automatic = ("automatic: by whether the image is clean or damaged", "auto")
+    """Return the widgets, with their actions."""
+    do, sentences = _actions(gradio, folder), _sentences(models)
+    others = {name: about for name, about in sentences.items() if name != "auto"}
     with gradio.Blocks(title="srcx", analytics_enabled=False, delete_cache=(FILES_S, FILES_S)) as page:
         gradio.Markdown(INTRODUCTION)
         made = gradio.State([])
         with gradio.Row():
             with gradio.Column(scale=1, elem_id="work"):
-                images = gradio.File(
-                    label="Images",
-                    file_count="multiple",
-                    height=170,
-                    elem_id="images",
-                )
-                model = gradio.Dropdown(
-                    [automatic, *names],
-                    value=models[0] if models else "auto",
-                    label="Model (right)",
-                    elem_id="model",
-                )
+                images = gradio.File(label="Images", file_count="multiple", height=170, elem_id="images")
+                first = models[0] if models else "auto"
+                model = _model_choice(gradio, "Model (right)", sentences, first, "model")
+                scale = gradio.Radio(SCALES, value=0, label="Scale", elem_id="scale")
                 fidelity = gradio.Slider(
                     0,
                     1,
@@ -113,59 +232,21 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                     info=FIDELITY_INFO,
                     elem_id="fidelity",
                 )
-                other = gradio.Dropdown(names, value="bicubic", label="Compare with (left)", elem_id="other")
+                other = _model_choice(gradio, "Compare with (left)", others, "bicubic", "other")
                 start = gradio.Button("Upscale", variant="primary", elem_id="start")
-                files = gradio.File(label="Results", interactive=False, elem_id="results")
-            with gradio.Column(scale=3):
-                slider = gradio.ImageSlider(
-                    show_label=False,  # it would hide a corner of the image
-                    format="png",
-                    max_height=640,
-                    interactive=False,
-                    elem_id="slider",
-                )
+                stop = gradio.Button("Stop", variant="stop", visible=False, elem_id="stop")
+            with gradio.Column(scale=3, elem_id="shown"):
+                slider = compare_widget(gradio)
                 which = gradio.Radio([], label="Image", visible=False, elem_id="which")
                 about = gradio.Markdown(elem_id="about")
-
-        def work(
-            paths: list[str] | None,
-            model: str,
-            other: str,
-            fidelity: float,
-            progress: Any = gradio.Progress(),  # noqa: B008
-        ) -> Any:
-            remove_older(folder, FILES_S)
-            try:
-                shown = compare(
-                    [Path(path) for path in paths or []],
-                    model,
-                    other,
-                    folder,
-                    lambda what, done, total: progress((done, total), desc=what, unit="steps"),
-                    fidelity=fidelity,
-                )
-            except SrcxError as error:
-                raise _visitor_error(gradio, str(error)) from error
-            labels = [f"{number}. {one.name}" for number, one in enumerate(shown, start=1)]
-            choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
-            return shown, [str(one.file) for one in shown], choice, *look(labels[0], shown)
-
-        def look(label: str, shown: list[Comparison]) -> tuple[tuple[str, str], str]:
-            one = shown[int(label.partition(".")[0]) - 1]
-            if not one.after.exists():
-                raise _visitor_error(
-                    gradio, f"{one.name}: was deleted after {FILES_S // 60} minutes; upscale it again"
-                )
-            why = f" The image is {one.reason}." if one.reason else ""
-            now = f"**{one.name}** is now {one.size[0]} x {one.size[1]} pixels, by {one.model}.{why}"
-            now += f" Left: {one.other}. Right: {one.model}."
-            return (str(one.before), str(one.after)), now
-
-        start.click(
-            work,
-            [images, model, other, fidelity],
+                files = gradio.File(label="Results", interactive=False, visible=False, elem_id="results")
+        start.click(do.begin, None, [start, stop], js=SHOW_SLIDER, **AT_ONCE).then(
+            do.work,
+            [images, model, other, fidelity, scale],
             [made, files, which, slider, about],
             show_progress_on=slider,
-        )
-        which.input(look, [which, made], [slider, about])
+        ).then(do.end, None, [start, stop], **AT_ONCE)
+        stop.click(do.stop, None, None, **AT_ONCE)
+        page.unload(do.stop)
+        which.input(do.look, [which, made], [slider, about])
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)

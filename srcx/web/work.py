@@ -4,9 +4,9 @@ import glob
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,15 +16,15 @@ from srcx.atomic import make_folder
 from srcx.errors import SrcxError, UsageError
 from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
-from srcx.progress import OnProgress
+from srcx.progress import OnProgress, no_progress
 
-__all__ = ["MAX_IMAGES", "MAX_MEGAPIXELS", "Comparison", "compare", "remove_older"]
+__all__ = ["MAX_IMAGES", "MAX_MEGAPIXELS", "Comparison", "compare", "remove_older", "zip_of"]
 
 MAX_IMAGES = 10
-MAX_MEGAPIXELS = 8
-"""Of one upload, which takes minutes on a CPU."""
-MAX_S = 1800
-"""For all images of one visitor, since the others wait; checked before each image is upscaled."""
+MAX_MEGAPIXELS = 200
+"""Of one result: a photograph of 12 megapixels at x4, for which two results take 1.2 GB of memory."""
+MAX_S = 3 * 3600
+"""For all images of one visitor, since the others wait."""
 PREVIEW_PX = 1600
 
 
@@ -36,8 +36,10 @@ class Comparison(NamedTuple):
     """The result of the other model: a PNG, 8 bits, RGB, at most `PREVIEW_PX` a side."""
     after: Path
     """The result of the model, likewise."""
+    before_file: Path
+    """The result of the other model in full size, with its bits and alpha."""
     file: Path
-    """The result of the model in full size, with its bits and alpha."""
+    """The result of the model, likewise."""
     size: tuple[int, int]
     """Its width and height."""
     model: str
@@ -53,22 +55,25 @@ def compare(
     model: str,
     other: str,
     folder: Path,
-    on_progress: OnProgress = lambda *_: None,
+    on_progress: OnProgress = no_progress,
     *,
+    scale: float | None = None,
     fidelity: float = 0.0,
-) -> list[Comparison]:
+) -> Iterator[Comparison]:
     """Upscale images by a model, and to the same size by another model to compare with.
 
     Args:
-        paths: At most `MAX_IMAGES` files of at most `MAX_MEGAPIXELS`.
+        paths: At most `MAX_IMAGES` files, whose results have at most `MAX_MEGAPIXELS`.
         model: As for `load_model`.
         other: Likewise; its results are resampled where its scale is another.
         folder: Folder of the results, each in a folder of its own.
-        on_progress: Called before each step.
+        on_progress: Called when a model starts on an image, with 0 of 1, and after each tile, with the tiles
+            of this image by this model. An error that it raises ends the work.
+        scale: Factor of the results; None is that of `model`.
         fidelity: Of `model`, as `load_model` takes it.
 
-    Returns:
-        One for each image.
+    Yields:
+        One for each image, as soon as it is done.
 
     Raises:
         UsageError: there are too many images or none, or they take too long, or one is too large or cannot
@@ -78,26 +83,27 @@ def compare(
         raise UsageError("choose an image first")
     if len(paths) > MAX_IMAGES:
         raise UsageError(f"from 1 to {MAX_IMAGES} images at a time; got {len(paths)}")
+    end_s = time.monotonic() + MAX_S
+
+    def within_time(what: str, done: int, total: int) -> None:
+        if time.monotonic() > end_s:
+            raise UsageError(
+                f"the limit of this page, {MAX_S / 60:g} minutes, is reached; take fewer or smaller images, "
+                "or 'srcx upscale'"
+            )
+        on_progress(what, done, total)
+
     try:
-        for path in paths:
-            _check_size(path)
+        sizes = [image_size(path) for path in paths]
         make_folder(folder)  # a cleaner of temporary folders may have removed it
-        ours = _upscaler(model, _files_of(model), fidelity=fidelity)
+        ours = _upscaler(model, _files_of(model), scale, fidelity)
         theirs = _upscaler(other, _files_of(other), ours.scale)
-        steps, end_s = count(), time.monotonic() + MAX_S
-        results: list[Comparison] = []
-
-        def begin(what: str) -> None:
-            if time.monotonic() > end_s:
-                raise UsageError(
-                    f"{len(results)} of {len(paths)} images were done in {MAX_S / 60:g} minutes, the limit "
-                    "of this page; take fewer or smaller ones, or 'srcx upscale'"
-                )
-            on_progress(what, next(steps), 2 * len(paths))
-
-        for path in paths:
-            results.append(_compare_one(path, Path(tempfile.mkdtemp(dir=folder)), ours, theirs, begin))
-        return results
+        for path, size in zip(paths, sizes, strict=True):
+            _check_size(path, size, ours.scale)
+        for number, path in enumerate(paths, start=1):
+            label = path.name if len(paths) == 1 else f"{number} of {len(paths)}: {path.name}"
+            place = Path(tempfile.mkdtemp(dir=folder))
+            yield _compare_one(path, place, ours, theirs, label, within_time)
     except SrcxError as error:
         text = str(error)
         for path in paths:
@@ -106,20 +112,44 @@ def compare(
 
 
 def _compare_one(
-    path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, begin: Callable[[str], None]
+    path: Path, folder: Path, ours: Upscaler, theirs: Upscaler, label: str, on_progress: OnProgress
 ) -> Comparison:
     image, extras = read_with_extras(path)
     (chosen, reason), other = ours.choose(image, path), theirs.choose(image, path).upscaler
+
+    def upscaled(by: Upscaler, preview: Path, file: Path) -> tuple[int, int]:
+        what = f"{label} by {by.model.name}"
+        on_progress(what, 0, 1)
+        result = by(image, on_progress=lambda _tile, done, total: on_progress(what, done, total))
+        write_image(preview, small := _preview(result), extras=extras.fitting(small.shape[2]))
+        write_image(file, result, extras=extras)
+        return result.shape[1], result.shape[0]
+
     before, after = folder / "before.png", folder / "after.png"
-    begin(f"{path.name}: {other.model.name}")
-    write_image(before, _preview(other(image)))
-    begin(f"{path.name}: {chosen.model.name}")
-    result = chosen(image)
-    write_image(after, _preview(result))
+    before_file = folder / f"before-{path.stem}-{other.model.name}.png"
     file = folder / f"{path.stem}-{chosen.model.name}.png"
-    write_image(file, result, extras=extras)
-    size = (result.shape[1], result.shape[0])
-    return Comparison(path.name, before, after, file, size, chosen.model.name, other.model.name, reason)
+    upscaled(other, before, before_file)
+    size = upscaled(chosen, after, file)
+    return Comparison(
+        path.name, before, after, before_file, file, size, chosen.model.name, other.model.name, reason
+    )
+
+
+def zip_of(results: Sequence[Comparison], folder: Path) -> Path:
+    """Write the results into one zip file; those of one name get a number.
+
+    Args:
+        results: From `compare`.
+        folder: Folder of the zip file, which is in a folder of its own.
+    """
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"srcx-{len(results)}-images.zip"
+    taken: set[str] = set()
+    with zipfile.ZipFile(path, "w") as archive:  # not compressed: PNG is already
+        for number, one in enumerate(results, start=1):
+            name = f"{number}-{one.file.name}" if one.file.name in taken else one.file.name
+            taken.add(name)
+            archive.write(one.file, name)
+    return path
 
 
 def remove_older(folder: Path, than_s: float) -> None:
@@ -145,12 +175,13 @@ def _files_of(model: str) -> FilesOf:
     return tuple((one.name, (stat := one.stat()).st_mtime_ns, stat.st_size) for one in beside)
 
 
-def _check_size(path: Path) -> None:
-    height, width = image_size(path)
-    if height * width > MAX_MEGAPIXELS * 1_000_000:
+def _check_size(path: Path, size: tuple[int, int], scale: float) -> None:
+    height, width = size
+    megapixels = height * width * scale**2 / 1e6
+    if megapixels > MAX_MEGAPIXELS:
         raise UsageError(
-            f"{path.name}: has {width} x {height} pixels, and this page takes {MAX_MEGAPIXELS} megapixels; "
-            "'srcx upscale' takes more"
+            f"{path.name}: {width} x {height} pixels at x{scale:g} are {megapixels:.0f} megapixels, and this "
+            f"page makes at most {MAX_MEGAPIXELS}; choose a smaller scale, or take 'srcx upscale'"
         )
 
 

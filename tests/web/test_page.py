@@ -61,7 +61,7 @@ def test_an_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path
         sizes = "[...document.querySelectorAll('#slider img')].map(image => image.naturalWidth)"
         page.wait_for_function(f"{sizes}.every(width => width == 160)")
         assert "is now 160 x 120 pixels" in page.inner_text("#about")
-        assert "Left: bicubic. Right: net." in page.inner_text("#about")
+        assert [page.inner_text(f"#slider .{half}") for half in ("before", "after")] == ["bicubic", "net"]
         looked_at = page.locator("#slider").screenshot(path=tmp_path / "slider.png")
         assert looked_at
         colours = read_image(tmp_path / "slider.png").reshape(-1, 3)
@@ -73,6 +73,58 @@ def test_an_image_is_uploaded_upscaled_compared_and_downloaded(address, tmp_path
         page.wait_for_selector("#images .file-preview")
         page.click("#start")
         page.wait_for_selector("text=is not an image, by its content")
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_at_100_percent_one_pixel_of_a_result_is_one_of_the_screen(address, tmp_path, rng):
+    coarse = rng.integers(0, 256, (30, 40, 3), np.uint8)
+    write_image(tmp_path / "large.png", imresize(coarse, size=(900, 1200)))
+    with browser(address) as page:
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.set_input_files("#images input[type=file]", tmp_path / "large.png")
+        page.wait_for_selector("#images .file-preview")
+        page.click("#start")
+        page.wait_for_function("document.querySelectorAll('#slider img').length == 2")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing is cut at the right"
+        sizes = "[...document.querySelectorAll('#slider img')].map(image => image.naturalWidth)"
+        page.wait_for_function(f"{sizes}.every(width => width == 1600)")
+        page.click("#slider .actual-size")
+        page.wait_for_function(f"{sizes}.every(width => width == 2400)")
+        style = "getComputedStyle(document.querySelector('#slider .over'))"
+        assert page.evaluate(f"{style}.objectFit") == "none"
+        assert page.evaluate(f"{style}.objectPosition") == "50% 50%"
+        box = page.locator("#slider .view").bounding_box()
+        left, top = box["x"] + 0.8 * box["width"], box["y"] + 0.5 * box["height"]
+        page.mouse.move(left, top)
+        page.mouse.down()
+        page.mouse.move(left - 100, top)
+        page.mouse.up()
+        wanted = 50 + 100 * 100 / (2400 - box["width"])
+        assert float(page.evaluate(f"{style}.objectPositionX ?? {style}.objectPosition").split("%")[0]) == (
+            pytest.approx(wanted, abs=0.5)
+        )
+        page.locator("#slider input").fill("25")
+        assert page.evaluate(f"{style}.clipPath") == "inset(0px 0px 0px 25%)"
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_stop_button_ends_the_work_and_the_next_image_is_upscaled(address, tmp_path, rng):
+    write_image(tmp_path / "large.png", np.zeros((6000, 6000), np.uint8))
+    write_image(tmp_path / "small.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    with browser(address) as page:
+        page.set_input_files("#images input[type=file]", tmp_path / "large.png")
+        page.wait_for_selector("#images .file-preview")
+        page.click("#start")
+        page.click("#stop")
+        page.wait_for_selector("text=stopped; 0 of 1 images are done")
+        page.wait_for_selector("#start")
+        page.click("#images button[aria-label='Clear']")
+        page.set_input_files("#images input[type=file]", tmp_path / "small.png")
+        page.wait_for_selector("#images .file-preview")
+        page.click("#start")
+        page.wait_for_selector("#about >> text=is now 16 x 16 pixels")
 
 
 def test_without_gradio_the_error_says_how_to_install_it(monkeypatch, capsys):

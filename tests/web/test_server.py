@@ -33,10 +33,11 @@ class Visitor:
     def upload(self, *files: tuple[str, bytes]):
         return self.calls.post("upload", files=[("files", file) for file in files])
 
-    def ask(self, paths: list[str], model: str | None = None, fidelity: float = 0):
+    def ask(self, paths: list[str], model: str | None = None, fidelity: float = 0, scale: int = 0):
         """Ask for images to be upscaled; the answer may be that the queue is full."""
         images = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-        return self.calls.post("call/work", json={"data": [images, model or self.model, "bicubic", fidelity]})
+        data = [images, model or self.model, "bicubic", fidelity, scale]
+        return self.calls.post("call/work", json={"data": data})
 
     def answer(self, asked) -> tuple[str, list | dict]:
         """The kind of event that ends the work, and its data."""
@@ -45,7 +46,7 @@ class Visitor:
         return event, json.loads(data)
 
     def result(self, answer: list) -> bytes:
-        return self.calls.get(f"file={answer[1][0]['path']}").content
+        return self.calls.get(f"file={answer[1]['value'][0]['path']}").content
 
 
 @contextmanager
@@ -164,11 +165,36 @@ def test_the_model_is_chosen_for_each_image_and_fidelity_is_passed_on(server, vi
     assert event == "error"
     assert said["error"].startswith("net: fidelity needs faithful weights")
     assert visitor.answer(visitor.ask([uploaded], fidelity=2))[0] == "error"
+    event, answer = visitor.answer(visitor.ask([uploaded], scale=3))
+    assert event == "complete"
+    assert read_image_of(visitor.result(answer), server.folder).shape == (72, 72, 3)
+    assert visitor.answer(visitor.ask([uploaded], scale=7))[0] == "error"
 
 
 def read_image_of(content: bytes, folder: Path) -> np.ndarray:
     (folder / "answer.png").write_bytes(content)
     return read_image(folder / "answer.png")
+
+
+def test_each_model_has_a_sentence(server, visitor):
+    config = visitor.calls.get("../config").json()
+    widgets = {one["props"].get("elem_id"): one["props"] for one in config["components"]}
+    for label, name in widgets["model"]["choices"]:
+        assert label.startswith(f"{name}: ")
+        assert len(label) > len(name) + 10
+    assert widgets["other"]["info"] in dict(map(reversed, widgets["other"]["choices"]))["bicubic"]
+
+
+@pytest.mark.slow
+def test_several_images_come_as_one_zip_too_and_a_bad_one_does_not_lose_the_others(server, visitor):
+    small = (server.folder / "small.png").as_posix()
+    write_image(small, np.zeros((8, 8, 3), np.uint8))
+    content = Path(small).read_bytes()
+    paths = visitor.upload(("one.png", content), ("two.png", content), ("bad.png", content[:60])).json()
+    event, answer = visitor.answer(visitor.ask(paths))
+    assert event == "complete"
+    names = [file["orig_name"] for file in answer[1]["value"]]
+    assert names == ["one-net.png", "two-net.png", "srcx-2-images.zip"]
 
 
 def test_a_mistake_of_a_visitor_is_one_sentence_and_no_traceback_in_the_log(server, visitor):

@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -7,11 +8,12 @@ from PIL import Image
 from skimage import data
 
 from srcx.archs import MSRResNet
-from srcx.errors import UsageError
+from srcx.errors import Interrupted, UsageError
 from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import bundled, load_model
+from srcx.progress import no_progress
 from srcx.web import work
-from srcx.web.work import compare, remove_older
+from srcx.web.work import compare, remove_older, zip_of
 from srcx.weights import save_state
 
 
@@ -34,8 +36,59 @@ def test_an_image_is_shown_by_both_models_at_one_size_and_written_in_full(photo,
     np.testing.assert_array_equal(read_image(shown.file), load_model(net)(image))
     np.testing.assert_array_equal(read_image(shown.after), load_model(net)(image))
     np.testing.assert_array_equal(read_image(shown.before), imresize(image, scale=3))
+    np.testing.assert_array_equal(read_image(shown.before_file), imresize(image, scale=3))
     assert (shown.name, shown.size, shown.file.name) == ("a.png", (30, 36), "a-net.png")
-    assert steps == [("a.png: bicubic", 0, 2), ("a.png: net", 1, 2)]
+    names = ("a.png by bicubic", "a.png by net")
+    assert steps == [(name, done, 1) for name in names for done in (0, 1)]
+
+
+def test_progress_counts_tiles_and_says_which_image_it_is(photo, net, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "load_model", lambda name, **how: load_model(name, tile=16, **how))
+    work._upscaler.cache_clear()
+    write_image(photo, np.zeros((12, 40, 3), np.uint8))
+    steps = []
+    list(compare([photo, photo], net, "bicubic", tmp_path, lambda *step: steps.append(step)))
+    work._upscaler.cache_clear()
+    assert [step for step in steps if step[0].endswith("net")] == [
+        (f"{number} of 2: a.png by net", done, 1 if done == 0 else 3)
+        for number in (1, 2)
+        for done in range(4)
+    ]
+
+
+def test_the_scale_is_that_of_both_results(photo, net, tmp_path):
+    (shown,) = compare([photo], net, "bicubic", tmp_path, scale=2)
+    image = read_image(photo)
+    assert shown.size == (20, 24)
+    np.testing.assert_array_equal(read_image(shown.file), load_model(net, scale=2)(image))
+    np.testing.assert_array_equal(read_image(shown.before_file), imresize(image, scale=2))
+
+
+def test_work_that_is_stopped_or_fails_keeps_what_is_done(photo, tmp_path):
+    def stop(what, done, total):
+        if what.startswith("2"):
+            raise Interrupted("stopped")
+
+    for second, on_progress, said in (
+        (photo, stop, "^stopped$"),
+        (tmp_path / "moved.png", no_progress, r"^moved\.png: "),
+    ):
+        write_image(tmp_path / "moved.png", np.zeros((3, 3), np.uint8))
+        results = compare([photo, second], "bicubic", "bicubic", tmp_path, on_progress)
+        first = next(results)
+        (tmp_path / "moved.png").unlink()
+        with pytest.raises(UsageError, match=said):
+            next(results)
+        assert first.file.is_file()
+
+
+def test_the_results_are_one_zip_in_which_equal_names_differ(photo, tmp_path):
+    shown = list(compare([photo, photo], "bicubic", "bicubic", tmp_path))
+    path = zip_of(shown, tmp_path)
+    assert path.name == "srcx-2-images.zip"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["a-bicubic.png", "2-a-bicubic.png"]
+        assert archive.read("2-a-bicubic.png") == shown[1].file.read_bytes()
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -122,18 +175,29 @@ def test_limits_are_one_sentence(photo, tmp_path, monkeypatch):
         ([photo] * 11, "from 1 to 10 images at a time; got 11"),
     ):
         with pytest.raises(UsageError, match=f"^{said}$"):
-            compare(paths, "bicubic", "bicubic", tmp_path)
-    monkeypatch.setattr(work, "MAX_MEGAPIXELS", 0)
-    with pytest.raises(UsageError, match=r"^a\.png: has 10 x 12 pixels, and this page takes 0 megapixels"):
-        compare([photo], "bicubic", "bicubic", tmp_path)
+            list(compare(paths, "bicubic", "bicubic", tmp_path))
 
 
-def test_images_that_take_too_long_are_an_error(photo, tmp_path, monkeypatch):
+def test_the_limit_is_on_the_size_of_a_result(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "image_size", lambda path: (3024, 4032))  # 12 megapixels, as phones have
+    compared = []
+    monkeypatch.setattr(work, "_compare_one", lambda *args: compared.append(args))
+    list(compare([photo], "bicubic", "bicubic", tmp_path, scale=4))
+    assert len(compared) == 1
+    with pytest.raises(
+        UsageError, match=r"^a\.png: 4032 x 3024 pixels at x8 are 780 megapixels, and this page "
+    ):
+        list(compare([photo], "bicubic", "bicubic", tmp_path, scale=8))
+
+
+def test_images_that_take_too_long_are_an_error_and_those_done_are_kept(photo, tmp_path, monkeypatch):
     monkeypatch.setattr(work, "MAX_S", 60)
-    times = iter([0, 10, 20, 70])
+    times = iter([0, 10, 20, 30, 40, 70])
     monkeypatch.setattr(work.time, "monotonic", lambda: next(times))
-    with pytest.raises(UsageError, match=r"^1 of 3 images were done in 1 minutes, the limit of this page"):
-        compare([photo] * 3, "bicubic", "bicubic", tmp_path)
+    results = compare([photo] * 3, "bicubic", "bicubic", tmp_path)
+    next(results)
+    with pytest.raises(UsageError, match=r"^the limit of this page, 1 minutes, is reached; take fewer"):
+        next(results)
 
 
 def test_old_results_are_deleted_and_new_ones_stay(photo, tmp_path):
@@ -142,13 +206,16 @@ def test_old_results_are_deleted_and_new_ones_stay(photo, tmp_path):
     os.utime(old.file.parent, (0, 0))
     remove_older(tmp_path / "results", 3600)
     assert not old.file.parent.exists()
-    assert {path.name for path in new.file.parent.iterdir()} == {"before.png", "after.png", new.file.name}
+    assert {path.name for path in new.file.parent.iterdir()} == {
+        *("before.png", "after.png"),
+        *("before-a-bicubic.png", "a-bicubic.png"),
+    }
 
 
 def test_an_unreadable_file_is_named_without_its_folder(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(UsageError, match=r"^bad\.png: is not an image"):
-        compare([tmp_path / "bad.png"], "bicubic", "bicubic", tmp_path)
+        list(compare([tmp_path / "bad.png"], "bicubic", "bicubic", tmp_path))
     Image.new("RGB", (3, 3)).save(tmp_path / "moving.gif")
     with pytest.raises(UsageError, match=r"^moving\.gif: is a GIF"):
-        compare([tmp_path / "moving.gif"], "bicubic", "bicubic", tmp_path)
+        list(compare([tmp_path / "moving.gif"], "bicubic", "bicubic", tmp_path))
