@@ -149,16 +149,16 @@ def main() -> int:
     # Some of both shapes of BSD100 and Set5, whose images the authors' code was timed on.
     few: list[Any] = [read_image(path) for path in list_images(options.data / "BSD100" / "HR")[:6]]
     few += [read_image(path) for path in list_images(options.data / "Set5" / "HR")]
-    rivals = [*compare_niqe(few, options.repeats)]
-    rivals += compare_ma(few, max(1, options.repeats // 2), options.recorded)
+    comparisons = [*compare_niqe(few, options.repeats)]
+    comparisons += compare_ma(few, max(1, options.repeats // 2), options.recorded)
     table = Table("figure", "beside", "ours (CPU s)", "theirs (CPU s)", "times faster", "wanted")
-    for one in rivals:
+    for one in comparisons:
         numbers = (f"{one.ours_s:.4f}", f"{one.theirs_s:.4f}", f"{one.faster:.1f}", f"{one.wanted:.0f}")
         table.add_row(one.what, one.whose, *numbers)
     Console(width=120).print(table)
 
-    figures: dict[str, Any] = {"rivals": [one._asdict() for one in rivals]}
-    slow = any(one.faster < one.wanted for one in rivals)
+    figures: dict[str, Any] = {"comparisons": [one._asdict() for one in comparisons]}
+    slow = any(one.faster < one.wanted for one in comparisons)
     if options.processes:
         wall_s, count, means = time_whole_set(options.data / "BSD100", options.processes)
         print(

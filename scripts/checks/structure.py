@@ -78,7 +78,7 @@ def _single_use(tree: ast.Module) -> int:
 
 
 def _layers(root: Path) -> int:
-    """Count the layers that import-linter checks; before it did, the list FLOORS of tests/test_floors.py."""
+    """Count the layers that import-linter checks; before, FLOORS of tests/test_floors.py."""
     contract = re.search(r"^layers = \[\n(.*?)^\]", (root / "pyproject.toml").read_text("utf-8"), re.M | re.S)
     if contract:
         return len(contract[1].splitlines())

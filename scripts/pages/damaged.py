@@ -3,7 +3,7 @@
     python scripts/pages/damaged.py --model bicubic srresnet-x4 srgan-cx-x4 real-x4 \
         --data datasets/benchmark
 
-The benchmark is kept in results/damaged: a second run computes only what is new.
+The benchmark stores its results in results/damaged. A second run computes only what is new.
 """
 
 import argparse

@@ -1,13 +1,13 @@
 r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and write the page of the outcome.
 
-By itself two experiments: x4 super-resolution, lq of a crop and gt of a moved one
-(options/nonaligned/sr_*.yml, judged on Set14), and Figure 6 of the contextual loss's paper, one noisy
-image and clean crops moved at random (options/nonaligned/denoise_*.yml, judged on that image). With
---experiment real, real pairs, which the option files say how to make (options/nonaligned/real_*.yml, judged
-on those held out). All runs of an experiment start from the same weights and take about as long: the option
-files give cheaper losses more steps. What is done is kept in experiments/nonaligned and not done again, and a
-run that was stopped goes on: the same command finishes the job. Images on the page are scikit-image's; of
-real pairs, which may not be handed on, it has none.
+Without --experiment, it runs two experiments. One is x4 super-resolution with lq of a crop and gt of a
+moved crop (options/nonaligned/sr_*.yml, evaluated on Set14). The other is Figure 6 of the contextual loss's
+paper: one noisy image and clean crops moved at random (options/nonaligned/denoise_*.yml, evaluated on that
+image). --experiment real takes real pairs (options/nonaligned/real_*.yml, which say how to make the pairs;
+evaluated on pairs that are not trained on). All runs of an experiment start from the same weights and take
+about the same time: the option files give cheaper losses more steps. Finished runs stay in
+experiments/nonaligned and are not repeated. A stopped run continues with the same command. The images on
+the page are scikit-image's. Real pairs may not be published, so the page shows none of them.
 
     python scripts/pages/nonaligned.py
     python scripts/pages/nonaligned.py --experiment sr --loss l1 cx cobi --offset 0 4
@@ -101,14 +101,14 @@ def train(case: Case, root: Path, iters: int | None) -> Path:
 
 
 def evaluate(case: Case, model: Path) -> Figures:
-    """Mean figures of the case's images, kept beside the model."""
-    kept = model.parent.parent / "figures.json"
-    if not kept.exists():
+    """Return the mean figures of the case's images; a file beside the model stores them."""
+    cached = model.parent.parent / "figures.json"
+    if not cached.exists():
         net = load_model(model, precision="fp32")
         means = _means([figures(_bytes(net(lq)), gt) for lq, gt in images(case.experiment)])
-        with atomic_path(kept) as temporary:
+        with atomic_path(cached) as temporary:
             temporary.write_text(json.dumps(means, indent=1), "utf-8")
-    found: Figures = json.loads(kept.read_text("utf-8"))
+    found: Figures = json.loads(cached.read_text("utf-8"))
     return found
 
 
@@ -123,7 +123,7 @@ def figures_of_lq(experiment: str) -> Figures:
 
 
 def images(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
-    """What is judged: lq and ground truth."""
+    """Return the evaluated pairs: lq and ground truth."""
     if experiment == "denoise":
         name = f"{SHOWN['denoise']}.png"
         yield _read(NOISY / "noisy" / name), _read(NOISY / "clean" / name)
@@ -247,12 +247,12 @@ def _table(experiment: str, results: dict[Case, Figures], of_lq: Figures) -> Ite
             yield f"| {case.offset} | {case.loss} | {' | '.join(cells)} |"
 
 
-def _cell(name: str, value: float | None, rivals: Sequence[float | None]) -> str:
-    """A figure, bold if it is the best of its rivals, if there are any."""
+def _cell(name: str, value: float | None, others: Sequence[float | None]) -> str:
+    """Return the text of a figure, bold if it is the best of all compared ones."""
     if value is None:
         return "-"
     text = f"{value:.2f}" if name in ("niqe", "psnr aligned") else f"{value:.3f}"
-    known = [one for one in rivals if one is not None]
+    known = [one for one in others if one is not None]
     best = {"lpips": min, "niqe": min, "psnr aligned": max}.get(name)
     return f"**{text}**" if best and known and value == best(known) else text
 
@@ -275,8 +275,8 @@ def _change(value: float | None, of: float | None) -> str:
     return f"{100 * (value / of - 1):+.1f} %" if value and of else "unknown"
 
 
-def _means(judged: Sequence[Figures]) -> Figures:
-    return {name: _mean([one[name] for one in judged]) for name in FIGURES}
+def _means(figures: Sequence[Figures]) -> Figures:
+    return {name: _mean([one[name] for one in figures]) for name in FIGURES}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -324,7 +324,7 @@ def main() -> None:
         "--no-train", action="store_true", help="the page of the runs that are finished already"
     )
     parser.add_argument(
-        "--root", type=Path, default=Path("experiments/nonaligned"), help="where runs are kept"
+        "--root", type=Path, default=Path("experiments/nonaligned"), help="folder of the runs"
     )
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()

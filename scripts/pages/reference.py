@@ -141,8 +141,8 @@ def anchor(title: str) -> str:
         >>> anchor("train.scheduler: MultiStepLR")
         'trainscheduler-multisteplr'
     """
-    kept = "".join(sign for sign in title.lower() if sign.isalnum() or sign in " _-")
-    return kept.strip().replace(" ", "-")
+    name = "".join(sign for sign in title.lower() if sign.isalnum() or sign in " _-")
+    return name.strip().replace(" ", "-")
 
 
 def in_yaml(value: Any) -> str:

@@ -1,6 +1,6 @@
 r"""Benchmark models and write the page of their results: tables, perception and distortion, crops to look at.
 
-The benchmark's figures are kept in results/page and only what is new is computed again. The crops are of
+The benchmark stores its figures in results/page. A second run computes only what is new. The crops are of
 free images that come with scikit-image, shrunk by MATLAB's bicubic: no benchmark image may be handed on.
 
     python scripts/pages/results.py --model bicubic srresnet-x4 srgan-cx-x4 \

@@ -1,10 +1,11 @@
 r"""Train on images without any pairs, by the contextual loss, and write the page of what came of it.
 
-Two experiments of options/unpaired: single-image animation, where the frames of one moving face are to look
-as one image of another; and from one kind of images to another, here from photographs to faded prints
-of other photographs, beside two generators with discriminators (CycleGAN). What is done is kept in
-experiments/unpaired and not done again, and a run that was stopped goes on. Images to be judged and shown
-are scikit-image's; the way from photograph to print is known, so that the true print of each is known too.
+It runs two experiments of options/unpaired. In single-image animation, the frames of one moving face take
+the look of one image of another face. In domain transfer, photographs take the look of faded prints of
+other photographs; two generators with discriminators (CycleGAN) are trained beside it. Finished runs stay
+in experiments/unpaired and are not repeated. A stopped run continues. The images that are evaluated and
+shown are scikit-image's. A known formula turns a photograph into a print, so the true print of each image
+is known too.
 
     python scripts/pages/unpaired.py --photographs datasets/train/Kodak
 """
@@ -214,7 +215,7 @@ def main() -> None:
         "--photographs", type=Path, default=Path("datasets/train/Kodak"), help="a folder of photographs"
     )
     parser.add_argument("--iters", type=int, help="steps of each run instead of its option file's")
-    parser.add_argument("--root", type=Path, default=Path("experiments/unpaired"), help="where runs are kept")
+    parser.add_argument("--root", type=Path, default=Path("experiments/unpaired"), help="folder of the runs")
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
     try:

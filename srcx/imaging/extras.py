@@ -14,7 +14,7 @@ __all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of"]
 
 log = logging.getLogger(__name__)
 
-TOLD_TAGS = (
+COPIED_TAGS = (
     ExifTags.Base.ImageDescription,
     ExifTags.Base.Make,
     ExifTags.Base.Model,
@@ -24,7 +24,7 @@ TOLD_TAGS = (
     ExifTags.Base.Copyright,
 )
 """Others, such as orientation, size and places in the file, belong to the file that was read."""
-TOLD_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+COPIED_PARTS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 OLD_SIZE = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 # What Pillow raises on damaged profiles and EXIF data.
@@ -63,7 +63,7 @@ class Extras(NamedTuple):
             return self.exif
         copied = Image.Exif()
         copied.load(b"Exif\0\0" + self.exif if self.exif else b"")
-        for part in TOLD_PARTS:
+        for part in COPIED_PARTS:
             if words := copied.get_ifd(part):
                 copied[part] = words
         copied[ExifTags.Base.XResolution], copied[ExifTags.Base.YResolution] = self.dpi
@@ -83,19 +83,19 @@ def extras_of(image: Image.Image) -> Extras:
     """Return the profile, EXIF data and resolution of an image not loaded yet; damaged ones are left out."""
     exif, dpi = b"", None
     with suppress(*DAMAGE):
-        exif = _told(image)
+        exif = _copied_exif(image)
     with suppress(*DAMAGE):
         dpi = _dpi(image)
     return Extras(image.info.get("icc_profile") or b"", exif, dpi=dpi)
 
 
-def _told(image: Image.Image) -> bytes:
+def _copied_exif(image: Image.Image) -> bytes:
     # Not the PNG reader's own getexif: that decodes the whole image first.
     source, copied = Image.Image.getexif(image), Image.Exif()
-    for tag in TOLD_TAGS:
+    for tag in COPIED_TAGS:
         if tag in source and _can_be_written({tag: source[tag]}):
             copied[tag] = source[tag]
-    for part in TOLD_PARTS:
+    for part in COPIED_PARTS:
         words = {
             tag: value
             for tag, value in source.get_ifd(part).items()

@@ -38,9 +38,9 @@ class AESOPLoss(nn.Module):
     References:
         Lee et al., "Auto-Encoded Supervision for Perceptual Image Super-Resolution", CVPR 2025,
         arXiv:2412.00124: mean |AE(sr) - AE(gt)|; in the paper's trainings its weight is 1.
-        Differs from the paper: its encoder is a small network, trained with the decoder, whose output is kept
-        near the bicubic image by a second L1; here the encoder is that bicubic, and the decoder a model that
-        was trained on such images, so that nothing is to be trained before.
+        Differs from the paper: its encoder is a small network that is trained with the decoder; a second L1
+        makes its output similar to the bicubic image. Here the encoder is bicubic itself, and the
+        decoder is a model that was trained on such images, so no training is needed before.
     """
 
     def __init__(self, model: Path | str = "srresnet-x4") -> None:

@@ -21,7 +21,8 @@ class DISTSLoss(nn.Module):
 
     References:
         Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2022,
-        arXiv:2004.07728. The same formula as `srcx.metrics.dists`: a model trained on it is judged by others.
+        arXiv:2004.07728. The same formula as `srcx.metrics.dists`: evaluate a model trained on it by other
+        metrics.
     """
 
     def __init__(self) -> None:

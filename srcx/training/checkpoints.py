@@ -5,7 +5,7 @@ experiments/NAME/
 ├── metrics.csv        iter, set, metric, value: losses (set "train") and validation results; at the start
 │                      also METRIC_bicubic
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
-├── training_states/   ITER.state: all that the next iteration depends on; ITER.state.aside: not used any more
+├── training_states/   ITER.state: all that the next iteration needs; ITER.state.unused: not used any more
 ├── log/               the lines of the terminal; tensorboard's event files
 └── visualization/     validation images
 
@@ -154,7 +154,7 @@ class RunFolder:
         remove_leftovers(self.root)
         for state in self.saved_states(self.root):
             if int(state.stem) > self._start:  # damaged, or of iterations that this run trains again
-                state.replace(state.with_name(f"{state.name}.aside"))
+                state.replace(state.with_name(f"{state.name}.unused"))
         self._prune()  # the last process may have been killed between writing a checkpoint and this
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from srcx import __version__
 from srcx.cli.verb import spread
 
-HOUSE = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 VERBS = ["train", "test", "upscale", "benchmark", "score", "models", "transfer"]
 
 
@@ -126,7 +126,7 @@ def test_values_after_one_flag_are_values_of_that_flag(words, same_as):
 )
 def test_it_runs_as_a_program_without_torch_until_it_is_needed(words):
     command = [sys.executable, "-X", "importtime", *words, "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.startswith("Usage: srcx")
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}

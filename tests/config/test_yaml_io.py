@@ -66,7 +66,7 @@ def test_reads_values_as_yaml_1_2_and_exponents_as_numbers(text: str, value: obj
     assert (type(read), read) == (type(value), value)
 
 
-def test_a_key_given_twice_with_one_value_is_told_and_taken(
+def test_a_key_given_twice_with_one_value_gives_a_warning_and_is_taken(
     read: Callable[[str], Document], caplog: pytest.LogCaptureFixture
 ) -> None:
     document = read("a: {b: ~}\nc: 1\na:\n  b: null\n")

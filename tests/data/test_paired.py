@@ -371,13 +371,13 @@ except SrcxError as error:
 """
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 4096, 5000, 8192, 8193, 0.3, 0.7, -4096, -1])
-def test_an_lmdb_that_is_cut_off_is_an_error_and_no_crash(tmp_path, make_pairs, make_lmdb, kept):
+@pytest.mark.parametrize("length", [0, 1, 100, 4096, 5000, 8192, 8193, 0.3, 0.7, -4096, -1])
+def test_an_lmdb_that_is_cut_off_is_an_error_and_no_crash(tmp_path, make_pairs, make_lmdb, length):
     names = make_pairs(tmp_path, template="{}")
     make_lmdb(tmp_path / "x.lmdb", {name: tmp_path / "HR" / f"{name}.png" for name in names})
     file = tmp_path / "x.lmdb/data.mdb"
     size = file.stat().st_size
-    os.truncate(file, int(size * kept) if isinstance(kept, float) else kept % size)
+    os.truncate(file, int(size * length) if isinstance(length, float) else length % size)
     done = subprocess.run(
         [sys.executable, "-c", READ_ALL, tmp_path / "x.lmdb"], capture_output=True, text=True, check=False
     )

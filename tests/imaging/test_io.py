@@ -181,10 +181,10 @@ def test_the_content_decides_and_not_the_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("kept", [0, 5, 30, 0.3, 0.7, -9])
-def test_a_cut_off_file_is_an_error_that_names_it(name, kept, capfd):
+@pytest.mark.parametrize("length", [0, 5, 30, 0.3, 0.7, -9])
+def test_a_cut_off_file_is_an_error_that_names_it(name, length, capfd):
     data, _ = KINDS[name]
-    cut = data[: int(len(data) * kept) if isinstance(kept, float) else kept]
+    cut = data[: int(len(data) * length) if isinstance(length, float) else length]
     with pytest.raises(ImageError, match=rf"^{name}: (is|holds) "):
         decode_image(cut, name)
     assert capfd.readouterr() == ("", "")

@@ -27,12 +27,12 @@ def keys_cubic(x):
 def resize_line_written_out(line, length, scale, border):
     """MATLAB's documentation put into loops: one output value after another, over a wide enough window."""
     stretch = min(scale, 1)
-    reach = int(4 / stretch) + 2
+    radius = int(4 / stretch) + 2
     out = []
     for i in range(1, length + 1):
         center = i / scale + 0.5 * (1 - 1 / scale)
         total = norm = 0.0
-        for place in range(int(np.floor(center)) - reach, int(np.floor(center)) + reach + 1):
+        for place in range(int(np.floor(center)) - radius, int(np.floor(center)) + radius + 1):
             weight = stretch * keys_cubic(stretch * (center - place))
             inside = place - 1
             if border == "replicate":

@@ -322,7 +322,7 @@ def test_the_folder_of_a_run_stands_for_its_latest_weights(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".ONNX", ".xml", ".param"])
-def test_a_file_for_other_programs_is_not_told_to_be_renamed(tmp_path, suffix):
+def test_a_file_for_other_programs_is_not_reported_as_misnamed(tmp_path, suffix):
     (tmp_path / f"net{suffix}").write_bytes(b"anything")
     with pytest.raises(
         CheckpointError, match=r"is for other programs; name the checkpoint that it was made from"

@@ -151,12 +151,12 @@ def test_images_without_a_partner_are_named(tmp_path, photo):
 
 @pytest.mark.parametrize("places", [("lq", "gt"), ("lq", "other"), ("other", "gt")])
 def test_results_do_not_replace_or_mix_with_inputs(tmp_path, photo, places):
-    kept = {}
+    before = {}
     for kind, place in zip(("lq", "gt"), places, strict=True):
         path = tmp_path / place / "a.bmp"
         path.parent.mkdir(exist_ok=True)
         write_image(path, photo if kind == "gt" else imresize(photo, scale=0.5))
-        kept[path] = path.read_bytes()
+        before[path] = path.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path)
     for inputs in (places, [f"{place}/a.bmp" for place in places]):
         lq, gt = (tmp_path / place for place in inputs)
@@ -164,4 +164,4 @@ def test_results_do_not_replace_or_mix_with_inputs(tmp_path, photo, places):
         with pytest.raises(UsageError, match="holds inputs, which the results would replace or mix with"):
             next(found)
     files = {Path(here, name) for here, _, names in os.walk(tmp_path) for name in names}
-    assert {path: path.read_bytes() for path in files} == kept
+    assert {path: path.read_bytes() for path in files} == before

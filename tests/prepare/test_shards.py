@@ -59,11 +59,11 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(source, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         made(source, on_progress=stop)
-    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
-    assert len(kept) == 2
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
+    assert len(before) == 2
     outcome = made(source)
     assert (outcome.made, outcome.skipped) == (1, 4)
-    for name, changed in kept.items():
+    for name, changed in before.items():
         assert (tmp_path / "shards" / name).stat().st_mtime_ns == changed
     content = {path.name: path.read_bytes() for path in (tmp_path / "shards").glob("*.tar")}
     (tmp_path / "shards").rename(tmp_path / "first")

@@ -268,7 +268,7 @@ def test_states_later_than_the_resumed_one_are_renamed_and_do_not_count_as_the_n
     run.keep_last = 1
     trained(run, 1, model, progress)
     assert sorted(path.name for path in run.states.iterdir()) == [
-        "2.state", "2.state.aside", "3.state.aside", "4.state.aside",
+        "2.state", "2.state.unused", "3.state.unused", "4.state.unused",
     ]  # fmt: skip
 
 

@@ -20,8 +20,8 @@ def without_optimizers_of_torch(schema):
     """Their arguments depend on the version of torch."""
     definitions = schema["$defs"].items()
     of_torch = "PyTorch's `torch.optim."
-    kept = {name: one for name, one in definitions if not one.get("description", "").startswith(of_torch)}
-    return {**schema, "$defs": kept}
+    ours = {name: one for name, one in definitions if not one.get("description", "").startswith(of_torch)}
+    return {**schema, "$defs": ours}
 
 
 def test_the_file_is_what_the_command_prints_now(capsys):

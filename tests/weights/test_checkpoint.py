@@ -170,7 +170,7 @@ def test_damaged_files_are_named_and_never_half_read(tmp_path: Path, suffix: str
 
 
 def test_an_archive_that_unpacks_to_far_more_than_the_file_is_refused(tmp_path: Path) -> None:
-    """torch unpacks compressed members into memory: a stranger's kilobytes could ask for gigabytes."""
+    """torch unpacks compressed members into memory: an untrusted file of kilobytes could take gigabytes."""
     save_state(tmp_path / "net.pth", {"w": torch.zeros(4_000_000)})
     with (
         zipfile.ZipFile(tmp_path / "net.pth") as whole,
