@@ -25,8 +25,9 @@ from srcx.cli import (
     web,
     weights,
 )
-from srcx.cli.verb import Group, Verb, complain
+from srcx.cli.verb import Group, LoggedVerb, Verb, complain
 from srcx.errors import SrcxError
+from srcx.nearest import LIKE_AN_OPTION, nearest
 
 __all__ = ["app", "main"]
 
@@ -43,11 +44,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="srcx COMMAND --help shows details, with examples.",
     rich_markup_mode=None,
-    add_completion=False,
 )
-app.command("new", cls=Verb, epilog=new.EXAMPLES)(new.new)
-app.command("train", cls=Verb, epilog=train.EXAMPLES)(train.train)
-app.command("test", cls=Verb, epilog=test.EXAMPLES)(test.run_test)
+app.command("new", cls=LoggedVerb, epilog=new.EXAMPLES)(new.new)
+app.command("train", cls=LoggedVerb, epilog=train.EXAMPLES)(train.train)
+app.command("test", cls=LoggedVerb, epilog=test.EXAMPLES)(test.run_test)
 app.command("upscale", cls=Verb, epilog=upscale.EXAMPLES)(upscale.upscale)
 app.command("benchmark", cls=Verb, epilog=benchmark.EXAMPLES)(benchmark.benchmark)
 app.command("score", cls=Verb, epilog=score.EXAMPLES)(score.score)
@@ -72,6 +72,8 @@ def _program(
 
 
 USUAL_MISTAKES = {
+    # typer 0.26 wraps the hint in one more pair of brackets.
+    r" [('\"]*Possible options: ([^)]*)[)'\",]*": r". Did you mean \1?",
     r"Value error, ": "",
     r"Input should be a valid number, .*": "expected a number",
     r"Input should be a valid integer, .*": "expected a whole number",
@@ -133,4 +135,7 @@ def _usage_sentence(error: Exception) -> str:
     message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
     for theirs, ours in USUAL_MISTAKES.items():
         message = re.sub(theirs, ours, message)
+    if choice := re.search(r"'([^']*)' is not one of (.*)", message):
+        near = nearest(choice[1], re.findall("'([^']*)'", choice[2]), least=LIKE_AN_OPTION)
+        message += f". Did you mean '{near}'?" if near else ""
     return f"{verb}: {message}; '{verb} --help' tells more"

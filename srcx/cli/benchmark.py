@@ -1,13 +1,12 @@
 """`srcx benchmark`: models side by side on the benchmark sets."""
 
-import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, log_to_stderr, print_table
+from srcx.cli.verb import Debug, print_table
 from srcx.errors import Interrupted, UsageError
 
 EXAMPLES = """
@@ -79,7 +78,7 @@ def benchmark(
             "or leave out --images to use sets with ground truth"
         )
     try:
-        with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
+        with process_group(), progress(is_main()) as on_progress:
             is_main_process = is_main()  # asked now: after the block the group is gone
             results = run(
                 model or ["bicubic"],

@@ -1,6 +1,5 @@
 """`srcx data list|fetch|verify|prepare|degrade|align`: benchmark sets, DIV2K, and pairs of one's own."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from srcx.cli import prepare
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, Group, Verb, complain, log_to_stderr, print_table
+from srcx.cli.verb import Debug, Group, Verb, complain, print_table
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def fetch_sets(
     wanted = list({known.name: known for known in map(known_set, names)}.values())
     wrong = False
     try:
-        with log_to_stderr(logging.WARNING), progress() as on_progress:
+        with progress() as on_progress:
             for known in wanted:
                 for problem in (problems := fetch_set(known, known.place(data), on_progress)):
                     complain(problem)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from srcx.cli.verb import Debug, log_to_stderr, one_line
+from srcx.cli.verb import Debug, one_line
 from srcx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,18 +67,17 @@ def new(
     from srcx.training.new import write_new
 
     name = name.removesuffix(".yml")
-    with log_to_stderr():
-        made = write_new(
-            name,
-            data,
-            recipe=recipe or ("finetune" if lq is None else "nonaligned"),
-            lq=lq,
-            start=start,
-            scale=scale,
-            minutes=minutes,
-            command=one_line(shlex.join(["srcx", *sys.argv[1:]])),
-            on_choice=_print_choice,
-        )
+    made = write_new(
+        name,
+        data,
+        recipe=recipe or ("finetune" if lq is None else "nonaligned"),
+        lq=lq,
+        start=start,
+        scale=scale,
+        minutes=minutes,
+        command=one_line(shlex.join(["srcx", *sys.argv[1:]])),
+        on_choice=_print_choice,
+    )
     print(f"\nwrote       {', '.join(map(str, made))}")
     print(f"next:       srcx train -opt {shlex.quote(str(made[0]))}")
     print(f"afterwards: srcx upscale IMAGE -o OUT --model {shlex.quote(f'experiments/{name}')}")

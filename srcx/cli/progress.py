@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from srcx.cli.verb import complain, one_line
-from srcx.progress import OnProgress
+from srcx.cli.verb import complain, is_quiet, one_line
+from srcx.progress import OnProgress, no_progress
 
 __all__ = ["progress"]
 
@@ -23,10 +23,10 @@ def progress(wanted: bool = True) -> Iterator[OnProgress]:
     """Give the `OnProgress` callback that shows the progress on stderr.
 
     Args:
-        wanted: False shows nothing.
+        wanted: False shows nothing, as -q does.
     """
-    if not wanted:
-        yield lambda what, done, total: None
+    if not wanted or is_quiet():
+        yield no_progress
         return
     if not sys.stderr.isatty():
         yield _plain_lines()

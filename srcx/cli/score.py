@@ -1,14 +1,13 @@
 """`srcx score`: metrics of ready-made images."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, log_to_stderr, print_table
+from srcx.cli.verb import Debug, print_table
 
 EXAMPLES = """
   srcx score --sr results/mine/Set5 --gt datasets/benchmark/Set5/HR
@@ -34,7 +33,7 @@ def score(
     """Score ready-made images, with or without ground truth."""
     from srcx.evaluation.folders import score_folders
 
-    with log_to_stderr(logging.WARNING), progress() as on_progress:
+    with progress() as on_progress:
         names = metrics or (["psnr", "ssim"] if gt else ["niqe"])
         scores = score_folders(sr, gt, names, border, on_progress=on_progress)
     if as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, OptionFile, OptionFlag, log_to_stderr, option_file
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
 
 EXAMPLES = """
   srcx test -opt options/test/srresnet_x4.yml
@@ -27,7 +27,7 @@ def run_test(
     from srcx.training.testing import run_test_file
 
     opt = option_file(file, opt)
-    with log_to_stderr(), progress() as on_progress:
+    with progress() as on_progress:
         results = run_test_file(opt, overrides=force_yml or [], on_progress=on_progress)
     for name, means in results.items():
         figures = ", ".join(

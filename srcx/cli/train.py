@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug, OptionFile, OptionFlag, log_to_stderr, option_file
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
 
 EXAMPLES = """
   srcx train -opt options/train/srresnet_x4.yml
@@ -36,17 +36,16 @@ def train(
 ) -> None:
     """Train the networks of an option file; the run's files go to experiments/NAME."""
     opt = option_file(file, opt)
-    with log_to_stderr():
-        if check:
-            from srcx.training.build import load_training
-            from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
+    if check:
+        from srcx.training.build import load_training
+        from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
 
-            options = load_training(opt, force_yml or [])
-            print(describe(options))
-            print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
-            print(f"  {write_contact_sheet(options)}")
-            print("nothing was trained, and nothing else was written")
-        else:
-            from srcx.training.run import run_file
+        options = load_training(opt, force_yml or [])
+        print(describe(options))
+        print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
+        print(f"  {write_contact_sheet(options)}")
+        print("nothing was trained, and nothing else was written")
+    else:
+        from srcx.training.run import run_file
 
-            run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)
+        run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)

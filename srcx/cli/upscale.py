@@ -1,6 +1,5 @@
 """`srcx upscale`: upscale images and folders of images."""
 
-import logging
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, complain, log_to_stderr, one_line
+from srcx.cli.verb import Debug, complain, is_quiet, one_line
 from srcx.errors import Interrupted, UsageError
+from srcx.progress import OnProgress
 
 if TYPE_CHECKING:
-    from srcx.inference.folder import Outcome
+    from srcx.inference.folder import Job, OnTile, Outcome
 
 EXAMPLES = """
   srcx upscale photo.jpg -o large.png
@@ -120,7 +120,7 @@ def upscale(
     count: Counter[str] = Counter()
     only: Outcome | None = None
     try:
-        with process_group(), log_to_stderr(logging.WARNING), progress(is_main()) as on_progress:
+        with process_group(), progress(is_main()) as on_progress:
             is_main_process = is_main()  # asked now: after the block the group is gone
             upscaler = load_model(
                 model,
@@ -135,7 +135,8 @@ def upscale(
             # One process lists the files: the others would find results among them.
             all_jobs = run_on_main(lambda: plan(inputs, out, recursive=recursive, format=format))
             jobs = all_jobs[rank() :: world_size()]
-            outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality)
+            on_tile = _tile_progress(on_progress, len(jobs), count)
+            outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality, on_tile=on_tile)
             for done, outcome in enumerate(outcomes, start=1):
                 only = outcome if len(jobs) == 1 else None
                 count[_kind(outcome)] += 1
@@ -150,10 +151,28 @@ def upscale(
         raise typer.Exit(1)
 
 
+def _tile_progress(on_progress: OnProgress, images: int, count: Counter[str]) -> "OnTile":
+    """Return a callback that shows the tiles of a large image: as the bar if it is the only image.
+
+    Args:
+        on_progress: Shows the progress.
+        images: Number of images.
+        count: Of the images done so far; it grows.
+    """
+
+    def on_tile(job: "Job", done: int, total: int) -> None:
+        if images == 1:
+            on_progress(f"tiles of {job.source}", done, total)
+        elif total > 1:
+            on_progress(f"{job.source}, tile {done} of {total}", count.total(), images)
+
+    return on_tile
+
+
 def _print_messages(outcome: "Outcome") -> None:
     if outcome.problem:
         complain(outcome.problem)
-    if outcome.reason:
+    if outcome.reason and not is_quiet():
         print(_printable(f"{outcome.job.source}: {outcome.reason}; upscaled by {outcome.model}"))
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +18,12 @@ __all__ = [
     "STOPPED",
     "Debug",
     "Group",
+    "LoggedVerb",
     "OptionFile",
     "OptionFlag",
     "Verb",
     "complain",
-    "log_to_stderr",
+    "is_quiet",
     "one_line",
     "option_file",
     "print_table",
@@ -111,8 +113,17 @@ def print_table(
     Console(width=None if sys.stdout.isatty() else WIDE, markup=False).print(table)
 
 
+LEVEL = "srcx.level"
+"""Key of the level that -v or -q asks for in the context of a command."""
+
+
+def is_quiet() -> bool:
+    """Return whether -q asks for results and errors only."""
+    return not logging.getLogger("srcx").isEnabledFor(logging.WARNING)
+
+
 @contextmanager
-def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
+def log_to_stderr(level: int) -> Iterator[None]:
     """Print the library's log to stderr while the block runs."""
     logger, handler = logging.getLogger("srcx"), _ToStderr()
     before = logger.level
@@ -125,12 +136,61 @@ def log_to_stderr(level: int = logging.INFO) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@cache
+def verbosity_options() -> list[Any]:
+    """Return the options -v and -q, which every command has; they set the level of its log."""
+    shared = typer.Typer(add_completion=False)
+
+    @shared.command()
+    def _shared(
+        _verbose: Annotated[
+            bool,
+            typer.Option(
+                "-v",
+                "--verbose",
+                help="Print more: what was tried, measured and decided.",
+                callback=_be_verbose,
+                expose_value=False,
+            ),
+        ] = False,
+        _quiet: Annotated[
+            bool,
+            typer.Option(
+                "-q",
+                "--quiet",
+                help="Print results and errors only: no progress, no hints.",
+                callback=_be_quiet,
+                expose_value=False,
+            ),
+        ] = False,
+    ) -> None: ...
+
+    return list(typer.main.get_command(shared).params)
+
+
+def _be_verbose(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[LEVEL] = logging.DEBUG
+
+
+def _be_quiet(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[LEVEL] = logging.ERROR
+
+
 class Verb(TyperCommand):
     """A command whose list options take their values after one flag, as argparse's nargs="+" does.
 
     `--sets Set5 Set14` means `--sets Set5 --sets Set14`; both may be mixed. The words of the epilog are
-    printed as they are written.
+    printed as they are written. The log of the library goes to stderr.
     """
+
+    level = logging.WARNING
+    """Least level of the log that is printed without -v and -q."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += verbosity_options()
 
     def get_short_help_str(self, limit: int = 45) -> str:
         return first_sentence(self.help)
@@ -144,10 +204,17 @@ class Verb(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with log_to_stderr(ctx.meta.get(LEVEL, self.level)):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             complain(f"srcx {self.name}: stopped")
             raise typer.Exit(STOPPED) from None
+
+
+class LoggedVerb(Verb):
+    """A command that tells by its log what it does, as training does line by line."""
+
+    level = logging.INFO
 
 
 class Group(TyperGroup):

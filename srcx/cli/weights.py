@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, Verb, log_to_stderr
+from srcx.cli.verb import Debug, LoggedVerb, Verb
 
 app = typer.Typer(help="Weights of fixed networks (VGG, AlexNet) and evaluators (Ma).", rich_markup_mode=None)
 
@@ -22,12 +22,12 @@ def list_weights(debug: Debug = False) -> None:
         print(f"{one.name:<9} {one.path or 'not downloaded'}\n          {one.what}\n          {one.url}")
 
 
-@app.command("fetch", cls=Verb, epilog="\n  srcx weights fetch vgg19\n")
+@app.command("fetch", cls=LoggedVerb, epilog="\n  srcx weights fetch vgg19\n")
 def fetch_weights(name: Name, debug: Debug = False) -> None:
     """Download weights into the user's cache."""
     from srcx.weights.fixed import fetch
 
-    with log_to_stderr(), progress() as on_progress:
+    with progress() as on_progress:
         path = fetch(name, on_progress=on_progress)
     print(path)
 

@@ -16,7 +16,7 @@ from srcx.imaging import Extras, ImageArray, list_images, opaque, read_with_extr
 from srcx.imaging.io import IMAGE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA, UNREAD_SUFFIXES
 from srcx.inference.upscaler import Upscaler
 
-__all__ = ["Format", "Job", "Outcome", "plan", "run"]
+__all__ = ["Format", "Job", "OnTile", "Outcome", "plan", "run"]
 
 Format = Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"]
 
@@ -31,6 +31,10 @@ class Job:
 
     source: Path
     target: Path
+
+
+OnTile = Callable[[Job, int, int], None]
+"""Called with the image, the number of its tiles done, and the number of all its tiles."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,12 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 
 
 def run(
-    jobs: Sequence[Job], upscaler: Upscaler, *, overwrite: bool = False, quality: int | None = None
+    jobs: Sequence[Job],
+    upscaler: Upscaler,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+    on_tile: OnTile = lambda job, done, total: None,
 ) -> Iterator[Outcome]:
     """Upscale image after image; an image that fails does not stop the others.
 
@@ -110,6 +119,7 @@ def run(
         upscaler: Upscales them.
         overwrite: Whether to replace existing results; otherwise their images are skipped.
         quality: As for `write_image`.
+        on_tile: Called after each tile of an image.
 
     Yields:
         The outcome of each job, in their order.
@@ -121,7 +131,7 @@ def run(
             for job in jobs:
                 read, upcoming = upcoming, next(reads, None)
                 assert read is not None
-                this = _upscaled(job, read, upscaler, writer, quality)
+                this = _upscaled(job, read, upscaler, writer, quality, on_tile)
                 if last:
                     yield last()
                 last = this
@@ -139,6 +149,7 @@ def _upscaled(
     upscaler: Upscaler,
     writer: ThreadPoolExecutor,
     quality: int | None,
+    on_tile: OnTile,
 ) -> Callable[[], Outcome]:
     """Upscale an image that was read and start to write it; return a function that waits for the outcome."""
     try:
@@ -148,7 +159,7 @@ def _upscaled(
         chosen, reason = upscaler.choose(found.image, job.source)
         chosen.prepare(found.image)
         start_s = time.perf_counter()
-        result = chosen(found.image)
+        result = chosen(found.image, on_progress=lambda _what, done, total: on_tile(job, done, total))
     except Exception as error:  # noqa: BLE001 - whatever the error, the other images are still to be done
         outcome = Outcome(job, problem=_problem(job, error))
         return lambda: outcome

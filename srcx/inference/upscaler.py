@@ -249,13 +249,15 @@ class Upscaler:
         if engine is None:
             if min(image.shape[:2]) < TRIAL_PX:
                 return None  # the cache would hold for larger images what was measured on a smaller one
+            names = ", ".join(map(str, engines))
             log.warning(
-                "first use of %s on this machine: its fastest engine is being measured, once", self.model.name
+                "first use of %s on this machine: measuring once which engine is fastest: %s",
+                self.model.name,
+                names,
             )
             engine = fastest(engines, lambda engine: self._try(engine, image))
             self._runners = {one: runner for one, runner in self._runners.items() if one == engine}
-            names = ", ".join(map(str, engines))
-            log.warning("%s: %s is used, the fastest of %s", self.model.name, engine, names)
+            log.warning("%s: %s is the fastest and is used from now on", self.model.name, engine)
             cache_engine(self.model, engines, engine)
         return engine
 

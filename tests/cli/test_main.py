@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -6,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from srcx import __version__
+from srcx.cli import app
 from srcx.cli.verb import spread
+from srcx.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERBS = ["train", "test", "upscale", "benchmark", "score", "models", "transfer"]
@@ -62,6 +65,11 @@ WRONG = [
         "benchmark -o b --every 0",
         "srcx benchmark: Invalid value for '--every': expected a number greater than or ",
     ),
+    (
+        "upscale a -o b --scal 2",
+        "srcx upscale: No such option: --scal. Did you mean --scale?; 'srcx upscale ",
+    ),
+    ("upscale a -o b --format JPGG", "srcx upscale: Invalid value for '--format': 'JPGG' is not one of "),
     ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
     ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),
     ("weights fech", "srcx weights: No such command 'fech'. Did you mean 'fetch'?"),
@@ -76,6 +84,74 @@ def test_wrong_words_get_one_sentence_and_exit_code_2(srcx, words, sentence):
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        ("upscale a -o b --format jpgg", "jpg"),
+        ("upscale a -o b --backend OpenVino", "openvino"),
+        ("upscale a -o b --precision fp8", None),
+        ("export --model m --format onx -o a.onnx", "onnx"),
+    ],
+)
+def test_a_misspelt_value_is_answered_by_the_nearest(srcx, words, near):
+    assert ("Did you mean" in srcx(*words.split()).err) == (near is not None)
+    assert near is None or f". Did you mean '{near}'?;" in srcx(*words.split()).err
+
+
+def every_command() -> list[list[str]]:
+    """The words of every command."""
+    from typer.main import get_command
+
+    found, waiting = [], [([], get_command(app))]
+    while waiting:
+        words, command = waiting.pop()
+        below = getattr(command, "commands", None)
+        found += [] if below else [words]
+        waiting += [([*words, name], one) for name, one in (below or {}).items()]
+    return found
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_command_has_the_same_short_options(srcx, words):
+    shown = srcx(*words, "-h").out
+    for option in ("-v, --verbose", "-q, --quiet", "-h, --help", "--debug"):
+        assert f"\n  {option} " in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "levels"), [([], ["WARNING"]), (["-v"], ["INFO", "WARNING"]), (["--quiet"], [])]
+)
+def test_verbosity_chooses_what_of_the_log_is_printed(srcx, monkeypatch, flags, levels):
+    def find(name: str) -> None:
+        logger = logging.getLogger("srcx.test")
+        for level in ("INFO", "WARNING"):
+            logger.log(logging.getLevelName(level), level)
+        raise UsageError("an error is always printed")
+
+    monkeypatch.setattr("srcx.inference.models.find_model", find)
+    assert srcx("models", "bicubic", *flags).sentences == [*levels, "an error is always printed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["srcx", "upscale", "--form"], ["--format"]),
+        (["srcx", "upscale", "--backend", "o"], ["onnx", "openvino"]),
+        (["srcx", "weights", ""], ["list", "fetch", "import"]),
+    ],
+)
+def test_bash_completes_commands_options_and_values(words, expected):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HOUSE),
+        "_SRCX_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(words),
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    done = subprocess.run([sys.executable, "-m", "srcx"], capture_output=True, text=True, env=environment)
+    assert (done.stdout.split(), done.stderr) == (expected, "")
 
 
 def test_debug_shows_the_traceback_and_the_sentence(srcx):

@@ -1,3 +1,8 @@
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
 from srcx.cli import progress as module
@@ -21,3 +26,33 @@ def test_a_pipe_gets_no_colours(capsys):
     with progress() as on_progress:
         on_progress("a", 1, 1)
     assert capsys.readouterr().err == "1/1 a\n"
+
+
+SHOW = """
+import time
+from srcx.cli.progress import progress
+with progress() as on_progress:
+    for done in range(5):
+        on_progress("x", done, 5)
+        time.sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_terminal_gets_colours_unless_no_color_is_set(no_color):
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= {"TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    outer, inner = pty.openpty()
+    subprocess.run([sys.executable, "-c", SHOW], stderr=inner, env=environment, check=True)
+    os.close(inner)
+    shown = os.read(outer, 1 << 16)
+    os.close(outer)
+    assert b"0/5" in shown
+    assert (b"\x1b[38;" in shown) != no_color
+
+
+def test_quiet_shows_nothing(capsys, monkeypatch):
+    monkeypatch.setattr("srcx.cli.progress.is_quiet", lambda: True)
+    with progress() as on_progress:
+        on_progress("a", 1, 1)
+    assert capsys.readouterr().err == ""

@@ -472,3 +472,38 @@ def test_a_failed_image_is_not_counted_as_done_in_the_lines_of_progress(srcx, tm
     said = srcx("upscale", "bad.png", "-o", "x.png")
     assert said.code == 1
     assert said.sentences[-1] == "1/1 bad.png failed"
+
+
+@pytest.fixture
+def large(tmp_path, rng) -> Path:
+    """A folder with two images that are cut into six tiles each."""
+    for name in ("a.png", "b.png"):
+        save = tmp_path / "large" / name
+        save.parent.mkdir(exist_ok=True)
+        write_image(save, rng.integers(0, 256, (32, 48, 3), np.uint8))
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    return tmp_path / "large"
+
+
+def test_the_tiles_of_one_image_are_its_progress(srcx, large, monkeypatch):
+    monkeypatch.setattr("srcx.cli.progress.EVERY_S", 0.0)
+    said = srcx(
+        "upscale", "large/a.png", "-o", "x.png", "--model", "net.pth", "--tile", "16", "--precision", "fp32"
+    )
+    assert said.code == 0
+    tiles = [line.partition(",")[0] for line in said.sentences[:6]]
+    assert tiles == [f"{done}/6 tiles of large/a.png" for done in range(1, 7)]
+    assert said.sentences[-1].startswith("1/1 x.png 96 x 64")
+
+
+def test_the_tiles_of_several_images_are_named_beside_the_image(srcx, large, monkeypatch):
+    monkeypatch.setattr("srcx.cli.progress.EVERY_S", 0.0)
+    said = srcx("upscale", "large", "-o", "x", "--model", "net.pth", "--tile", "16", "--precision", "fp32")
+    assert said.code == 0
+    assert "0/2 large/a.png, tile 6 of 6" in said.sentences
+    assert any(line.endswith("large/b.png, tile 1 of 6") for line in said.sentences)
+
+
+def test_quiet_prints_the_result_alone(srcx, photos):
+    said = srcx("upscale", photos, "-o", "out", "-q")
+    assert (said.code, said.out, said.err) == (0, "3 upscaled into out\n", "")

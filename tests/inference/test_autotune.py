@@ -137,8 +137,8 @@ def test_the_first_use_logs_the_measurement_and_its_result(
         up.prepare(image)
         up(image)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        "first use of test on this machine: its fastest engine is being measured, once",
-        f"test: {BF16} is used, the fastest of {EXACT}, {BF16}",
+        f"first use of test on this machine: measuring once which engine is fastest: {EXACT}, {BF16}",
+        f"test: {BF16} is the fastest and is used from now on",
     ]
 
 
