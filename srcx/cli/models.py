@@ -11,6 +11,7 @@ EXAMPLES = """
   srcx models
   srcx models bicubic
   srcx models experiments/srresnet_x4/models/net_g_latest.pth
+  srcx models mine.onnx
   srcx models average a.safetensors b.safetensors -o mean.safetensors
 """
 AVERAGE = """
@@ -49,13 +50,17 @@ def _list() -> None:
 
 def _describe(name: str) -> None:
     from srcx.inference.bundled import bundled_models, card_of
+    from srcx.inference.exported import input_of
     from srcx.inference.models import find_model
 
     model = find_model(name)
     print(f"name:          {model.name}")
     print(f"architecture:  {model.architecture}")
     print(f"scale:         {model.scale}")
-    print(f"parameters:    {model.parameters:,}")
+    if model.backend is None:
+        print(f"parameters:    {model.parameters:,}")
+    else:
+        print(f"input:         {input_of(model)}")
     if model.path is not None:
         print(f"file:          {model.path}")
         print(f"sha256:        {model.sha256}")

@@ -34,9 +34,9 @@ Model = Annotated[
     str,
     typer.Option(
         metavar="auto|NAME|FILE",
-        help="A name 'srcx models' lists, a checkpoint, or the folder of a training run; auto chooses "
-        "for each image the model for clean or for damaged images (JPEG blocks, noise), and prints which "
-        "and why.",
+        help="A name 'srcx models' lists, a checkpoint, an exported file (.onnx, .xml, .param), or the "
+        "folder of a training run; auto chooses for each image the model for clean or for damaged images "
+        "(JPEG blocks, noise), and prints which and why.",
     ),
 ]
 Fidelity = Annotated[

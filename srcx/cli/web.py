@@ -15,7 +15,7 @@ EXAMPLES = """
 def web(
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE ...", help="Checkpoints to offer besides the models that come with srcx."),
+        typer.Option(metavar="FILE ...", help="Checkpoints or exported files to offer besides srcx's own."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to your network.")

@@ -54,6 +54,10 @@ def engines_for(model: Model, device: torch.device, *, backend: str, precision: 
     Raises:
         UsageError: no such engine runs on this machine.
     """
+    if model.backend is not None:
+        if backend not in ("auto", model.backend):
+            raise UsageError(f"backend: {model.path} is a file for {model.backend}; leave {backend} out")
+        backend = model.backend
 
     def on_device(one: Backend) -> bool:
         return one.runs_on_gpu or device.type == "cpu"

@@ -89,6 +89,8 @@ def check_exportable(model: Model, out: Path, suffix: str) -> nn.Module:
         raise UsageError(f"{out}: the name of this file must end with {suffix}; rename it")
     if model.net is None:
         raise UsageError(f"{model.name}: has no network to export")
+    if model.backend is not None:
+        raise UsageError(f"{model.path}: is an exported file; name the checkpoint that it was made from")
     return model.net
 
 

@@ -50,6 +50,10 @@ class Model:
     """Height and width `net` takes are multiples of this."""
     dtypes: frozenset[torch.dtype] = ALL_DTYPES
     """Number formats `net` is known to work in."""
+    size_px: tuple[int, int] | None = None
+    """The only height and width that `net` takes, where a file was exported for one size."""
+    backend: str | None = None
+    """Name of the only backend that runs `net`, where it is an exported file."""
     part: NetworkPart | None = None
     """Type and arguments of `net`, where they are known."""
     int8: Path | None = None
@@ -62,23 +66,28 @@ class Model:
 
 
 def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
-    """Load a model by its bundled name or its checkpoint.
+    """Load a model by its bundled name, its checkpoint or its exported file.
 
     Args:
-        name_or_path: A name that `srcx models` lists, `bicubic-xN`, a .pth, .pt or .safetensors file, or the
-            folder of a training run, for its latest weights.
+        name_or_path: A name that `srcx models` lists, `bicubic-xN`, a .pth, .pt or .safetensors file, the
+            folder of a training run, for its latest weights, or an exported file: .onnx, .xml of OpenVINO or
+            .param of ncnn.
         fidelity: Share of the parent in the weights, from 0 (the model as it is, sharp) to 1 (its parent,
             faithful): w = (1 - fidelity) * model + fidelity * parent.
 
     Raises:
         CheckpointError: a file is missing, damaged or of an unknown network, or the parent is of another
             network than the model.
-        UsageError: it is neither a name nor a file, or the model has no parent to mix its weights with.
+        UsageError: it is neither a name nor a file, the model has no parent to mix its weights with, or the
+            program that runs an exported file is not installed.
 
     Example:
         >>> find_model("bicubic-x3").scale
         3
     """
+    # Imported here: it imports the backends, and they this module.
+    from srcx.inference.exported import exported_model, is_exported
+
     if not isinstance(name_or_path, str | os.PathLike):
         kind = type(name_or_path).__name__
         raise UsageError(f"model: expected a name, a checkpoint or the folder of a run; got {kind}")
@@ -96,10 +105,17 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
     path = Path(name_or_path)
     if path.is_dir():
         path = _weights_of_run(path)
+    if is_exported(path):
+        if fidelity:
+            raise UsageError(_no_parent(text))
+        return exported_model(path)
     if path.suffix in CHECKPOINT_SUFFIXES or path.exists():
         return _from_file(path, _name_of(path), fidelity)
     hint = did_you_mean(text, bundled_models())
-    raise UsageError(f"{text}: neither a model that comes with srcx nor a .pth or .safetensors file; {hint}")
+    raise UsageError(
+        f"{text}: neither a model that comes with srcx nor a checkpoint (.pth, .safetensors) or an exported "
+        f"file (.onnx, .xml, .param); {hint}"
+    )
 
 
 def check_fidelity(fidelity: float) -> None:
@@ -145,8 +161,8 @@ def _from_file(path: Path, name: str, fidelity: float) -> Model:
         found.channels,
         found.multiple_of,
         found.dtypes,
-        found.part,
-        int8 if int8 and int8.is_file() else None,
+        part=found.part,
+        int8=int8 if int8 and int8.is_file() else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from srcx.errors import ImageError
 from srcx.hardware import free_bytes
@@ -31,6 +32,8 @@ VISIBLE = 0.25 / 255
 RADIUS_MARGIN = 1.5
 """In images the effect of a cut may go further than in the noise it is measured on."""
 FADE_PX = 8
+EXPORTED_CHANNELS = 64
+"""Channels at the size of the result that an exported file is taken to have: it does not show its layers."""
 GLOBAL_OVERLAP_PX = 32
 """Overlap for a network whose receptive field is the whole image: its tiles can only fade into each other."""
 MIN_CORE_PX = 32
@@ -112,8 +115,10 @@ class Runner:
 
     def _run_once(self, image: Tensor) -> Tensor:
         as_images = image.transpose(0, 1) if self.model.channels == 1 else image.expand(-1, 3, -1, -1)
-        sr = run_padded(self._run_checked, as_images, self.model.multiple_of).float().clamp(0, 1).cpu()
-        if self.model.channels == 1:
+        model = self.model
+        sr = run_padded(self._run_checked, as_images, model.multiple_of, model.size_px)
+        sr = sr.float().clamp(0, 1).cpu()
+        if model.channels == 1:
             return sr.transpose(0, 1)
         return (
             torch.einsum("nchw,c->nhw", sr, torch.tensor(GREY_WEIGHTS))[:, None]
@@ -142,6 +147,15 @@ class Runner:
         max_px = self._max_core_px
         if max_px and (not core_px or core_px > max_px):
             core_px = max_px
+        if self.model.size_px:
+            side_px = min(self.model.size_px)
+            if max(height, width) <= side_px:
+                return None
+            largest_px = side_px - 2 * self.overlap_px
+            fade_px = min(self.overlap_px if self.is_global else FADE_PX, 2 * self.overlap_px)
+            core_px = min(core_px or largest_px, largest_px)
+            least_px = (side_px, side_px) if self.tta else self.model.size_px  # tta turns tiles
+            return Tiling(core_px, self.overlap_px, fade_px, least_px=least_px)
         if core_px is None:
             pixels = min(free_bytes(self.device) // 2, MAX_TILE_BYTES) / self.bytes_per_pixel
             if height * width <= pixels:
@@ -155,13 +169,15 @@ class Runner:
     @property
     def is_global(self) -> bool:
         """Whether the receptive field is longer than the longest strip tried."""
-        return 2 * self.radius_px >= STRIP_PX[1]
+        return 2 * self.radius_px >= min(STRIP_PX[1], (self.model.size_px or STRIP_PX)[1])
 
     @property
     def overlap_px(self) -> int:
         """Surroundings a tile needs, in input pixels."""
         radius_px = math.ceil(RADIUS_MARGIN * self.radius_px)
         needed = GLOBAL_OVERLAP_PX if self.is_global else radius_px + FADE_PX // 2
+        if self.model.size_px:  # half of a tile at least is its own
+            needed = min(needed, min(self.model.size_px) // 4)
         return math.ceil(needed / self.model.multiple_of) * self.model.multiple_of
 
     @property
@@ -181,10 +197,17 @@ class Runner:
     def _radius_px(self) -> int:
         """Largest distance at which cutting a strip of noise in half changes the output, in input pixels."""
         multiple_of, scale = self.model.multiple_of, self.model.scale
-        height, width = (math.ceil(side / multiple_of) * multiple_of for side in STRIP_PX)
+        height, width = self.model.size_px or (
+            math.ceil(side / multiple_of) * multiple_of for side in STRIP_PX
+        )
         half = width // 2 // multiple_of * multiple_of
         noise = torch.rand(1, self.model.channels, height, width, generator=torch.Generator().manual_seed(0))
-        difference = self._run_once(noise)[..., half * scale :] - self._run_once(noise[..., half:])
+        whole = self._run_once(noise)[..., half * scale :]
+        if self.model.size_px:  # black in place of the left half: a smaller image would be padded
+            cut = self._run_once(functional.pad(noise[..., half:], (half, 0)))[..., half * scale :]
+        else:
+            cut = self._run_once(noise[..., half:])
+        difference = whole - cut
         changed = (difference.abs().amax(dim=(0, 1, 2)) > VISIBLE).nonzero()
         return math.ceil((int(changed[-1]) + 1) / scale) if len(changed) else 0
 
@@ -192,6 +215,9 @@ class Runner:
     @torch.inference_mode()
     def _bytes_per_pixel(self) -> float:
         """Memory for one input pixel, estimated from the largest input and output of a layer."""
+        if self.model.backend is not None:
+            of_a_layer = 2 * EXPORTED_CHANNELS * self.model.scale**2 * torch.float32.itemsize
+            return self.engine.backend.memory_factor * of_a_layer
         # A copy: another thread's run of the same network would call the hooks too.
         net, dtype = copy.deepcopy(self.model.net), DTYPES.get(self.engine.precision, torch.float32)
         assert net is not None

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,12 @@ from srcx.imaging import ImageArray, imresize
 from srcx.progress import OnProgress, no_progress
 
 __all__ = [
+    "MISFIT",
+    "MULTIPLES",
     "NoSizeError",
     "Tiling",
     "pad_to_multiple",
+    "probe_side",
     "run_padded",
     "run_tiled",
     "size_multiple",
@@ -52,18 +55,32 @@ def pad_to_multiple(lq: Tensor, multiple_of: int) -> Tensor:
         >>> pad_to_multiple(torch.tensor([[1, 2, 3]]), 5)[0]
         tensor([1, 2, 3, 2, 1])
     """
-    for dim in (-2, -1):
+    height, width = (side + -side % multiple_of for side in lq.shape[-2:])
+    return _pad_to_size(lq, height, width)
+
+
+def _pad_to_size(lq: Tensor, height: int, width: int) -> Tensor:
+    for dim, target in ((-2, height), (-1, width)):
         side = lq.shape[dim]
-        if side % multiple_of:
+        if side < target:
             period = max(2 * (side - 1), 1)
-            place = torch.arange(side + -side % multiple_of, device=lq.device) % period
+            place = torch.arange(target, device=lq.device) % period
             lq = lq.index_select(dim, torch.minimum(place, period - place) if side > 1 else place)
     return lq
 
 
-def run_padded(net: Callable[[Tensor], Tensor], lq: Tensor, multiple_of: int) -> Tensor:
-    """Run a network on (N, C, H, W) of any size: pad to a multiple, and crop the result to (sH, sW)."""
-    padded = pad_to_multiple(lq, multiple_of)
+def run_padded(
+    net: Callable[[Tensor], Tensor], lq: Tensor, multiple_of: int, size_px: tuple[int, int] | None = None
+) -> Tensor:
+    """Run a network on (N, C, H, W) of any size: pad to a multiple, and crop the result to (sH, sW).
+
+    Args:
+        net: The network.
+        lq: Not larger than `size_px`.
+        multiple_of: Height and width that `net` takes are multiples of this.
+        size_px: The only height and width that `net` takes; None: it takes others.
+    """
+    padded = _pad_to_size(lq, *size_px) if size_px else pad_to_multiple(lq, multiple_of)
     sr = net(padded)
     if padded is lq:
         return sr
@@ -95,7 +112,7 @@ def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
     candidates = [own] if isinstance(own, int) else sorted({*MULTIPLES, *inner})
     reason = ""
     for multiple in candidates:
-        side = _probe_side(multiple, candidates)
+        side = probe_side(multiple, candidates)
         try:
             height, width = net(like.new_zeros(1, channels, side, side)).shape[-2:]
         except MISFIT as error:
@@ -107,11 +124,11 @@ def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
     raise NoSizeError(reason)
 
 
-def _probe_side(multiple: int, candidates: list[int]) -> int:
+def probe_side(multiple: int, candidates: Sequence[int]) -> int:
     """Return the smallest side to try that is a multiple of this candidate and of no larger one.
 
     Example:
-        >>> _probe_side(2, [1, 2, 4, 6])
+        >>> probe_side(2, [1, 2, 4, 6])
         22
     """
     sides = itertools.count(multiple * math.ceil(MIN_PROBE_PX / multiple), multiple)
@@ -132,6 +149,9 @@ class Tiling:
     align_px: int = 1
     """Squares begin at multiples of this. If the overlap is a multiple too, the windows of a network that has
     windows stay where they are in the whole image."""
+    least_px: tuple[int, int] = (0, 0)
+    """Least height and width of a tile with its surroundings, where the image is as large: at its border, a
+    tile is widened inwards. For a network of one size, whose smaller tiles would be padded."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.fade_px <= 2 * self.overlap_px:
@@ -183,8 +203,8 @@ def run_tiled(
     places = list(itertools.product(tiling.spans(height), tiling.spans(width)))
     for done, (rows, columns) in enumerate(places, start=1):
         input_rows, input_columns = (
-            _widened(span, overlap_px, overlap_px, length)
-            for span, length in ((rows, height), (columns, width))
+            _at_least(_widened(span, overlap_px, overlap_px, length), least, length)
+            for span, least, length in zip((rows, columns), tiling.least_px, (height, width), strict=True)
         )
         tile = upscale(image[slice(*input_rows), slice(*input_columns)])
         used = (
@@ -197,6 +217,11 @@ def run_tiled(
 
 def _widened(span: Span, before: int, after: int, length: int) -> Span:
     return max(span[0] - before, 0), min(span[1] + after, length)
+
+
+def _at_least(span: Span, least: int, length: int) -> Span:
+    start = max(min(span[0], span[1] - least), 0)
+    return start, min(max(span[1], start + least), length)
 
 
 def _place(

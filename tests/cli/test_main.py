@@ -73,7 +73,7 @@ WRONG = [
     ("models --nope", "srcx models: No such option: --nope; 'srcx models --help' tells more"),
     ("weights", "srcx weights: Missing command; 'srcx weights --help' tells more"),
     ("weights fech", "srcx weights: No such command 'fech'. Did you mean 'fetch'?"),
-    ("models nope", "nope: neither a model that comes with srcx nor a .pth or .safetensors file"),
+    ("models nope", "nope: neither a model that comes with srcx nor a checkpoint (.pth, .safetensors)"),
 ]
 
 

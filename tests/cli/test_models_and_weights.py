@@ -1,9 +1,11 @@
 import hashlib
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from srcx.archs import SRResNet
+from srcx.imaging import read_image
 from srcx.inference.bundled import card_of
 from srcx.weights import save_state
 
@@ -32,6 +34,20 @@ def test_models_says_what_a_checkpoint_is(srcx, tmp_path):
         "file:": "net.safetensors",
         "sha256:": hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest(),
     }
+
+
+def test_models_says_what_an_exported_file_takes_and_upscale_runs_it(srcx, photos, tmp_path):
+    save_state(tmp_path / "net.pth", SRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    assert srcx("export", "--model", "net.pth", "--format", "onnx", "-o", "mine.onnx").code == 0
+    lines = dict(line.split(maxsplit=1) for line in srcx("models", "mine.onnx").out.splitlines())
+    assert lines["architecture:"] == "file for onnx"
+    assert (lines["scale:"], lines["input:"]) == ("2", "RGB, any height and width")
+    assert "parameters:" not in lines
+    assert srcx("upscale", photos, "-o", "by_file", "--model", "mine.onnx").code == 0
+    assert srcx("upscale", photos, "-o", "by_torch", "--model", "net.pth", "--backend", "torch").code == 0
+    for name in ("a.png", "c.png"):
+        one, other = (read_image(tmp_path / folder / name) for folder in ("by_file", "by_torch"))
+        assert np.abs(one.astype(int) - other).max() <= 1
 
 
 def test_models_average_takes_weights_after_one_flag(srcx, tmp_path):

@@ -11,12 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from srcx.errors import UsageError
+from srcx.errors import CheckpointError, UsageError
 from srcx.inference.models import Model
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "SAME_NETWORK_DB",
     "Backend",
     "Engine",
+    "OpenedFile",
     "Run",
+    "check_one_of_each",
     "import_without_telemetry",
     "psnr_db",
     "reopened_after_out_of_memory",
@@ -51,6 +54,15 @@ OUT_OF_MEMORY = re.compile(
 """Messages of torch, oneDNN, NNPACK, cuBLAS, cuDNN and the C++ library."""
 
 
+class OpenedFile(NamedTuple):
+    """A file that another program exported, ready to run."""
+
+    run: Run
+    """Takes and returns images in the file's own order of channels, height and width."""
+    shape: tuple[int | None, ...]
+    """Of its input; None where any length may be given."""
+
+
 class Backend(ABC):
     """A program that runs networks, and everything that srcx knows about it.
 
@@ -67,6 +79,8 @@ class Backend(ABC):
     memory_factor: ClassVar[float]
     """Memory of the activations over input plus output bytes of the largest layer, as measured."""
     runs_on_gpu: ClassVar[bool] = False
+    suffix: ClassVar[str] = ""
+    """Of the exported files that `open_exported` opens; empty where the backend runs checkpoints alone."""
 
     def available(self) -> bool:
         """Return whether the backend can run on this machine; imports nothing."""
@@ -109,6 +123,9 @@ class Backend(ABC):
         module = self.load()
         if precision not in self.formats:
             raise UsageError(f"{self.name}: does not run in {precision}; take fp32")
+        if model.backend is not None and precision == "fp32":
+            assert model.net is not None
+            return model.net  # `open_exported` has opened it
         try:
             return self._open(module, model, precision, device)
         except Exception as error:
@@ -124,10 +141,31 @@ class Backend(ABC):
     def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
         """Open the network by the first of `packages`; `open` makes one sentence of an error."""
 
+    def open_exported(self, path: Path) -> OpenedFile:
+        """Open a file with the suffix `suffix`; what its errors are is the program's matter.
+
+        Raises:
+            CheckpointError: the file has not one input and one output.
+        """
+        raise NotImplementedError
+
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Return whether an error says that memory was missing; torch runs before and after every backend."""
         return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
             isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
+        )
+
+
+def check_one_of_each(path: Path, inputs: int, outputs: int) -> None:
+    """Refuse a file that does not make one image of one image.
+
+    Raises:
+        CheckpointError: its inputs or outputs are more than one.
+    """
+    if (inputs, outputs) != (1, 1):
+        raise CheckpointError(
+            f"{path}: expected a network with one input and one output, got {inputs} and {outputs}; "
+            "export the part that upscales alone"
         )
 
 

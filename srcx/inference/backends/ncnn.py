@@ -10,8 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srcx.errors import UsageError
-from srcx.inference.backends.base import SAME_NETWORK_DB, Backend, Run, psnr_db, to_onnx
+from srcx.errors import CheckpointError, UsageError
+from srcx.inference.backends.base import (
+    SAME_NETWORK_DB,
+    Backend,
+    OpenedFile,
+    Run,
+    check_one_of_each,
+    psnr_db,
+    to_onnx,
+)
 from srcx.inference.models import Model
 
 __all__ = ["Ncnn"]
@@ -21,16 +29,27 @@ OUT_OF_MEMORY = -100
 
 
 class Ncnn(Backend):
-    """Runs networks by ncnn on the CPU, if the converted network gives the images that torch gives."""
+    """Runs networks by ncnn on the CPU, if the converted network gives the images that torch gives.
+
+    It runs .param files too, with the weights in the .bin file of the same name.
+    """
 
     name = "ncnn"
     packages = ("ncnn", "pnnx")
     extra = "ncnn"
     # ncnn pads the input of a layer, and holds it transformed too, 36 values for 16.
     memory_factor = 5.5
+    suffix = ".param"
 
     def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
-        run = _run_of(module, model)
+        with tempfile.TemporaryDirectory() as folder:
+            _convert(model, Path(folder))
+            try:
+                run = _run_of(module, Path(folder) / "net.ncnn.param")
+            except CheckpointError:
+                raise UsageError(
+                    f"ncnn: has no layer for a part of {model.name}; take another backend"
+                ) from None
         # Not every network is the same after the conversion.
         assert model.net is not None
         noise = torch.rand(1, model.channels, *_sides(model, 2), generator=torch.Generator().manual_seed(0))
@@ -40,12 +59,42 @@ class Ncnn(Backend):
             raise UsageError(f"ncnn: gives other images than torch by {model.name}; take another backend")
         return run
 
+    def open_exported(self, path: Path) -> OpenedFile:
+        weights = path.with_suffix(".bin")
+        if not weights.is_file():
+            raise CheckpointError(
+                f"{path}: its weights, {weights.name}, are not beside it; put both together"
+            )
+        return OpenedFile(_run_of(self.load(), path), (None, _channels_of(path), None, None))
 
-def _run_of(ncnn: Any, model: Model) -> Run:
-    """Convert a model's network and open it.
+
+def _channels_of(param: Path) -> int:
+    """Return the channels of the input of a .param file: those of its first convolution.
+
+    ncnn reads beyond the weights of a network that is given other channels, so that none can be tried.
 
     Raises:
-        UsageError: pnnx cannot convert it, or ncnn has no such layer.
+        CheckpointError: no convolution shows them.
+    """
+    for line in param.read_text("utf-8", errors="replace").splitlines():
+        words = line.split()
+        if words and words[0] == "Convolution":
+            values = dict(word.split("=", 1) for word in words if "=" in word)
+            try:
+                width = int(values["1"])
+                return int(values["6"]) // (int(values["0"]) * width * int(values.get("11", width)))
+            except (KeyError, ValueError, ZeroDivisionError):
+                break
+    raise CheckpointError(
+        f"{param}: has no convolution that shows the channels of its input; export it again"
+    )
+
+
+def _run_of(ncnn: Any, param: Path) -> Run:
+    """Open a .param file and the .bin file of its name.
+
+    Raises:
+        CheckpointError: ncnn does not take them, or there is not one input and one output.
     """
     net = ncnn.Net()
     net.opt.num_threads = torch.get_num_threads()
@@ -53,10 +102,9 @@ def _run_of(ncnn: Any, model: Model) -> Run:
     # The pools hold memory from run to run, which is a third faster; they are cleared when the size changes.
     pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
     net.opt.blob_allocator, net.opt.workspace_allocator = pools
-    with tempfile.TemporaryDirectory() as folder:
-        _convert(model, Path(folder))
-        if net.load_param(f"{folder}/net.ncnn.param") or net.load_model(f"{folder}/net.ncnn.bin"):
-            raise UsageError(f"ncnn: has no layer for a part of {model.name}; take another backend")
+    if net.load_param(str(param)) or net.load_model(str(param.with_suffix(".bin"))):
+        raise CheckpointError(f"{param}: is damaged, or has a layer that this ncnn lacks; export it again")
+    check_one_of_each(param, len(net.input_names()), len(net.output_names()))
     (source,), (result,) = net.input_names(), net.output_names()
     size: tuple[int, ...] = ()
 

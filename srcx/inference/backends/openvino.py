@@ -2,6 +2,7 @@
 
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,14 @@ import torch
 from torch import Tensor
 
 from srcx.errors import UsageError
-from srcx.inference.backends.base import Backend, Run, reopened_after_out_of_memory, to_onnx
+from srcx.inference.backends.base import (
+    Backend,
+    OpenedFile,
+    Run,
+    check_one_of_each,
+    reopened_after_out_of_memory,
+    to_onnx,
+)
 from srcx.inference.models import Model
 
 __all__ = ["SOURCE_KEY", "OpenVino"]
@@ -23,13 +31,14 @@ _first_use = threading.Lock()
 
 
 class OpenVino(Backend):
-    """Runs networks by OpenVINO on the CPU."""
+    """Runs networks and .xml files by OpenVINO on the CPU."""
 
     name = "openvino"
     packages = ("openvino",)
     extra = "export"
     formats = ("fp32", "bf16", "int8")
     memory_factor = 1.5
+    suffix = ".xml"
 
     def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
         if precision != "int8":
@@ -42,6 +51,14 @@ class OpenVino(Backend):
         if not file.has_rt_info(SOURCE_KEY) or file.get_rt_info(SOURCE_KEY).astype(str) != model.sha256:
             raise UsageError(f"{model.int8}: was made from other weights than {model.name}; export it again")
         return self.open_file(str(model.int8), precision)
+
+    def open_exported(self, path: Path) -> OpenedFile:
+        file = self.load().Core().read_model(str(path))
+        check_one_of_each(path, len(file.inputs), len(file.outputs))
+        shape = tuple(
+            side.get_length() if side.is_static else None for side in file.input(0).get_partial_shape()
+        )
+        return OpenedFile(self.open_file(str(path)), shape)
 
     def open_file(self, content: bytes | str, precision: str = "fp32") -> Run:
         """Open the content of an .onnx file or the path of an .xml file."""
