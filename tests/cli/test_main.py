@@ -145,7 +145,7 @@ def test_verbosity_chooses_what_of_the_log_is_printed(srcx, monkeypatch, flags, 
 def test_bash_completes_commands_options_and_values(words, expected):
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HOUSE),
+        "PYTHONPATH": str(REPOSITORY),
         "_SRCX_COMPLETE": "complete_bash",
         "COMP_WORDS": " ".join(words),
         "COMP_CWORD": str(len(words) - 1),
