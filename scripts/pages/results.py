@@ -8,11 +8,14 @@ free images that come with scikit-image, shrunk by MATLAB's bicubic: no benchmar
 """
 
 import argparse
+import statistics
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from _page import command_block, print_every, side_by_side, write_markdown
 from skimage import data
 
@@ -26,16 +29,37 @@ from srcx.imaging import ImageArray, imresize, write_image
 from srcx.inference.load import load_model
 
 SETS = ("Set5", "Set14", "BSD100")
-METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "perceptual_index", "rmse")
+METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "rmse")
 IMAGES = ("astronaut", "chelsea", "coffee", "rocket")
 SCALE = 4
 CROP_PX = 128
 PLACES = {"astronaut": (64, 176), "chelsea": (88, 152), "coffee": (96, 248), "rocket": (232, 256)}
 """Top and left of each crop, multiples of the scale: a face, fur, metal, lattice."""
+TIMED_SHAPE, TIMED_RUNS = (180, 320, 3), 5
+
+
+def cost(model: str) -> str:
+    """Return the row of a model: its name, number of weights, and median time of an image."""
+    upscaler = load_model(model)
+    net = upscaler.model.net
+    weights = sum(weight.numel() for weight in net.parameters()) if net else 0
+    image = np.random.default_rng(0).integers(0, 256, TIMED_SHAPE, np.uint8)
+    upscaler(image)  # measures the backends
+    times = []
+    for _ in range(TIMED_RUNS):
+        start = time.perf_counter()
+        upscaler(image)
+        times.append(time.perf_counter() - start)
+    return f"| {upscaler.model.name} | {weights:,} | {statistics.median(times):.2f} s |"
 
 
 def page(
-    results: Results, command: str, names: Sequence[str], strips: dict[str, str], plane: str
+    results: Results,
+    command: str,
+    names: Sequence[str],
+    costs: Sequence[str],
+    strips: dict[str, str],
+    plane: str,
 ) -> list[str]:
     """Return the lines of the page in Markdown."""
     parts = [
@@ -53,6 +77,17 @@ def page(
     for table in tables(results):
         parts += [f"## {table.title}", "", *_markdown(table, list(results.metrics)), ""]
     parts += [f"No {sentence}." for sentence in results.missing()]
+    height, width = TIMED_SHAPE[:2]
+    parts += [
+        "## Cost",
+        "",
+        f"An image of {width} x {height} pixels, by the backend that srcx chooses on this machine with "
+        f"{torch.get_num_threads()} threads. Median of {TIMED_RUNS} runs.",
+        "",
+        "| model | weights | time |",
+        "|---|---|---|",
+        *costs,
+    ]
     parts += ["", "## Perception and distortion on BSD100", "", f"![PSNR against NIQE]({plane})", ""]
     parts += ["## Crops", "", f"From left to right: {', '.join(('ground truth', *names))}.", ""]
     for image, file in strips.items():
@@ -101,6 +136,7 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
         results,
         command,
         [model.name for model in results.models],
+        [cost(model) for model in models],
         {image: f"results/{image}.webp" for image in IMAGES},
         "results/plane.svg",
     )
