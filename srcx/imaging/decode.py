@@ -205,7 +205,8 @@ def pixels_of(image: Image.Image, name: str, *, bits: int = 8) -> ImageArray:
     """
     if image.mode == "CMYK":
         return np.asarray(cmyk_to_rgb(image, name, bits=bits))
-    return np.asarray(image.convert(_mode(image, name)))
+    mode = _mode(image, name)
+    return np.asarray(image if image.mode == mode else image.convert(mode))  # convert always copies
 
 
 def _deep_grey(image: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> ImageArray:

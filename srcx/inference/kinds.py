@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", ImageArray, Tensor, Image.Image)
 
 
 class Taken(NamedTuple):
-    """What was given, as arrays."""
+    """The image that was given, as arrays."""
 
     arrays: list[ImageArray]
     """uint8 or uint16, (H, W), (H, W, 3) or (H, W, 4); several for a batch."""
