@@ -18,52 +18,57 @@ EXAMPLES = """
 """
 
 
+# The options, with the text of --help; `Debug` of verb.py is the last one.
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the images.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME|FILE ...", help="Models to compare; bicubic if none is named."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of sets, each SET/HR and SET/LR_bicubic/X4; datasets/benchmark if none is named.",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Instead of sets: a folder of images without ground truth."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SET ...", help="Sets to take; all there are if none is named."),
+]
+Every = Annotated[int, typer.Option(metavar="N", min=1, help="Take every N-th image of each set or folder.")]
+Degrade = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME|FILE ...",
+        help="Test on lq images damaged by these degradations: web, phone, old, or .yml files.",
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed of the degradations; the report shows it.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(metavar="METRIC ...", help="Metrics; psnr and ssim if none is named, niqe with --images."),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format of the networks.")
+]
+
+
 def benchmark(
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the images.")
-    ],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME|FILE ...", help="Models to compare; bicubic if none is named."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of sets, each SET/HR and SET/LR_bicubic/X4; datasets/benchmark if none is named.",
-            show_default=False,
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Instead of sets: a folder of images without ground truth."),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET ...", help="Sets to take; all there are if none is named."),
-    ] = None,
-    every: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Take every N-th image of each set or folder.")
-    ] = 1,
-    degrade: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|FILE ...",
-            help="Test on lq images damaged by these degradations: web, phone, old, or .yml files.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of the degradations; the report shows it.")
-    ] = 0,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC ...", help="Metrics; psnr and ssim if none is named, niqe with --images."
-        ),
-    ] = None,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Number format of the networks.")
-    ] = "fp32",
+    out: Out,
+    model: Models = None,
+    data: Data = None,
+    images: Images = None,
+    sets: Sets = None,
+    every: Every = 1,
+    degrade: Degrade = None,
+    seed: Seed = 0,
+    metrics: Metrics = None,
+    precision: Precision = "fp32",
     debug: Debug = False,
 ) -> None:
     """Run models over benchmark sets, score them, and write a report."""
