@@ -1,7 +1,7 @@
 """Compare every figure of the developers' reference folder with ours; exit 1 if one is out of tolerance.
 
 The folder (see its NOTES.md) holds figures that the authors' MATLAB code gave under GNU Octave. For LPIPS,
-AlexNet's weights must be at hand ($SRCX_WEIGHTS, or `srcx weights fetch alexnet`).
+AlexNet's weights must be available ($SRCX_WEIGHTS, or `srcx weights fetch alexnet`).
 
     python scripts/checks/reference.py ../shared
 """
@@ -113,12 +113,12 @@ def check_niqe(where: str, ours: float, theirs: float, round_off: dict[str, Any]
 
 
 def check_ma_features(reference: Reference) -> Iterator[Check]:
-    """The largest relative difference in each group of features of each image at hand."""
+    """The largest relative difference in each group of features of each available image."""
     stored = np.load(reference.folder / "features.npz", allow_pickle=False)
     for row, key in enumerate(stored["keys"]):
         convention, name = str(key).split("__")
         if name.count("_") != 2:
-            continue  # "peppers", MATLAB's own image, is not at hand
+            continue  # "peppers", MATLAB's own image, is not available
         set_name, index, kind = name.split("_")
         image = (reference.hr if kind == "HR" else reference.bicubic)(set_name, int(index))
         if convention == "pirm":

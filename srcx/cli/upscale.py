@@ -144,7 +144,7 @@ def upscale(
                 on_progress(_line(outcome), done, len(jobs))
             count = sum(gather(count), Counter())
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {_summary(count)}; the same command goes on with the rest") from None
+        raise Interrupted(f"stopped; {_summary(count)}; the same command continues with the rest") from None
     if is_main_process:
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:

@@ -38,7 +38,7 @@ def train_batches(
 
     Place p of the stream is draw p % n of epoch p // n, where n is `enlarge` times the number of images.
     An epoch's order depends on (seed, epoch) alone, and a draw's crop on (seed, epoch, draw). So a run that
-    starts at `start_iter` goes on exactly, and two ranks with 8 crops see the batch of one rank with 16.
+    starts at `start_iter` continues exactly, and two ranks with 8 crops see the batch of one rank with 16.
 
     Workers are threads: decoding and resizing leave Python's lock to others, threads share one cache of
     decoded images, and there is nothing to start, to copy between processes, or to fall over at Ctrl-C.

@@ -33,7 +33,7 @@ class NonAlignedPairDataset(PairDataset):
     """Crops to train on whose ground truth, the target, need not be aligned with lq.
 
     Fit for losses that look for features wherever they are, as `ContextualLoss` does. What is drawn at random
-    comes from the generator of the crop, so a run goes on to the same bits.
+    comes from the generator of the crop, so a run continues to the same bits.
 
     Args:
         dataroot_gt: Folder of targets.

@@ -102,7 +102,7 @@ class Runner:
                     "upscale: the network does not fit into the free memory; close other programs"
                 )
             self._max_core_px = side_px
-            log.warning("out of memory: goes on in tiles of %d pixels", side_px)
+            log.warning("out of memory: continues in tiles of %d pixels", side_px)
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 

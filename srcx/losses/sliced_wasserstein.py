@@ -93,7 +93,7 @@ class SlicedWassersteinLoss(LayerwiseLoss):
     """Weighted sum, over layers, of the distance of the distributions of features, locally or of the image.
 
     Directions are drawn anew at each call, from torch's random generator on the CPU. A run saves its state,
-    so that a run that goes on draws the same ones.
+    so that a run that continues draws the same ones.
 
     Args:
         layer_weights: Layer -> weight; by default those of the paper's code.

@@ -25,7 +25,7 @@ def dists(sr: Tensor, gt: Tensor, /) -> Tensor:
 
     Raises:
         ImageError: the images differ in shape, are no images, or are smaller than 16 x 16.
-        WeightsError: VGG16's weights are not at hand.
+        WeightsError: VGG16's weights are not available.
 
     References:
         Ding et al., "Image Quality Assessment: Unifying Structure and Texture Similarity", TPAMI 2022,

@@ -27,7 +27,7 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
 
     Raises:
         ImageError: the images differ in shape, are no images, or are too small for the network.
-        WeightsError: the network's weights are not at hand.
+        WeightsError: the network's weights are not available.
 
     References:
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018,

@@ -54,7 +54,7 @@ def ma(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path | None = None
 
     Raises:
         ImageError: no image, too small (84 x 84 pixels after shaving are enough), or without structure.
-        WeightsError: the author's model is not at hand.
+        WeightsError: the author's model is not available.
 
     References:
         Ma et al., "Learning a No-Reference Quality Metric for Single-Image Super-Resolution", CVIU 2017,

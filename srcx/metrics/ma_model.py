@@ -114,7 +114,7 @@ def ma_model(weights_path: str | Path | None = None) -> MaModel:
     """Return the author's model, from `weights_path` or from where `srcx.weights` finds it.
 
     Raises:
-        WeightsError: the file is not at hand, or is not the author's model.
+        WeightsError: the file is not available, or is not the author's model.
     """
     path = find_weights("ma", path=weights_path)
     return _model_of(path, path.stat().st_mtime_ns)

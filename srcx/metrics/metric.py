@@ -97,7 +97,7 @@ class Metric:
 
         Raises:
             ImageError: the metric cannot rate these images, or its value is not finite.
-            WeightsError: the metric's weights are not at hand.
+            WeightsError: the metric's weights are not available.
         """
         value = float(self.function(*images, **self.args))
         if not math.isfinite(value):
@@ -108,7 +108,7 @@ class Metric:
         """Look for the metric's weights and check its arguments, on images too small to rate.
 
         Raises:
-            WeightsError: the weights are not at hand.
+            WeightsError: the weights are not available.
         """
         with suppress(ImageError):
             self.measure(*[np.zeros((1, 1, 3), np.uint8)] * (2 if self.needs_gt else 1))

@@ -23,7 +23,7 @@ def perceptual_index(sr: Array, /, *, crop_px: int = 4, weights_path: str | Path
 
     Raises:
         ImageError: `ma` or `niqe` cannot rate the image.
-        WeightsError: Ma's model is not at hand.
+        WeightsError: Ma's model is not available.
 
     References:
         Blau et al., "The 2018 PIRM Challenge on Perceptual Image Super-Resolution", ECCVW 2018,

@@ -21,7 +21,7 @@ SMOOTHING_PX = 5
 def block_shifts(still: Floats, moved: Floats) -> tuple[Floats, Floats]:
     """Return the shift of each block of one image against the other.
 
-    Each block starts at the peak of the phase correlation, whole pixels, and goes on from there by ECC to
+    Each block starts at the peak of the phase correlation, whole pixels, and continues from there by ECC to
     fractions of a pixel, whatever the brightness and contrast of the two.
 
     Args:

@@ -288,7 +288,7 @@ def _make(kind: str, type_name: str, args: dict[str, Any], place: str) -> Any:
 
     Raises:
         OptionsError: the part refuses its arguments, or fails with them.
-        SrcxError: weights it needs are not at hand, or the like.
+        SrcxError: weights it needs are not available, or the like.
     """
     part = PARTS.part(kind, type_name)
     try:

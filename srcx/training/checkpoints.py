@@ -178,7 +178,7 @@ class RunFolder:
         size = sum(path.stat().st_size for path in (*states, *self.models.glob("*.pth")))
         return (
             f"{self.root} holds {len(states)} checkpoints of {size / MIB:.0f} MiB together "
-            f"(a smaller logger.keep_last holds fewer), and the same command with --auto_resume goes on from "
+            f"(a smaller logger.keep_last holds fewer); the same command with --auto_resume continues from "
             f"{states[-1].name}"
         )
 

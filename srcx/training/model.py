@@ -330,7 +330,7 @@ class SRModel:
 def warmed_ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """Return the update of an EMA whose decay grows from 2/11 to `decay`, for `AveragedModel`.
 
-    The number of steps is the model's own, which its state holds: a resumed run goes on with the same decay.
+    The state of the model holds the number of steps, so a resumed run continues with the same decay.
 
     References:
         The decay of TensorFlow's `ExponentialMovingAverage` with `num_updates`.

@@ -108,7 +108,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
             if not done:
                 raise Interrupted(
                     f"stopped after iteration {model.iteration} of {total}, which is saved in {run.root}; "
-                    "the same command with --auto_resume goes on from there"
+                    "the same command with --auto_resume continues from there"
                 )
             run.save_weights(model, "latest")
             for line in run.describe_files(progress) if run.writes else ():

@@ -74,7 +74,7 @@ def _what_else(path: Path, content: bytes) -> str:
     is_whole = content[-END_BYTES:].startswith(b"PK\5\6")
     if is_whole and b"schedulers" in content and b"optimizers" in content:
         return (
-            "this is a training state of BasicSR, and srcx goes on from its own alone; start a new run with "
+            "this is a training state of BasicSR, and srcx continues only from its own; start a new run with "
             "path.pretrain_network_g naming the models/net_g_ITER.pth of that run"
         )
     if path.suffix != ".state" or (is_whole and b"progress" not in content):

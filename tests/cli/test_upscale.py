@@ -191,7 +191,7 @@ def test_ctrl_c_prints_the_progress_and_how_to_go_on(srcx, photos, tmp_path, mon
     monkeypatch.setattr(folder, "read_with_extras", second_interrupts)
     said = srcx("upscale", photos, "-o", "large")
     assert said.code == 130
-    assert said.sentences[-1] == "stopped; 1 upscaled; the same command goes on with the rest"
+    assert said.sentences[-1] == "stopped; 1 upscaled; the same command continues with the rest"
     assert files_in(tmp_path / "large") == ["a.png"]
 
 

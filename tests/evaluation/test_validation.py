@@ -111,14 +111,14 @@ def test_a_metric_looks_for_its_weights_before_there_is_an_image(name, monkeypat
     """Which metrics need weights, their docstrings say; the others rate an image without any."""
 
     def missing(*_, **__):
-        raise WeightsError("the weights are not at hand")
+        raise WeightsError("the weights are not available")
 
     monkeypatch.setattr("srcx.weights.fixed.local_file", lambda name: None)
     monkeypatch.setattr("srcx.weights.fixed.fetch", missing)
     metric = METRICS[name]
     checked = Metric.of(name, metric, {})
     if "WeightsError" in metric.__doc__:
-        with pytest.raises(WeightsError, match="not at hand"):
+        with pytest.raises(WeightsError, match="not available"):
             checked.check()
     else:
         metric(*[rng.integers(0, 256, (200, 200, 3), np.uint8)] * (2 if metric.needs_gt else 1))

@@ -135,7 +135,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(photo, tile, error, caplog):
     hungry = Hungry(6000, error)
     up = Upscaler(model_of(hungry), tile=tile, precision="fp32")
     np.testing.assert_array_equal(up(photo), photo.repeat(2, axis=0).repeat(2, axis=1))
-    assert "out of memory: goes on in tiles of" in caplog.text
+    assert "out of memory: continues in tiles of" in caplog.text
     hungry.sizes.clear()
     steps = []
     up(photo, on_progress=lambda *step: steps.append(step))

@@ -36,7 +36,7 @@ def test_a_full_disk_stops_the_run_with_what_to_free_and_leaves_the_last_checkpo
     newest = RunFolder.saved_states(small_disk / "run")[-1]
     assert "cannot be written: No space left on device; 0 MiB are free there: free some disk" in sentence
     assert "(a smaller logger.keep_last holds fewer)" in sentence
-    assert sentence.endswith(f"with --auto_resume goes on from {newest.name}")
+    assert sentence.endswith(f"with --auto_resume continues from {newest.name}")
     assert load_training_state(newest)["model"]["iteration"] == int(newest.stem)
 
     finish("work", [f"path:experiments_root={workplace('work') / 'experiments'}"])

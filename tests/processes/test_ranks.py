@@ -99,7 +99,7 @@ def test_a_rank_that_dies_is_named_and_torchrun_starts_again_from_the_checkpoint
     assert torchrun.returncode == 0, said
     (sentence,) = [line for line in said.splitlines() if "was lost" in line]
     assert sentence.startswith("rank 1 on ")
-    assert "with --auto_resume goes on from " in sentence
+    assert "with --auto_resume continues from " in sentence
     assert f"training_states/{sentence.split()[-1]}: going on after iteration" in said
     finish("whole", options, ranks=2)
     assert farthest(weights(work), weights(workplace("whole"))) == 0

@@ -1,4 +1,4 @@
-"""Training processes are killed again and again; what they leave goes on to an undisturbed run's bits."""
+"""Training processes are killed again and again; what they leave continues to an undisturbed run's bits."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def newest_in(metrics: Path) -> int:
     """The iteration of the newest whole line of figures."""
     try:
         lines = metrics.read_text().split("\n")[:-1]
-    except FileNotFoundError:  # not yet there, or a run without a state to go on from was just archived
+    except FileNotFoundError:  # not yet there, or a run without a state to continue from was just archived
         return 0
     return int(lines[-1].split(",")[0]) if len(lines) > 1 else 0
 

@@ -37,7 +37,7 @@ def wait_for_a_state(work: Path, process) -> None:
 def test_a_second_training_of_a_name_is_stopped_and_sigkill_frees_it(
     trained_for_long, start, finish, workplace, monkeypatch, capsys, ranks
 ):
-    """Whether it would go on with the run or archive it; in every process of the second one."""
+    """Whether it would continue the run or archive it; in every process of the second one."""
     first, work = trained_for_long, workplace("work")
     held = (
         f"experiments/run: process {first.pid} on {socket.gethostname()} is training this run; "

@@ -40,7 +40,7 @@ class Counter:
 
 
 def opened(root, **options):
-    """A run that goes on from what is there, already entered."""
+    """A run that continues from what is there, already entered."""
     return RunFolder(root, resumes=True, **options).__enter__()
 
 
@@ -307,7 +307,7 @@ def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(t
         meet_it()
     *_, fix, checkpoints = str(error.value).split("; ")
     assert re.fullmatch(r"\d+ MiB are free there: free some disk space and run the command again", fix)
-    assert checkpoints.endswith("with --auto_resume goes on from 1.state")
+    assert checkpoints.endswith("with --auto_resume continues from 1.state")
     assert load_training_state(run.states / "1.state")
     assert not list(run.root.rglob(".*.part*"))
 

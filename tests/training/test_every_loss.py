@@ -1,4 +1,4 @@
-"""Every loss of the registry trains as a term of an option file, with gradient accumulation, and goes on."""
+"""Every loss of the registry trains as a term of an option file, accumulates gradients, and continues."""
 
 import csv
 import inspect

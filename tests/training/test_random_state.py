@@ -32,7 +32,7 @@ def test_a_rank_that_was_not_there_draws_as_if_nothing_was_restored(monkeypatch)
     assert draw() != expected
     restore_random_state(state[0])
     assert draw() == expected
-    restore_random_state([state[0], {}])  # one process goes on from a run of two: it is the first
+    restore_random_state([state[0], {}])  # one process continues from a run of two: it is the first
     assert draw() == expected
 
 

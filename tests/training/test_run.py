@@ -317,7 +317,7 @@ def results_of(run="experiments/smoke_x4"):
 
 
 def test_a_validation_that_fails_loses_nothing_and_is_repeated(workplace, monkeypatch):
-    """The checkpoint is there, and the run that goes on from it ends as one that was not disturbed."""
+    """The checkpoint is there, and the run that continues from it ends as one that was not disturbed."""
     run_file(SMOKE, overrides=[*SHORT, "name=whole"])
     validated = []
 
@@ -487,6 +487,6 @@ def test_ctrl_c_saves_and_says_how_to_go_on(workplace):
                 break
         rest = process.stderr.read()
     assert process.returncode == Interrupted.exit_code
-    assert "--auto_resume goes on from there" in rest
+    assert "--auto_resume continues from there" in rest
     assert "Traceback" not in rest
     assert len(list(Path("experiments/smoke_x4/training_states").glob("*.state"))) == 1
