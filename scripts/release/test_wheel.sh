@@ -46,9 +46,10 @@ import skimage
 for n in range(4):
     skimage.io.imsave(f'photos/{n}.png', skimage.data.astronaut()[100 * n :, 150:350], check_contrast=False)
 "
-srcx new --list | grep --quiet finetune
+srcx new --list
 srcx new first --data photos --minutes 0.1
 srcx train -opt first.yml --force_yml train:total_iter=2
+test -s "$(sed -n 's,.*$schema=file://,,p' first.yml)"
 srcx upscale photo.jpg -o large.png --model experiments/first
 test -s large.png
 echo "the wheel works"

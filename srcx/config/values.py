@@ -99,7 +99,7 @@ class Kinds:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         """Return the conditions "where `key` is this name, the section is of that class"."""
-        refs = {name: handler(choice) for name, choice in schema["choices"].items()}  # type: ignore[typeddict-item]
+        refs = {name: handler(choice) for name, choice in schema["choices"].items()}
         names = [name for name in refs if name != self.OTHER]
         return {
             "type": "object",

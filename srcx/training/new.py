@@ -35,8 +35,9 @@ ENOUGH_ITERATIONS, LEAST_BATCH = 300, 4
 """Where the time holds fewer iterations, batches are made smaller, down to this."""
 FEW_ITERATIONS, LEAST_ITERATIONS = 100, 20
 VALIDATIONS, LOG_LINES = 5, 20
-GIB, MIB = 2**30, 2**20
+MIB = 2**20
 SECTIONS = re.compile(r"\n+(?=(?:datasets|network_g|path|train|val|logger):)")
+COMMENT = re.compile(r"^([^'\"\n#]*\S) +#", re.MULTILINE)
 
 
 class Choice(NamedTuple):
@@ -175,7 +176,7 @@ class _Draft:
                 path.pop("param_key_g", None)
             else:
                 _put(path, "param_key_g", None, "the EMA weights, if there are any")
-            self.on_choice(Choice("start", source, f"{start.architecture}, x{self.scale}, is trained on"))
+            self.on_choice(Choice("start", source, f"its network ({start.architecture}) is trained further"))
         if not path:
             content.pop("path")
         for metric in content["val"]["metrics"].values():
@@ -298,7 +299,8 @@ class _Draft:
     def _body(self) -> str:
         stream = io.StringIO()
         _yaml().dump(self.content, stream)
-        return SECTIONS.sub("\n\n", stream.getvalue())
+        text = SECTIONS.sub("\n\n", stream.getvalue())
+        return COMMENT.sub(r"\1  #", text)  # two spaces before each, as in the recipes
 
 
 def _yaml() -> YAML:
@@ -315,7 +317,6 @@ def _put(section: Any, key: str, value: Any, comment: str = "") -> None:
     section.ca.items.pop(key, None)
     if comment:
         section.yaml_add_eol_comment(comment, key)
-        section.ca.items[key][2].value = f"  # {comment}"  # two spaces, as in the recipes
 
 
 def _flow(values: list[int]) -> Any:

@@ -50,13 +50,17 @@ RECIPES: Mapping[str, Recipe] = {
         "From random weights for the highest PSNR: needs hours and some hundred images.",
         {4: "train/srresnet_x4.yml"},
     ),
+    "fast": Recipe(
+        "As srresnet, by a network that takes a fifth of the work for each image.",
+        {4: "shipped/fast_x4.yml", 2: "shipped/fast_x2.yml"},
+    ),
     "srgan-cx": Recipe(
         "Contextual and adversarial losses: sharp, natural texture for clean images.",
         {4: "shipped/srgan_cx_x4.yml"},
         SHARP,
     ),
     "real": Recipe(
-        "The same for damaged images: JPEG, noise and blur are added to your images on the fly.",
+        "As srgan-cx, for damaged images: JPEG, noise and blur are added to your images on the fly.",
         {4: "shipped/real_x4.yml", 2: "shipped/real_x2.yml"},
         DAMAGED,
     ),

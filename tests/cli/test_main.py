@@ -12,7 +12,7 @@ from srcx.cli.verb import spread
 from srcx.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-VERBS = ["train", "test", "upscale", "benchmark", "score", "models", "transfer"]
+VERBS = ["new", "schema", "train", "test", "upscale", "benchmark", "score", "models", "transfer"]
 
 
 def test_without_words_the_help_is_shown_and_the_exit_code_is_2(srcx):
