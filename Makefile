@@ -31,13 +31,13 @@ docs: $(INSTALLED)  ## the documentation as a site, in site/; a warning is an er
 
 # These tests touch the dependencies; the lower bounds in pyproject.toml are true while they pass. Needs 7 GB of disk.
 LOWEST := .venv-lowest
-LOWEST_TESTS := $(addprefix tests/,cli/test_main.py config imaging/test_io.py prepare/test_lmdb_folder.py \
+LOWEST_TESTS := $(addprefix tests/,cli/test_main.py config imaging/test_io.py imaging/test_heic.py prepare/test_lmdb_folder.py \
 	weights/test_checkpoint.py data/test_paired.py data/test_shards.py training/test_model.py training/test_checkpoints.py \
 	evaluation/report metrics/test_ssim.py inference/test_architecture.py inference/test_export.py web/test_page.py)
 lowest:  ## a quick part of the suite at the lowest versions that pyproject.toml allows: make lowest PYTHON=python3.10
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev,web,export,ncnn,int8]'
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev,web,export,ncnn,int8,heic]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
 
 wheel-test:  ## build the sdist and the wheel, and use the wheel in an empty environment outside the checkout

@@ -80,7 +80,7 @@ Recursive = Annotated[
 ]
 Format = Annotated[
     Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"],
-    typer.Option(help="Format of the results; same: that of each image."),
+    typer.Option(help="Format of the results; same: that of each image, JPEG for HEIC."),
 ]
 Quality = Annotated[
     int | None,

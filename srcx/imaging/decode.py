@@ -155,7 +155,7 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
     """Pixels of an image file, turned upright as its EXIF data says, and what else it says.
 
     Args:
-        data: The whole file: PNG, JPEG, WebP, AVIF, TIFF or BMP.
+        data: The whole file: PNG, JPEG, WebP, AVIF, TIFF or BMP, or HEIC with the extra `heic`.
         name: What messages call it.
         max_pixels: A larger image is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
@@ -277,13 +277,25 @@ def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
         if not features.check("avif"):
             raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
         return AvifImageFile(file)
-    other = next((kind for offset, magic, kind in OTHER_FORMATS if start[offset:].startswith(magic)), None)
     if brands.intersection(HEIC_BRANDS):
-        other = "HEIC"
+        return _open_heic(file, name)
+    other = next((kind for offset, magic, kind in OTHER_FORMATS if start[offset:].startswith(magic)), None)
     if other is not None:
         article = "an" if other[0] in "IO" else "a"
         raise ImageError(f"{name}: is {article} {other} file, which is not read; {READABLE}: convert it")
     raise ImageError(f"{name}: is not an image, by its content; {READABLE}")
+
+
+def _open_heic(file: BinaryIO, name: str) -> ImageFile.ImageFile:
+    """Open HEIC by the package that the extra `heic` installs; it turns the image upright, in 8 bits."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageError(
+            f"{name}: is a HEIC file, which is not read without pillow-heif; "
+            "pip install 'srcx[heic]' installs it, or convert the file"
+        ) from None
+    return HeifImageFile(file)
 
 
 def _brands(start: bytes) -> set[bytes]:
@@ -315,6 +327,8 @@ def _check_size(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
 
 
 def _check_still(image: ImageFile.ImageFile, name: str) -> None:
+    if image.format == "HEIF":
+        return  # it names the one to show; the others are of a burst, or the depth
     frames = getattr(image, "n_frames", 1)
     if isinstance(image, TiffImageFile) and frames > 1:
         frames -= _small_copies(image, frames)

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from srcx.imaging.png import write_png
 from srcx.imaging.png_chunks import shows_as_srgb
 
 __all__ = [
+    "HEIC_SUFFIXES",
     "IMAGE_SUFFIXES",
     "JPEG_SUFFIXES",
     "LONGEST_SIDE",
@@ -36,9 +38,11 @@ log = logging.getLogger(__name__)
 
 JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
 IMAGE_SUFFIXES = (".avif", ".bmp", *JPEG_SUFFIXES, ".png", ".tif", ".tiff", ".webp")
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+"""Suffixes of images that are read if pillow-heif is installed, and never written."""
 UNREAD_SUFFIXES = (
     *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),  # cameras' raw files
-    *(".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".pbm", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
+    *(".exr", ".gif", ".ico", ".jp2", ".jxl", ".pbm", ".pdf", ".pgm", ".ppm", ".psd", ".svg", ".tga"),
 )
 """Suffixes of images in formats that srcx does not read."""
 
@@ -57,7 +61,8 @@ def read_image(path: Path | str, *, max_pixels: int | None = None) -> ImageArray
     """Read an image, turned upright as its EXIF data says; the content decides, not the suffix.
 
     Args:
-        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file. AVIF is read in 8 bits a sample and in RGB.
+        path: A PNG, JPEG, WebP, AVIF, TIFF or BMP file, or HEIC with the extra `heic`. AVIF and HEIC are read
+            in 8 bits a sample.
         max_pixels: A larger image is refused before it is decoded; by default $SRCX_MAX_MEGAPIXELS
             millions, or 256.
 
@@ -234,16 +239,29 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, and a folder is expected" if folder.exists() else "this folder does not exist"
         raise DataError(f"{folder}: {what}; check the path")
+    heic_is_read = find_spec("pillow_heif") is not None
+    readable = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES) if heic_is_read else IMAGE_SUFFIXES
     found, unread = [], []
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         shown = [name for name in names if not name.startswith(".")]
-        found += [Path(here, name) for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
-        unread += [name for name in shown if name.lower().endswith(UNREAD_SUFFIXES)]
+        found += [Path(here, name) for name in shown if name.lower().endswith(readable)]
+        unread += [
+            name
+            for name in shown
+            if name.lower().endswith((*UNREAD_SUFFIXES, *HEIC_SUFFIXES))
+            and not name.lower().endswith(readable)
+        ]
     if unread:
         some = ", ".join(sorted(unread)[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
+        has_heic = any(name.lower().endswith(HEIC_SUFFIXES) for name in unread)
+        hint = "; pip install 'srcx[heic]' installs what reads HEIC" if has_heic else ""
         log.warning(
-            "%s: %d files are left out, srcx does not read their format: %s", folder, len(unread), some
+            "%s: %d files are left out, srcx does not read their format: %s%s",
+            folder,
+            len(unread),
+            some,
+            hint,
         )
     return sorted(found, key=lambda path: _natural(str(path.relative_to(folder))))
 

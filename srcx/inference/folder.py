@@ -13,7 +13,13 @@ from typing import Literal, NamedTuple
 from srcx.atomic import make_folder, writing
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
 from srcx.imaging import Extras, ImageArray, list_images, opaque, read_with_extras, write_image
-from srcx.imaging.io import IMAGE_SUFFIXES, SUFFIXES_OF_16_BITS, SUFFIXES_OF_ALPHA, UNREAD_SUFFIXES
+from srcx.imaging.io import (
+    HEIC_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SUFFIXES_OF_16_BITS,
+    SUFFIXES_OF_ALPHA,
+    UNREAD_SUFFIXES,
+)
 from srcx.inference.upscaler import Upscaler
 
 __all__ = ["Format", "Job", "OnTile", "Outcome", "plan", "run"]
@@ -68,7 +74,8 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
         out: The result itself if there is one input, a file, and this has the suffix of an image; else a
             folder, in which the results have the same subfolders as their images.
         recursive: Whether to take the images in subfolders too.
-        format: Suffix of the results, jpg for jpeg and tiff for tif; "same" is that of each image.
+        format: Suffix of the results, jpg for jpeg and tiff for tif; "same" is that of each image, and jpg
+            for HEIC, which is not written.
 
     Raises:
         DataError: a folder holds no images.
@@ -216,7 +223,9 @@ def _check_out(inputs: Sequence[Path], out: Path) -> None:
     if _is_image_name(out) or out.is_dir():
         return
     one_file = len(inputs) == 1 and inputs[0].is_file()
-    if suffix in UNREAD_SUFFIXES or (one_file and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", suffix)):
+    if suffix in (*UNREAD_SUFFIXES, *HEIC_SUFFIXES) or (
+        one_file and re.fullmatch(r"\.[a-z][a-z0-9]{1,4}", suffix)
+    ):
         raise UsageError(
             f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; got {suffix}: choose one of these, "
             "or make the folder first if you want a folder of this name"
@@ -242,7 +251,9 @@ def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[
 
 
 def _suffix(path: Path, format: Format) -> str:
-    return path.suffix if format == "same" else ALIASES.get(f".{format}", f".{format}")
+    if format != "same":
+        return ALIASES.get(f".{format}", f".{format}")
+    return ".jpg" if path.suffix.lower() in HEIC_SUFFIXES else path.suffix
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:

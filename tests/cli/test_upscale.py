@@ -404,7 +404,15 @@ def test_alpha_that_hides_nothing_is_dropped_where_the_format_has_none(srcx, tmp
         assert "has 16 bits a sample" in said.err, "which is the true reason"
 
 
-def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_named(srcx, tmp_path, photos):
+@pytest.fixture
+def no_heic(monkeypatch):
+    """The machine of a user who did not install the extra `heic`."""
+    monkeypatch.setattr("srcx.imaging.io.find_spec", lambda name: None)
+
+
+def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_named(
+    srcx, tmp_path, photos, no_heic
+):
     for name in ("d.jfif", "e.JPE"):
         (photos / name).write_bytes((photos / "b.jpg").read_bytes())
     for name in ("f.gif", "g.HEIC", "h.txt", ".i.gif"):
@@ -412,19 +420,31 @@ def test_jpeg_by_its_other_suffixes_is_made_and_formats_that_are_not_read_are_na
     said = srcx("upscale", photos, "-o", "large")
     assert (said.code, said.out) == (0, "5 upscaled into large\n")
     assert files_in(tmp_path / "large") == ["a.png", "b.jpg", "c.png", "d.jfif", "e.JPE"]
-    assert f"{photos}: 2 files are left out, srcx does not read their format: f.gif, g.HEIC" in said.sentences
+    left_out = f"{photos}: 2 files are left out, srcx does not read their format: f.gif, g.HEIC"
+    assert f"{left_out}; pip install 'srcx[heic]' installs what reads HEIC" in said.sentences
     assert srcx("upscale", photos / "d.jfif", "-o", "one.jpe").code == 0
     assert read_image(tmp_path / "one.jpe").shape == read_image(tmp_path / "large/b.jpg").shape
 
 
-def test_a_folder_of_formats_that_are_not_read_says_so(srcx, tmp_path):
+def test_a_folder_of_formats_that_are_not_read_says_so(srcx, tmp_path, no_heic):
     (tmp_path / "phone").mkdir()
     for number in range(7):
         (tmp_path / f"phone/IMG_{number}.HEIC").write_bytes(b"anything")
     said = srcx("upscale", "phone", "-o", "large")
     assert said.code == 1
     names = ", ".join(f"IMG_{number}.HEIC" for number in range(5))
-    assert f"phone: 7 files are left out, srcx does not read their format: {names}, ..." in said.sentences
+    left_out = f"phone: 7 files are left out, srcx does not read their format: {names}, ..."
+    assert f"{left_out}; pip install 'srcx[heic]' installs what reads HEIC" in said.sentences
+
+
+def test_heic_becomes_jpeg_where_no_format_is_named(srcx, tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    (tmp_path / "phone").mkdir()
+    heif.from_pillow(Image.new("RGB", (8, 6), "red")).save(tmp_path / "phone/IMG_1.HEIC")
+    assert srcx("upscale", "phone", "-o", "large").code == 0
+    assert srcx("upscale", "phone/IMG_1.HEIC", "-o", "large", "--format", "png").code == 0
+    assert files_in(tmp_path / "large") == ["IMG_1.jpg", "IMG_1.png"]
+    assert read_image(tmp_path / "large/IMG_1.png").shape == (24, 32, 3)
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(srcx, tmp_path):

@@ -248,8 +248,6 @@ MOVES = {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
         (b"", r"is empty \(0 bytes\)"),
         (b"hello world", "is not an image"),
         (encoded(RGB, "GIF"), "is a GIF file"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(50), "is a HEIC file"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(50), "is a HEIC file"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(50), "is a JPEG XL file"),
         (encoded(RGB, "ICO"), "is an ICO file"),
         (encoded(RGB, "PPM"), "is a PPM file"),

@@ -198,10 +198,10 @@ def test_several_images_come_as_one_zip_too_and_a_bad_one_does_not_lose_the_othe
 
 
 def test_a_mistake_of_a_visitor_is_one_sentence_and_no_traceback_in_the_log(server, visitor):
-    (heic,) = visitor.upload(("IMG_1.HEIC", b"\0\0\0\x18ftypheic" + bytes(99))).json()
+    (jxl,) = visitor.upload(("IMG_1.JXL", b"\xff\x0a" + bytes(99))).json()
     for paths, said in (
         ([], "choose an image first"),
-        ([heic], "IMG_1.HEIC: is a HEIC file, which is not read"),
+        ([jxl], "IMG_1.JXL: is a JPEG XL file, which is not read"),
     ):
         event, answer = visitor.answer(visitor.ask(paths))
         assert event == "error"
