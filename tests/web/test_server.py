@@ -186,15 +186,13 @@ def test_each_model_has_a_sentence(server, visitor):
 
 
 @pytest.mark.slow
-def test_several_images_come_as_one_zip_too_and_a_bad_one_does_not_lose_the_others(server, visitor):
-    small = (server.folder / "small.png").as_posix()
-    write_image(small, np.zeros((8, 8, 3), np.uint8))
-    content = Path(small).read_bytes()
-    paths = visitor.upload(("one.png", content), ("two.png", content), ("bad.png", content[:60])).json()
-    event, answer = visitor.answer(visitor.ask(paths))
+def test_several_images_come_as_one_zip_too(server, visitor):
+    write_image(server.folder / "small.png", np.zeros((8, 8, 3), np.uint8))
+    content = (server.folder / "small.png").read_bytes()
+    event, answer = visitor.answer(visitor.ask(visitor.upload(("1.png", content), ("2.png", content)).json()))
     assert event == "complete"
     names = [file["orig_name"] for file in answer[1]["value"]]
-    assert names == ["one-net.png", "two-net.png", "srcx-2-images.zip"]
+    assert names == ["1-net.png", "2-net.png", "srcx-2-images.zip"]
 
 
 def test_a_mistake_of_a_visitor_is_one_sentence_and_no_traceback_in_the_log(server, visitor):

@@ -22,7 +22,7 @@ __all__ = ["CROP_PX", "WIDE_CROP_PX", "Crop", "CropRow", "busiest_square", "crop
 
 Array: TypeAlias = NDArray[Any]
 
-CROP_PX = 128
+CROP_PX = 192
 WIDE_CROP_PX = 224
 """For images without ground truth: blocks and noise are compared with more of their surroundings."""
 MARGIN_PX = 4

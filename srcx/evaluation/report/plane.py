@@ -25,7 +25,13 @@ LABELS = {
     "perceptual_index": "perceptual index (lower is better)",
 }
 
-LABEL_PT, LINE_PT = (5.0, 4.0), 10.0
+SIZE_IN, FONT_PT = (4.8, 4.0), 10.0
+"""Size and text of the drawing, whose text is still 10 pixels high on a phone, 350 pixels wide."""
+
+COLOURS = {"ink": "#18181b", "soft": "#71717a", "line": "#d4d4d8", "mark": "#c2410c", "area": "#1d4ed8"}
+"""Colours of the drawing, by the page's names, whose colours in the dark take their place."""
+
+LABEL_PT, LINE_PT = (5.0, 4.0), 12.0
 """Offset of a name from its point, and the height of a line."""
 
 LINES = (0, 1, -1, 2, -2, 3, -3, 0)
@@ -94,12 +100,34 @@ def _points(rows: Sequence[tuple[str, object]], x: str, y: str, *, published: bo
 def plane_svg(plane: Plane) -> str:
     """Draw a plane as an svg element; PIRM's regions are bounds of RMSE and drawn on that axis only."""
     from matplotlib import rc_context
+
+    style = {
+        "font.size": FONT_PT,
+        **{f"{name}.color": COLOURS["ink"] for name in ("text", "xtick", "ytick")},
+        "axes.labelcolor": COLOURS["ink"],
+        "axes.edgecolor": COLOURS["soft"],
+        "legend.edgecolor": COLOURS["line"],
+        "grid.color": COLOURS["line"],
+        "axes.facecolor": "none",
+        "legend.facecolor": "none",
+        # Names stay text, which can be read aloud and searched; ids are the same for the same plane.
+        "svg.fonttype": "none",
+        "svg.hashsalt": f"{plane.title} {plane.x_metric}",
+    }
+    with rc_context(style):
+        text = _drawn(plane)
+    for name, colour in COLOURS.items():
+        text = text.replace(colour, f"var(--{name}, {colour})")
+    return text
+
+
+def _drawn(plane: Plane) -> str:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
     axes = figure.add_subplot()
     labels = []
-    for published, marker, colour in ((False, "o", "#c2410c"), (True, "x", "#64748b")):
+    for published, marker, colour in ((False, "o", COLOURS["mark"]), (True, "x", COLOURS["soft"])):
         points = [point for point in plane.points if point.published == published]
         if points:
             label = "published" if published else "this benchmark"
@@ -112,7 +140,6 @@ def plane_svg(plane: Plane) -> str:
                 (point.x, point.y),
                 LABEL_PT,
                 textcoords="offset points",
-                fontsize=8,
                 color=colour,
                 parse_math=False,
                 arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0},
@@ -126,14 +153,12 @@ def plane_svg(plane: Plane) -> str:
         axes.invert_xaxis()
     axes.set_title(plane.title, parse_math=False)  # $ in a name does not start a formula
     axes.set(xlabel=LABELS[plane.x_metric], ylabel=LABELS[plane.y_metric])
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower left")  # the good corner, where no model is; "best" is slow
+    axes.grid(linewidth=0.5)
+    axes.legend(fontsize="small", loc="lower left")  # the good corner, where no model is; "best" is slow
     figure.draw_without_rendering()  # from here on the positions of things are known
     _separate(labels, axes)
     buffer = io.StringIO()
-    # Names stay text, which can be read aloud and searched; ids are the same for the same plane.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{plane.title} {plane.x_metric}"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -160,7 +185,7 @@ def _draw_regions(axes: "Axes") -> None:
     left, right = min(left, PIRM_REGIONS[0] - 1), max(right, PIRM_REGIONS[-1] + 1)
     bounds = (left, *PIRM_REGIONS)
     for number, (start, stop) in enumerate(zip(bounds, PIRM_REGIONS, strict=False), start=1):
-        axes.axvspan(start, stop, color="#2563eb", alpha=0.04 + 0.03 * number, linewidth=0)
+        axes.axvspan(start, stop, color=COLOURS["area"], alpha=0.04 + 0.03 * number, linewidth=0)
         axes.text(
             (start + stop) / 2,
             0.99,
@@ -168,7 +193,7 @@ def _draw_regions(axes: "Axes") -> None:
             transform=axes.get_xaxis_transform(),
             ha="center",
             va="top",
-            fontsize=8,
-            color="#1d4ed8",
+            fontsize="small",
+            color=COLOURS["area"],
         )
     axes.set_xlim(left, right)

@@ -1,3 +1,5 @@
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -195,28 +197,62 @@ def test_a_missing_figure_has_its_reason_on_the_page(page):
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to look at the page")
-def test_the_slider_works_in_a_browser(page, tmp_path):
-    probe = """<script>
-    const range = document.querySelector(".compare input"), stack = document.querySelector(".stack");
-    const [left, right] = document.querySelectorAll(".compare select");
-    range.value = 25; left.value = 0; left.dispatchEvent(new Event("input"));
-    const crops = document.querySelectorAll(".crops img");
-    document.body.innerHTML = JSON.stringify([
-      stack.style.getPropertyValue("--at"), [...left.options].map((option) => option.text),
-      stack.querySelector(".under").src === crops[0].src, stack.querySelector(".over").src === crops[3].src,
-      [...crops].every((crop) => crop.naturalWidth === 128), document.querySelector(".compare").hidden]);
-    </script>"""
-    (tmp_path / "probe.html").write_text(page.replace("</body>", f"{probe}</body>"), "utf-8")
+def in_chromium(page: str, probe: str, folder: Path, *, width_px: int = 1280) -> list:
+    """What the script `probe` puts into `answer`, run at the end of the page."""
+    script = f"<script>let answer; {probe}; document.body.textContent = JSON.stringify(answer);</script>"
+    (folder / "probe.html").write_text(page.replace("</body>", f"{script}</body>"), "utf-8")
     command = [
         CHROMIUM,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
+        f"--window-size={width_px},800",
         "--dump-dom",
         "--virtual-time-budget=2000",
+        (folder / "probe.html").as_uri(),
     ]
-    address = (tmp_path / "probe.html").as_uri()
-    done = subprocess.run([*command, address], capture_output=True, text=True, timeout=120, check=True)
-    assert '<body>["25%",["ground truth","input","a","<script>alert' in done.stdout
-    assert done.stdout.rstrip().endswith("],true,true,true,false]\n</body></html>")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    return json.loads(html.unescape(re.search("<body[^>]*>(.*)</body>", done.stdout, re.DOTALL)[1]))
+
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium to look at the page")
+
+
+@in_a_browser
+def test_the_slider_works_in_a_browser(page, tmp_path):
+    probe = """
+    const range = document.querySelector(".compare input"), stack = document.querySelector(".stack");
+    const [left, right] = document.querySelectorAll(".compare select");
+    range.value = 25; left.value = 0; left.dispatchEvent(new Event("input"));
+    const crops = document.querySelectorAll(".crops img"), box = stack.getBoundingClientRect();
+    answer = [
+      stack.style.getPropertyValue("--at"), [...left.options].map((option) => option.text),
+      stack.querySelector(".under").src === crops[0].src, stack.querySelector(".over").src === crops[3].src,
+      [...crops].every((crop) => crop.naturalWidth === 192), document.querySelector(".compare").hidden];
+    const at = {clientX: box.left + 0.75 * box.width, buttons: 1};
+    stack.dispatchEvent(new PointerEvent("pointermove", at));
+    answer.push(stack.style.getPropertyValue("--at"));
+    stack.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left}));
+    answer.push(stack.style.getPropertyValue("--at"));"""
+    found = in_chromium(page, probe, tmp_path)
+    assert found == ["25%", ["ground truth", "input", "a", EVIL], True, True, True, False, "75%", "75%"]
+
+
+@in_a_browser
+def test_on_a_phone_headings_come_first_tables_scroll_and_the_text_of_plots_is_readable(page, tmp_path):
+    probe = """
+    const top = (name) => document.querySelector(name).getBoundingClientRect().top;
+    const table = document.querySelector(".scroll"), text = document.querySelectorAll(".planes text");
+    answer = {
+      heading: top(".image h3") < top(".compare") && top(".compare") < top(".crops"),
+      cut: document.documentElement.scrollWidth - innerWidth,
+      scrolls: table.scrollWidth > table.clientWidth, shadows: getComputedStyle(table).backgroundAttachment,
+      smallest: Math.min(...[...text].map((one) => one.getBoundingClientRect().height))};"""
+    # Without a window, Chromium is at least 500 pixels wide.
+    narrow = page.replace("<html", '<html style="width: 390px"').replace("max-width: 80rem", "width: 358px")
+    found = in_chromium(narrow, probe, tmp_path, width_px=500)
+    assert found["heading"]
+    assert found["cut"] <= 0
+    assert found["scrolls"]
+    assert found["shadows"] == "local, local, scroll, scroll"
+    assert found["smallest"] > 8

@@ -1,4 +1,5 @@
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from itertools import pairwise
@@ -6,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from srcx.evaluation.report import MeanResult
-from srcx.evaluation.report.plane import Plane, Point, plane_svg, planes
+from srcx.evaluation.report.plane import COLOURS, Plane, Point, plane_svg, planes
 
 
 def mean(model: str, set_name: str = "Set5", **metrics: float | None) -> MeanResult:
@@ -58,6 +59,15 @@ def test_the_drawing_is_svg_with_every_name_as_text(x_metric):
     assert all(name in text for name in ("<a>", "b", "Set5 x4", "NIQE"))
     assert ("PIRM 2" in text) == (x_metric == "rmse")
     assert "<a>" not in svg
+
+
+def test_colours_are_those_of_the_page_so_that_they_change_in_the_dark():
+    points = (Point("a", 11.0, 3.0), Point("b", 12.0, 4.0, published=True))
+    svg = plane_svg(Plane("Set5 x4", "rmse", "niqe", points))
+    for name, colour in COLOURS.items():
+        assert f"var(--{name}, {colour})" in svg
+    named = re.sub(r"var\(--[a-z]+, #[0-9a-f]{6}\)", "", svg)
+    assert re.findall(r"#[0-9a-f]{6}\b|#000\b|#fff\b", named) == []
 
 
 def heights(*points: Point) -> dict[str | None, float]:
