@@ -32,6 +32,7 @@ from srcx.data import (
 from srcx.losses.aesop import AESOPLoss
 from srcx.losses.color import ColorLoss
 from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
+from srcx.losses.distributions import FDLLoss, SlicedWassersteinLoss
 from srcx.losses.dists import DISTSLoss
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
@@ -39,7 +40,6 @@ from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, TotalVariationLoss
-from srcx.losses.sliced_wasserstein import FDLLoss, SlicedWassersteinLoss
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction

@@ -8,6 +8,7 @@ from srcx.losses.contextual import (
     contextual_bilateral_loss,
     contextual_loss,
 )
+from srcx.losses.distributions import FDLLoss, SlicedWassersteinLoss, sliced_wasserstein
 from srcx.losses.dists import DISTSLoss
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
@@ -23,7 +24,6 @@ from srcx.losses.pixel import (
     charbonnier,
     total_variation,
 )
-from srcx.losses.sliced_wasserstein import FDLLoss, SlicedWassersteinLoss, sliced_wasserstein
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.losses.weighted_sum import WeightedSum
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
 from srcx.features.extractor import FeatureExtractor
-from srcx.losses.sliced_wasserstein import (
+from srcx.losses.distributions import (
     FDLLoss,
     SlicedWassersteinLoss,
     random_directions,
