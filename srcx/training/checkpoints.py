@@ -178,8 +178,8 @@ class RunFolder:
         size = sum(path.stat().st_size for path in (*states, *self.models.glob("*.pth")))
         return (
             f"{self.root} holds {len(states)} checkpoints of {size / MIB:.0f} MiB together "
-            f"(a smaller logger.keep_last holds fewer); the same command with --auto_resume continues from "
-            f"{states[-1].name}"
+            "(a smaller logger.keep_last holds fewer), and the same command with --auto_resume continues "
+            f"from {states[-1].name}"
         )
 
     @staticmethod
