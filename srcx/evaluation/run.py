@@ -29,6 +29,7 @@ from srcx.evaluation.report import (
 from srcx.evaluation.scoring import ScoreJob, Scores, find_metrics, mean_of_set, score_all
 from srcx.imaging import read_image
 from srcx.inference.autotune import Precision
+from srcx.inference.exported import is_exported
 from srcx.inference.load import load_model
 from srcx.inference.upscaler import Upscaler, device_of
 from srcx.metrics.metric import Metric
@@ -115,10 +116,11 @@ def benchmark(
         raise UsageError(f"every: expected 1 or more, got {every}; 5 takes every fifth image")
     degradations = load_degradations(degrade, seed)
     device = device_of(local_rank())
-    loaded = [
-        load_model(model, precision=precision, backend="torch", device=device)
-        for model in dict.fromkeys(map(str, models))
-    ]
+    loaded = []
+    for model in dict.fromkeys(map(str, models)):
+        # One program for all, so that figures can be compared; an exported file has its own.
+        backend = "auto" if is_exported(Path(model)) else "torch"
+        loaded.append(load_model(model, precision=precision, backend=backend, device=device))
     count = Counter(one.model.name for one in loaded)
     upscalers = {  # models that share a name get part of their sha256 too
         one.model.name if count[one.model.name] == 1 else f"{one.model.name}-{one.model.sha256[:6]}": one

@@ -31,8 +31,9 @@ def load_model(
 
     Args:
         name_or_path: A name that `srcx models` lists, a checkpoint of srcx, BasicSR or the community (.pth,
-            .pt, .safetensors), or the folder of a training run; "auto" or None takes for each image the
-            bundled model that suits it, clean or damaged.
+            .pt, .safetensors), the folder of a training run, or an exported file (.onnx, .xml of OpenVINO,
+            .param of ncnn); "auto" or None takes for each image the bundled model that suits it, clean or
+            damaged.
         tile: Side in input pixels of the tiles an image is cut into, at least 16; 0 for none, "auto" for what
             the free memory allows.
         precision: "fp32", "bf16", "fp16", "int8" (needs a file of `srcx export --int8`), or "auto" for the

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from srcx.archs import MSRResNet
+from srcx.archs import MSRResNet, SRResNet
 from srcx.weights import save_state
 
 
@@ -64,6 +64,16 @@ def test_what_cannot_be_done_is_one_sentence_and_nothing_is_written(
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_file_scores_as_its_checkpoint_does(srcx, benchmark_data, tmp_path):
+    save_state(tmp_path / "net.pth", SRResNet(num_feat=4, num_block=1, upscale=4).state_dict())
+    assert srcx("export", "--model", "net.pth", "--format", "onnx", "-o", "mine.onnx").code == 0
+    words = ("--data", benchmark_data, "--sets", "Tiny", "--metrics", "psnr", "-o", "out")
+    assert srcx("benchmark", "--model", "net.pth", "mine.onnx", *words).code == 0
+    means = json.loads((tmp_path / "out/results.json").read_text())["means"]
+    one, other = (next(m["metrics"]["psnr"] for m in means if m["model"] == name) for name in ("net", "mine"))
+    assert one == pytest.approx(other, abs=0.02)
 
 
 def test_damaged_sets_stand_under_the_name_of_the_damage(srcx, benchmark_data):
