@@ -43,7 +43,10 @@ STYLE = """
 .file-preview .stem { white-space: normal !important; overflow-wrap: anywhere; }
 #results .label-clear-button { display: none; }
 footer { display: none !important; }
-@media (max-width: 640px) { .gradio-container .app { padding: .75rem !important; } }
+@media (max-width: 640px) {
+  .gradio-container .app { padding: .75rem !important; }
+  #slider .meta-text { display: none; }  /* the seconds would lie on the words */
+}
 """
 SHOW_SLIDER = """() => {
   document.querySelector('#slider').scrollIntoView({behavior: 'smooth', block: 'nearest'});
@@ -157,7 +160,8 @@ def _actions(gradio: Any, folder: Path) -> _Actions:
             if stop.is_set():
                 raise Interrupted("stopped")
             if done:
-                progress((done, total), desc=what + _time_left(since_s, done, total), unit="tiles")
+                left = _time_left(since_s, done, total)
+                progress(done / total, desc=f"{what}: tile {done} of {total}{left}")
             else:
                 since_s = time.monotonic()
                 progress(0, desc=what)

@@ -241,10 +241,10 @@ def test_the_slider_works_in_a_browser(page, tmp_path):
 @in_a_browser
 def test_on_a_phone_headings_come_first_tables_scroll_and_the_text_of_plots_is_readable(page, tmp_path):
     probe = """
-    const top = (name) => document.querySelector(name).getBoundingClientRect().top;
+    const upper = (name) => document.querySelector(name).getBoundingClientRect().top;
     const table = document.querySelector(".scroll"), text = document.querySelectorAll(".planes text");
     answer = {
-      heading: top(".image h3") < top(".compare") && top(".compare") < top(".crops"),
+      heading: upper(".image h3") < upper(".compare") && upper(".compare") < upper(".crops"),
       cut: document.documentElement.scrollWidth - innerWidth,
       scrolls: table.scrollWidth > table.clientWidth, shadows: getComputedStyle(table).backgroundAttachment,
       smallest: Math.min(...[...text].map((one) => one.getBoundingClientRect().height))};"""
