@@ -74,7 +74,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def make_images(folder: Path) -> None:
-    """Make the images that pages speak of."""
+    """Make the images that pages use."""
     for name in ("holiday", "photos"):
         (folder / name).mkdir()
     coffee = Image.fromarray(getattr(data, "coffee")())  # noqa: B009 - its package has no types

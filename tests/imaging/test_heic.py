@@ -52,9 +52,9 @@ def test_it_is_upright_and_keeps_profile_and_exif(image, tmp_path):
     assert extras.icc == SRGB
     write_image(tmp_path / "x.jpg", pixels, extras=extras)
     with Image.open(tmp_path / "x.jpg") as written:
-        kept = written.getexif()
-    assert kept[ExifTags.Base.Make] == "A phone"
-    assert ExifTags.Base.Orientation not in kept
+        copied = written.getexif()
+    assert copied[ExifTags.Base.Make] == "A phone"
+    assert ExifTags.Base.Orientation not in copied
 
 
 def test_of_several_images_the_one_to_show_is_read(image):
