@@ -10,24 +10,23 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, features
+from PIL import ExifTags, Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from srcx.errors import ImageError
 from srcx.imaging.extras import Extras, cmyk_to_rgb, extras_of
-from srcx.imaging.png_chunks import SIGNATURE, Chunks, read_chunks, without_large_chunks
+from srcx.imaging.formats import open_image
+from srcx.imaging.png_chunks import SIGNATURE, Chunks, read_chunks
 
 __all__ = [
     "MAX_PIXELS",
@@ -45,36 +44,6 @@ ImageArray = NDArray[np.uint8 | np.uint16]
 
 MAX_PIXELS = 256_000_000
 LIMIT_VARIABLE = "SRCX_MAX_MEGAPIXELS"
-
-READABLE = "srcx reads PNG, JPEG, WebP, AVIF, TIFF and BMP"
-# The first bytes of what is read, and of what people try; the name of a file counts for nothing.
-READERS: tuple[tuple[int, bytes, Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
-    (0, SIGNATURE, PngImageFile),
-    (0, b"\xff\xd8\xff", JpegImageFile),
-    (8, b"WEBP", WebPImageFile),
-    (0, b"II*\0", TiffImageFile),
-    (0, b"MM\0*", TiffImageFile),
-    (0, b"II+\0", TiffImageFile),
-    (0, b"MM\0+", TiffImageFile),
-    (0, b"BM", BmpImageFile),
-)
-HEAD_BYTES = 128
-AVIF_BRANDS = (b"avif", b"avis")
-HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-OTHER_FORMATS = (
-    (0, b"GIF8", "GIF"),
-    (4, b"jP  ", "JPEG 2000"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"P5", "PGM"),
-    (0, b"P6", "PPM"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"),
-    (0, b"\x76\x2f\x31\x01", "OpenEXR"),
-    (0, b"version https://git-lfs", "Git LFS pointer"),
-)
 
 STRANGE_SAMPLES = (
     "samples of a rare kind (floating, signed, of uneven bits, 16-bit grey with alpha, or with a channel of "
@@ -126,7 +95,7 @@ def read_header(file: BinaryIO, name: str) -> ImageHeader:
     Raises:
         ImageError: this is no image that is read, or its head is damaged.
     """
-    with _said_for(name), _open(file, name) as image:
+    with _said_for(name), open_image(file, name) as image:
         _check_still(image, name)
         _bits(image, name)
         width, height = image.size
@@ -169,7 +138,7 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
     """
     chunks = read_chunks(data) if data.startswith(SIGNATURE) else Chunks(data, b"", ())
     data = chunks.data
-    with _said_for(name), _open(io.BytesIO(data), name) as image:
+    with _said_for(name), open_image(io.BytesIO(data), name) as image:
         _check_size(image, name, _limit() if max_pixels is None else max_pixels)
         _check_still(image, name)
         bits = _bits(image, name)
@@ -261,49 +230,6 @@ def _hush_pillow() -> None:
     """
     if PILLOW_FILTER not in warnings.filters:
         warnings.filterwarnings("ignore", category=UserWarning, module=PILLOW_FILTER[3].pattern)
-
-
-def _open(file: BinaryIO, name: str) -> ImageFile.ImageFile:
-    """Read the head of the file, without `Image.open`, whose limit of size is fixed."""
-    start = file.read(HEAD_BYTES)
-    file.seek(0)
-    if not start:
-        raise ImageError(f"{name}: is empty (0 bytes); get a whole copy of the file")
-    for offset, magic, reader in READERS:
-        if start[offset:].startswith(magic):
-            return reader(without_large_chunks(file) if reader is PngImageFile else file)
-    brands = _brands(start)
-    if brands.intersection(AVIF_BRANDS):
-        if not features.check("avif"):
-            raise ImageError(f"{name}: is an AVIF file, which this Pillow was built without; convert it")
-        return AvifImageFile(file)
-    if brands.intersection(HEIC_BRANDS):
-        return _open_heic(file, name)
-    other = next((kind for offset, magic, kind in OTHER_FORMATS if start[offset:].startswith(magic)), None)
-    if other is not None:
-        article = "an" if other[0] in "IO" else "a"
-        raise ImageError(f"{name}: is {article} {other} file, which is not read; {READABLE}: convert it")
-    raise ImageError(f"{name}: is not an image, by its content; {READABLE}")
-
-
-def _open_heic(file: BinaryIO, name: str) -> ImageFile.ImageFile:
-    """Open HEIC by the package that the extra `heic` installs; it turns the image upright, in 8 bits."""
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        raise ImageError(
-            f"{name}: is a HEIC file, which is not read without pillow-heif; "
-            "pip install 'srcx[heic]' installs it, or convert the file"
-        ) from None
-    return HeifImageFile(file)
-
-
-def _brands(start: bytes) -> set[bytes]:
-    """Return the brands of an ISO media file, as AVIF and HEIC are; the first one may be mif1 in both."""
-    if start[4:8] != b"ftyp":
-        return set()
-    box = start[: int.from_bytes(start[:4], "big")]
-    return {box[8:12], *(box[at : at + 4] for at in range(16, len(box), 4))}
 
 
 def _limit() -> int:

@@ -13,11 +13,8 @@ Beside it, .NAME.lock names the process that trains it.
 """
 
 import logging
-import os
-import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -26,24 +23,18 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from srcx.atomic import atomic_path, make_folder, remove_leftovers, writing
-from srcx.distributed import gather, run_on_main
+from srcx.atomic import atomic_path, make_folder, remove_leftovers
+from srcx.distributed import gather
 from srcx.errors import CheckpointError, OutputError, TrainingError
 from srcx.training.random_state import random_states, restore_random_state
 from srcx.training.tracking import ProgressBar, RunLog
 from srcx.weights.checkpoint import save_state
 from srcx.weights.training_state import load_training_state, save_training_state
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 __all__ = [
     "Progress",
     "RunFolder",
     "check_same_start",
-    "run_lock",
 ]
 
 State = dict[str, Any]
@@ -370,53 +361,6 @@ def _line(values: Mapping[str, float]) -> str:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-@contextmanager
-def run_lock(root: Path) -> Iterator[None]:
-    """Hold the lock of the run at `root`, so that no other command trains it at the same time.
-
-    The operating system owns the lock and frees it when the process ends, for whatever reason. Its file is
-    beside the run folder, .NAME.lock, because that folder is renamed if it holds an earlier run.
-    Not filelock's: its older versions empty the file, which names the process, and take a file system
-    without locks for a lock that is held.
-
-    Args:
-        root: experiments/NAME. Every rank calls this; rank 0 holds the lock.
-
-    Raises:
-        TrainingError: another process trains this run; raised on every rank.
-        OutputError: the file cannot be written; raised on every rank.
-    """
-
-    def lock() -> None:
-        path = make_folder(root.parent) / f".{root.name}.lock"
-        with writing(path):
-            file = path.open("a+b", buffering=0)  # neither reader nor writer empties it by opening
-        held.enter_context(file)
-        try:
-            if fcntl is None:
-                raise OSError("this operating system has none")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = file.read(200).decode(errors="replace") or "another process"
-            raise TrainingError(
-                f"{root}: {holder} is training this run; wait for it or stop it, or give this run "
-                "another name: --force_yml name=..."
-            ) from error
-        except OSError as error:
-            logger.warning(
-                "%s: its file system has no locks (%s), so nothing stops a second training of this name: "
-                "start it once", root, error.strerror or error,
-            )  # fmt: skip
-        with writing(path):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-
-    with ExitStack() as held:
-        run_on_main(lock)
-        yield
 
 
 def check_same_start(iteration: int) -> None:

@@ -16,9 +16,10 @@ from srcx.errors import Interrupted
 from srcx.evaluation.validation import validate, validate_bicubic
 from srcx.hardware import keep_freed_memory
 from srcx.training import build, build_data
-from srcx.training.checkpoints import Progress, RunFolder, check_same_start, run_lock
+from srcx.training.checkpoints import Progress, RunFolder, check_same_start
 from srcx.training.dry_run import try_once
 from srcx.training.random_state import random_states, restore_random_state, seed_generators
+from srcx.training.run_lock import run_lock
 from srcx.training.tracking import ProgressBar
 
 __all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from srcx.cli import main
-from srcx.training.checkpoints import run_lock
+from srcx.training.run_lock import run_lock
 
 ENDLESS = ["train:total_iter=1000000", "val:val_freq=1000000"]
 SHORT = ["train:total_iter=3", "val:val_freq=3"]
