@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING
 
 from srcx.lazy import lazily
 
-if TYPE_CHECKING:
-    from srcx import losses, metrics
-    from srcx.inference import load_model, upscale
-
 __version__ = "0.1.0"
 
 __all__ = ["load_model", "losses", "metrics", "upscale"]
 
-__getattr__, __dir__ = lazily(
-    __name__,
-    {
-        "load_model": "srcx.inference.load",
-        "losses": "srcx.losses",
-        "metrics": "srcx.metrics",
-        "upscale": "srcx.inference.load",
-    },
-)
+if TYPE_CHECKING:
+    from srcx import losses, metrics
+    from srcx.inference import load_model, upscale
+else:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "load_model": "srcx.inference.load",
+            "losses": "srcx.losses",
+            "metrics": "srcx.metrics",
+            "upscale": "srcx.inference.load",
+        },
+    )

@@ -16,9 +16,6 @@ from srcx.imaging.io import (
 from srcx.imaging.resize import Border, imresize
 from srcx.lazy import lazily
 
-if TYPE_CHECKING:
-    from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
-
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
@@ -43,7 +40,10 @@ __all__ = [
     "y_of_tensor",
 ]
 
-# torch comes with these alone: listing image sets needs none.
-__getattr__, __dir__ = lazily(
-    __name__, dict.fromkeys(("check_same_shape", "to_image", "to_tensor"), "srcx.imaging.tensors")
-)
+if TYPE_CHECKING:
+    from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
+else:
+    # torch comes with these alone: listing image sets needs none.
+    __getattr__, __dir__ = lazily(
+        __name__, dict.fromkeys(("check_same_shape", "to_image", "to_tensor"), "srcx.imaging.tensors")
+    )

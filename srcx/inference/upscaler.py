@@ -76,7 +76,8 @@ class Upscaler:
 
     Several threads may call one upscaler, and each gets what it would get alone. They wait while the fastest
     engine is measured. Each call takes memory of its own, and torch's threads are shared: more threads do not
-    make a CPU faster. An upscaler can be pickled; its copy opens the network anew.
+    make a CPU faster. An upscaler can be pickled, unless its model is an exported file (.onnx, .xml, .param);
+    its copy opens the network anew.
 
     Raises:
         UsageError: an argument is none of these, or the network does not work in `precision`.

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from srcx.lazy import lazily
 
-if TYPE_CHECKING:
-    from srcx.weights.checkpoint import load_state, save_state
-
 __all__ = ["load_state", "save_state"]
 
-# torch comes with these alone: listing the weights needs none.
-__getattr__, __dir__ = lazily(__name__, dict.fromkeys(__all__, "srcx.weights.checkpoint"))
+if TYPE_CHECKING:
+    from srcx.weights.checkpoint import load_state, save_state
+else:
+    # torch comes with these alone: listing the weights needs none.
+    __getattr__, __dir__ = lazily(__name__, dict.fromkeys(__all__, "srcx.weights.checkpoint"))
