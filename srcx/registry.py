@@ -31,7 +31,8 @@ from srcx.data import (
 )
 from srcx.losses.aesop import AESOPLoss
 from srcx.losses.color import ColorLoss
-from srcx.losses.contextual import ContextualBilateralLoss, ContextualLoss
+from srcx.losses.contextual import ContextualLoss
+from srcx.losses.contextual_bilateral import ContextualBilateralLoss
 from srcx.losses.distributions import FDLLoss, SlicedWassersteinLoss
 from srcx.losses.dists import DISTSLoss
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss

@@ -4,6 +4,7 @@ Networks, crops, batches and data alone are made small, to save time.
 """
 
 import csv
+import importlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -67,7 +68,9 @@ def small(request, tmp_path, monkeypatch, rng, vgg19):
     """A current folder with what a file names; gives the file and the overrides that make its run small."""
     file = request.param
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("srcx.losses.feature_loss.extractor", lambda *args, **kwargs: vgg19)
+    monkeypatch.setattr(
+        importlib.import_module("srcx.features.extractor"), "extractor", lambda *args, **kwargs: vgg19
+    )
     options = build.load_options(file, FIXES.get(file.stem, []))
     overrides = [f"network_g:{key}={value}" for key, value in SMALL[options.network_g.type].items()]
     overrides += FIXES.get(file.stem, [])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import CheckpointError, ImageError, OptionsError
-from srcx.imaging.tensors import check_floating
+from srcx.tensors import check_floating
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fixed import find_weights
 from srcx.weights.layout import NETWORKS, Layer, layers_of, weight_shapes

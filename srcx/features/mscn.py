@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from srcx.imaging.tensors import gaussian_blur
+from srcx.tensors import gaussian_blur
 
 __all__ = ["LEAST_PX", "mscn"]
 

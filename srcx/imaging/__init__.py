@@ -22,7 +22,6 @@ __all__ = [
     "Border",
     "Extras",
     "ImageArray",
-    "check_same_shape",
     "decode_image",
     "image_size",
     "imresize",
@@ -41,9 +40,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
+    from srcx.imaging.tensors import to_image, to_tensor
 else:
     # torch comes with these alone: listing image sets needs none.
-    __getattr__, __dir__ = lazily(
-        __name__, dict.fromkeys(("check_same_shape", "to_image", "to_tensor"), "srcx.imaging.tensors")
-    )
+    __getattr__, __dir__ = lazily(__name__, dict.fromkeys(("to_image", "to_tensor"), "srcx.imaging.tensors"))

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from srcx import archs
 from srcx.errors import CheckpointError, ImageError
-from srcx.imaging.tensors import check_same_shape
+from srcx.tensors import check_same_shape
 from srcx.weights.checkpoint import load_state, read_metadata
 from srcx.weights.fit import load_into
 from srcx.weights.published import BUNDLED

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.tensors import check_same_shape, gaussian_blur
 from srcx.losses.frequency import check_kernel_size
+from srcx.tensors import check_same_shape, gaussian_blur
 
 __all__ = ["ColorLoss", "oklab_chroma", "ycbcr_chroma"]
 

@@ -20,6 +20,9 @@ besides a few single targets, only sum_j p_ij y_j: the forward pass sums it whil
 cache, and nothing is computed twice. The gradient of y, or of other scores, computes the blocks of the rows
 that hold maxima once more.
 
+Masks: a masked target is `FAR` from all rows, so it is nobody's nearest and has no affinity. A masked row
+gets affinities below all others, so it holds no maximum. The mean is over the targets that count.
+
 Ties: of equal distances or affinities the first has the whole gradient, as with `torch.max(dim=...)`.
 """
 
@@ -45,6 +48,7 @@ LEAST_ROWS = 32  # matrix products of fewer rows are slow
 # groups of rows, and search for the index only in the first chunk or group that has the maximum.
 CHUNK = 64
 GROUP = 32
+FAR = -1e30  # score of a masked target: its affinity is 0, and products with it stay finite
 
 
 class Prior(NamedTuple):
@@ -73,28 +77,38 @@ class Formula:
         # Rounding can make the distance of a vector to itself negative.
         return top.neg().clamp_min_(0).add_(self.eps).mul_(self.bandwidth * math.log(2)).reciprocal_()
 
-    def prior_affinities(self, rows: Rows) -> Tensor | None:
-        """Return the weighted affinities of the prior for `rows`, (R, M), or None without a prior."""
+    def prior_affinities(self, rows: Rows, hidden: Tensor | None) -> Tensor | None:
+        """Return the weighted affinities of the prior for `rows`, (R, M), or None without a prior.
+
+        Targets that are `hidden` (M,) have none.
+        """
         if self.prior is None:
             return None
-        scores = self.prior.space.squared(rows).neg_()
+        scores = _without(self.prior.space.squared(rows).neg_(), hidden)
         top = scores.amax(1, keepdim=True)
         affinities = _affinities_(scores, top, self.slope(top))
         return affinities.mul_(self.prior.weight / affinities.sum(1, keepdim=True))
 
 
-def contextual_similarity(x: Tensor, y: Tensor, formula: Formula) -> Tensor:
+def contextual_similarity(
+    x: Tensor, y: Tensor, formula: Formula, x_mask: Tensor | None = None, y_mask: Tensor | None = None
+) -> Tensor:
     """Return CX of each sample, with a gradient for x and y.
 
     Args:
         x: Rows, (B, N, K).
         y: Targets, (B, M, K).
         formula: Their scores, and the constants.
+        x_mask: True for the rows that count, (B, N); None for all.
+        y_mask: True for the targets that count, (B, M); None for all.
 
     Returns:
-        (B,), above 0 and at most 1.
+        (B,), above 0 and at most 1; 1, without a gradient, where no row or no target counts.
     """
-    similarity: Tensor = _Similarity.apply(x, y, formula)
+    similarity: Tensor = _Similarity.apply(x, y, formula, x_mask, y_mask)
+    for mask in (x_mask, y_mask):
+        if mask is not None:
+            similarity = similarity.where(mask.any(1), 1)
     return similarity
 
 
@@ -143,9 +157,14 @@ class _Best(NamedTuple):
         """Return a view of one sample of a batch."""
         return _Best(*(tensor[sample] for tensor in self))
 
-    def update(self, affinities: Tensor, prior: Tensor | None, start: int) -> None:
-        """Add a block, the rows from `start`: affinities of the features and of the prior, both (R, M)."""
+    def update(self, affinities: Tensor, prior: Tensor | None, start: int, hidden: Tensor | None) -> None:
+        """Add a block, the rows from `start`: affinities of the features and of the prior, both (R, M).
+
+        Rows that are `hidden` (R,) hold no maximum.
+        """
         mixed = affinities if prior is None else affinities + prior
+        if hidden is not None:
+            mixed.masked_fill_(hidden[:, None], -1)
         peak, first, length = _column_max(mixed)
         better = (peak > self.peak).nonzero()[:, 0]  # of equal ones the first stays
         torch.maximum(peak, self.peak, out=self.peak)  # preserves NaN
@@ -157,45 +176,76 @@ class _Best(NamedTuple):
 
 class _Similarity(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, formula: Formula) -> Tensor:
-        x_wanted, y_wanted, _ = ctx.needs_input_grad
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, formula: Formula, x_mask: Tensor | None, y_mask: Tensor | None
+    ) -> Tensor:
+        x_wanted, y_wanted, *_ = ctx.needs_input_grad
         budget = (BLOCK_MIB if x.device.type == "cpu" else BLOCK_MIB_GPU) * 2**20
         step = max(budget // (y.shape[1] * x.element_size()), LEAST_ROWS)  # rows per block
         inner = isinstance(formula.scores(x[0], y[0], step), InnerProducts)
         stats, best = _RowStats.empty(x, with_others=inner and x_wanted and not y_wanted), _Best.empty(y)
         with _without_autocast(x):
             for b in range(len(x)):
-                _forward(formula.scores(x[b], y[b], step), formula, step, stats.of(b), best.of(b))
-        ctx.save_for_backward(x, y, *best, *stats)
+                hidden = _hidden(x_mask, b), _hidden(y_mask, b)
+                _forward(formula.scores(x[b], y[b], step), formula, step, stats.of(b), best.of(b), *hidden)
+        ctx.save_for_backward(x, y, y_mask, *best, *stats)
         ctx.formula, ctx.step = formula, step
-        return best.peak.mean(1)
+        if y_mask is None:
+            return best.peak.mean(1)
+        return best.peak.mul(y_mask).sum(1) / _count(y_mask)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, y, *rest = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        x, y, y_mask, *rest = ctx.saved_tensors
         best, stats = _Best(*rest[: len(_Best._fields)]), _RowStats(*rest[len(_Best._fields) :])
         formula, step = ctx.formula, ctx.step
-        x_wanted, y_wanted, _ = ctx.needs_input_grad
+        x_wanted, y_wanted, *_ = ctx.needs_input_grad
         grad_x, grad_y = (torch.zeros_like(z) if want else None for z, want in ((x, x_wanted), (y, y_wanted)))
-        g = grad / y.shape[1]
+        g = grad / (y.shape[1] if y_mask is None else _count(y_mask))
         with _without_autocast(x):
             for b in range(len(x)):
                 if grad_x is not None and stats.nearest.numel():
                     _backward_from_stats(best.of(b), stats.of(b), formula, g[b], y[b], grad_x[b])
                     continue
                 scores = formula.scores(x[b], y[b], step)
-                for rows, of_scores in _backward_blocks(best.of(b), stats.of(b), formula, g[b], scores, step):
+                blocks = _backward_blocks(
+                    best.of(b), stats.of(b), formula, g[b], scores, step, _hidden(y_mask, b)
+                )
+                for rows, of_scores in blocks:
                     scores.backward(rows, of_scores, *(z if z is None else z[b] for z in (grad_x, grad_y)))
-        return grad_x, grad_y, None
+        return grad_x, grad_y, None, None, None
 
 
-def _forward(scores: Scores, formula: Formula, step: int, stats: _RowStats, best: _Best) -> None:
+def _count(mask: Tensor) -> Tensor:
+    """Return how many count in each sample, (B,); 1 for none, which avoids a division by 0."""
+    return mask.sum(1).clamp_min(1)
+
+
+def _hidden(mask: Tensor | None, sample: int) -> Tensor | None:
+    """Return True for what does not count in a sample, or None if all does."""
+    return None if mask is None else ~mask[sample]
+
+
+def _without(scores: Tensor, hidden: Tensor | None) -> Tensor:
+    """Move the hidden targets (M,) of scores (R, M) away, in place."""
+    return scores if hidden is None else scores.masked_fill_(hidden, FAR)
+
+
+def _forward(
+    scores: Scores,
+    formula: Formula,
+    step: int,
+    stats: _RowStats,
+    best: _Best,
+    hidden_rows: Tensor | None,
+    hidden: Tensor | None,
+) -> None:
     """Compute all rows of one sample, `step` at a time; write `stats` and the column maxima `best`."""
     n = len(stats.top)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n))
-        block = scores.block(rows)
+        block = _without(scores.block(rows), hidden)
         top = _row_max(block, stats.nearest[rows]) if len(stats.nearest) else block.amax(1, keepdim=True)
         slope = formula.slope(top)
         affinities = _affinities_(block, top, slope)
@@ -215,7 +265,9 @@ def _forward(scores: Scores, formula: Formula, step: int, stats: _RowStats, best
         else:
             total = affinities.sum(1, keepdim=True)
         stats.top[rows], stats.slope[rows], stats.total[rows] = top, slope, total
-        best.update(affinities.mul_(formula.share / total), formula.prior_affinities(rows), start)
+        affinities.mul_(formula.share / total)
+        hidden_here = None if hidden_rows is None else hidden_rows[rows]
+        best.update(affinities, formula.prior_affinities(rows, hidden), start, hidden_here)
 
 
 class _Terms(NamedTuple):
@@ -255,13 +307,19 @@ def _backward_from_stats(
 
 
 def _backward_blocks(
-    best: _Best, stats: _RowStats, formula: Formula, g: Tensor, scores: Scores, step: int
+    best: _Best,
+    stats: _RowStats,
+    formula: Formula,
+    g: Tensor,
+    scores: Scores,
+    step: int,
+    hidden: Tensor | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the rows that hold a maximum, (R,) at a time, and the gradient of their scores (R, M)."""
     winning, place = best.row.unique(return_inverse=True)
     sizes = torch.bincount(place // step).tolist()
     for rows, columns in zip(winning.split(step), place.argsort().split(sizes), strict=True):
-        block = scores.block(rows)
+        block = _without(scores.block(rows), hidden)
         nearest = torch.empty_like(rows)[:, None]
         _row_max(block, nearest)
         top, slope, total = stats.top[rows], stats.slope[rows], stats.total[rows]

@@ -40,8 +40,8 @@ class Space:
     """Distances between the positions of rows and targets.
 
     Args:
-        of_x: Coordinates of the rows, (N, 2).
-        of_y: Coordinates of the targets, (M, 2).
+        of_x: Coordinates of the rows, (N, 2), or (N, 3) in volumes.
+        of_y: Coordinates of the targets, (M, 2) or (M, 3).
     """
 
     def __init__(self, of_x: Tensor, of_y: Tensor) -> None:
@@ -51,7 +51,9 @@ class Space:
         """Return the squared Euclidean distances of `rows` to all targets, (R, M)."""
         here, there = self.of_x[rows], self.of_y
         out = (here[:, :1] - there[:, 0]).square_()
-        return out.add_((here[:, 1:] - there[:, 1]).square_())
+        for axis in range(1, there.shape[1]):
+            out.add_((here[:, axis, None] - there[:, axis]).square_())
+        return out
 
     def euclidean(self, rows: Rows) -> Tensor:
         """Return the Euclidean distances of `rows` to all targets, (R, M)."""
@@ -205,7 +207,7 @@ def directions(features: Tensor, center: Tensor, *, length: float = 1.0) -> Tens
 
     Args:
         features: (B, C, P).
-        center: (C,).
+        center: (1, 1, C), or (B, 1, C) for a centre of each sample.
         length: Length of the result's vectors.
 
     Returns:
@@ -225,11 +227,12 @@ class _Directions(torch.autograd.Function):
         toward.sub_(center)
         distance = torch.linalg.vector_norm(toward, dim=2, keepdim=True)
         limits = torch.finfo(toward.dtype)
-        nothing = ROUNDING * limits.eps * torch.linalg.vector_norm(center) + limits.tiny**0.5
+        of_center = torch.linalg.vector_norm(center, dim=2, keepdim=True)
+        nothing = ROUNDING * limits.eps * of_center + limits.tiny**0.5
         scale = (length / distance).masked_fill_(distance <= nothing, 0)
         toward.mul_(scale)
         ctx.save_for_backward(toward, scale)
-        ctx.length = length
+        ctx.length, ctx.center_shape = length, center.shape
         return toward
 
     @staticmethod
@@ -241,6 +244,6 @@ class _Directions(torch.autograd.Function):
         along = out.sum(2, keepdim=True).div_(ctx.length**2)
         torch.mul(toward, along, out=out)
         torch.sub(grad, out, out=out).mul_(scale)
-        of_center = -out.sum((0, 1)) if ctx.needs_input_grad[1] else None
+        of_center = -out.sum_to_size(ctx.center_shape) if ctx.needs_input_grad[1] else None
         # A transposed view has channels last, as the features of the networks do.
         return out.transpose(1, 2), of_center, None

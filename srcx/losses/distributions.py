@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.tensors import check_same_shape
 from srcx.losses.feature_loss import LayerwiseLoss
+from srcx.tensors import check_same_shape
 from srcx.weights.layout import NETWORKS
 
 __all__ = ["FDLLoss", "SlicedWassersteinLoss", "random_directions", "sliced_wasserstein"]

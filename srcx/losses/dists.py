@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from srcx.errors import ImageError
 from srcx.features.dists_network import dists_distance, dists_network
-from srcx.imaging.tensors import check_same_shape
+from srcx.tensors import check_same_shape
 
 __all__ = ["DISTSLoss"]
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.tensors import check_same_shape, gaussian_blur
+from srcx.tensors import check_same_shape, gaussian_blur
 
 __all__ = ["FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
 

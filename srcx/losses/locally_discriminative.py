@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import OptionsError
-from srcx.imaging.tensors import check_same_shape
 from srcx.losses.pixel import L1Loss
+from srcx.tensors import check_same_shape
 
 __all__ = ["LDLLoss", "artifact_map"]
 

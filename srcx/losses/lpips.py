@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 
 from srcx.errors import ImageError
-from srcx.features.lpips_network import SMALLEST_PX, lpips_network
-from srcx.imaging.tensors import check_same_shape
+from srcx.tensors import check_same_shape
 
 __all__ = ["LPIPSLoss"]
 
@@ -27,6 +26,8 @@ class LPIPSLoss(nn.Module):
     """
 
     def __init__(self, net: str = "alex") -> None:
+        from srcx.features.lpips_network import SMALLEST_PX, lpips_network  # more packages than torch
+
         super().__init__()
         self.network = lpips_network(net)
         self.smallest_px = SMALLEST_PX[net]

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
 from srcx.errors import OptionsError
-from srcx.imaging.tensors import check_same_shape
 from srcx.losses.feature_loss import LayerwiseLoss
+from srcx.tensors import check_same_shape
 
 __all__ = ["GramLoss", "PerceptualLoss", "gram_matrix"]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.errors import OptionsError
-from srcx.imaging.tensors import check_floating, check_same_shape
+from srcx.tensors import check_floating, check_same_shape
 
 __all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "TotalVariationLoss", "charbonnier", "total_variation"]
 

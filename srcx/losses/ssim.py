@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.tensors import check_same_shape
+from srcx.tensors import check_same_shape
 
 __all__ = ["MSSSIMLoss", "SSIMLoss"]
 

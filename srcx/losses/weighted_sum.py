@@ -3,13 +3,17 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from srcx.features.extractor import FeatureExtractor
+from srcx.errors import OptionsError
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.locally_discriminative import LDLLoss
+
+if TYPE_CHECKING:  # it needs more packages than torch
+    from srcx.features.extractor import FeatureExtractor
 
 __all__ = ["WeightedSum", "jittered"]
 
@@ -54,6 +58,9 @@ class WeightedSum(nn.Module):
     need: lq, sharpened gt, and the output of the EMA network (`needs_ema`). It returns the total and the
     weighted terms by name.
 
+    Raises:
+        OptionsError: a term has `reduction: none`, so it is not a scalar.
+
     Example:
         >>> from srcx.losses.pixel import L1Loss
         >>> total, terms = WeightedSum({"pixel": (L1Loss(), 2.0)})(torch.ones(1), torch.zeros(1))
@@ -69,6 +76,9 @@ class WeightedSum(nn.Module):
         jitter_px: int = 0,
     ) -> None:
         super().__init__()
+        for name, (loss, _) in terms.items():
+            if getattr(loss, "reduction", "mean") == "none":
+                raise OptionsError(f"{name}: expected reduction mean or sum in an objective, got 'none'")
         self.against, self.jitter_px = dict(against or {}), jitter_px
         self.losses = nn.ModuleDict({name: loss for name, (loss, _) in terms.items()})
         self.weights = {name: weight for name, (_, weight) in terms.items()}

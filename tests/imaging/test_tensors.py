@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
 from srcx.errors import ImageError
-from srcx.imaging.tensors import check_same_shape, to_image, to_tensor
+from srcx.imaging.tensors import to_image, to_tensor
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 4]))
 
@@ -62,9 +62,3 @@ def test_says_what_kind_of_image_is_expected(image):
 def test_says_that_one_image_at_a_time_is_turned():
     with pytest.raises(ImageError, match=r"one image.* got \(2, 3, 4, 4\)"):
         to_image(torch.zeros(2, 3, 4, 4))
-
-
-def test_says_both_shapes_when_they_differ():
-    with pytest.raises(ImageError, match=r"^charbonnier: .* got sr \(1, 3, 8, 8\) and gt \(1, 3, 4, 4\)$"):
-        check_same_shape("charbonnier", torch.rand(1, 3, 8, 8), torch.rand(1, 3, 4, 4))
-    check_same_shape("charbonnier", torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))

@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -18,8 +20,8 @@ def network():
 @pytest.fixture
 def _made_up(network, monkeypatch):
     """VGG16 with made-up weights wherever an objective asks for it."""
-    for module in ("losses.feature_loss", "inference.transfer"):
-        monkeypatch.setattr(f"srcx.{module}.extractor", lambda *args, **kwargs: network)
+    for module in ("srcx.features.extractor", "srcx.inference.transfer"):
+        monkeypatch.setattr(importlib.import_module(module), "extractor", lambda *args, **kwargs: network)
 
 
 @pytest.fixture

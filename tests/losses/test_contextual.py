@@ -435,6 +435,8 @@ def test_the_loss_on_images_passes_on_every_argument(alexnet: dict[str, Any]) ->
         "symmetric": True,
         "max_positions": 7,
         "product": "fp32",
+        "centering": "sample",
+        "reduction": "sum",
     }
     loss = ContextualLoss({"conv2": 1.0}, **given, **alexnet)
     assert loss.formula.keywords == given

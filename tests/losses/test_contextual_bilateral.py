@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from srcx.errors import ImageError, OptionsError
 from srcx.features.extractor import FeatureExtractor
 from srcx.losses import contextual_kernel
-from srcx.losses.contextual import ContextualBilateralLoss, contextual_bilateral_loss, contextual_loss
+from srcx.losses.contextual import contextual_loss
+from srcx.losses.contextual_bilateral import ContextualBilateralLoss, contextual_bilateral_loss
 from srcx.weights.checkpoint import save_state
 
 FORMS = ["sum", "mix"]

@@ -10,8 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
-from srcx.imaging.tensors import gaussian_blur
 from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
+from srcx.tensors import gaussian_blur
 
 
 def test_blur_is_opencvs_gaussian():

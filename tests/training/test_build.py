@@ -1,3 +1,4 @@
+import importlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def test_milestones_that_are_not_whole_are_refused():
 
 def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
     network = FeatureExtractor.random("vgg16")
-    monkeypatch.setattr("srcx.losses.feature_loss.extractor", lambda *args, **kwargs: network)
+    monkeypatch.setattr(
+        importlib.import_module("srcx.features.extractor"), "extractor", lambda *args, **kwargs: network
+    )
     perceptual = (
         "{type: PerceptualLoss, layer_weights: {conv1_1: 1}, vgg_type: vgg16, perceptual_weight: 0.5, "
     )
