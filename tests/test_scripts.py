@@ -1,6 +1,8 @@
 """What the scripts share: timing in turn, and images in rows."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +61,15 @@ def test_a_script_names_its_own_path_in_its_examples(path):
         if word.startswith("scripts/")
     ]
     assert all((SCRIPTS.parent / word.rstrip(".,;:")).exists() for word in named)
+
+
+def test_the_check_of_a_gpu_runs_on_a_cpu_and_leaves_no_part_out(tmp_path):
+    page = tmp_path / "cpu.md"
+    command = [sys.executable, SCRIPTS / "check_gpu.py", "--device", "cpu", "--quick", "-o", page]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text("utf-8")
+    for line in ("2 x 8 x 8 x 16 | plain", "1 x 12 x 12 x 16 | srcx", "| srcx, bf16", "All in"):
+        assert line in text
+    assert "Failed" not in text
+    assert len(text.splitlines()) < 100

@@ -49,20 +49,21 @@ class Comparison(NamedTuple):
 
 
 class BasicSRModel:
-    """BasicSR's model of an option file, without its training loop: on the CPU, in one process.
+    """BasicSR's model of an option file, without its training loop, in one process.
 
     Args:
         options: The file's content: model_type, network_g, network_d, path and train are read.
+        num_gpu: 1 for the GPU, 0 for the CPU.
 
     Raises:
         BasicSRError: BasicSR cannot be imported.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], *, num_gpu: int = 0) -> None:
         models = open_basicsr("basicsr.models")
         self.warmup_iter = options["train"].get("warmup_iter", -1)
         self.iteration = 0
-        here = {"dist": False, "is_train": True, "num_gpu": 0}
+        here = {"dist": False, "is_train": True, "num_gpu": num_gpu}
         with redirect_stdout(io.StringIO()):  # its registry prints how it found a name
             self.model = models.build_model({"path": {}, **options, **here})
 

@@ -54,10 +54,10 @@ def their_step() -> Step:
     return BasicSRModel(OPTIONS).step
 
 
-def our_step(precision: str) -> Step:
+def our_step(precision: str, options: dict[str, Any] = OPTIONS) -> Step:
     """The training step of srcx, as `srcx train` sets it up."""
     keep_freed_memory()
-    options = {**OPTIONS, "train": {**OPTIONS["train"], "precision": precision}}
+    options = {**options, "train": {**options["train"], "precision": precision}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yml"
         path.write_text(json.dumps(options), encoding="utf-8")

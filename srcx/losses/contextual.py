@@ -9,9 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from srcx.errors import OptionsError
+from srcx.losses.contextual_directions import directions
 from srcx.losses.contextual_features import ContextualLayers
-from srcx.losses.contextual_kernel import Formula, contextual_similarity
+from srcx.losses.contextual_kernel import Formula
 from srcx.losses.contextual_maps import Pair, center_of, pair_of
+from srcx.losses.contextual_op import contextual_similarity
 from srcx.losses.contextual_options import (
     Centering,
     Product,
@@ -21,7 +23,6 @@ from srcx.losses.contextual_options import (
     reduced,
     refuse_other_names,
 )
-from srcx.losses.contextual_scores import InnerProducts, L1Distances, directions
 from srcx.losses.feature_loss import Features
 
 __all__ = ["ContextualLoss", "contextual_loss", "cosine_vectors"]
@@ -68,7 +69,8 @@ def contextual_loss(
         max_positions: If there are more positions than this, draw this many at random: the same ones in all
             samples, and in x and y if both have the same size. None uses all.
         generator: Random generator of that draw; None uses torch's default.
-        product: "bf16" multiplies cosine vectors in bfloat16: faster and less exact, see below.
+        product: "bf16" multiplies cosine vectors in bfloat16 on a CPU: faster and less exact, see below. Other
+            devices multiply in float32 in any case.
         x_mask: True where a position of x counts, bool, (N, H, W), (N, L) or (N, D, H, W); None: all do. The
             others are as if they were not there, whatever they hold. A sample without any has the loss 0.
         y_mask: The same for y.
@@ -88,7 +90,9 @@ def contextual_loss(
         OptionsError: an argument is out of range.
 
     A vector that equals the mean up to rounding has no direction: its cosine is 0, and it gets no gradient.
-    Of equal distances or affinities, the first gets the whole gradient.
+    Of equal distances or affinities, the first gets the whole gradient. Values and gradients are the same each
+    time on every device. `torch.compile` takes the loss into one graph. There is no second derivative, and no
+    gradient by `torch.func`, which says so.
 
     With product="bf16", rows whose smallest distance is below 0.02 are still multiplied in float32, because
     the formula would magnify the rounding error there. The remaining error at the bandwidths 0.1 and 0.5: on
@@ -116,16 +120,17 @@ def contextual_loss(
     pair = pair_of(name, x, y, x_mask=x_mask, y_mask=y_mask, max_positions=max_positions, generator=generator)
     if distance == "cosine":
         rows, targets = cosine_vectors(pair, centering)
-        formula = Formula(partial(InnerProducts, bias=-0.5, bf16=product == "bf16"), bandwidth, eps)
+        formula = Formula(bandwidth, eps, bias=-0.5, bf16=product == "bf16")
     elif distance == "l2":
         rows, targets = _l2_vectors(pair)
-        formula = Formula(InnerProducts, bandwidth, eps)
+        formula = Formula(bandwidth, eps)
     else:
         rows, targets = pair.x.transpose(1, 2), pair.y.transpose(1, 2)
-        formula = Formula(lambda x, y, _: L1Distances(x, y), bandwidth, eps)
-    cx = contextual_similarity(rows, targets, formula, pair.x_mask, pair.y_mask)
+        formula = Formula(bandwidth, eps, products=False)
+    cx = contextual_similarity(rows, targets, formula, x_mask=pair.x_mask, y_mask=pair.y_mask)
     if symmetric:
-        cx = (cx + contextual_similarity(targets, rows, formula, pair.y_mask, pair.x_mask)) / 2
+        back = contextual_similarity(targets, rows, formula, x_mask=pair.y_mask, y_mask=pair.x_mask)
+        cx = (cx + back) / 2
     return reduced(-cx.log(), reduction)
 
 

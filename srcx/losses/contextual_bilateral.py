@@ -11,8 +11,9 @@ from torch.nn import functional
 from srcx.errors import ImageError, OptionsError
 from srcx.losses.contextual import cosine_vectors
 from srcx.losses.contextual_features import ContextualLayers
-from srcx.losses.contextual_kernel import Formula, Prior, contextual_similarity
+from srcx.losses.contextual_kernel import Formula
 from srcx.losses.contextual_maps import pair_of
+from srcx.losses.contextual_op import contextual_similarity
 from srcx.losses.contextual_options import (
     Centering,
     Product,
@@ -23,7 +24,6 @@ from srcx.losses.contextual_options import (
     reduced,
     refuse_other_names,
 )
-from srcx.losses.contextual_scores import InnerProducts, Space
 from srcx.losses.feature_loss import Features
 
 __all__ = ["ContextualBilateralLoss", "contextual_bilateral_loss"]
@@ -103,14 +103,22 @@ def contextual_bilateral_loss(
     pair = pair_of(name, x, y, x_mask=x_mask, y_mask=y_mask, max_positions=max_positions, generator=generator)
     if x.ndim == 3:
         raise ImageError(f"{name}: expected maps (N, C, H, W) or volumes, whose places are known; got tokens")
-    space = Space(pair.of_x, pair.of_y)
-    scores = partial(InnerProducts, bias=-0.5, bf16=product == "bf16")
-    if form == "sum":
-        formula = Formula(partial(scores, space=space, space_weight=weight_sp), bandwidth, eps)
-    else:
-        formula = Formula(scores, bandwidth, eps, Prior(space, weight_sp))
-    rows, targets = cosine_vectors(pair, centering)
-    cx = contextual_similarity(rows, targets, formula, pair.x_mask, pair.y_mask)
+    formula = Formula(
+        bandwidth,
+        eps,
+        bias=-0.5,
+        bf16=product == "bf16",
+        space_weight=weight_sp if form == "sum" else 0.0,
+        prior_weight=weight_sp if form == "mix" else 0.0,
+    )
+    cx = contextual_similarity(
+        *cosine_vectors(pair, centering),
+        formula,
+        x_mask=pair.x_mask,
+        y_mask=pair.y_mask,
+        of_x=pair.of_x,
+        of_y=pair.of_y,
+    )
     return reduced(-cx.log(), reduction)
 
 

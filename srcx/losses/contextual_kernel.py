@@ -5,8 +5,9 @@ For scores s_ij = -d_ij, from `contextual_scores`,
     w_ij = exp((1 - d_ij / (min_k d_ik + eps)) / h)      p_ij = w_ij / sum_k w_ik
     CX   = mean_j max_i p_ij
 
-Forward: the rows are processed in blocks. Each block gives its scores, their softmax, and an update of the
-column maxima. Only the M maxima and the rows that hold them are stored.
+Forward: the rows are processed in blocks, of several samples at once if they are small. Each block gives its
+scores, their softmax, and an update of the column maxima. Only the M maxima and the rows that hold them are
+stored.
 
 Backward: with a_i = 1 / (h (min_k d_ik + eps)), n the target nearest to row i, W_i the columns whose maximum
 is in row i, and g = dL/dCX / M,
@@ -24,21 +25,20 @@ Masks: a masked target is `FAR` from all rows, so it is nobody's nearest and has
 gets affinities below all others, so it holds no maximum. The mean is over the targets that count.
 
 Ties: of equal distances or affinities the first has the whole gradient, as with `torch.max(dim=...)`.
+
+On a GPU every sum has a fixed order, and the host waits once, in a backward that computes blocks again.
 """
 
 import math
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from srcx.losses.contextual_scores import InnerProducts, Rows, Scores, Space
+from srcx.losses.contextual_scores import InnerProducts, L1Distances, Scores, Space, on_cpu, taken
 
-__all__ = ["Formula", "Prior", "contextual_similarity"]
+__all__ = ["Formula", "Saved", "backward", "forward"]
 
 # A block's scores should fit a CPU's shared cache; a GPU is faster with larger blocks, limited by memory.
 BLOCK_MIB = 4
@@ -51,170 +51,321 @@ GROUP = 32
 FAR = -1e30  # score of a masked target: its affinity is 0, and products with it stay finite
 
 
-class Prior(NamedTuple):
-    """Spatial affinities, mixed into those of the features: (1 - weight) * features + weight * space."""
+class Formula(NamedTuple):
+    """The constants of the formula, all plain numbers: an operator of torch takes them."""
 
-    space: Space
-    weight: float
-
-
-@dataclass(frozen=True)
-class Formula:
-    """The scores and the constants of the formula."""
-
-    scores: Callable[[Tensor, Tensor, int], Scores]  # of rows (N, K), targets (M, K), and rows per block
     bandwidth: float  # h
     eps: float
-    prior: Prior | None = None
+    products: bool = True  # scores are inner products, else L1 distances
+    bias: float = 0.0  # this and the next two are arguments of `InnerProducts`
+    bf16: bool = False
+    space_weight: float = 0.0
+    # Weight of spatial affinities: (1 - weight) of the features' + weight of those of squared distances.
+    prior_weight: float = 0.0
 
     @property
     def share(self) -> float:
-        """Weight of the features' affinities beside the prior's."""
-        return 1.0 if self.prior is None else 1 - self.prior.weight
+        """Weight of the features' affinities beside the spatial ones."""
+        return 1 - self.prior_weight
+
+    def scores(self, x: Tensor, y: Tensor, step: int, space: Space | None) -> Scores:
+        """Return the scores of rows (S, N, K) and targets (S, M, K), for blocks of `step` rows."""
+        if not self.products:
+            return L1Distances(x, y)
+        space = space if self.space_weight else None
+        return InnerProducts(
+            x, y, step, bias=self.bias, bf16=self.bf16, space=space, space_weight=self.space_weight
+        )
 
     def slope(self, top: Tensor) -> Tensor:
         """Return log2(e) / (h (d + eps)) of rows whose smallest distance d is -`top`."""
         # Rounding can make the distance of a vector to itself negative.
         return top.neg().clamp_min_(0).add_(self.eps).mul_(self.bandwidth * math.log(2)).reciprocal_()
 
-    def prior_affinities(self, rows: Rows, hidden: Tensor | None) -> Tensor | None:
-        """Return the weighted affinities of the prior for `rows`, (R, M), or None without a prior.
-
-        Targets that are `hidden` (M,) have none.
-        """
-        if self.prior is None:
+    def prior_affinities(self, rows: slice, space: Space | None, hidden: Tensor | None) -> Tensor | None:
+        """Return the weighted spatial affinities of `rows`, (R, M) or, with targets hidden, (S, R, M)."""
+        if not self.prior_weight:
             return None
-        scores = _without(self.prior.space.squared(rows).neg_(), hidden)
-        top = scores.amax(1, keepdim=True)
+        assert space is not None
+        scores = space.squared(rows).neg_()
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, FAR)
+        top = scores.amax(-1, keepdim=True)
         affinities = _affinities_(scores, top, self.slope(top))
-        return affinities.mul_(self.prior.weight / affinities.sum(1, keepdim=True))
+        return affinities.mul_(self.prior_weight / affinities.sum(-1, keepdim=True))
 
 
-def contextual_similarity(
-    x: Tensor, y: Tensor, formula: Formula, x_mask: Tensor | None = None, y_mask: Tensor | None = None
-) -> Tensor:
-    """Return CX of each sample, with a gradient for x and y.
+class Saved(NamedTuple):
+    """What the backward pass needs of the forward pass; p_ij is proportional to 2^(slope (s_ij - top))."""
+
+    # The column maxima of p, with the spatial affinities:
+    row: Tensor  # (B, M) index of the row that holds it
+    p: Tensor  # (B, M) its part without the spatial affinity
+    # Softmax statistics of the rows:
+    top: Tensor  # (B, N, 1) largest score
+    slope: Tensor  # (B, N, 1)
+    total: Tensor  # (B, N, 1) sum of these powers, at least 1
+    # Filled if only x needs a gradient and the scores are inner products, else of length 0:
+    nearest: Tensor  # (B, N, 1) target with the largest score
+    others: Tensor  # (B, N, 1) sum of p_ij over the other targets
+    others_y: Tensor  # (B, N, K) sum of p_ij y_j over them
+    others_score: Tensor  # (B, N, 1) sum of p_ij (s_ij - top) over them
+
+    @classmethod
+    def empty(cls, x: Tensor, y: Tensor, *, with_others: bool) -> "Saved":
+        """Return it uninitialised, for rows (B, N, K) and targets (B, M, K)."""
+        batch, n, k = x.shape
+        m = n if with_others else 0
+        top, slope, total = (x.new_empty(batch, n, 1) for _ in range(3))
+        nearest = x.new_empty(batch, m, 1, dtype=torch.long)
+        others, others_y, others_score = (x.new_empty(batch, m, width) for width in (1, k, 1))
+        row = x.new_empty(batch, y.shape[1], dtype=torch.long)
+        return cls(
+            row, torch.empty_like(y[..., 0]), top, slope, total, nearest, others, others_y, others_score
+        )
+
+    def of(self, samples: slice) -> "Saved":
+        """Return a view of some samples of a batch."""
+        return Saved(*(tensor[samples] for tensor in self))
+
+
+def forward(
+    x: Tensor,
+    y: Tensor,
+    x_mask: Tensor | None,
+    y_mask: Tensor | None,
+    space: Space | None,
+    formula: Formula,
+    *,
+    with_others: bool,
+) -> tuple[Tensor, Saved]:
+    """Return CX of each sample, (B,), and what `backward` needs.
 
     Args:
         x: Rows, (B, N, K).
         y: Targets, (B, M, K).
-        formula: Their scores, and the constants.
         x_mask: True for the rows that count, (B, N); None for all.
         y_mask: True for the targets that count, (B, M); None for all.
-
-    Returns:
-        (B,), above 0 and at most 1; 1, without a gradient, where no row or no target counts.
+        space: Positions, for a formula with distances in space.
+        formula: Its constants.
+        with_others: Sum up what the gradient of x alone needs.
     """
-    similarity: Tensor = _Similarity.apply(x, y, formula, x_mask, y_mask)
-    for mask in (x_mask, y_mask):
-        if mask is not None:
-            similarity = similarity.where(mask.any(1), 1)
-    return similarity
+    saved = Saved.empty(x, y, with_others=with_others)
+    peak = torch.full_like(saved.p, -1)
+    saved.row.zero_()
+    saved.p.zero_()
+    step, groups = _division(x, y)
+    with _without_autocast(x):
+        for group in groups:
+            scores = formula.scores(x[group], y[group], step, space)
+            hidden_rows, hidden = _hidden(x_mask, group), _hidden(y_mask, group)
+            for start in range(0, x.shape[1], step):
+                rows = slice(start, min(start + step, x.shape[1]))
+                affinities = _softmax(scores, rows, formula, saved.of(group), hidden)
+                prior = formula.prior_affinities(rows, space, hidden)
+                mixed = affinities if prior is None else affinities + prior
+                if hidden_rows is not None:
+                    mixed.masked_fill_(hidden_rows[..., rows].mT, -1)
+                _update(peak[group], saved.of(group), affinities, mixed, start)
+    if y_mask is None:
+        return peak.mean(1), saved
+    return peak.mul_(y_mask).sum(1) / _count(y_mask), saved
 
 
-class _RowStats(NamedTuple):
-    """Per-row softmax statistics for the backward pass; p_ij is proportional to 2^(slope (s_ij - top))."""
+def _softmax(scores: Scores, rows: slice, formula: Formula, saved: Saved, hidden: Tensor | None) -> Tensor:
+    """Return p of a block, (S, R, M), times the share of the features, and write the rows' statistics."""
+    block = scores.block(rows)
+    if hidden is not None:
+        block.masked_fill_(hidden, FAR)
+    with_others = saved.nearest.numel() > 0
+    top = _row_max(block, saved.nearest[:, rows]) if with_others else block.amax(2, keepdim=True)
+    slope = formula.slope(top)
+    affinities = _affinities_(block, top, slope)
+    if with_others:
+        assert isinstance(scores, InnerProducts)
+        # The targets that are not nearest may have far less together than the rounding error of 1, which
+        # is the affinity of the nearest. They are summed without it, so nothing of them is lost.
+        nearest = saved.nearest[:, rows]
+        affinities.scatter_(2, nearest, 0)
+        mass = affinities.sum(2, keepdim=True)
+        total = mass + 1
+        pulled = scores.pull(affinities, top)
+        score = scores.total_score(rows, affinities, pulled, mass) - mass * top
+        saved.others[:, rows], saved.others_score[:, rows] = mass / total, score / total
+        torch.div(pulled, total, out=saved.others_y[:, rows])
+        affinities.scatter_(2, nearest, 1)
+    else:
+        total = affinities.sum(2, keepdim=True)
+    saved.top[:, rows], saved.slope[:, rows], saved.total[:, rows] = top, slope, total
+    return affinities.mul_(formula.share / total)
 
-    top: Tensor  # (N, 1) largest score
-    slope: Tensor  # (N, 1)
-    total: Tensor  # (N, 1) sum of these powers, at least 1
-    # Filled if only x needs a gradient and the scores are inner products, else of length 0:
-    nearest: Tensor  # (N, 1) target with the largest score
-    others: Tensor  # (N, 1) sum of p_ij over the other targets
-    others_y: Tensor  # (N, K) sum of p_ij y_j over them
-    others_score: Tensor  # (N, 1) sum of p_ij (s_ij - top) over them
+
+def _update(peak: Tensor, saved: Saved, affinities: Tensor, mixed: Tensor, start: int) -> None:
+    """Add the rows from `start` to the column maxima `peak` (S, M) of `mixed` affinities (S, R, M)."""
+    of_block, first, length = _column_max(mixed)
+    better = of_block > peak  # of equal ones the first stays
+    torch.maximum(of_block, peak, out=peak)  # preserves NaN
+    if on_cpu(peak):
+        sample, column = better.nonzero(as_tuple=True)
+    else:  # all columns: for the number of the better ones the host would have to wait
+        sides = (torch.arange(n, device=peak.device) for n in peak.shape)
+        sample, column = (index.flatten() for index in torch.meshgrid(*sides, indexing="ij"))
+    first = first[sample, column]
+    candidates = first[:, None] + torch.arange(length, device=peak.device)
+    row = first + mixed[sample[:, None], candidates, column[:, None]].argmax(1)
+    better, p = better[sample, column], affinities[sample, row, column]
+    saved.row[sample, column] = torch.where(better, row + start, saved.row[sample, column])
+    saved.p[sample, column] = torch.where(better, p, saved.p[sample, column])
+
+
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    y_mask: Tensor | None,
+    space: Space | None,
+    saved: Saved,
+    formula: Formula,
+    *,
+    of_x: bool,
+    of_y: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of x and y where they are wanted, from that of CX, (B,)."""
+    grad_x, grad_y = (torch.zeros_like(z) if wanted else None for z, wanted in ((x, of_x), (y, of_y)))
+    g = (grad / (y.shape[1] if y_mask is None else _count(y_mask)))[:, None, None]
+    step, groups = _division(x, y)
+    from_saved = grad_x is not None and grad_y is None and saved.nearest.numel() > 0
+    winning = None if from_saved else _Winning.of(saved, x.shape[1])
+    with _without_autocast(x):
+        for group in groups:
+            if winning is None:
+                assert grad_x is not None
+                _backward_from_saved(saved.of(group), formula, g[group], y[group], grad_x[group])
+                continue
+            scores = formula.scores(x[group], y[group], step, space)
+            of_group = (z if z is None else z[group] for z in (grad_x, grad_y))
+            _backward_by_blocks(
+                saved.of(group),
+                winning.of_group(group),
+                formula,
+                g[group],
+                scores,
+                step,
+                _hidden(y_mask, group),
+                *of_group,
+            )
+    return grad_x, grad_y
+
+
+class _Terms(NamedTuple):
+    """The gradient of the scores of R rows."""
+
+    won: Tensor  # (S, M) of the score behind each column's maximum; 0 if it is the row's nearest
+    spread: Tensor  # (S, R, 1) times p_ij: gradient of all scores but the nearest
+    nearest: Tensor  # (S, R, 1) gradient of the score of the nearest
+
+
+def _terms(row: Tensor, saved: Saved, formula: Formula, g: Tensor, inside: Tensor | None = None) -> _Terms:
+    """Return the terms of R rows.
+
+    Args:
+        row: Index of the one that holds the maximum of each column, (S, M).
+        saved: Their statistics, and p of the columns.
+        formula: The constants.
+        g: (S, 1, 1).
+        inside: True for the columns whose maximum one of the R rows holds, (S, M); None for all.
+    """
+    a = saved.slope * math.log(2)
+
+    def by_row(values: Tensor) -> Tensor:
+        return _add_at_(torch.zeros_like(a[..., 0]), row, values)[..., None]
+
+    def by_column(of_rows: Tensor) -> Tensor:
+        return of_rows[..., 0].gather(1, row)
+
+    other = by_column(saved.nearest) != torch.arange(row.shape[1], device=row.device)
+    tiny = torch.finfo(a.dtype).tiny
+    exponent = (saved.p.clamp_min(tiny) * by_column(saved.total) / formula.share).log2()
+    own = ~other if inside is None else ~other & inside
+    p = saved.p * (other if inside is None else other & inside)
+    won, nearest_won = by_row(p), by_row(own.to(p.dtype)) * formula.share
+    q = won + nearest_won / saved.total
+    # 1 - q and the like are small where one target has nearly all: they are summed up from small parts.
+    shift = (nearest_won * saved.others - won) / saved.total
+    stretch = by_row(p * exponent) / saved.slope - q * saved.others_score
+    nearest = g * a * (shift + formula.bandwidth * a * stretch)
+    return _Terms(g[..., 0] * by_column(a) * p, -g * a * q, nearest)
+
+
+def _backward_from_saved(saved: Saved, formula: Formula, g: Tensor, y: Tensor, grad_x: Tensor) -> None:
+    """Write the gradient of x, from the sums of the forward pass, into `grad_x` (S, N, K)."""
+    terms = _terms(saved.row, saved, formula, g)
+    torch.mul(saved.others_y, terms.spread, out=grad_x)
+    _add_at_(grad_x, saved.row, y * terms.won[..., None])
+    grad_x += taken(y, saved.nearest[..., 0]).mul_(terms.nearest)
+
+
+class _Winning(NamedTuple):
+    """The rows that hold a maximum."""
+
+    rows: Tensor  # (B, N): these rows in rising order, then the others
+    place: Tensor  # (B, M): where among them is the row that holds the column's maximum
+    counts: list[int]  # (B,)
 
     @classmethod
-    def empty(cls, x: Tensor, *, with_others: bool) -> "_RowStats":
-        """Return uninitialised statistics of the rows x, (B, N, K)."""
-        batch, n, k = x.shape
-        m = n if with_others else 0
-        top, slope, total = (x.new_empty(batch, n, 1) for _ in range(3))
-        nearest = torch.empty(batch, m, 1, dtype=torch.long, device=x.device)
-        others, others_y, others_score = (x.new_empty(batch, m, width) for width in (1, k, 1))
-        return cls(top, slope, total, nearest, others, others_y, others_score)
+    def of(cls, saved: Saved, n: int) -> "_Winning":
+        """Return them, of n rows; the one place where the host waits for a GPU."""
+        holds = torch.zeros(len(saved.row), n, dtype=torch.uint8, device=saved.row.device)
+        holds.scatter_(1, saved.row, 1)
+        place = holds.cumsum(1).sub_(1).gather(1, saved.row)
+        return cls(holds.argsort(stable=True, dim=1, descending=True), place, holds.sum(1).tolist())
 
-    def of(self, sample: int) -> "_RowStats":
-        """Return a view of one sample of a batch."""
-        return _RowStats(*(tensor[sample] for tensor in self))
+    def of_group(self, samples: slice) -> "_Winning":
+        """Return those of some samples of a batch."""
+        return _Winning(self.rows[samples], self.place[samples], self.counts[samples])
 
 
-class _Best(NamedTuple):
-    """The column maxima of all blocks so far."""
-
-    peak: Tensor  # (M,) largest p_ij, with the prior
-    row: Tensor  # (M,) index of its row
-    p: Tensor  # (M,) its part without the prior
-
-    @classmethod
-    def empty(cls, y: Tensor) -> "_Best":
-        """Return the maxima before the first block, for the targets y, (B, M, K)."""
-        columns = y.shape[:-1]
-        row = torch.zeros(columns, dtype=torch.long, device=y.device)
-        return cls(y.new_full(columns, -1), row, y.new_zeros(columns))
-
-    def of(self, sample: int) -> "_Best":
-        """Return a view of one sample of a batch."""
-        return _Best(*(tensor[sample] for tensor in self))
-
-    def update(self, affinities: Tensor, prior: Tensor | None, start: int, hidden: Tensor | None) -> None:
-        """Add a block, the rows from `start`: affinities of the features and of the prior, both (R, M).
-
-        Rows that are `hidden` (R,) hold no maximum.
-        """
-        mixed = affinities if prior is None else affinities + prior
+def _backward_by_blocks(
+    saved: Saved,
+    winning: _Winning,
+    formula: Formula,
+    g: Tensor,
+    scores: Scores,
+    step: int,
+    hidden: Tensor | None,
+    grad_x: Tensor | None,
+    grad_y: Tensor | None,
+) -> None:
+    """Add the gradients of S samples, from blocks of the rows that hold a maximum, computed again."""
+    # A sample with fewer such rows than another computes some rows more; their gradient is 0.
+    count = max(winning.counts)
+    for start in range(0, count, step):
+        rows = winning.rows[:, start : min(start + step, count)]
+        block = scores.block(rows)
         if hidden is not None:
-            mixed.masked_fill_(hidden[:, None], -1)
-        peak, first, length = _column_max(mixed)
-        better = (peak > self.peak).nonzero()[:, 0]  # of equal ones the first stays
-        torch.maximum(peak, self.peak, out=self.peak)  # preserves NaN
-        first = first[better]
-        candidates = first[:, None] + torch.arange(length, device=first.device)
-        row = first + mixed[candidates, better[:, None]].argmax(1)
-        self.row[better], self.p[better] = row + start, affinities[row, better]
+            block.masked_fill_(hidden, FAR)
+        nearest = torch.empty_like(rows)[..., None]
+        _row_max(block, nearest)
+        top, slope, total = (taken(one, rows) for one in (saved.top, saved.slope, saved.total))
+        p = block.sub_(top).mul(slope).exp2_().div_(total).scatter_(2, nearest, 0)
+        others, others_score = (sums.sum(2, keepdim=True) for sums in (p, block.mul_(p)))
+        here = Saved(saved.row, saved.p, top, slope, total, nearest, others, saved.others_y, others_score)
+        place = winning.place - start
+        inside = (place >= 0) & (place < rows.shape[1])
+        row = place.clamp(0, rows.shape[1] - 1)
+        terms = _terms(row, here, formula, g, inside)
+        of_scores = p.mul_(terms.spread)
+        of_scores.scatter_add_(1, row[:, None], terms.won[:, None])
+        scores.backward(rows, of_scores.scatter_(2, nearest, terms.nearest), grad_x, grad_y)
 
 
-class _Similarity(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, formula: Formula, x_mask: Tensor | None, y_mask: Tensor | None
-    ) -> Tensor:
-        x_wanted, y_wanted, *_ = ctx.needs_input_grad
-        budget = (BLOCK_MIB if x.device.type == "cpu" else BLOCK_MIB_GPU) * 2**20
-        step = max(budget // (y.shape[1] * x.element_size()), LEAST_ROWS)  # rows per block
-        inner = isinstance(formula.scores(x[0], y[0], step), InnerProducts)
-        stats, best = _RowStats.empty(x, with_others=inner and x_wanted and not y_wanted), _Best.empty(y)
-        with _without_autocast(x):
-            for b in range(len(x)):
-                hidden = _hidden(x_mask, b), _hidden(y_mask, b)
-                _forward(formula.scores(x[b], y[b], step), formula, step, stats.of(b), best.of(b), *hidden)
-        ctx.save_for_backward(x, y, y_mask, *best, *stats)
-        ctx.formula, ctx.step = formula, step
-        if y_mask is None:
-            return best.peak.mean(1)
-        return best.peak.mul(y_mask).sum(1) / _count(y_mask)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        x, y, y_mask, *rest = ctx.saved_tensors
-        best, stats = _Best(*rest[: len(_Best._fields)]), _RowStats(*rest[len(_Best._fields) :])
-        formula, step = ctx.formula, ctx.step
-        x_wanted, y_wanted, *_ = ctx.needs_input_grad
-        grad_x, grad_y = (torch.zeros_like(z) if want else None for z, want in ((x, x_wanted), (y, y_wanted)))
-        g = grad / (y.shape[1] if y_mask is None else _count(y_mask))
-        with _without_autocast(x):
-            for b in range(len(x)):
-                if grad_x is not None and stats.nearest.numel():
-                    _backward_from_stats(best.of(b), stats.of(b), formula, g[b], y[b], grad_x[b])
-                    continue
-                scores = formula.scores(x[b], y[b], step)
-                blocks = _backward_blocks(
-                    best.of(b), stats.of(b), formula, g[b], scores, step, _hidden(y_mask, b)
-                )
-                for rows, of_scores in blocks:
-                    scores.backward(rows, of_scores, *(z if z is None else z[b] for z in (grad_x, grad_y)))
-        return grad_x, grad_y, None, None, None
+def _division(x: Tensor, y: Tensor) -> tuple[int, list[slice]]:
+    """Return how many rows make a block, and the samples that are computed at once."""
+    budget = (BLOCK_MIB if on_cpu(x) else BLOCK_MIB_GPU) * 2**20
+    of_row = y.shape[1] * x.element_size()
+    at_once = max(budget // (of_row * x.shape[1]), 1)
+    groups = [slice(first, first + at_once) for first in range(0, len(x), at_once)]
+    return max(budget // of_row, LEAST_ROWS), groups
 
 
 def _count(mask: Tensor) -> Tensor:
@@ -222,115 +373,21 @@ def _count(mask: Tensor) -> Tensor:
     return mask.sum(1).clamp_min(1)
 
 
-def _hidden(mask: Tensor | None, sample: int) -> Tensor | None:
-    """Return True for what does not count in a sample, or None if all does."""
-    return None if mask is None else ~mask[sample]
+def _hidden(mask: Tensor | None, samples: slice) -> Tensor | None:
+    """Return True for what does not count, (S, 1, P), or None if all does."""
+    return None if mask is None else ~mask[samples, None]
 
 
-def _without(scores: Tensor, hidden: Tensor | None) -> Tensor:
-    """Move the hidden targets (M,) of scores (R, M) away, in place."""
-    return scores if hidden is None else scores.masked_fill_(hidden, FAR)
-
-
-def _forward(
-    scores: Scores,
-    formula: Formula,
-    step: int,
-    stats: _RowStats,
-    best: _Best,
-    hidden_rows: Tensor | None,
-    hidden: Tensor | None,
-) -> None:
-    """Compute all rows of one sample, `step` at a time; write `stats` and the column maxima `best`."""
-    n = len(stats.top)
-    for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
-        block = _without(scores.block(rows), hidden)
-        top = _row_max(block, stats.nearest[rows]) if len(stats.nearest) else block.amax(1, keepdim=True)
-        slope = formula.slope(top)
-        affinities = _affinities_(block, top, slope)
-        if len(stats.nearest):
-            assert isinstance(scores, InnerProducts)
-            # The targets that are not nearest may have far less together than the rounding error of 1, which
-            # is the affinity of the nearest. They are summed without it, so nothing of them is lost.
-            nearest = stats.nearest[rows]
-            affinities.scatter_(1, nearest, 0)
-            mass = affinities.sum(1, keepdim=True)
-            total = mass + 1
-            pulled = scores.pull(affinities, top)
-            score = scores.total_score(rows, affinities, pulled, mass) - mass * top
-            stats.others[rows], stats.others_score[rows] = mass / total, score / total
-            torch.div(pulled, total, out=stats.others_y[rows])
-            affinities.scatter_(1, nearest, 1)
-        else:
-            total = affinities.sum(1, keepdim=True)
-        stats.top[rows], stats.slope[rows], stats.total[rows] = top, slope, total
-        affinities.mul_(formula.share / total)
-        hidden_here = None if hidden_rows is None else hidden_rows[rows]
-        best.update(affinities, formula.prior_affinities(rows, hidden), start, hidden_here)
-
-
-class _Terms(NamedTuple):
-    """The gradient of the scores of R rows that hold the maxima of W columns."""
-
-    won: Tensor  # (W,) gradient of the score behind that maximum; 0 if it is the row's nearest
-    spread: Tensor  # (R, 1) times p_ij: gradient of all scores but the nearest
-    nearest: Tensor  # (R, 1) gradient of the score of the nearest
-
-
-def _terms(row: Tensor, columns: Tensor, p: Tensor, stats: _RowStats, formula: Formula, g: Tensor) -> _Terms:
-    """Return the terms for the `columns` (W,), the `row` that holds each maximum, and the features' p_ij."""
-    a = stats.slope * math.log(2)
-
-    def by_row(values: Tensor) -> Tensor:
-        return torch.zeros_like(a[:, 0]).index_add_(0, row, values)[:, None]
-
-    other = columns != stats.nearest[row, 0]
-    exponent = (p.clamp_min(torch.finfo(p.dtype).tiny) * stats.total[row, 0] / formula.share).log2()
-    p = p * other
-    won, nearest_won = by_row(p), by_row((~other).to(p.dtype)) * formula.share
-    q = won + nearest_won / stats.total
-    # 1 - q and the like are small where one target has nearly all: they are summed up from small parts.
-    shift = (nearest_won * stats.others - won) / stats.total
-    stretch = by_row(p * exponent) / stats.slope - q * stats.others_score
-    return _Terms(g * a[row, 0] * p, -g * a * q, g * a * (shift + formula.bandwidth * a * stretch))
-
-
-def _backward_from_stats(
-    best: _Best, stats: _RowStats, formula: Formula, g: Tensor, y: Tensor, grad_x: Tensor
-) -> None:
-    """Write the gradient of x, from the sums of the forward pass, into `grad_x` (N, K)."""
-    terms = _terms(best.row, torch.arange(len(y), device=y.device), best.p, stats, formula, g)
-    torch.mul(stats.others_y, terms.spread, out=grad_x)
-    grad_x.index_add_(0, best.row, y * terms.won[:, None])
-    grad_x += y[stats.nearest[:, 0]].mul_(terms.nearest)
-
-
-def _backward_blocks(
-    best: _Best,
-    stats: _RowStats,
-    formula: Formula,
-    g: Tensor,
-    scores: Scores,
-    step: int,
-    hidden: Tensor | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the rows that hold a maximum, (R,) at a time, and the gradient of their scores (R, M)."""
-    winning, place = best.row.unique(return_inverse=True)
-    sizes = torch.bincount(place // step).tolist()
-    for rows, columns in zip(winning.split(step), place.argsort().split(sizes), strict=True):
-        block = _without(scores.block(rows), hidden)
-        nearest = torch.empty_like(rows)[:, None]
-        _row_max(block, nearest)
-        top, slope, total = stats.top[rows], stats.slope[rows], stats.total[rows]
-        p = block.sub_(top).mul(slope).exp2_().div_(total).scatter_(1, nearest, 0)
-        others, others_score = (sums.sum(1, keepdim=True) for sums in (p, block.mul_(p)))
-        part = _RowStats(top, slope, total, nearest, others, block[:0], others_score)
-        row = torch.searchsorted(rows, best.row[columns])
-        terms = _terms(row, columns, best.p[columns], part, formula, g)
-        grad = p.mul_(terms.spread)
-        grad[row, columns] += terms.won
-        yield rows, grad.scatter_(1, nearest, terms.nearest)
+def _add_at_(out: Tensor, index: Tensor, values: Tensor) -> Tensor:
+    """Add values (S, M, ...) to the rows `index` (S, M) of (S, R, ...), in a fixed order on every device."""
+    first = torch.arange(0, len(out) * out.shape[1], out.shape[1], device=out.device)
+    flat, index, values = out.flatten(0, 1), (index + first[:, None]).flatten(), values.flatten(0, 1)
+    # On a GPU index_add_ adds in the order in which threads come, on a CPU index_put_ does.
+    if on_cpu(out):
+        flat.index_add_(0, index, values)
+    else:
+        flat.index_put_((index,), values, accumulate=True)
+    return out
 
 
 def _affinities_(scores: Tensor, top: Tensor, slope: Tensor) -> Tensor:
@@ -341,33 +398,34 @@ def _affinities_(scores: Tensor, top: Tensor, slope: Tensor) -> Tensor:
 
 
 def _row_max(scores: Tensor, where: Tensor) -> Tensor:
-    """Return the maximum of each row, (R, 1), and write its first column into `where` (R, 1)."""
-    columns = scores.shape[1]
-    if columns < 2 * CHUNK:
-        top, where[:] = scores.max(1, keepdim=True)
+    """Return the maximum of each row, (S, R, 1), and write its first column into `where` (S, R, 1)."""
+    columns = scores.shape[2]
+    if columns < 2 * CHUNK or not on_cpu(scores):
+        top, where[:] = scores.max(2, keepdim=True)
         return top
     whole = columns // CHUNK * CHUNK
-    of_chunks = scores[:, :whole].unflatten(1, (-1, CHUNK)).amax(2)
+    of_chunks = scores[..., :whole].unflatten(2, (-1, CHUNK)).amax(3)
     if whole < columns:
-        of_chunks = torch.cat([of_chunks, scores[:, whole:].amax(1, keepdim=True)], 1)
-    top, chunk = of_chunks.max(1, keepdim=True)
+        of_chunks = torch.cat([of_chunks, scores[..., whole:].amax(2, keepdim=True)], 2)
+    top, chunk = of_chunks.max(2, keepdim=True)
     # The last chunk may overlap the one before: a maximum in both was found in that one.
     start = (chunk * CHUNK).clamp_max_(columns - CHUNK)
-    candidates = scores.gather(1, start + torch.arange(CHUNK, device=scores.device))
-    where[:] = start + candidates.argmax(1, keepdim=True)
+    candidates = scores.gather(2, start + torch.arange(CHUNK, device=scores.device))
+    where[:] = start + candidates.argmax(2, keepdim=True)
     return top
 
 
 def _column_max(affinities: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Return the maximum of each column of (R, M), the first row of the group that has it, and its length."""
-    rows = len(affinities)
+    """Return each column's maximum in (S, R, M), the first row of the group that has it, and its length."""
+    rows = affinities.shape[1]
     if rows <= GROUP:
-        return affinities.amax(0), affinities.new_zeros(affinities.shape[1], dtype=torch.long), rows
+        peak = affinities.amax(1)
+        return peak, torch.zeros_like(peak, dtype=torch.long), rows
     whole = rows // GROUP * GROUP
-    of_groups = affinities[:whole].unflatten(0, (-1, GROUP)).amax(1)
+    of_groups = affinities[:, :whole].unflatten(1, (-1, GROUP)).amax(2)
     if whole < rows:
-        of_groups = torch.cat([of_groups, affinities[whole:].amax(0, keepdim=True)])
-    peak, group = of_groups.max(0)
+        of_groups = torch.cat([of_groups, affinities[:, whole:].amax(1, keepdim=True)], 1)
+    peak, group = of_groups.max(1)
     # The last group may overlap the one before: a maximum in both was found in that one.
     return peak, (group * GROUP).clamp_max_(rows - GROUP), GROUP
 

@@ -464,20 +464,3 @@ def test_optimising_features_lowers_the_loss_against_a_shifted_target() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.3 * losses[0]
-
-
-@pytest.mark.slow
-def test_a_compiled_loss_has_no_onednn_products_because_inductor_refuses_them() -> None:
-    x, y = torch.rand(2, 1, 4, 3, 3)
-    seen: list[str] = []
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
-        for part in graph.modules():
-            if isinstance(part, torch.fx.GraphModule):
-                seen.extend(str(node.target) for node in part.graph.nodes)
-        return graph.forward
-
-    compiled = torch.compile(contextual_loss, backend=backend)
-    assert_close(compiled(x, y), contextual_loss(x, y))
-    assert seen
-    assert not [name for name in seen if "mkldnn" in name]
