@@ -1,9 +1,10 @@
 """Time the contextual loss, forward and backward, against the plain formula in torch, in one run.
 
-Both sides take their turns, so that whatever else the machine does meets both; medians are printed. Memory is
-what each side's peak rises by, in a process of its own. "bare" is one product of all pairs, `torch.mm`, and
-r the share of rows that hold a maximum: a walk that multiplies winning rows again to differentiate
-them would need 1 + 2r products. Run it on an idle machine.
+All sides take their turns, so that whatever else the machine does meets them all; medians are printed, and of
+the ratio to the bare products also the middle half of the turns. Freed memory is kept, as `srcx train` does.
+Peak memory is what each side's rises by, in a process of its own. "bare" is one product of all pairs,
+`torch.mm`, and r the share of rows that hold a maximum: a walk that multiplies winning rows again to
+differentiate them would need 1 + 2r products. Run it on an idle machine.
 
     python scripts/bench/contextual.py --threads 2 --repeats 7
     python scripts/bench/contextual.py --error IMAGE...      what a bfloat16 product changes, instead
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from srcx.features.extractor import extractor
+from srcx.hardware import keep_freed_memory
 from srcx.imaging.io import read_image
 from srcx.imaging.resize import imresize
 from srcx.imaging.tensors import to_tensor
@@ -105,20 +107,22 @@ def main() -> None:
 
 def print_times(chosen: list[int], repeats: int, threads: int) -> None:
     """Measure the maps and print a row for each side."""
+    keep_freed_memory()
     table = Table("maps", "side", "s", "times faster", "of (1 + 2r) bare", "extra MiB", "of plain's")
     # Memory first: a process starts with the peak of the one that started it.
     peaks = {i: {side: peak_in_own_process(side, i, threads) for side in MAPS[i].sides} for i in chosen}
     for index in chosen:
         maps, memory = MAPS[index], peaks[index]
-        times, bare_s, share = measure(maps, repeats)
-        table.add_row(maps.name, f"bare product, r = {share:.2f}", f"{bare_s:.4f}")
+        turns, share = measure(maps, repeats)
+        times = {side: statistics.median(taken_s) for side, taken_s in turns.items()}
+        table.add_row(maps.name, f"bare product, r = {share:.2f}", f"{times['bare']:.4f}")
         for side in maps.sides:
             table.add_row(
                 "",
                 side,
                 f"{times[side]:.4f}",
                 f"{times['plain'] / times[side]:.2f}" if maps.with_plain else "-",
-                f"{times[side] / (1 + 2 * share) / bare_s:.2f}",
+                ratio_to_bare(turns[side], turns["bare"], share),
                 f"{memory[side]:.0f}",
                 f"{memory[side] / memory['plain']:.3f}" if maps.with_plain else "-",
             )
@@ -126,8 +130,15 @@ def print_times(chosen: list[int], repeats: int, threads: int) -> None:
     Console(width=110).print(table)
 
 
-def measure(maps: Maps, repeats: int) -> tuple[dict[str, float], float, float]:
-    """Median seconds of each side and of the bare product, and the share of rows with a gradient."""
+def ratio_to_bare(taken_s: list[float], bare_s: list[float], share: float) -> str:
+    """The ratio to 1 + 2r bare products of the same turn: its median and middle half."""
+    ratios = [ours / (1 + 2 * share) / bare for ours, bare in zip(taken_s, bare_s, strict=True)]
+    low, median, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
+
+
+def measure(maps: Maps, repeats: int) -> tuple[dict[str, list[float]], float]:
+    """Seconds of each turn of each side and of the bare product, and the share of rows with a gradient."""
     x, y = maps.features()
     rows = [z.detach().flatten(2).transpose(1, 2).contiguous() for z in (x, y)]
     step = max(2**24 // rows[1].shape[1], 1)  # a part of the rows at a time, lest memory be what is measured
@@ -141,9 +152,9 @@ def measure(maps: Maps, repeats: int) -> tuple[dict[str, float], float, float]:
         s: partial(forward_backward, SIDES[s], x, y) for s in maps.sides
     }
     works["bare"] = bare
-    medians = {name: statistics.median(values) for name, values in in_turn(works, repeats).items()}
+    turns = in_turn(works, repeats)
     winning = forward_backward(contextual_loss, x, y).abs().sum(dim=1) > 0
-    return medians, medians.pop("bare"), winning.float().mean().item()
+    return turns, winning.float().mean().item()
 
 
 def forward_backward(loss: Loss, x: Tensor, y: Tensor) -> Tensor:

@@ -69,8 +69,8 @@ def contextual_loss(
         max_positions: If there are more positions than this, draw this many at random: the same ones in all
             samples, and in x and y if both have the same size. None uses all.
         generator: Random generator of that draw; None uses torch's default.
-        product: "bf16" multiplies cosine vectors in bfloat16 on a CPU: faster and less exact, see below. Other
-            devices multiply in float32 in any case.
+        product: "bf16" multiplies cosine vectors in bfloat16 on a CPU: faster and less exact, see below.
+            Other devices multiply in float32 in any case.
         x_mask: True where a position of x counts, bool, (N, H, W), (N, L) or (N, D, H, W); None: all do. The
             others are as if they were not there, whatever they hold. A sample without any has the loss 0.
         y_mask: The same for y.
@@ -90,9 +90,9 @@ def contextual_loss(
         OptionsError: an argument is out of range.
 
     A vector that equals the mean up to rounding has no direction: its cosine is 0, and it gets no gradient.
-    Of equal distances or affinities, the first gets the whole gradient. Values and gradients are the same each
-    time on every device. `torch.compile` takes the loss into one graph. There is no second derivative, and no
-    gradient by `torch.func`, which says so.
+    Of equal distances or affinities, the first gets the whole gradient. Values and gradients are the same in
+    each run, on every device. `torch.compile` takes the loss into one graph. A second derivative, and a gradient
+    by `torch.func`, are errors.
 
     With product="bf16", rows whose smallest distance is below 0.02 are still multiplied in float32, because
     the formula would magnify the rounding error there. The remaining error at the bandwidths 0.1 and 0.5: on

@@ -46,8 +46,8 @@ BLOCK_MIB_GPU = 128
 LEAST_ROWS = 32  # matrix products of fewer rows are slow
 # `torch.max` with indices is ten times slower than without. So we take maxima of chunks of a row, or of
 # groups of rows, and search for the index only in the first chunk or group that has the maximum.
-CHUNK = 64
-GROUP = 32
+CHUNK = 32
+GROUP = 16
 FAR = -1e30  # score of a masked target: its affinity is 0, and products with it stay finite
 
 
