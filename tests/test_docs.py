@@ -47,13 +47,13 @@ def test_the_site_loads_nothing_from_elsewhere(site):
     assert [load for page in site.rglob("*.html") for load in loads.findall(page.read_text("utf-8"))] == []
 
 
-REFERENCE = runpy.run_path(str(ROOT / "scripts/pages/options_and_commands.py"))
+REFERENCE = runpy.run_path(str(ROOT / "scripts/pages/look_up.py"))
 
 
 @pytest.mark.parametrize("page", REFERENCE["PAGES"])
 def test_a_reference_is_in_step_with_the_code(page):
     written = (ROOT / "docs/reference" / page).read_text("utf-8")
-    assert written == "\n".join(REFERENCE["PAGES"][page]()) + "\n", "run: python scripts/pages/options_and_commands.py"
+    assert written == "\n".join(REFERENCE["PAGES"][page]()) + "\n", "run: python scripts/pages/look_up.py"
 
 
 @pytest.mark.parametrize("package", ["inference", "losses", "metrics", "evaluation"])

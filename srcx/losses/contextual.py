@@ -91,8 +91,8 @@ def contextual_loss(
 
     A vector that equals the mean up to rounding has no direction: its cosine is 0, and it gets no gradient.
     Of equal distances or affinities, the first gets the whole gradient. Values and gradients are the same in
-    each run, on every device. `torch.compile` takes the loss into one graph. A second derivative, and a gradient
-    by `torch.func`, are errors.
+    each run, on every device. `torch.compile` takes the loss into one graph. A second derivative is an error,
+    and so is a gradient by `torch.func`.
 
     With product="bf16", rows whose smallest distance is below 0.02 are still multiplied in float32, because
     the formula would magnify the rounding error there. The remaining error at the bandwidths 0.1 and 0.5: on

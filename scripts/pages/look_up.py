@@ -1,6 +1,6 @@
 """Write docs/reference/options.md from the typed options, and docs/reference/commands.md from every `--help`.
 
-python scripts/pages/options_and_commands.py
+python scripts/pages/look_up.py
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def type_in_words(hint: Any) -> str:
         titled = [one for one in hint.__mro__ if one in SECTIONS]
         if titled:
             return f"[section](#{anchor(SECTIONS[titled[0]][0])})"
-    raise TypeError(f"scripts/pages/options_and_commands.py: {hint} has no words; add it to WORDS or SECTIONS")
+    raise TypeError(f"scripts/pages/look_up.py: {hint} has no words; add it to WORDS or SECTIONS")
 
 
 def anchor(title: str) -> str:
@@ -174,7 +174,7 @@ def options_page() -> Iterator[str]:
     yield from (
         "# Every option of an option file",
         "",
-        "Written by `python scripts/pages/options_and_commands.py` from `srcx/config`. The keys are BasicSR's.",
+        "Written by `python scripts/pages/look_up.py` from `srcx/config`. The keys are BasicSR's.",
         '"srcx:" marks a key that srcx adds. "No effect" marks a key that srcx accepts and does not need.',
         "A key that is not on this page is an error, except the arguments of a part.",
     )
@@ -216,7 +216,7 @@ def commands_page() -> Iterator[str]:
     yield from (
         "# Every command",
         "",
-        "Written by `python scripts/pages/options_and_commands.py`: what `--help` prints.",
+        "Written by `python scripts/pages/look_up.py`: what `--help` prints.",
         "Exit codes: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.",
     )
     for words in ((), *commands(typer.main.get_command(app))):
