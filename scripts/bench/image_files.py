@@ -62,7 +62,7 @@ def peak_mib(work: Callable[[], object]) -> int:
 def compare(folder: Path, name: str, image: ImageArray, runs: int) -> str:
     """Return the line of one kind of file; a process of its own measures each peak."""
     ours, theirs = folder / f"srcx{name}", folder / f"vips{name}"
-    works = {
+    works: dict[str, dict[str, Callable[[], object]]] = {
         "write": {"srcx": lambda: write_image(ours, image), "vips": lambda: write_by_vips(theirs, image)},
         "read": {"srcx": lambda: read_image(ours), "vips": lambda: read_by_vips(ours)},
     }
@@ -106,7 +106,8 @@ def main() -> None:
     print(f"{size[0]} x {size[1]}, {load()}; srcx / pyvips, above 1: pyvips is better")
     with TemporaryDirectory() as folder:
         for name, dtype in KINDS.items():
-            scaled = eight if dtype == np.uint8 else eight.astype(np.uint16) * 257 ^ 0x5A
+            deep = (eight.astype(np.uint16) * 257 ^ 0x5A).astype(np.uint16)
+            scaled: ImageArray = eight if dtype == np.uint8 else deep
             print(compare(Path(folder), name, scaled, arguments.runs), flush=True)
 
 

@@ -228,11 +228,12 @@ class FDLLoss(LayerwiseLoss):
         generator, channels = Generator().manual_seed(seed), 3
         for layer in NETWORKS[vgg_type]:
             channels = layer.channels_out or channels
-            if layer.name in self.layer_weights:
+            if layer.name in layer_weights:
                 vectors = random_directions(directions, channels, patch=patch_size, generator=generator)
                 self.register_buffer(f"directions_{layer.name}", vectors, persistent=False)
 
     def compare(self, sr_features: dict[str, Tensor], gt_features: dict[str, Tensor]) -> Tensor:
+        assert self.layer_weights is not None, "the network is one of srcx's"
         distances = []
         for name, weight in self.layer_weights.items():
             directions = self.get_buffer(f"directions_{name}")

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srcx.evaluation.report.results import PUBLISHED, MeanResult
 
@@ -101,7 +101,7 @@ def plane_svg(plane: Plane) -> str:
     """Draw a plane as an svg element; PIRM's regions are bounds of RMSE and drawn on that axis only."""
     from matplotlib import rc_context
 
-    style = {
+    style: Any = {
         "font.size": FONT_PT,
         **{f"{name}.color": COLOURS["ink"] for name in ("text", "xtick", "ytick")},
         "axes.labelcolor": COLOURS["ink"],
