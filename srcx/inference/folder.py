@@ -243,7 +243,8 @@ def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[
         if not (within and results in one.resolve().parents)
     ]
     if not sources:
-        hint = "" if recursive else "; --recursive takes its subfolders too"
+        has_subfolders = any(one.is_dir() for one in path.iterdir())
+        hint = "; --recursive takes its subfolders too" if has_subfolders and not recursive else ""
         raise DataError(f"{path}: there are no images in this folder{hint}")
     return [
         Job(one, out / one.relative_to(path).parent / f"{one.stem}{_suffix(one, format)}") for one in sources

@@ -129,7 +129,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("words", "code", "sentence"), REFUSED, ids=[words for words, _, _ in REFUSED])
 def test_an_error_is_one_sentence_and_nothing_is_written(srcx, photos, tmp_path, words, code, sentence):
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/inner").mkdir(parents=True)
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "notes.pth").write_text("no weights")
     before = files_in(tmp_path)
@@ -434,7 +434,10 @@ def test_a_folder_of_formats_that_are_not_read_says_so(srcx, tmp_path, no_heic):
     assert said.code == 1
     names = ", ".join(f"IMG_{number}.HEIC" for number in range(5))
     left_out = f"phone: 7 files are left out, srcx does not read their format: {names}, ..."
-    assert f"{left_out}; pip install 'srcx[heic]' installs what reads HEIC" in said.sentences
+    assert said.sentences == [
+        f"{left_out}; pip install 'srcx[heic]' installs what reads HEIC",
+        "phone: there are no images in this folder",
+    ]
 
 
 def test_heic_becomes_jpeg_where_no_format_is_named(srcx, tmp_path):
