@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ALONE = '''
 import importlib.metadata as metadata, re, sys
+from importlib.machinery import PathFinder
 
 def needed_by(package, found):
     """Distributions that `package` needs."""
@@ -30,13 +31,12 @@ others = {
 } - {"srcx"}
 assert {"numpy", "cv2", "safetensors", "PIL"} <= others, others
 
-class Nothing:
+class TorchAlone:
     """Finds no module of any other package."""
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in others:
-            raise ModuleNotFoundError(f"blocked: {name}", name=name)
+        return None if name.partition(".")[0] in others else PathFinder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Nothing())
+sys.meta_path = [TorchAlone() if finder is PathFinder else finder for finder in sys.meta_path]
 import warnings
 warnings.simplefilter("ignore")  # torch says that there is no NumPy
 import torch
