@@ -1,7 +1,7 @@
 """Formats of image files: those that srcx reads, and those that it names in a message."""
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import ImageFile, features
 from PIL.AvifImagePlugin import AvifImageFile
@@ -89,7 +89,8 @@ def _open_heic(file: BinaryIO, name: str) -> ImageFile.ImageFile:
             f"{name}: is a HEIC file, which is not read without pillow-heif; "
             "pip install 'srcx[heic]' installs it, or convert the file"
         ) from None
-    return HeifImageFile(file)
+    reader = cast(Callable[[BinaryIO], ImageFile.ImageFile], HeifImageFile)  # it has no types
+    return reader(file)
 
 
 def _brands(start: bytes) -> set[bytes]:
