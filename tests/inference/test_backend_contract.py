@@ -212,6 +212,8 @@ def test_own_errors_of_a_backend_are_recognised():
     assert find_backend("onnx").is_out_of_memory(fail(text))
     assert not find_backend("onnx").is_out_of_memory(fail("no such operator"))
     assert not find_backend("torch").is_out_of_memory(fail(text))
+    said = "[CPU] DepthToSpace node with name '/upconv1/DepthToSpace' can't alloc"
+    assert find_backend("openvino").is_out_of_memory(RuntimeError(said))
 
 
 class Odd(nn.Module):

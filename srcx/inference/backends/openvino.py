@@ -97,5 +97,5 @@ class OpenVino(Backend):
         return reopened_after_out_of_memory(self, compile_model)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        says_so = re.search(r"allocate \d+ bytes of memory", str(error)) is not None
+        says_so = re.search(r"allocate \d+ bytes of memory|can't alloc", str(error)) is not None
         return super().is_out_of_memory(error) or (isinstance(error, RuntimeError) and says_so)
