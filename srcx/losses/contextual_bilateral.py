@@ -90,6 +90,7 @@ def contextual_bilateral_loss(
         aligned; drawn features keep their own positions.
 
     Example:
+        >>> import torch
         >>> x = torch.eye(3).view(1, 3, 1, 3)
         >>> contextual_bilateral_loss(x, x, weight_sp=0.0) < 1e-6
         tensor(True)
