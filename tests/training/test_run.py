@@ -353,7 +353,7 @@ def test_a_finished_validation_is_not_repeated_when_the_run_goes_on(workplace, m
     assert [row[0] for row in rows() if row[1:3] == ["val", "psnr"]] == ["0", "2", "4"]
 
 
-def test_a_run_begins_with_the_figures_of_its_start_and_of_bicubic(workplace, caplog):
+def test_a_run_begins_with_the_figures_of_its_start_and_of_bicubic(workplace):
     """The start is for comparison: it is never the best, and the images that are saved begin later."""
     run_file(SMOKE, overrides=[*SHORT, "train:optim_g:lr=1e-30", "val:save_img=true"])
     gts = [read_image(path) for path in sorted(Path("datasets/smoke").iterdir())]
@@ -363,8 +363,10 @@ def test_a_run_begins_with_the_figures_of_its_start_and_of_bicubic(workplace, ca
         expected, abs=0.02
     )  # BasicSR's psnr: no rounding
     assert value_of(rows(), 0, "psnr") == pytest.approx(value_of(rows(), 4, "psnr"), abs=0.01)
+    (log,) = Path("experiments/smoke_x4/log").glob("train_*.log")
     assert re.search(
-        rf"iteration 0, val: psnr [\d.]+ \(bicubic {value_of(rows(), 0, 'psnr_bicubic'):.4g}\)", caplog.text
+        rf"iteration 0, val: psnr [\d.]+ \(bicubic {value_of(rows(), 0, 'psnr_bicubic'):.4g}\)",
+        log.read_text("utf-8"),
     )
     progress = load_training_state(Path("experiments/smoke_x4/training_states/4.state"))["progress"]
     assert progress["best"]["val"]["psnr"]["iter"] > 0
