@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
+from srcx.losses.contextual_options import check_positive
 from srcx.losses.feature_loss import LayerwiseLoss
 from srcx.tensors import check_same_shape
 from srcx.weights.layout import NETWORKS
@@ -138,7 +139,7 @@ class SlicedWassersteinLoss(LayerwiseLoss):
     ) -> None:
         if form not in ("local", "global"):
             raise OptionsError(f"SlicedWassersteinLoss: form must be 'local' or 'global'; got {form!r}")
-        _check_positive(
+        check_positive(
             "SlicedWassersteinLoss",
             windows_per_side=windows_per_side,
             stride=stride,
@@ -213,7 +214,7 @@ class FDLLoss(LayerwiseLoss):
         directions: int = 256,
         seed: int = 0,
     ) -> None:
-        _check_positive("FDLLoss", patch_size=patch_size, stride=stride, directions=directions)
+        check_positive("FDLLoss", patch_size=patch_size, stride=stride, directions=directions)
         if not phase_weight >= 0:
             raise OptionsError(f"FDLLoss: expected phase_weight of at least 0, got {phase_weight!r}")
         super().__init__(
@@ -247,9 +248,3 @@ class FDLLoss(LayerwiseLoss):
 
 def _in_full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _check_positive(name: str, **values: float) -> None:
-    for argument, value in values.items():
-        if not value > 0:
-            raise OptionsError(f"{name}: expected {argument} above 0, got {value!r}")
