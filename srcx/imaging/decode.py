@@ -226,9 +226,10 @@ def _hush_pillow() -> None:
     """Ignore Pillow's warnings, which name no file.
 
     The filter stays: `warnings.catch_warnings` around each image is not safe between threads, and makes
-    Python forget which warnings of others it has shown already.
+    Python forget which warnings of others it has shown already. It has to be the first filter: the first
+    that fits decides, and a program may have added "error" since.
     """
-    if PILLOW_FILTER not in warnings.filters:
+    if warnings.filters[:1] != [PILLOW_FILTER]:
         warnings.filterwarnings("ignore", category=UserWarning, module=PILLOW_FILTER[3].pattern)
 
 

@@ -2,6 +2,7 @@ import io
 import logging
 import os
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_damaged_extras_are_left_out_and_the_image_is_read(tmp_path, damage):
     pixels, extras = read_with_extras(saved(tmp_path, **damage))
     assert pixels.shape == (12, 10, 3)
     assert not any(extras)
+
+
+def test_warnings_of_pillow_stay_quiet_after_a_program_has_added_a_filter(tmp_path):
+    path = saved(tmp_path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    for _ in range(2):
+        warnings.filterwarnings("error")
+        assert not any(read_with_extras(path)[1])
 
 
 def test_a_image_without_extras_has_none(tmp_path):
