@@ -58,7 +58,6 @@ __all__ = [
     "SCHEDULES",
     "argument_problems",
     "known_arguments",
-    "markdown",
     "sentence",
 ]
 
@@ -163,19 +162,6 @@ def sentence(part: Callable[..., Any]) -> str:
     if part.__module__.startswith("torch."):
         return f"PyTorch's `torch.optim.{part.__name__}`."
     return (inspect.getdoc(part) or "").partition("\n")[0]
-
-
-def markdown() -> str:
-    """Return docs/parts.md: a table of every part with its sentence."""
-    page = (
-        "# Parts\n\nThe names that `type:` takes in an option file; BasicSR's networks and losses work too.\n"
-    )
-    page += "Written by `python scripts/pages/parts.py`.\n"
-    for kind, parts in PARTS.items():
-        page += f"\n## {kind}\n\n| `type` | |\n|---|---|\n"
-        for name, part in parts.items():
-            page += f"| {name} | {sentence(part).replace('|', '&#124;')} |\n"
-    return page
 
 
 def known_arguments(part: Callable[..., Any], *, eval_str: bool = False) -> dict[str, inspect.Parameter]:

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import json
 import pkgutil
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,9 @@ from srcx import archs, losses, registry
 from srcx.losses.feature_loss import FeatureLoss, LayerwiseLoss
 
 TABLES = registry.PARTS
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "parts.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = runpy.run_path(str(ROOT / "scripts/pages/parts.py"))
+WITHOUT_A_PAPER = {"GridLoss", "L1Loss", "MSELoss"}
 PARTS = [(kind, name) for kind, table in TABLES.items() for name in table]
 SECOND_NAMES = {"MultiStepLR", "MultiStepRestartLR", "CosineAnnealingRestartLR", "SwinIRModel"}
 
@@ -77,8 +81,21 @@ def test_every_part_has_one_sentence(kind, name):
     assert sentence.endswith((".", ":"))
 
 
+@pytest.mark.parametrize("name", [*registry.NETWORKS, *registry.LOSSES, *registry.METRICS])
+def test_every_network_loss_and_metric_names_its_paper(name):
+    (part,) = (table[name] for table in TABLES.values() if name in table)
+    assert bool(PAGE["paper"](part)) == (name not in WITHOUT_A_PAPER)
+
+
 def test_the_page_of_parts_is_that_of_the_registry():
-    assert PAGE.read_text(encoding="utf-8") == registry.markdown(), "run: python scripts/pages/parts.py"
+    costs = json.loads(PAGE["COSTS"].read_text(encoding="utf-8"))
+    assert PAGE["PAGE"].read_text(encoding="utf-8") == PAGE["markdown"](costs), (
+        "run: python scripts/pages/parts.py"
+    )
+    unmeasured = {name for kind in ("network", "loss", "metric") for name in TABLES[kind]} - {
+        name for kind in costs if kind in TABLES for name in costs[kind]
+    }
+    assert unmeasured == PAGE["NOT_MEASURED"], "run: python scripts/pages/parts.py --measure"
 
 
 # The check of arguments.

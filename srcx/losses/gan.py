@@ -30,6 +30,10 @@ class GANLoss(nn.Module):
     Called with logits of any shape, `target_is_real` (the class to compare them with) and `is_disc` (True in
     the discriminator's step), it returns a scalar.
 
+    References:
+        Goodfellow et al., "Generative Adversarial Networks", NeurIPS 2014, arXiv:1406.2661, and the others
+        named at `gan_type`.
+
     Example:
         >>> GANLoss("hinge")(torch.tensor([2.0, 0.5]), True, is_disc=True)
         tensor(0.2500)

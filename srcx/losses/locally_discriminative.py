@@ -57,6 +57,10 @@ class LDLLoss(nn.Module):
 
     Raises:
         OptionsError: `window_px` is even or too small.
+
+    References:
+        Liang et al., "Details or Artifacts: A Locally Discriminative Learning Approach to Realistic Image
+        Super-Resolution", CVPR 2022, arXiv:2203.09195; numbers as in BasicSR's LDL model.
     """
 
     def __init__(self, reduction: str = "mean", window_px: int = 7) -> None:

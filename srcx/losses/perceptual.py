@@ -104,6 +104,10 @@ class GramLoss(PerceptualLoss):
 
     The arguments are those of `PerceptualLoss`; sr and gt may differ in height and width. Equal to BasicSR's
     PerceptualLoss with `style_weight: 1` and `perceptual_weight: 0`.
+
+    References:
+        Gatys et al., "A Neural Algorithm of Artistic Style", 2015, arXiv:1508.06576.
+        Differs from the paper: means in place of its sums and factors, as in BasicSR.
     """
 
     def layer_distance(self, sr: Tensor, gt: Tensor) -> Tensor:

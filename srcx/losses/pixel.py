@@ -70,7 +70,12 @@ class MSELoss(_PixelLoss):
 
 
 class CharbonnierLoss(_PixelLoss):
-    """Mean (or sum) of `charbonnier`; sr and gt are RGB in [0, 1], (N, C, H, W)."""
+    """Mean (or sum) of `charbonnier`; sr and gt are RGB in [0, 1], (N, C, H, W).
+
+    References:
+        Lai et al., "Deep Laplacian Pyramid Networks for Fast and Accurate Super-Resolution", CVPR 2017,
+        arXiv:1704.03915; see `charbonnier`.
+    """
 
     def __init__(self, reduction: str = "mean", eps: float = 1e-12) -> None:
         super().__init__(reduction)
@@ -102,7 +107,12 @@ def total_variation(x: Tensor) -> Tensor:
 
 
 class TotalVariationLoss(nn.Module):
-    """`total_variation` of sr; gt is ignored."""
+    """`total_variation` of sr; gt is ignored.
+
+    References:
+        Rudin et al., "Nonlinear total variation based noise removal algorithms", Physica D 60, 1992; see
+        `total_variation`.
+    """
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
         return total_variation(sr)
