@@ -24,7 +24,7 @@ import skimage
 import torch
 
 from srcx import registry
-from srcx.imaging import to_tensor
+from srcx.imaging import imresize, read_image, to_tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 from _bench import in_turn
@@ -112,9 +112,9 @@ def measured() -> dict[str, Any]:
     """The costs of networks, losses and metrics, in milliseconds, and the machine's name."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    image = np.ascontiguousarray(skimage.data.astronaut()[:SIDE_PX, 150 : 150 + SIDE_PX])
-    small = cv2.resize(image, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
-    blurred = cv2.resize(small, image.shape[:2], interpolation=cv2.INTER_CUBIC)
+    photograph = read_image(Path(skimage.__file__).with_name("data") / "astronaut.png")
+    image = np.ascontiguousarray(photograph[:SIDE_PX, 150 : 150 + SIDE_PX])
+    blurred = imresize(imresize(image, scale=1 / SCALE), scale=SCALE)
     sr, gt = to_tensor(blurred), to_tensor(image)
     works: dict[str, dict[str, Callable[[], object]]] = {
         "network": dict(network_works()),
