@@ -2,7 +2,7 @@
 
 from srcx.config.datasets import DatasetOptions, Datasets, TrainDataset
 from srcx.config.degradation import DegradationOptions
-from srcx.config.load import Parts, degradation_names, load_degradation, load_options
+from srcx.config.load import Parts, degradation_names, load_degradation, load_options, read_options
 from srcx.config.options import LoggerOptions, Options, PathOptions, TrainOptions, ValOptions
 from srcx.config.part_options import LossTerm, Metric, Optimizer, Part, Scheduler
 
@@ -25,4 +25,5 @@ __all__ = [
     "degradation_names",
     "load_degradation",
     "load_options",
+    "read_options",
 ]

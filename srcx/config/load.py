@@ -19,7 +19,7 @@ from srcx.config.yaml_io import read_file, read_value
 from srcx.errors import OptionsError
 from srcx.nearest import nearest
 
-__all__ = ["Parts", "degradation_names", "load_degradation", "load_options"]
+__all__ = ["Parts", "degradation_names", "load_degradation", "load_options", "read_options"]
 
 DEGRADATIONS = Path(__file__).parent / "degradations"
 SCHEMA: TypeAdapter[Options] = TypeAdapter(Annotated[Options, MODELS])
@@ -72,6 +72,22 @@ def load_options(
     if said or options is None:
         raise OptionsError(said)
     return options.written_in(document)
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """Return the plain values of all options in a text of `Options.to_yaml`.
+
+    Options that srcx has had only since the text was written have their defaults.
+
+    Raises:
+        OptionsError: the text is not of options, or of options that srcx no longer has.
+    """
+    try:
+        options = SCHEMA.validate_python(read_value(text, "options"))
+    except ValidationError as error:
+        raise OptionsError(f"these are not options of this version of srcx: {error}") from error
+    plain: dict[str, Any] = read_value(options.to_yaml(), "options")
+    return plain
 
 
 def degradation_names() -> list[str]:

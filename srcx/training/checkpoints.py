@@ -26,6 +26,7 @@ from torch import Tensor
 from srcx.atomic import atomic_path, make_folder, remove_leftovers
 from srcx.distributed import gather
 from srcx.errors import CheckpointError, OutputError, TrainingError
+from srcx.training.changes import changes_since, describe, fixed_names
 from srcx.training.random_state import random_states, restore_random_state
 from srcx.training.tracking import ProgressBar, RunLog
 from srcx.weights.checkpoint import save_state
@@ -133,6 +134,7 @@ class RunFolder:
         self.options_text, self.resumes = options_text, resumes
         self.log = RunLog(root, tensorboard=tensorboard)
         self._start, self._validated = 0, 0  # of the state this run resumes from
+        self._changes: list[str] = []
 
     def __enter__(self) -> "RunFolder":
         """Make the folder, or clean up after a killed process, and open the log."""
@@ -150,6 +152,8 @@ class RunFolder:
         with atomic_path(self.root / f"{self.root.name}.yml") as temporary:
             temporary.write_text(self.options_text, encoding="utf-8")
         self.log.open(after=self._start, validated=self._validated)
+        for line in self._changes:
+            logger.info("changed: %s", line)
         return self
 
     def __exit__(
@@ -256,18 +260,25 @@ class RunFolder:
                 logger.warning("%s", error)
                 damage = damage or error
                 continue
+            changes = changes_since(candidate.absolute().parent.parent, self.options_text)
             try:
                 model.load_state(state["model"], ignored=ignored)
                 progress = Progress.of_state(state["progress"])
                 restore_random_state(state["random"])
             except (KeyError, TypeError, ValueError, RuntimeError) as error:
                 reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
+                if fixed := fixed_names(changes, str(error)):
+                    said = f"resuming cannot change {fixed} ({reason}); give it back"
+                else:
+                    said = (
+                        "this state does not fit the option file's networks and optimizers "
+                        f"({reason}); resume with the option file the run was started with"
+                    )
                 raise CheckpointError(
-                    f"{candidate}: this state does not fit the option file's networks and optimizers "
-                    f"({reason}); resume with the option file the run was started with, or begin a new run "
-                    "under another name"
+                    f"{candidate}: {said}, or begin a new run under another name"
                 ) from error
             self._start, self._validated = model.iteration, progress.validated
+            self._changes = describe(changes, self._start)
             logger.info("%s: going on after iteration %d", candidate, self._start)
             return progress
         if damage is not None:

@@ -68,7 +68,7 @@ class TrainedNetwork:
             group["lr"] = self.schedule(group["initial_lr"], iteration - 1)
 
     def load_optimizer(self, state: State, name: str) -> None:
-        """Load the moments of `state`; hyper-parameters stay as they are, and each that differs is logged.
+        """Load the moments of `state`; hyper-parameters stay as they are.
 
         Raises:
             ValueError: `state` is of another kind of optimizer.
@@ -81,16 +81,7 @@ class TrainedNetwork:
                     f"its optimizer of {name} was another one, with {', '.join(sorted(unknown))}"
                 )
         self.optimizer.load_state_dict(state)
-        for number, (group, hyper) in enumerate(zip(self.optimizer.param_groups, own, strict=True)):
-            for key, now in hyper.items():
-                before = group.get(key)
-                # Saved states and option files may hold lists for tuples.
-                one, other = (list(v) if isinstance(v, tuple) else v for v in (before, now))
-                if number == 0 and key != "lr" and one not in (None, other):
-                    option = "lr" if key == "initial_lr" else key
-                    logger.warning(
-                        "%s: %s is now %s, as the options say; it was %s", name, option, now, before
-                    )
+        for group, hyper in zip(self.optimizer.param_groups, own, strict=True):
             group.update(hyper)
 
 

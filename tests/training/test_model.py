@@ -269,31 +269,16 @@ def adam(parameters, lr):
     return torch.optim.Adam(parameters, lr=lr, betas=(0.8, 0.9), weight_decay=0.1)
 
 
-def test_going_on_with_other_hyper_parameters_takes_them_and_says_each(accelerator, caplog):
+def test_going_on_with_other_hyper_parameters_takes_them(accelerator):
     before = sr_model(accelerator, optimizer=torch.optim.Adam, lr=1e-2)
     before.step(batch())
     now = sr_model(accelerator, optimizer=adam, lr=1e-3)
-    with caplog.at_level("INFO"):
-        now.load_state(copy.deepcopy(before.state()))
+    now.load_state(copy.deepcopy(before.state()))
     now.step(batch())
     group = now.networks["net_g"].optimizer.param_groups[0]
     assert (now.learning_rate, group["betas"], group["weight_decay"]) == (1e-3, (0.8, 0.9), 0.1)
-    assert caplog.messages == [
-        "net_g: betas is now (0.8, 0.9), as the options say; it was (0.9, 0.999)",
-        "net_g: weight_decay is now 0.1, as the options say; it was 0",
-        "net_g: lr is now 0.001, as the options say; it was 0.01",
-    ]
     moments = now.networks["net_g"].optimizer.state_dict()["state"][0]
     assert moments["step"] == 2  # Adam's moments went on
-
-
-def test_going_on_with_the_same_options_says_nothing(accelerator, caplog):
-    model = sr_model(accelerator, optimizer=adam, schedule=multi_step([1], gamma=0.5))
-    model.step(batch())
-    model.step(batch())
-    with caplog.at_level("INFO"):
-        sr_model(accelerator, optimizer=adam).load_state(copy.deepcopy(model.state()))
-    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

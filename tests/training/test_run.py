@@ -14,7 +14,6 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -46,19 +45,6 @@ from srcx.weights.training_state import load_training_state
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
-
-
-@pytest.fixture
-def workplace(tmp_path, monkeypatch, rng):
-    """A current folder with a few images in datasets/smoke, as the smoke file wants them."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "datasets/smoke"
-    folder.mkdir(parents=True)
-    for number in range(3):
-        noise = rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)
-        smooth = cv2.resize(noise, (96, 80), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{number}.png"), smooth)
-    return tmp_path
 
 
 def rows(run="experiments/smoke_x4"):
