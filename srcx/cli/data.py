@@ -1,4 +1,4 @@
-"""`srcx data list|fetch|verify|prepare|degrade|align`: benchmark sets, DIV2K, and pairs of one's own."""
+"""`srcx data list|fetch|verify|prepare|degrade|align|check`: benchmark sets, DIV2K, and your own images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +39,11 @@ ALIGN = """
   srcx data align wide/ tele/ --scale 2
   srcx data align wide/ tele/ --scale 2 --write datasets/mine
   srcx data align wide.jpg tele.jpg --scale 2
+"""
+CHECK = """
+  srcx data check photos
+  srcx data check photos --against datasets/benchmark -o photos.html
+  srcx data check photos --move-to set_aside --kinds duplicate unreadable
 """
 COARSE = 0.75
 """Ground truth of less than this share of the pixels asked for is named: it is enlarged, so it is blurred."""
@@ -196,6 +201,44 @@ def degrade_images(
     except KeyboardInterrupt:
         raise Interrupted(prepare.GOES_ON) from None
     prepare.report(outcome, out)
+
+
+@app.command("check", cls=Verb, epilog=CHECK)
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images to train on, with sub-folders.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FOLDER ...", help="Benchmark sets that no image may resemble."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The report with thumbnails.")
+    ] = Path("check.html"),
+    move_to: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Move the images that were found there.")
+    ] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Option(metavar="KIND ...", help="Kinds that --move-to moves; default: all.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Find near-duplicates, and damaged, blurred, upscaled, flat and unreadable images; delete nothing."""
+    from srcx.evaluation.report.image_check import write_check
+    from srcx.prepare.check_images import KINDS, check_images, move
+
+    for kind in kinds or []:
+        if kind not in KINDS:
+            raise UsageError(f"--kinds: expected {', '.join(KINDS)}; got {kind!r}")
+    if kinds and not move_to:
+        raise UsageError("--kinds: says what --move-to moves; name a folder with --move-to")
+    with progress() as on_progress:
+        images, found = check_images(folder, against or [], on_progress)
+    write_check(out, folder, images, found)
+    counts = {kind: sum(one.kind == kind for one in found) for kind in KINDS}
+    print(f"{folder}: {images} images, {len({one.path for one in found})} with a defect; {out} shows them")
+    for kind, count in counts.items():
+        print(f"  {kind:<10} {count}")
+    if move_to:
+        print(f"{move_to}: {move(found, folder, move_to, kinds or KINDS)} images moved")
 
 
 @app.command("align", cls=Verb, epilog=ALIGN)

@@ -15,7 +15,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from srcx.imaging.decode import ImageArray
 
-__all__ = ["LIMITS", "Cleanliness", "Limits", "blockiness", "cleanliness", "noise_levels"]
+__all__ = [
+    "LIMITS",
+    "Cleanliness",
+    "Limits",
+    "blockiness",
+    "cleanliness",
+    "luma_of",
+    "noise_levels",
+    "tiles_of",
+]
 
 Plane = NDArray[np.float32]
 
@@ -159,7 +168,7 @@ def blockiness(image: ImageArray) -> float:
     """
     from scipy.special import bdtrc  # an eighth of a second, which a named model does not need
 
-    tiles = [(_luma(tile), _clipped(tile)) for tile in _tiles(image)]
+    tiles = [(luma_of(tile), _clipped(tile)) for tile in tiles_of(image)]
     votes = sum((_votes(luma) for luma, _ in tiles), np.zeros(BLOCK_PX**2, np.int64))
     most, total = int(votes.max()), int(votes.sum())
     if not most or BLOCK_PX**2 * bdtrc(most - 1, total, 1 / BLOCK_PX**2) > MOST_FALSE_ALARMS:
@@ -196,7 +205,7 @@ def noise_levels(image: ImageArray) -> tuple[float, float]:
         Immerkaer, "Fast Noise Variance Estimation", CVIU 1996. Differs from the paper: by blocks, and texture
         is taken off.
     """
-    levels = np.concatenate([_levels(tile) for tile in _tiles(image)])  # (blocks, 2, planes)
+    levels = np.concatenate([_levels(tile) for tile in tiles_of(image)])  # (blocks, 2, planes)
     if len(levels) < LEAST_BLOCKS:
         return 0.0, 0.0
     count = max(round(QUIETEST * len(levels)), 1)
@@ -209,7 +218,7 @@ def noise_levels(image: ImageArray) -> tuple[float, float]:
     return QUIETEST_TO_ALL * luma, QUIETEST_TO_ALL * colour
 
 
-def _tiles(image: ImageArray) -> list[Plane]:
+def tiles_of(image: ImageArray) -> list[Plane]:
     """Return the image, or tiles of it that begin at multiples of 8, in grey levels; (h, w) or (h, w, 3)."""
     colours = image[..., :3] if image.ndim == 3 else image
     height, width = colours.shape[:2]
@@ -233,7 +242,8 @@ def _starts(length: int, count: int) -> list[int]:
     return [int(start) // BLOCK_PX * BLOCK_PX for start in starts]
 
 
-def _luma(tile: Plane) -> Plane:
+def luma_of(tile: Plane) -> Plane:
+    """Return the luma of a tile, (h, w)."""
     return tile if tile.ndim == 2 else tile @ LUMA_WEIGHTS
 
 
@@ -291,7 +301,7 @@ def _levels(tile: Plane) -> Plane:
     The planes are luma and, of colours, R - G and B - G; of white noise the residuals are its standard
     deviation. Blocks that are clipped are left out.
     """
-    planes = [_luma(tile)]
+    planes = [luma_of(tile)]
     if tile.ndim == 3:
         planes += [(tile[..., one] - tile[..., 1]) / math.sqrt(2) for one in (0, 2)]
     height, width = (max(side - 2, 0) // BLOCK_PX * BLOCK_PX for side in tile.shape[:2])

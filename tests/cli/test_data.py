@@ -76,6 +76,9 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
         ("verify photos", 1, "photos: holds no set"),
         ("fetch Sett5", 2, "Sett5: srcx knows no such set"),
         ("fetch", 2, "srcx data fetch: Missing argument 'SET...'"),
+        ("check gone", 1, "gone: this folder does not exist"),
+        ("check photos --kinds flat", 2, "--kinds: says what --move-to moves; name a folder with --move-to"),
+        ("check photos --move-to aside --kinds dull", 2, "--kinds: expected duplicate, benchmark, damaged"),
         ("prepare lr gone -o out", 1, "gone: this folder does not exist"),
         ("prepare lr photos -o out --mod 6", 2, "--mod: expected a multiple of the scale 4; got 6"),
         ("prepare lr photos -o out --scale 1", 2, "srcx data prepare lr: Invalid value for '--scale'"),
@@ -147,7 +150,7 @@ def test_prepare_makes_shards(srcx, photos):
 @pytest.mark.parametrize(
     "verb",
     [
-        *("list", "fetch", "verify", "degrade"),
+        *("list", "fetch", "verify", "degrade", "check"),
         *(f"prepare {what}" for what in ("lr", "sub-images", "lmdb", "shards")),
     ],
 )
@@ -216,3 +219,16 @@ def test_align_names_ground_truth_that_is_too_coarse_and_pairs_that_do_not_match
     said = srcx("data", "align", "a.png", "b.png")
     assert said.code == 1
     assert "b: the images do not match: " in said.err
+
+
+def test_check_counts_shows_and_moves(srcx, photos):
+    shutil.copy(photos / "a.png", photos / "d.png")
+    said = srcx("data", "check", photos)
+    assert said.code == 0
+    assert said.out.startswith(
+        f"{photos}: 4 images, 1 with a defect; check.html shows them\n  duplicate  1\n"
+    )
+    assert (photos / "d.png").exists()
+    said = srcx("data", "check", photos, "--move-to", "aside", "--kinds", "duplicate", "flat")
+    assert said.out.endswith("aside: 1 images moved\n")
+    assert not (photos / "d.png").exists()

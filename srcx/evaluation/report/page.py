@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from srcx.atomic import atomic_path
@@ -12,7 +12,7 @@ from srcx.evaluation.report.crops import CROP_PX, WIDE_CROP_PX, crop_rows, crops
 from srcx.evaluation.report.plane import plane_svg, planes
 from srcx.evaluation.report.results import PUBLISHED, Results
 
-__all__ = ["write_html"]
+__all__ = ["template", "write_html"]
 
 DIGITS = {"psnr": 3, "rmse": 3, "niqe": 3, "ma": 3, "perceptual_index": 3}
 MORE_DIGITS = 4
@@ -54,16 +54,9 @@ def write_html(path: Path, results: Results) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows_of = crops_of_inputs if results.without_gt else crop_rows
     rows = rows_of(path.parent, results.images, next(iter(results.metrics)))
-    page = environment.get_template("page.html").render(
+    page = template("page.html").render(
         results=results,
         tables=tables(results),
         # Made by matplotlib, which escapes the labels in it.
@@ -74,6 +67,18 @@ def write_html(path: Path, results: Results) -> None:
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, "utf-8", "backslashreplace")
+
+
+def template(name: str) -> Template:
+    """Return a page of this folder; what is put into it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def tables(results: Results) -> list[Table]:
