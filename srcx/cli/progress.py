@@ -41,7 +41,7 @@ def progress(wanted: bool = True) -> Iterator[OnProgress]:
         task = bar.add_task("", total=None)
 
         def on_progress(what: str, done: int, total: int) -> None:
-            bar.update(task, description=one_line(what), completed=done, total=total)
+            bar.update(task, description=one_line(what), completed=done, total=total or None)
 
         yield on_progress
 
@@ -61,6 +61,6 @@ def _plain_lines() -> OnProgress:
         left_s = (now_s - started_s) / max(done - 1, 1) * (total - done)
         known = done >= max(LEAST_DONE, total / 20)
         left = f", about {left_s:.0f} s left" if known and done < total else ""
-        complain(f"{done}/{total} {one_line(what)}{left}")
+        complain(f"{done}/{total} {one_line(what)}{left}" if total else f"{done} {one_line(what)}")
 
     return on_progress

@@ -1,5 +1,7 @@
 """`srcx upscale`: upscale images and folders of images."""
 
+import os
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +16,7 @@ from srcx.progress import OnProgress
 
 if TYPE_CHECKING:
     from srcx.inference.folder import Job, OnTile, Outcome
+    from srcx.inference.upscaler import Upscaler
 
 EXAMPLES = """
   srcx upscale photo.jpg -o large.png
@@ -22,13 +25,24 @@ EXAMPLES = """
   srcx upscale photo.jpg -o large.png --model srgan-cx-x4 --fidelity 0.5
   srcx upscale photos -o large --model experiments/srresnet_x4/models/net_g_latest.pth
   torchrun --nproc_per_node 2 -m srcx upscale photos -o large
+  ffmpeg -i film.mp4 -f yuv4mpegpipe - | srcx upscale - -o - --model real-x2 | ffmpeg -i - film_x2.mp4
 """
 
 
 # The options, with the text of --help; `Debug` of verb.py is the last one.
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of them.")]
+Inputs = Annotated[
+    list[Path],
+    typer.Argument(metavar="INPUT...", help="Images, or folders of them; - for frames from a pipe."),
+]
 Out = Annotated[
-    Path, typer.Option("-o", "--out", metavar="OUT", help="The result, if INPUT is one image; else a folder.")
+    Path,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="The result, if INPUT is one image; else a folder; - for a pipe, if INPUT is one: PNG, Y4M or "
+        "raw frames, as they came.",
+    ),
 ]
 Model = Annotated[
     str,
@@ -91,6 +105,10 @@ Quality = Annotated[
         help="Of results in JPEG (default 95), AVIF (default 90) and WebP (default lossless).",
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Of raw frames from a pipe: R, G, B in bytes (ffmpeg's rgb24)."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
 
 
@@ -108,6 +126,7 @@ def upscale(
     recursive: Recursive = False,
     format: Format = "same",
     quality: Quality = None,
+    size: Size = None,
     overwrite: Overwrite = False,
     debug: Debug = False,
 ) -> None:
@@ -117,6 +136,7 @@ def upscale(
     from srcx.inference.load import load_model
     from srcx.inference.upscaler import device_of
 
+    from_pipe = _from_pipe(inputs, out, size)
     count: Counter[str] = Counter()
     only: Outcome | None = None
     try:
@@ -132,6 +152,8 @@ def upscale(
                 device=device or device_of(local_rank()),
                 fidelity=fidelity,
             )
+            if from_pipe:
+                return _upscale_pipe(upscaler, size, on_progress)
             # One process lists the files: the others would find results among them.
             all_jobs = run_on_main(lambda: plan(inputs, out, recursive=recursive, format=format))
             jobs = all_jobs[rank() :: world_size()]
@@ -149,6 +171,54 @@ def upscale(
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)
+
+
+def _from_pipe(inputs: list[Path], out: Path, size: str | None) -> bool:
+    """Return whether frames go from pipe to pipe.
+
+    Raises:
+        UsageError: only one side is a pipe, or what is said does not go with it.
+    """
+    from srcx.distributed import launched_processes
+
+    pipe = Path("-")
+    if pipe not in (*inputs, out):
+        if size:
+            raise UsageError("--size: is of raw frames from a pipe; the INPUT is then -")
+        return False
+    if inputs != [pipe] or out != pipe:
+        raise UsageError("-: frames go from pipe to pipe; write 'srcx upscale - -o -'")
+    if launched_processes() > 1:
+        raise UsageError("-: one process reads a pipe; start srcx without torchrun")
+    return True
+
+
+def _upscale_pipe(upscaler: "Upscaler", size: str | None, on_progress: OnProgress) -> None:
+    """Upscale frames from stdin to stdout; messages go to stderr."""
+    from srcx.inference.streams import open_stream, upscale_stream
+
+    wide_high = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size) if size else None
+    if size and not wide_high:
+        raise UsageError(f"--size: expected width x height such as 640x360; got '{size}'")
+    if sys.stdin.isatty():
+        raise UsageError("-: stdin is the terminal; pipe frames into srcx")
+    frames = 0
+
+    def on_frame(done: int) -> None:
+        nonlocal frames
+        frames = done
+        on_progress("frames", done, 0)
+
+    try:
+        stream = open_stream(sys.stdin.buffer, (int(wide_high[1]), int(wide_high[2])) if wide_high else None)
+        model = upscale_stream(stream, sys.stdout.buffer, upscaler, on_frame)
+    except BrokenPipeError:
+        # Python would flush stdout at its end and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"-: the program that reads the results stopped after {frames} frames")
+        raise typer.Exit(1) from None
+    if not is_quiet():
+        complain(f"{frames} frames upscaled by {model}")
 
 
 def _tile_progress(on_progress: OnProgress, images: int, count: Counter[str]) -> "OnTile":

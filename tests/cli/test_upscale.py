@@ -530,3 +530,26 @@ def test_the_tiles_of_several_images_are_named_beside_the_image(srcx, large, mon
 def test_quiet_prints_the_result_alone(srcx, photos):
     said = srcx("upscale", photos, "-o", "out", "-q")
     assert (said.code, said.out, said.err) == (0, "3 upscaled into out\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("- -o large", "-: frames go from pipe to pipe; write 'srcx upscale - -o -'"),
+        ("photos -o -", "-: frames go from pipe to pipe; write 'srcx upscale - -o -'"),
+        ("- photos -o -", "-: frames go from pipe to pipe; write 'srcx upscale - -o -'"),
+        ("photos -o large --size 4x4", "--size: is of raw frames from a pipe; the INPUT is then -"),
+        ("- -o - --size 4by4", "--size: expected width x height such as 640x360; got '4by4'"),
+    ],
+)
+def test_a_pipe_goes_with_a_pipe_alone(srcx, photos, words, sentence):
+    said = srcx("upscale", *words.split())
+    assert (said.code, said.sentences) == (2, [sentence])
+
+
+def test_a_pipe_is_read_by_one_process(srcx, monkeypatch):
+    for name, value in {"RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "localhost", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = srcx("upscale", "-", "-o", "-")
+    assert (said.code, said.sentences) == (2, ["-: one process reads a pipe; start srcx without torchrun"])
