@@ -1,7 +1,6 @@
 """Download files over https: pinned digest, resumed after an interruption, written atomically."""
 
 import contextlib
-import hashlib
 import http.client
 import re
 import ssl
@@ -16,35 +15,14 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from srcx.atomic import atomic_path, make_folder
+from srcx.digest import Digest
 from srcx.errors import DownloadError, OutputError
 from srcx.progress import OnProgress
 
-__all__ = ["Digest", "Wire", "alone", "download"]
+__all__ = ["Wire", "alone", "download"]
 
 BREAKS = 4  # attempts to resume an interrupted transfer
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Digest:
-    r"""Expected digest of a file: "sha256", or the "git" blob id (SHA-1 of "blob SIZE\0" and the content)."""
-
-    kind: str
-    value: str
-
-    def of(self, path: Path) -> str:
-        """Return the digest of `path`, of this kind."""
-        digest = hashlib.sha256() if self.kind == "sha256" else hashlib.sha1(usedforsecurity=False)
-        if self.kind == "git":
-            digest.update(b"blob %d\0" % path.stat().st_size)
-        with path.open("rb") as file:
-            while chunk := file.read(MIB):
-                digest.update(chunk)
-        return digest.hexdigest()
-
-    def matches(self, path: Path) -> bool:
-        """Return True if `path` has this digest."""
-        return self.of(path) == self.value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from srcx.download import Digest, Wire, download
+from srcx.digest import Digest
+from srcx.download import Wire, download
 from srcx.errors import DownloadError, OutputError
 
 CONTENT = bytes(range(256)) * 4000  # a megabyte

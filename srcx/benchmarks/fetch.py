@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.benchmarks.manifest import KnownFile, KnownSet
-from srcx.download import Digest, Wire, alone, download
+from srcx.digest import Digest
+from srcx.download import Wire, alone, download
 from srcx.errors import DataError, DownloadError, ImageError, SrcxError
 from srcx.imaging.io import read_image
 from srcx.imaging.parallel import in_parallel

