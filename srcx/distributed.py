@@ -3,14 +3,16 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
-
-from torch import distributed
+from typing import TYPE_CHECKING, TypeVar
 
 from srcx.errors import SrcxError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import distributed
 
 __all__ = [
     "gather",
@@ -39,19 +41,25 @@ ANSWER_TIMEOUT = timedelta(seconds=5)
 """Longest wait for the answer of a rank that may be lost."""
 
 
+def _is_initialized() -> bool:
+    """Return whether this process is one of a group; without torch it is not."""
+    module = sys.modules.get("torch.distributed")
+    return module is not None and bool(module.is_initialized())
+
+
 def rank() -> int:
     """Return this process's number among all, from 0."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return int(sys.modules["torch.distributed"].get_rank()) if _is_initialized() else 0
 
 
 def world_size() -> int:
     """Return the number of processes."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return int(sys.modules["torch.distributed"].get_world_size()) if _is_initialized() else 1
 
 
 def local_rank() -> int:
     """Return this process's number among those on this machine: the number of its GPU."""
-    return int(os.environ["LOCAL_RANK"]) if distributed.is_initialized() else 0
+    return int(os.environ["LOCAL_RANK"]) if _is_initialized() else 0
 
 
 def is_main() -> bool:
@@ -136,9 +144,11 @@ def name_lost_ranks(describe_checkpoints: Callable[[], str]) -> Iterator[None]:
     Raises:
         TrainingError: another rank was lost.
     """
-    if not distributed.is_initialized():
+    if not _is_initialized():
         yield
         return
+    from torch import distributed
+
     store = distributed.distributed_c10d._get_default_store()
     store.set(f"srcx/host/{rank()}", socket.gethostname())
     try:
@@ -151,8 +161,10 @@ def name_lost_ranks(describe_checkpoints: Callable[[], str]) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _lost_ranks(store: distributed.distributed_c10d.Store) -> str:
+def _lost_ranks(store: "distributed.distributed_c10d.Store") -> str:
     """Return the ranks that do not answer, with their machines; every rank that is left calls this."""
+    from torch import distributed
+
     lost = []
     try:
         store.set(f"srcx/survives/{rank()}", "")

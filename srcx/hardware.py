@@ -4,20 +4,46 @@ import ctypes
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
-from torch import nn
-from torch.nn import functional
 
-__all__ = ["NO_VIEW", "cores", "fast_dtype", "free_bytes", "keep_freed_memory", "to_channels_last"]
+if TYPE_CHECKING:
+    # torch is imported where it is used alone: a small image is upscaled in less time than this takes.
+    import torch
+    from torch import nn
+
+__all__ = [
+    "NO_VIEW",
+    "cores",
+    "fast_dtype",
+    "free_bytes",
+    "keep_freed_memory",
+    "may_have_gpu",
+    "processor",
+    "threads",
+    "to_channels_last",
+]
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+
+TOLD_FLAGS = frozenset({"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+"""Instructions of x86 that decide which program runs a network fastest."""
+GPU_FILES = (
+    Path("/dev/nvidiactl"),
+    Path("/dev/nvmap"),  # Jetson
+    Path("/dev/kfd"),  # AMD
+    Path("/dev/dxg"),  # Linux in Windows
+    Path(os.environ.get("SYSTEMROOT", "/"), "System32", "nvcuda.dll"),
+)
+"""Files that the drivers of GPUs that torch calls CUDA make."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
 
@@ -40,13 +66,46 @@ def cores() -> int:
     return max(math.floor(count), 1)
 
 
-def free_bytes(device: torch.device | None = None) -> int:
+def threads() -> int:
+    """Return how many threads a network runs on: as torch has it, also where torch is not imported.
+
+    That is what torch was told, else OMP_NUM_THREADS, else the physical cores that this process may use.
+    """
+    if torch := sys.modules.get("torch"):
+        return int(torch.get_num_threads())
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(told) if told.isdecimal() and int(told) else min(psutil.cpu_count(False) or 1, cores())
+
+
+@cache
+def processor() -> tuple[str, frozenset[str]]:
+    """Return the processor's name, and those of `TOLD_FLAGS` that it has; torch is asked but on Linux."""
+    if not CPUINFO.is_file():
+        import torch
+
+        flags = frozenset(name for name, has in _torch_capabilities().items() if has)
+        return f"{platform.processor()} {torch.backends.cpu.get_cpu_capability()}", TOLD_FLAGS & flags
+    words: dict[str, str] = {}
+    for line in CPUINFO.read_text("utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        words.setdefault(name.strip(), value.strip())
+    return words.get("model name", platform.machine()), TOLD_FLAGS & set(words.get("flags", "").split())
+
+
+def may_have_gpu() -> bool:
+    """Return False where no driver of a CUDA GPU is installed; torch need not be asked then."""
+    return any(file.exists() for file in GPU_FILES)
+
+
+def free_bytes(device: "torch.device | str | None" = None) -> int:
     """Return the memory that can still be taken.
 
     Args:
         device: A GPU for its own memory; otherwise the least of the machine's and each cgroup's is returned.
     """
-    if device and device.type == "cuda":
+    if str(device).startswith("cuda"):
+        import torch
+
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
     for folder in _cgroups("memory"):
@@ -92,47 +151,60 @@ def _inactive_file(file: Path) -> int:
     return int(figures.get("total_inactive_file") or figures.get("inactive_file") or 0)
 
 
-def fast_dtype(device: torch.device) -> torch.dtype:
+def fast_dtype(device: "torch.device") -> "torch.dtype":
     """Return the format this device multiplies fastest: fp16 on CUDA, bf16 or fp32 on a CPU.
 
     The processor's flag does not suffice: of two processors with `avx512_bf16`, one multiplies bf16 three
     times as fast as fp32 and another half as fast. So where the flag is set, a convolution is timed, once in
     a process.
     """
+    import torch
+
     if device.type == "cuda":
         return torch.float16
     if device.type != "cpu":
         return torch.float32
-    # Older torch has no such function.
-    flags: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    flags = _torch_capabilities()
     has_bf16 = bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
     return torch.bfloat16 if has_bf16 and bf16_gain() > MIN_BF16_GAIN else torch.float32
+
+
+def _torch_capabilities() -> dict[str, object]:
+    import torch
+
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())  # older torch has no such function
 
 
 @cache
 def bf16_gain() -> float:
     """Return the time of a 3 x 3 convolution in fp32 over its time in bf16; takes a tenth of a second."""
+    import torch
+
     fp32, bf16 = (
         min(_convolution_s(dtype) for _ in range(TIMED_RUNS)) for dtype in (torch.float32, torch.bfloat16)
     )
     return fp32 / bf16
 
 
-@torch.inference_mode()
-def _convolution_s(dtype: torch.dtype) -> float:
+def _convolution_s(dtype: "torch.dtype") -> float:
     """Time a convolution of 64 to 64 channels on 64 x 64 pixels, as in the bundled networks."""
+    import torch
+
     image = torch.ones(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
     weight = torch.ones(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
     start = time.perf_counter()
-    functional.conv2d(image, weight, padding=1)
+    with torch.inference_mode():
+        torch.nn.functional.conv2d(image, weight, padding=1)
     return time.perf_counter() - start
 
 
-def to_channels_last(net: nn.Module) -> None:
+def to_channels_last(net: "nn.Module") -> None:
     """Put the weights of 2-D convolutions in channels-last order; all others stay as they are.
 
     `Module.to` with this order fails on weights of five dimensions, which FFTformer and AuraSR have.
     """
+    import torch
+
     for weight in net.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.to(memory_format=torch.channels_last)
