@@ -37,9 +37,15 @@ def test_importing_every_module_leaves_basicsr_out():
     assert {name for name in loaded if name.split(".")[0] == "basicsr"} == set()
 
 
-@pytest.mark.parametrize("name", ["srcx", "srcx.cli", "srcx.errors", "srcx.atomic"])
-def test_what_the_command_line_starts_with_leaves_torch_out(name):
-    assert "torch" not in loaded_after_importing([name])
+UPSCALING = ["srcx.inference.load", "srcx.inference.folder", "srcx.inference.exported", "srcx.distributed"]
+
+
+@pytest.mark.parametrize(
+    "names", [["srcx"], ["srcx.cli"], ["srcx.errors", "srcx.atomic"], UPSCALING], ids=str
+)
+def test_what_the_command_line_starts_with_and_what_upscales_leave_torch_out(names):
+    loaded = loaded_after_importing(names)
+    assert not {"torch", "scipy", "ssl"} & loaded
 
 
 LISTS = ["models", "data list", "weights list"]

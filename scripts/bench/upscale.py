@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,13 +31,15 @@ from srcx.errors import SrcxError
 from srcx.imaging import imresize, list_images, read_image, to_image, to_tensor, write_image
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.autotune import engines_for
-from srcx.inference.backends import BACKENDS, Run, psnr_db
+from srcx.inference.backends import BACKENDS, psnr_db
 from srcx.inference.export import photograph
 from srcx.inference.quantize import export_int8
 from srcx.inference.runner import Runner
 from srcx.metrics import psnr
 
 HEIGHT, WIDTH = 180, 320
+
+Run = Callable[[Tensor], Tensor]
 
 
 def main() -> None:
@@ -53,15 +56,17 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="*", default=[], help="sides of tiles to try too")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = (
-        find_model(args.model) if args.model else Model("fresh", 4, "MSRResNet", "0", net=MSRResNet().eval())
-    )
-    net = model.net
-    if net is None:
-        sys.exit(f"{args.model}: has no network")
     lq = image_of(args.image or photograph())
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["XDG_CACHE_HOME"] = temporary  # the fastest way is measured now
+        model = (
+            find_model(args.model)
+            if args.model
+            else Model("fresh", 4, "MSRResNet", "0", net=MSRResNet().eval())
+        )
+        net = model.net
+        if net is None:
+            sys.exit(f"{args.model}: has no network")
         if args.calibration:
             file = Path(temporary) / "int8.xml"
             export_int8(model, file, list_images(args.calibration, recursive=True))
@@ -83,12 +88,16 @@ def image_of(path: Path) -> Tensor:
 def ways(model: Model, net: Run) -> dict[str, Run]:
     """What is compared, by its name; the first is what the others are measured against."""
     found = {"torch fp32, NCHW": net}
-    cpu = torch.device("cpu")
     for backend in BACKENDS:
         if backend.available():
-            for engine in engines_for(model, cpu, backend=backend.name, precision="auto"):
-                found[f"srcx {engine}"] = Runner(model, engine, cpu)
+            for engine in engines_for(model, "cpu", backend=backend.name, precision="auto"):
+                found[f"srcx {engine}"] = by_arrays(Runner(model, engine, "cpu"))
     return found
+
+
+def by_arrays(runner: Runner) -> Run:
+    """Let a runner take tensors."""
+    return lambda lq: torch.from_numpy(runner(lq.numpy()))
 
 
 def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[str, Run]:
@@ -99,6 +108,7 @@ def tiled(model: Model, lq: Tensor, sides: list[int | Literal["auto"]]) -> dict[
         return lambda lq: to_tensor(up(to_image(lq)))
 
     chosen = Upscaler(model)
+    chosen.measure(to_image(lq))
     chosen(to_image(lq))
     return {f"auto: {chosen.engine}, tile {side}": run_of(side) for side in sides}
 
@@ -112,7 +122,8 @@ def compare(found: dict[str, Run], lq: Tensor, runs: int) -> None:
     for name in found:
         median = statistics.median(times[name])
         ratio = statistics.median(times[plain]) / median
-        print(f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {psnr_db(outputs[name], outputs[plain]):6.1f} dB")
+        near_db = psnr_db(outputs[name].numpy(), outputs[plain].numpy())
+        print(f"{name:32} {median:6.3f} s  {ratio:5.2f} x  {near_db:6.1f} dB")
 
 
 @torch.inference_mode()
@@ -131,19 +142,20 @@ def losses(found: dict[str, Run], folder: Path) -> None:
 
 
 def start_to_file(model: str | None, runs: int, threads: int) -> None:
-    """Time `srcx upscale` of a 64 x 48 image, from the start of the process to its end."""
+    """Time `srcx upscale` of a 64 x 48 image, from start to end: at first use, and later."""
     with tempfile.TemporaryDirectory() as temporary:
         small, large = Path(temporary) / "small.png", Path(temporary) / "large.png"
         write_image(small, imresize(read_image(photograph()), size=(48, 64)))
         command = [sys.executable, "-m", "srcx", "upscale", str(small), "-o", str(large), "--overwrite"]
         command += ["--model", model] if model else []
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        times = [
+        cache = str(Path(temporary) / "cache")
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "XDG_CACHE_HOME": cache}
+        first, *times = [
             seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environment))
-            for _ in range(runs)
+            for _ in range(runs + 1)
         ]
     name, median = "start to file, 64 x 48", statistics.median(times)
-    print(f"{name:32} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f})")
+    print(f"{name:32} {median:6.3f} s  ({min(times):.3f} to {max(times):.3f}); at first use {first:.3f} s")
 
 
 if __name__ == "__main__":

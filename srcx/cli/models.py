@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug
+from srcx.cli.verb import Debug, print_table
+from srcx.errors import UsageError
 
 EXAMPLES = """
   srcx models
   srcx models bicubic
   srcx models experiments/srresnet_x4/models/net_g_latest.pth
   srcx models mine.onnx
+  srcx models real-x4 --measure
   srcx models average a.safetensors b.safetensors -o mean.safetensors
 """
 AVERAGE = """
@@ -25,10 +27,18 @@ def models(
         str | None,
         typer.Argument(metavar="[NAME|FILE]", help="One model. Default: all that come with srcx."),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Measure which program runs the model fastest here; 'srcx upscale' takes it."
+        ),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """List the models that come with srcx, or describe one of them or a checkpoint."""
-    if name is None:
+    if measure:
+        _measure(name)
+    elif name is None:
         _list()
     else:
         _describe(name)
@@ -66,6 +76,23 @@ def _describe(name: str) -> None:
         print(f"sha256:        {model.sha256}")
     if name in bundled_models():
         print(f"\n{card_of(name)}", end="")
+
+
+def _measure(name: str | None) -> None:
+    from srcx.imaging import read_image
+    from srcx.inference.export import photograph
+    from srcx.inference.load import load_model
+
+    if name in (None, "auto"):
+        raise UsageError(
+            "models --measure: expected one model; name it, as in 'srcx models real-x4 --measure'"
+        )
+    upscaler = load_model(name)
+    if not upscaler.model.has_net:
+        raise UsageError(f"{name}: has no network to measure; name a model that has one")
+    times = upscaler.measure(read_image(photograph()))
+    order = sorted(times, key=lambda engine: times[engine] or float("inf"))
+    print_table(("engine",), [((str(engine),), {"seconds for 96 x 96": times[engine]}) for engine in order])
 
 
 def average(

@@ -69,7 +69,7 @@ Precision = Annotated[
 BackendName = Annotated[
     Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],
     typer.Option(
-        help="The program that runs the network; auto: the fastest that is installed, measured once."
+        help="The program that runs the network; auto: the fastest that is installed, as far as known."
     ),
 ]
 Scale = Annotated[

@@ -13,7 +13,8 @@ from srcx.data import WholePair
 from srcx.evaluation.scoring import Scores, mean_of_set, score_image
 from srcx.imaging import imresize, to_image, write_image
 from srcx.imaging.decode import ImageArray
-from srcx.inference.tiling import NoSizeError, run_padded, size_multiple
+from srcx.inference.architecture import size_multiple
+from srcx.inference.tiling import NoSizeError, run_padded
 from srcx.metrics.metric import Metric
 
 __all__ = ["ValidationSet", "upscale", "validate", "validate_bicubic"]

@@ -1,11 +1,11 @@
 """Between images (uint8 or uint16, HWC) and tensors (float32 in [0, 1], NCHW)."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from srcx.errors import ImageError
 from srcx.imaging.decode import ImageArray
+from srcx.imaging.planes import to_pixels, to_planes
 
 __all__ = ["to_image", "to_tensor"]
 
@@ -23,17 +23,11 @@ def to_tensor(image: ImageArray) -> Tensor:
         ImageError: the type or shape is another.
 
     Example:
+        >>> import numpy as np
         >>> to_tensor(np.array([[[0, 51, 255]]], np.uint8)).flatten()
         tensor([0.0000, 0.2000, 1.0000])
     """
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
-        raise ImageError(
-            f"to_tensor: expected an uint8 or uint16 image (H, W) or (H, W, C); "
-            f"got {image.dtype} {image.shape}"
-        )
-    channels_first = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    values = torch.from_numpy(channels_first.astype(np.float32, order="C"))
-    return values.div_(np.iinfo(image.dtype).max)[None]
+    return torch.from_numpy(to_planes(image))
 
 
 def to_image(tensor: Tensor, *, bits: int = 8) -> ImageArray:
@@ -53,15 +47,7 @@ def to_image(tensor: Tensor, *, bits: int = 8) -> ImageArray:
         >>> to_image(torch.tensor([0.0, 0.5, 2.0]).view(1, 3, 1, 1))
         array([[[  0, 128, 255]]], dtype=uint8)
     """
-    if tensor.ndim == 4 and tensor.shape[0] == 1:
-        tensor = tensor[0]
-    if tensor.ndim != 3:
+    if tensor.ndim not in (3, 4) or (tensor.ndim == 4 and tensor.shape[0] != 1):
         raise ImageError(f"to_image: expected one image (1, C, H, W) or (C, H, W); got {tuple(tensor.shape)}")
-    top = 2**bits - 1
-    dtype = {8: np.uint8, 16: np.uint16}[bits]
-    values = tensor.detach().to(torch.float32).clamp(0, 1).mul(top).add(0.5).floor()
-    if bool(values.isnan().any()):
-        raise ImageError("to_image: the image holds values that are not numbers (NaN)")
-    # int32 in between, since not every device and release of torch knows uint16.
-    array = values.to(torch.int32).permute(1, 2, 0).cpu().numpy().astype(dtype)
-    return array[..., 0] if array.shape[2] == 1 else array
+    values = tensor.detach().to("cpu", torch.float32)
+    return to_pixels((values if tensor.ndim == 4 else values[None]).numpy(), bits=bits)

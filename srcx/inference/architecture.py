@@ -1,5 +1,6 @@
 """The network of a checkpoint: as a file beside it describes it, or as its weights show."""
 
+import copy
 import json
 import logging
 import math
@@ -7,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,17 @@ from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
 from srcx.errors import CheckpointError, SrcxError
-from srcx.inference.tiling import NoSizeError, size_multiple
-from srcx.weights.checkpoint import read_metadata
+from srcx.inference.models import ALL_PRECISIONS, NetworkPart
+from srcx.inference.tiling import MULTIPLES, NoSizeError, find_multiple
+from srcx.weights.files import read_metadata
 from srcx.weights.fit import load_into
 
-__all__ = ["ALL_DTYPES", "LoadedNetwork", "NetworkPart", "network_of"]
+__all__ = ["LoadedNetwork", "network_of", "size_multiple", "values_per_pixel"]
 
 log = logging.getLogger(__name__)
 
 CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
 """Names that constructors give the channels of the input."""
-ALL_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
 
 OWN: Mapping[str, type[nn.Module]] = {
     "MSRResNet": MSRResNet,
@@ -35,13 +36,6 @@ OWN: Mapping[str, type[nn.Module]] = {
     "SRVGGNetCompact": SRVGGNetCompact,
 }
 """Generators of srcx that are recognised by their weights."""
-
-
-class NetworkPart(NamedTuple):
-    """A network as an option file writes it."""
-
-    type: str
-    args: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class LoadedNetwork:
     scale: int
     channels: int = 3
     multiple_of: int = 1
-    dtypes: frozenset[torch.dtype] = ALL_DTYPES
+    precisions: frozenset[str] = ALL_PRECISIONS
     part: NetworkPart | None = None
     """Its type and arguments, where they are known."""
 
@@ -323,8 +317,8 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
             f"{descriptor.output_channels}; srcx upscales by networks with as many channels out as in"
         )
     descriptor.model.eval().requires_grad_(False)
-    supported = {torch.bfloat16: descriptor.supports_bfloat16, torch.float16: descriptor.supports_half}
-    dtypes = frozenset({torch.float32} | {dtype for dtype, works in supported.items() if works})
+    supported = {"fp32": True, "bf16": descriptor.supports_bfloat16, "fp16": descriptor.supports_half}
+    precisions = frozenset(name for name, works in supported.items() if works)
     multiple_of = descriptor.size_requirements.multiple_of
     return LoadedNetwork(
         SpandrelNet(descriptor),
@@ -332,5 +326,53 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
         descriptor.scale,
         descriptor.input_channels,
         multiple_of,
-        dtypes,
+        precisions,
     )
+
+
+@torch.inference_mode()
+def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
+    """Find which sizes a network takes, and how many times larger its output is.
+
+    A network that has an attribute `window_size` takes multiples of that. Of any other, the powers of two and
+    the windows of its layers are tried, on black images.
+
+    Args:
+        net: In eval mode, on any device.
+        channels: Channels it takes.
+
+    Returns:
+        The number that height and width must be multiples of, and the scale.
+
+    Raises:
+        NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
+    """
+    like = next(net.parameters(), torch.empty(0))
+    own = getattr(net, "window_size", None)
+    windows = {getattr(layer, "window_size", None) for layer in net.modules()}
+    inner = {window for window in windows if isinstance(window, int) and window > 0}
+
+    def output_of(side: int) -> tuple[int, int]:
+        height, width = net(like.new_zeros(1, channels, side, side)).shape[-2:]
+        return height, width
+
+    return find_multiple(output_of, [own] if isinstance(own, int) else sorted({*MULTIPLES, *inner}))
+
+
+@torch.inference_mode()
+def values_per_pixel(net: nn.Module, channels: int, multiple_of: int) -> float:
+    """Return the values that the largest layer reads and writes for one input pixel."""
+    net = copy.deepcopy(net).eval()  # another thread's run of the same network would call the hooks too
+    largest = 1
+
+    def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [one for one in (*inputs, output) if isinstance(one, Tensor)]
+        largest = max(largest, sum(one.numel() for one in tensors))
+
+    for layer in net.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(note)
+    side = math.ceil(16 / multiple_of) * multiple_of
+    net(torch.zeros(1, channels, side, side))
+    return largest / side**2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from srcx.imaging import ImageArray
 from srcx.imaging.cleanliness import LIMITS, cleanliness
+from srcx.inference.backends import find_backend
 from srcx.inference.bundled import automatic_models, bundled_models, file_of, parent_of
 from srcx.inference.models import Model, find_model
 from srcx.inference.upscaler import Choice, Upscaler, check_scale
@@ -76,6 +77,19 @@ class AutoUpscaler(Upscaler):
             return Choice(self.load(self.model.clean), "")
         found = cleanliness(image, file)
         return Choice(self.load(self.model.clean if found.is_clean else self.model.damaged), str(found))
+
+    def check_settings(self) -> None:
+        """Check before the first image that the models can do what is asked for.
+
+        Raises:
+            UsageError: one of them cannot.
+        """
+        if self.model.fidelity or self.precision == "int8":  # which need files beside a model
+            self.choices()
+        else:
+            self._engines()  # loads no network, which takes longer than a small image
+            if self.backend != "auto":
+                find_backend(self.backend).load()
 
     def choices(self) -> list[Upscaler]:
         return [self.load(name) for name in dict.fromkeys((self.model.clean, self.model.damaged))]

@@ -8,7 +8,8 @@ from pathlib import Path
 from srcx.errors import CheckpointError, UsageError
 from srcx.inference.export import SUFFIXES, check_exportable, described_weights
 from srcx.inference.models import Model, find_model
-from srcx.weights.checkpoint import read_metadata, save_state
+from srcx.weights.checkpoint import save_state
+from srcx.weights.files import read_metadata
 from srcx.weights.fit import average_states
 
 __all__ = ["average"]

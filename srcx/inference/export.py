@@ -20,6 +20,7 @@ from srcx.inference.backends import Run, psnr_db
 from srcx.inference.backends.base import SAME_NETWORK_DB, to_onnx
 from srcx.inference.backends.onnxruntime import OnnxRuntime
 from srcx.inference.backends.openvino import OpenVino
+from srcx.inference.backends.pytorch import PyTorch
 from srcx.inference.models import Model, find_model
 from srcx.inference.tiling import pad_to_multiple
 from srcx.weights.checkpoint import save_state
@@ -70,7 +71,7 @@ def export(model: Model, format: ExportFormat, out: Path, *, image: Path | None 
     with staged(out) as file:
         run = _write_and_open(model, format, file)
         with torch.inference_mode():
-            found_db = psnr_db(run(lq).clamp(0, 1), net(lq).clamp(0, 1))
+            found_db = psnr_db(run(lq.numpy()).clip(0, 1), net(lq).clamp(0, 1).numpy())
         if not found_db >= SAME_NETWORK_DB:  # nor NaN
             raise CheckpointError(
                 f"{model.name}: its {format} file is not written: its result is only {found_db:.1f} dB from "
@@ -87,10 +88,10 @@ def check_exportable(model: Model, out: Path, suffix: str) -> nn.Module:
     """
     if out.suffix != suffix:
         raise UsageError(f"{out}: the name of this file must end with {suffix}; rename it")
-    if model.net is None:
-        raise UsageError(f"{model.name}: has no network to export")
     if model.backend is not None:
         raise UsageError(f"{model.path}: is an exported file; name the checkpoint that it was made from")
+    if model.net is None:
+        raise UsageError(f"{model.name}: has no network to export")
     return model.net
 
 
@@ -121,9 +122,7 @@ def _write_and_open(model: Model, format: ExportFormat, file: Path) -> Run:
     if format == "safetensors":
         weights, about = described_weights(model)
         save_state(file, weights, metadata=about)
-        written = find_model(file).net
-        assert written is not None
-        return written
+        return PyTorch().open(find_model(file))
     backend = OnnxRuntime() if format == "onnx" else OpenVino()
     module = backend.load()
     try:

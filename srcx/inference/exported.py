@@ -2,15 +2,16 @@
 
 import hashlib
 import logging
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from srcx.errors import CheckpointError, SrcxError
+from srcx.imaging.planes import Planes
 from srcx.inference.backends import BACKENDS, Backend, OpenedFile
 from srcx.inference.models import Model
-from srcx.inference.tiling import MISFIT, MULTIPLES, NoSizeError, probe_side, size_multiple
+from srcx.inference.tiling import MISFIT, MULTIPLES, NoSizeError, find_multiple, probe_side
 
 __all__ = ["ExportedNet", "exported_model", "input_of", "is_exported"]
 
@@ -22,7 +23,7 @@ FLAT_PX = 64
 log = logging.getLogger(__name__)
 
 
-class ExportedNet(nn.Module):
+class ExportedNet:
     """An exported file as a network: RGB or grey in [0, 1], (N, channels, H, W), to (N, channels, sH, sW).
 
     Args:
@@ -33,25 +34,26 @@ class ExportedNet(nn.Module):
     """
 
     def __init__(self, opened: OpenedFile, backend: Backend, channels: int, channel_axis: int) -> None:
-        super().__init__()
         self.run, self.backend = opened.run, backend
         self.channels, self.channel_axis = channels, channel_axis
         self.one_by_one = opened.shape[0] is not None
         self.swaps_red_and_blue = False
 
-    def forward(self, lq: Tensor) -> Tensor:
-        parts = lq.split(1) if self.one_by_one else (lq,)
+    def __call__(self, lq: Planes) -> Planes:
+        parts = np.split(lq, len(lq)) if self.one_by_one else [lq]
         try:
-            results = [self.run(part.movedim(1, self.channel_axis).contiguous()) for part in parts]
+            results = [
+                self.run(np.ascontiguousarray(np.moveaxis(part, 1, self.channel_axis))) for part in parts
+            ]
         except Exception as error:
             if self.backend.is_out_of_memory(error):
                 raise
             raise RuntimeError(str(error).strip().partition("\n")[0]) from error
-        sr = torch.cat(results).float()
+        sr = np.concatenate(results)
         if sr.ndim != 4 or sr.shape[self.channel_axis] != self.channels:
-            raise ValueError(f"it makes an output of shape {tuple(sr.shape)} of images {tuple(lq.shape)}")
-        sr = sr.movedim(self.channel_axis, 1)
-        return sr.flip(1) if self.swaps_red_and_blue else sr
+            raise ValueError(f"it makes an output of shape {sr.shape} of images {lq.shape}")
+        sr = np.moveaxis(sr, self.channel_axis, 1)
+        return sr[:, ::-1] if self.swaps_red_and_blue else sr
 
 
 def is_exported(path: Path) -> bool:
@@ -76,7 +78,6 @@ def input_of(model: Model) -> str:
     )
 
 
-@torch.inference_mode()
 def exported_model(path: Path) -> Model:
     """Open an exported file and find out by trial what it takes and makes.
 
@@ -114,12 +115,12 @@ def exported_model(path: Path) -> Model:
         f"file for {backend.name}",
         digest.hexdigest(),
         path,
-        net,
-        net.channels,
-        multiple_of,
-        frozenset({torch.float32}),
+        channels=net.channels,
+        multiple_of=multiple_of,
+        precisions=frozenset({"fp32"}),
         size_px=size_px,
         backend=backend.name,
+        run=net,
     )
 
 
@@ -137,15 +138,15 @@ def _probed(
         height, width = (opened.shape[side] for side in ((2, 3) if axis == 1 else (1, 2)))
         try:
             if height is None and width is None:
-                multiple_of, scale = size_multiple(net, channels)
+                multiple_of, scale = find_multiple(partial(_output_of, net), MULTIPLES)
                 side = probe_side(multiple_of, MULTIPLES)
                 if _takes_more(net, side, multiple_of):
                     return net, None, multiple_of, scale
                 return net, (side, side), 1, scale
             size_px = (height or width or 0, width or height or 0)
-            found = net(torch.zeros(1, channels, *size_px)).shape[-2:]
+            found = _output_of(net, *size_px)
             scale = found[0] // size_px[0]
-            if scale and tuple(found) == (scale * size_px[0], scale * size_px[1]):
+            if scale and found == (scale * size_px[0], scale * size_px[1]):
                 return net, size_px, 1, scale
             reason = f"it makes {found[1]} x {found[0]} pixels of {size_px[1]} x {size_px[0]}"
         except (NoSizeError, *MISFIT) as error:
@@ -154,6 +155,13 @@ def _probed(
         f"{path}: cannot be used to upscale ({reason}); expected one that takes images (N, C, H, W) or "
         "(N, H, W, C) of 1 or 3 channels and makes them a whole factor larger"
     )
+
+
+def _output_of(net: ExportedNet, height: int, width: int | None = None) -> tuple[int, int]:
+    """Run a network on black; return height and width of its output."""
+    black = np.zeros((1, net.channels, height, height if width is None else width), np.float32)
+    found = net(black).shape
+    return found[2], found[3]
 
 
 def _layouts(shape: tuple[int | None, ...]) -> list[tuple[int, int]]:
@@ -176,7 +184,7 @@ def _takes_more(net: ExportedNet, side: int, multiple_of: int) -> bool:
     The sizes may be free by declaration alone: tracing makes a number of each that Python computes with.
     """
     try:
-        net(torch.zeros(1, net.channels, side + multiple_of, side + 2 * multiple_of))
+        _output_of(net, side + multiple_of, side + 2 * multiple_of)
     except MISFIT:
         return False
     return True
@@ -185,12 +193,12 @@ def _takes_more(net: ExportedNet, side: int, multiple_of: int) -> bool:
 def _find_channel_order(path: Path, net: ExportedNet, size_px: tuple[int, int]) -> None:
     if net.channels == 1:
         return
-    colour = torch.tensor(RGB)
-    sr = net(colour.view(1, 3, 1, 1).expand(1, 3, *size_px).contiguous())
+    colour = np.array(RGB, np.float32)
+    sr = net(np.broadcast_to(colour[:, None, None], (1, 3, *size_px)))
     height, width = sr.shape[2:]
     found = sr[0, :, height // 4 : -height // 4, width // 4 : -width // 4].mean((1, 2))
-    same, swapped = ((found - one).abs().max() for one in (colour, colour.flip(0)))
-    net.swaps_red_and_blue = bool(swapped < NEAR < same)
+    same, swapped = (float(np.abs(found - one).max()) for one in (colour, colour[::-1]))
+    net.swaps_red_and_blue = swapped < NEAR < same
     if min(same, swapped) > NEAR:
         log.warning(
             "%s: makes (%.2f, %.2f, %.2f) of the flat colour (%.1f, %.1f, %.1f); "

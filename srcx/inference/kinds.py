@@ -1,22 +1,24 @@
 """The kinds of images that an upscaler takes, and the way back: arrays, tensors, PIL images and files."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from srcx.errors import ImageError
-from srcx.imaging import Extras, ImageArray, read_image, to_image, to_tensor
+from srcx.imaging import Extras, ImageArray, read_image
 from srcx.imaging.decode import pixels_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Kind", "Taken", "check_image", "take"]
 
-Kind = TypeVar("Kind", ImageArray, Tensor, Image.Image)
+Kind = TypeVar("Kind", ImageArray, "Tensor", Image.Image)
 """A kind that the result has too; a path is read, and its result is an array."""
 
 
@@ -40,7 +42,8 @@ def take(image: object) -> Taken:
     Raises:
         ImageError: it is none of these kinds, or of another shape or range.
     """
-    if isinstance(image, Tensor):
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(image, torch.Tensor):  # without torch there are no tensors
         return _take_tensor(image)
     if isinstance(image, Image.Image):
         return _take_pillow(image)
@@ -50,8 +53,12 @@ def take(image: object) -> Taken:
     return Taken([check_image(image)], lambda results: results[0])
 
 
-def _take_tensor(tensor: Tensor) -> Taken:
+def _take_tensor(tensor: "Tensor") -> Taken:
     """Floats become 16 bits, whose steps of 1 / 65535 nobody sees; bytes stay 8 bits."""
+    import torch
+
+    from srcx.imaging import to_image, to_tensor
+
     shape = tuple(tensor.shape)
     if len(shape) not in (3, 4) or shape[-3] not in (1, 3, 4) or 0 in shape:
         raise ImageError(
@@ -72,7 +79,7 @@ def _take_tensor(tensor: Tensor) -> Taken:
     else:
         raise ImageError(f"upscale: expected a float tensor in [0, 1] or a uint8 tensor; got {tensor.dtype}")
 
-    def give_back(results: list[ImageArray]) -> Tensor:
+    def give_back(results: list[ImageArray]) -> "Tensor":
         if tensor.dtype == torch.uint8:
             tensors = [torch.from_numpy(_channels_first(one)) for one in results]
         else:

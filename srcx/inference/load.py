@@ -2,9 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, overload
-
-import torch
+from typing import TYPE_CHECKING, Any, overload
 
 from srcx.imaging import ImageArray
 from srcx.inference.automatic import AutoUpscaler, auto_model
@@ -12,6 +10,9 @@ from srcx.inference.autotune import Precision
 from srcx.inference.kinds import Kind
 from srcx.inference.models import find_model
 from srcx.inference.upscaler import Tile, Upscaler
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["load_model", "upscale"]
 
@@ -21,7 +22,7 @@ def load_model(
     *,
     tile: Tile = "auto",
     precision: Precision = "auto",
-    device: torch.device | str | None = None,
+    device: "torch.device | str | None" = None,
     scale: float | None = None,
     tta: bool = False,
     backend: str = "auto",
@@ -66,9 +67,7 @@ def load_model(
         model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
     )
     if isinstance(upscaler, AutoUpscaler) and (fidelity or precision != "auto" or backend != "auto"):
-        # Not every model can do these: so it is an error before the first image.
-        for name in (upscaler.model.clean, upscaler.model.damaged):
-            upscaler.load(name)
+        upscaler.check_settings()
     return upscaler
 
 

@@ -3,14 +3,13 @@
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import InitVar, dataclass
+from functools import cached_property, partial
 from pathlib import Path
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from srcx.errors import CheckpointError, OutputError, UsageError
-from srcx.inference.architecture import ALL_DTYPES, NetworkPart, network_of
 from srcx.inference.bundled import (
     BICUBIC_SCALE,
     bundled_models,
@@ -19,14 +18,27 @@ from srcx.inference.bundled import (
     models_with_parent,
     parent_of,
 )
+from srcx.inference.store import read_description, store_of
 from srcx.nearest import did_you_mean
-from srcx.weights.checkpoint import load_state, read_checkpoint, read_metadata
-from srcx.weights.fit import average_states
+from srcx.weights.files import read_checkpoint, read_metadata
 
-__all__ = ["CHECKPOINT_SUFFIXES", "Model", "check_fidelity", "find_model"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from srcx.inference.backends import Run
+
+__all__ = ["ALL_PRECISIONS", "CHECKPOINT_SUFFIXES", "Model", "NetworkPart", "check_fidelity", "find_model"]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 BICUBIC = re.compile(r"bicubic(?:-x([1-9]\d?))?")
+ALL_PRECISIONS = frozenset({"fp32", "bf16", "fp16"})
+
+
+class NetworkPart(NamedTuple):
+    """A network as an option file writes it."""
+
+    type: str
+    args: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +54,14 @@ class Model:
     """Of the checkpoint; of the name where there is none; of both files and the fidelity of mixed weights."""
     path: Path | None = None
     """The checkpoint."""
-    net: nn.Module | None = None
+    net: "nn.Module | None" = None
     """RGB or grey in [0, 1], (N, channels, H, W), to (N, ., sH, sW); None is MATLAB's bicubic."""
     channels: int = 3
     """Channels `net` takes: 3 or 1."""
     multiple_of: int = 1
     """Height and width `net` takes are multiples of this."""
-    dtypes: frozenset[torch.dtype] = ALL_DTYPES
-    """Number formats `net` is known to work in."""
+    precisions: frozenset[str] = ALL_PRECISIONS
+    """Number formats of torch that `net` is known to work in."""
     size_px: tuple[int, int] | None = None
     """The only height and width that `net` takes, where a file was exported for one size."""
     backend: str | None = None
@@ -59,10 +71,49 @@ class Model:
     int8: Path | None = None
     """`net` in 8 bits for OpenVINO, as `export_int8` writes it; its place is `int8_of`."""
 
+    run: "Run | None" = None
+    """The open network in place of `net`, where it is an exported file."""
+    store: Path | None = None
+    """Folder for `net` as other programs read it, where `sha256` alone says which network this is."""
+
+    @property
+    def has_net(self) -> bool:
+        """Whether the model has a network, loaded or not."""
+        return self.net is not None or self.run is not None
+
     @property
     def parameters(self) -> int:
         """Number of weights of the network."""
         return sum(parameter.numel() for parameter in self.net.parameters()) if self.net else 0
+
+    @cached_property
+    def values_per_pixel(self) -> float:
+        """The values that the largest layer reads and writes for one input pixel."""
+        from srcx.inference.architecture import values_per_pixel
+
+        assert self.net is not None
+        return values_per_pixel(self.net, self.channels, self.multiple_of)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StoredModel(Model):
+    """A model whose network other programs run from its store: `net` is loaded when it is first asked for."""
+
+    load: "Callable[[], nn.Module | None]"
+    of_largest_layer: InitVar[float]
+    """`values_per_pixel`."""
+
+    def __post_init__(self, of_largest_layer: float) -> None:
+        del vars(self)["net"]  # so that the property is asked
+        vars(self)["values_per_pixel"] = of_largest_layer
+
+    @cached_property  # type: ignore[misc] # it stands for the attribute
+    def net(self) -> "nn.Module | None":
+        return self.load()
+
+    @property
+    def has_net(self) -> bool:
+        return True
 
 
 def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
@@ -85,8 +136,7 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
         >>> find_model("bicubic-x3").scale
         3
     """
-    # Imported here: it imports the backends, and they this module.
-    from srcx.inference.exported import exported_model, is_exported
+    from srcx.inference.exported import exported_model, is_exported  # it imports this module
 
     if not isinstance(name_or_path, str | os.PathLike):
         kind = type(name_or_path).__name__
@@ -130,26 +180,49 @@ def check_fidelity(fidelity: float) -> None:
 
 def _from_file(path: Path, name: str, fidelity: float) -> Model:
     content = read_checkpoint(path)  # once: a training run may replace the file at any moment
-    state, sha256 = load_state(path, content=content), hashlib.sha256(content).hexdigest()
-    int8: Path | None = None
     if fidelity:
-        parent = parent_of(path)
-        if not parent.is_file():
-            raise UsageError(_no_parent(name))
-        networks = {words["network"] for one in (path, parent) if "network" in (words := read_metadata(one))}
-        if len(networks) > 1:
-            raise CheckpointError(f"{parent}: is of another network than {path.name}; ship both again")
-        of_parent = read_checkpoint(parent)
-        both = (path, state), (parent, load_state(parent, content=of_parent))
-        state = average_states(both, [1 - fidelity, fidelity])
-        # To caches, mixed weights are another model.
-        sha256 = hashlib.sha256(sha256.encode() + of_parent + repr(fidelity).encode()).hexdigest()
-        name = f"{name}-fidelity-{fidelity:g}"
-    else:
-        try:
-            int8 = int8_of(path)
-        except OutputError:  # this user has no home folder
-            int8 = None
+        return _mixed(path, name, content, fidelity)
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        store, int8 = store_of(path, sha256), int8_of(path)
+        about: dict[str, Any] = {"store": store, "int8": int8 if int8.is_file() else None}
+    except OutputError:  # this user has no home folder
+        store, about = None, {}
+    known = read_description(store) if store else None
+    if known:
+        about |= {**known, "part": NetworkPart(*known["part"]), "load": partial(_net_of, path, sha256)}
+        return StoredModel(name=name, sha256=sha256, path=path, **about)
+    return _with_network(path, name, sha256, _state_of(path, content), **about)
+
+
+def _mixed(path: Path, name: str, content: bytes, fidelity: float) -> Model:
+    """Return the model of the weights mixed with those of its parent."""
+    from srcx.weights.fit import average_states
+
+    parent = parent_of(path)
+    if not parent.is_file():
+        raise UsageError(_no_parent(name))
+    networks = {words["network"] for one in (path, parent) if "network" in (words := read_metadata(one))}
+    if len(networks) > 1:
+        raise CheckpointError(f"{parent}: is of another network than {path.name}; ship both again")
+    of_parent = read_checkpoint(parent)
+    both = (path, _state_of(path, content)), (parent, _state_of(parent, of_parent))
+    state = average_states(both, [1 - fidelity, fidelity])
+    # To caches, mixed weights are another model.
+    whole = hashlib.sha256(content).hexdigest().encode() + of_parent + repr(fidelity).encode()
+    sha256 = hashlib.sha256(whole).hexdigest()
+    return _with_network(path, f"{name}-fidelity-{fidelity:g}", sha256, state)
+
+
+def _state_of(path: Path, content: bytes) -> "dict[str, Tensor]":
+    from srcx.weights.checkpoint import load_state
+
+    return load_state(path, content=content)
+
+
+def _with_network(path: Path, name: str, sha256: str, state: "dict[str, Tensor]", **about: Any) -> Model:
+    from srcx.inference.architecture import network_of
+
     found = network_of(path, state)
     return Model(
         name,
@@ -158,12 +231,26 @@ def _from_file(path: Path, name: str, fidelity: float) -> Model:
         sha256,
         path,
         found.net,
-        found.channels,
-        found.multiple_of,
-        found.dtypes,
+        channels=found.channels,
+        multiple_of=found.multiple_of,
+        precisions=found.precisions,
         part=found.part,
-        int8=int8 if int8 and int8.is_file() else None,
+        **about,
     )
+
+
+def _net_of(path: Path, sha256: str) -> "nn.Module | None":
+    """Load the network of a checkpoint that was read before.
+
+    Raises:
+        CheckpointError: the file has changed since.
+    """
+    content = read_checkpoint(path)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{path}: was replaced while it was in use; run the command again")
+    from srcx.inference.architecture import network_of
+
+    return network_of(path, _state_of(path, content)).net
 
 
 def _no_parent(name: str) -> str:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from srcx.errors import CheckpointError, DataError, UsageError
-from srcx.imaging import ImageArray, imresize, read_image, to_image, to_rgb, to_tensor
+from srcx.imaging import ImageArray, imresize, read_image, to_rgb, to_tensor
+from srcx.imaging.planes import to_pixels
 from srcx.inference.backends import psnr_db
 from srcx.inference.backends.base import import_without_telemetry, to_onnx
 from srcx.inference.backends.openvino import SOURCE_KEY, OpenVino
@@ -100,11 +101,11 @@ def export_int8(model: Model, out: Path, images: Sequence[Path]) -> Quantization
         near_db, errors, exact_errors = [], [], []
         with torch.inference_mode():
             for lq, gt in held_out:
-                fp32, int8 = net(lq).clamp(0, 1), run(lq).clamp(0, 1)
+                fp32, int8 = net(lq).clamp(0, 1).numpy(), run(lq.numpy()).clip(0, 1)
                 near_db.append(psnr_db(int8, fp32))
                 truth = gt[..., 0] if lq.shape[1] == 1 else gt
-                errors.append(rmse(to_image(int8), truth))
-                exact_errors.append(rmse(to_image(fp32), truth))
+                errors.append(rmse(to_pixels(int8), truth))
+                exact_errors.append(rmse(to_pixels(fp32), truth))
         loss_db = 20 * math.log10(rmse_of_set(errors) / rmse_of_set(exact_errors))
         if not loss_db <= MAX_LOSS_DB:
             raise CheckpointError(

@@ -1,25 +1,27 @@
 """A network that an engine has opened: runs arrays of any size, in tiles as large as the memory allows."""
 
-import copy
 import logging
 import math
+import sys
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+import numpy as np
 
 from srcx.errors import ImageError
 from srcx.hardware import free_bytes
-from srcx.imaging import ImageArray, to_image, to_tensor
+from srcx.imaging import ImageArray
 from srcx.imaging.color import GREY_WEIGHTS
-from srcx.inference.backends import DTYPES, Engine
+from srcx.imaging.planes import Planes, to_pixels, to_planes
+from srcx.inference.backends import Engine
 from srcx.inference.models import Model
 from srcx.inference.tiling import Tiling, run_padded, run_tiled
 from srcx.progress import OnProgress, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["NotFiniteError", "Runner", "mean_over_turns"]
 
@@ -38,6 +40,11 @@ GLOBAL_OVERLAP_PX = 32
 """Overlap for a network whose receptive field is the whole image: its tiles can only fade into each other."""
 MIN_CORE_PX = 32
 TURNS = tuple((transposed, flips) for transposed in (False, True) for flips in ((), (-2,), (-1,), (-2, -1)))
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4}
+"""Of a value between two layers."""
+
+Images = TypeVar("Images", "Tensor", Planes)
+"""(N, C, H, W), of torch or NumPy."""
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +59,20 @@ class Runner:
     Args:
         model: Has a network.
         engine: The backend that runs it, and in which number format.
-        device: Where to run, if the backend runs on GPUs; otherwise it runs on the CPU.
+        device: Where to run, as torch names it, if the backend runs on GPUs; otherwise it runs on the CPU.
         tta: Whether to return the mean over the image's eight rotations and reflections.
 
     Raises:
         UsageError: as `Backend.open`.
     """
 
-    def __init__(self, model: Model, engine: Engine, device: torch.device, *, tta: bool = False) -> None:
+    def __init__(self, model: Model, engine: Engine, device: str, *, tta: bool = False) -> None:
         self.model, self.engine, self.tta = model, engine, tta
-        self.device = device if engine.backend.runs_on_gpu else torch.device("cpu")
+        self.device = device if engine.backend.runs_on_gpu else "cpu"
         self.run = engine.backend.open(model, engine.precision, self.device)
         self._max_core_px: int | None = None
         self._measuring = threading.RLock()
 
-    @torch.inference_mode()
     def upscale(
         self,
         image: ImageArray,
@@ -103,30 +109,28 @@ class Runner:
                 )
             self._max_core_px = side_px
             log.warning("out of memory: continues in tiles of %d pixels", side_px)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            if self.device.startswith("cuda"):
+                sys.modules["torch"].cuda.empty_cache()
 
     def _upscale_piece(self, piece: ImageArray) -> ImageArray:
-        return to_image(self(to_tensor(piece)), bits=8 * piece.dtype.itemsize)
+        return to_pixels(self(to_planes(piece)), bits=8 * piece.dtype.itemsize)
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; returns fp32 on the CPU with the same C."""
+    def __call__(self, image: Planes) -> Planes:
+        """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; returns the same C, in [0, 1]."""
         return mean_over_turns(self._run_once, image) if self.tta else self._run_once(image)
 
-    def _run_once(self, image: Tensor) -> Tensor:
-        as_images = image.transpose(0, 1) if self.model.channels == 1 else image.expand(-1, 3, -1, -1)
-        model = self.model
-        sr = run_padded(self._run_checked, as_images, model.multiple_of, model.size_px)
-        sr = sr.float().clamp(0, 1).cpu()
+    def _run_once(self, image: Planes) -> Planes:
+        grey, model = image.shape[1] == 1, self.model
         if model.channels == 1:
-            return sr.transpose(0, 1)
-        return (
-            torch.einsum("nchw,c->nhw", sr, torch.tensor(GREY_WEIGHTS))[:, None]
-            if image.shape[1] == 1
-            else sr
-        )
+            as_images = image.swapaxes(0, 1)
+        else:
+            as_images = image.repeat(3, axis=1) if grey else image
+        sr = run_padded(self._run_checked, as_images, model.multiple_of, model.size_px).clip(0, 1)
+        if model.channels == 1:
+            return sr.swapaxes(0, 1)
+        return np.einsum("nchw,c->nhw", sr, np.array(GREY_WEIGHTS, np.float32))[:, None] if grey else sr
 
-    def _run_checked(self, lq: Tensor) -> Tensor:
+    def _run_checked(self, lq: Planes) -> Planes:
         """Run the network; check that its output has the right size and is finite."""
         sr = self.run(lq)
         expected = (len(lq), *(side * self.model.scale for side in lq.shape[-2:]))
@@ -135,7 +139,7 @@ class Runner:
                 f"{self.engine}: expected {expected[2]} x {expected[1]} pixels, got an output of shape "
                 f"{tuple(sr.shape)}; take another backend"
             )
-        if not sr.isfinite().all():  # clamping would make white of infinity
+        if not (np.isfinite(sr.min()) and np.isfinite(sr.max())):  # clamping would make white of infinity
             hint = (
                 "its weights may be damaged" if self.engine.precision == "fp32" else "take --precision fp32"
             )
@@ -188,12 +192,15 @@ class Runner:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Memory for one input pixel, measured once."""
+        """Memory for one input pixel, estimated from the largest input and output of a layer."""
         with self._measuring:
-            return self._bytes_per_pixel
+            if self.model.backend is not None:
+                values = 2.0 * EXPORTED_CHANNELS * self.model.scale**2
+            else:
+                values = self.model.values_per_pixel
+        return self.engine.backend.memory_factor * values * BYTES[self.engine.precision]
 
     @cached_property
-    @torch.inference_mode()
     def _radius_px(self) -> int:
         """Largest distance at which cutting a strip of noise in half changes the output, in input pixels."""
         multiple_of, scale = self.model.multiple_of, self.model.scale
@@ -201,43 +208,18 @@ class Runner:
             math.ceil(side / multiple_of) * multiple_of for side in STRIP_PX
         )
         half = width // 2 // multiple_of * multiple_of
-        noise = torch.rand(1, self.model.channels, height, width, generator=torch.Generator().manual_seed(0))
+        noise = np.random.default_rng(0).random((1, self.model.channels, height, width), np.float32)
         whole = self._run_once(noise)[..., half * scale :]
         if self.model.size_px:  # black in place of the left half: a smaller image would be padded
-            cut = self._run_once(functional.pad(noise[..., half:], (half, 0)))[..., half * scale :]
+            black = np.where(np.arange(width) < half, np.float32(0), noise)
+            cut = self._run_once(black)[..., half * scale :]
         else:
             cut = self._run_once(noise[..., half:])
-        difference = whole - cut
-        changed = (difference.abs().amax(dim=(0, 1, 2)) > VISIBLE).nonzero()
+        changed = np.flatnonzero(np.abs(whole - cut).max(axis=(0, 1, 2)) > VISIBLE)
         return math.ceil((int(changed[-1]) + 1) / scale) if len(changed) else 0
 
-    @cached_property
-    @torch.inference_mode()
-    def _bytes_per_pixel(self) -> float:
-        """Memory for one input pixel, estimated from the largest input and output of a layer."""
-        if self.model.backend is not None:
-            of_a_layer = 2 * EXPORTED_CHANNELS * self.model.scale**2 * torch.float32.itemsize
-            return self.engine.backend.memory_factor * of_a_layer
-        # A copy: another thread's run of the same network would call the hooks too.
-        net, dtype = copy.deepcopy(self.model.net), DTYPES.get(self.engine.precision, torch.float32)
-        assert net is not None
-        net.eval().to(self.device, dtype)
-        largest = 1
 
-        def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            nonlocal largest
-            tensors = [one for one in (*inputs, output) if isinstance(one, Tensor)]
-            largest = max(largest, sum(one.numel() * one.element_size() for one in tensors))
-
-        for layer in net.modules():
-            if not list(layer.children()):
-                layer.register_forward_hook(note)
-        side = math.ceil(16 / self.model.multiple_of) * self.model.multiple_of
-        net(torch.zeros(1, self.model.channels, side, side, device=self.device, dtype=dtype))
-        return self.engine.backend.memory_factor * largest / side**2
-
-
-def mean_over_turns(run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def mean_over_turns(run: Callable[[Images], Images], images: Images) -> Images:
     """Return the mean of what `run` gives for the eight rotations and reflections of (N, C, H, W).
 
     References:
@@ -248,12 +230,17 @@ def mean_over_turns(run: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     total = next(results)
     for result in results:
         total += result
-    return total / len(TURNS)
+    total /= len(TURNS)
+    return total
 
 
-def _turned(image: Tensor, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Tensor:
+def _turned(image: Images, transposed: bool, flips: tuple[int, ...], *, back: bool = False) -> Images:
     """Return one of the eight rotations and reflections of (..., H, W), or its inverse."""
     if back:
-        image = image.flip(flips)
-    image = image.transpose(-2, -1) if transposed else image
-    return image if back else image.flip(flips)
+        image = _flipped(image, flips)
+    image = image.swapaxes(-2, -1) if transposed else image
+    return image if back else _flipped(image, flips)
+
+
+def _flipped(image: Images, axes: tuple[int, ...]) -> Images:
+    return np.flip(image, axes) if isinstance(image, np.ndarray) else image.flip(axes)

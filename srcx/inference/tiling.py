@@ -4,26 +4,32 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from srcx.imaging import ImageArray, imresize
 from srcx.progress import OnProgress, no_progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "MISFIT",
     "MULTIPLES",
     "NoSizeError",
     "Tiling",
+    "find_multiple",
     "pad_to_multiple",
     "probe_side",
     "run_padded",
     "run_tiled",
-    "size_multiple",
     "upscale_by_bicubic",
 ]
+
+Images = TypeVar("Images", "Tensor", NDArray[np.float32])
+"""(N, C, H, W), of torch or NumPy."""
 
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 MIN_PROBE_PX = 17
@@ -38,7 +44,7 @@ class NoSizeError(ValueError):
     """A network runs on no size tried, or its output is not a whole factor larger."""
 
 
-def pad_to_multiple(lq: Tensor, multiple_of: int) -> Tensor:
+def pad_to_multiple(lq: Images, multiple_of: int) -> Images:
     """Mirror the right and lower border until height and width are multiples of a number.
 
     Args:
@@ -52,26 +58,36 @@ def pad_to_multiple(lq: Tensor, multiple_of: int) -> Tensor:
         The mirrored border (without the outermost pixel) of BasicSR's SwinIRModel, HAT and spandrel.
 
     Example:
-        >>> pad_to_multiple(torch.tensor([[1, 2, 3]]), 5)[0]
-        tensor([1, 2, 3, 2, 1])
+        >>> pad_to_multiple(np.array([[1, 2, 3]]), 5)[0]
+        array([1, 2, 3, 2, 1])
     """
     height, width = (side + -side % multiple_of for side in lq.shape[-2:])
     return _pad_to_size(lq, height, width)
 
 
-def _pad_to_size(lq: Tensor, height: int, width: int) -> Tensor:
-    for dim, target in ((-2, height), (-1, width)):
-        side = lq.shape[dim]
-        if side < target:
-            period = max(2 * (side - 1), 1)
-            place = torch.arange(target, device=lq.device) % period
-            lq = lq.index_select(dim, torch.minimum(place, period - place) if side > 1 else place)
+def _pad_to_size(lq: Images, height: int, width: int) -> Images:
+    if height > lq.shape[-2]:
+        lq = lq[..., _mirrored(lq.shape[-2], height), :]
+    if width > lq.shape[-1]:
+        lq = lq[..., _mirrored(lq.shape[-1], width)]
     return lq
 
 
+def _mirrored(side: int, target: int) -> NDArray[np.intp]:
+    """Return the index of each pixel of a mirrored side.
+
+    Example:
+        >>> _mirrored(3, 8).tolist()
+        [0, 1, 2, 1, 0, 1, 2, 1]
+    """
+    period = max(2 * (side - 1), 1)
+    place = np.arange(target) % period
+    return np.minimum(place, period - place) if side > 1 else place
+
+
 def run_padded(
-    net: Callable[[Tensor], Tensor], lq: Tensor, multiple_of: int, size_px: tuple[int, int] | None = None
-) -> Tensor:
+    net: Callable[[Images], Images], lq: Images, multiple_of: int, size_px: tuple[int, int] | None = None
+) -> Images:
     """Run a network on (N, C, H, W) of any size: pad to a multiple, and crop the result to (sH, sW).
 
     Args:
@@ -88,33 +104,28 @@ def run_padded(
     return sr[..., : lq.shape[-2] * scale, : lq.shape[-1] * scale]
 
 
-@torch.inference_mode()
-def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
+def find_multiple(output_of: Callable[[int], tuple[int, int]], candidates: Sequence[int]) -> tuple[int, int]:
     """Find which sizes a network takes, and how many times larger its output is.
 
-    A network that has an attribute `window_size` takes multiples of that. Of any other, the powers of two and
-    the windows of its layers are tried, on black images.
-
     Args:
-        net: In eval mode, on any device.
-        channels: Channels it takes.
+        output_of: Runs the network on a square of this side; returns height and width of its output.
+        candidates: Numbers to try, in rising order.
 
     Returns:
         The number that height and width must be multiples of, and the scale.
 
     Raises:
         NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
+
+    Example:
+        >>> find_multiple(lambda side: (2 * side, 2 * side), [1, 2, 4])
+        (1, 2)
     """
-    like = next(net.parameters(), torch.empty(0))
-    own = getattr(net, "window_size", None)
-    windows = {getattr(layer, "window_size", None) for layer in net.modules()}
-    inner = {window for window in windows if isinstance(window, int) and window > 0}
-    candidates = [own] if isinstance(own, int) else sorted({*MULTIPLES, *inner})
     reason = ""
     for multiple in candidates:
         side = probe_side(multiple, candidates)
         try:
-            height, width = net(like.new_zeros(1, channels, side, side)).shape[-2:]
+            height, width = output_of(side)
         except MISFIT as error:
             reason = reason or str(error).partition("\n")[0]
             continue

@@ -4,32 +4,37 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from srcx.errors import ImageError, UsageError
-from srcx.hardware import free_bytes
-from srcx.imaging import ImageArray, to_tensor
+from srcx.hardware import free_bytes, may_have_gpu
+from srcx.imaging import ImageArray
+from srcx.imaging.planes import Planes, to_planes
 from srcx.inference.alpha import upscale_with_alpha
 from srcx.inference.autotune import (
+    TIMED_RUNS,
     Precision,
-    cache_engine,
-    cached_engine,
+    cache_times,
+    cached_times,
     check_precision,
     engines_for,
+    expected_order,
     fastest,
+    measure,
 )
 from srcx.inference.backends import Engine, find_backend
 from srcx.inference.kinds import Kind, take
 from srcx.inference.models import Model
-from srcx.inference.runner import NotFiniteError, Runner
+from srcx.inference.runner import TURNS, NotFiniteError, Runner
+from srcx.inference.store import is_stored
 from srcx.inference.tiling import upscale_by_bicubic
 from srcx.progress import OnProgress, no_progress
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Choice", "Tile", "Upscaler", "check_scale", "device_of"]
 
@@ -38,10 +43,10 @@ Tile = int | Literal["auto"]
 MIN_TILE_PX = 16
 MAX_SCALE = 32
 TRIAL_PX = 96
-MIN_MEASURED_PX = 128
-"""Smaller images are upscaled in less time than it takes to open another backend."""
-MANY_SMALL_PX = 16 * MIN_MEASURED_PX**2
-"""From so many pixels of smaller images on, it is worth it."""
+OPENING = 10
+"""The time of opening an engine, in runs of a piece of `TRIAL_PX` a side."""
+REPAYS = 4
+"""The engines are measured where the work is so many times the measurement."""
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +75,10 @@ class Upscaler:
             work.
         backend: The name of one of `BACKENDS`, or "auto" for the fastest.
 
-    Where there is a choice, the fastest is measured once per machine and model, among those whose output is
-    within 50 dB of that of torch in fp32. It is measured on the middle of the first image that is not small
-    (below 128 pixels), or that comes after many small ones.
+    Where there is a choice, the engine is at first the one that is expected to be the fastest on this
+    processor. Once the images are so many or large that it repays, the engines are measured on the middle of
+    the image at hand, and the fastest of those within 50 dB of torch in fp32 is taken. The times are cached
+    for this machine and model.
 
     Several threads may call one upscaler, and each gets what it would get alone. They wait while the fastest
     engine is measured. Each call takes memory of its own, and torch's threads are shared: more threads do not
@@ -89,7 +95,7 @@ class Upscaler:
         *,
         tile: Tile = "auto",
         precision: Precision = "auto",
-        device: torch.device | str | None = None,
+        device: "torch.device | str | None" = None,
         scale: float | None = None,
         tta: bool = False,
         backend: str = "auto",
@@ -108,22 +114,26 @@ class Upscaler:
         self.model, self.tile, self.precision, self.tta, self.backend = model, tile, precision, tta, backend
         self.device = device_of(0) if device is None else device_named(device)
         self.scale = model.scale if scale is None else scale
-        if model.net and self.scale != model.scale:
+        if model.has_net and self.scale != model.scale:
             log.warning(
                 "%s upscales by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
             )
         self.engine: Engine | None = None
-        """The engine for 8-bit images, once it is chosen."""
-        self._small_px = 0
+        """The engine of the last image."""
+        self._done_px = 0
+        self._times: dict[Engine, float | None] = {}
+        # Engines by whether they are for 16 bits.
+        self._expected: dict[bool, Engine] = {}
+        self._measured: dict[bool, Engine] = {}
         self._runners: dict[Engine, Runner] = {}
         self._choosing = threading.Lock()
         # Everything that is missing is an error before the first image.
         if backend != "auto":
             chosen = find_backend(backend)
-            if model.net:
+            if model.has_net:
                 chosen.load()
                 self._engines()
-        if model.net and precision == "int8":
+        if model.has_net and precision == "int8":
             for engine in self._engines():
                 self._runner(engine)
 
@@ -140,8 +150,7 @@ class Upscaler:
         return partial(type(self), **self._settings()), (self.model,)
 
     def __repr__(self) -> str:
-        settings = {**self._settings(), "device": str(self.device)}
-        settings |= {"engine": str(self.engine)} if self.engine else {}
+        settings = self._settings() | ({"engine": str(self.engine)} if self.engine else {})
         words = ", ".join(f"{name}={value!r}" for name, value in settings.items())
         return f"{type(self).__name__}({self.model.name!r}, {words})"
 
@@ -176,17 +185,19 @@ class Upscaler:
         )
 
     def _upscale(self, image: ImageArray, on_progress: OnProgress) -> ImageArray:
-        by_model, by_result = self.model.scale if self.model.net else self.scale, self.scale
+        by_model, by_result = self.model.scale if self.model.has_net else self.scale, self.scale
         native, wanted = (
             [size_at(side, scale) for side in image.shape[:2]] for scale in (by_model, by_result)
         )
         _check_fits(image, max(native, wanted))
-        upscale = partial(self._by_network if self.model.net else upscale_by_bicubic, on_progress=on_progress)
+        upscale = partial(
+            self._by_network if self.model.has_net else upscale_by_bicubic, on_progress=on_progress
+        )
         return upscale_with_alpha(image, upscale, (native[0], native[1]), (wanted[0], wanted[1]))
 
     def prepare(self, image: ImageArray) -> None:
-        """Choose the engine, if the image is large enough to measure it on; the first time is slow."""
-        if self.model.net and min(image.shape[:2]) >= MIN_MEASURED_PX:
+        """Choose the engine, which takes some time where the engines are measured."""
+        if self.model.has_net:
             with self._choosing:
                 self._runner_for(image)
 
@@ -200,7 +211,7 @@ class Upscaler:
 
     def precisions(self) -> list[str]:
         """Return the number formats that an image may be run in; "integers" where there is no network."""
-        if self.model.net is None:
+        if not self.model.has_net:
             return ["integers"]
         return list(dict.fromkeys(engine.precision for engine in self._engines()))
 
@@ -217,80 +228,131 @@ class Upscaler:
             with self._choosing:
                 runner = self._runner(self._engines()[0])
             runner.upscale(image, result, core_px=core_px, on_progress=on_progress)
+        self._done_px += self._work_px(image)
+
+    def _work_px(self, image: ImageArray) -> int:
+        return math.prod(image.shape[:2]) * (len(TURNS) if self.tta else 1)
+
+    def measure(self, image: ImageArray) -> dict[Engine, float | None]:
+        """Measure the engines on the middle of an image, cache the times, and take the fastest from now on.
+
+        Args:
+            image: uint8 or uint16, at least 96 pixels a side.
+
+        Returns:
+            Seconds of each engine for 96 x 96 pixels; None for one that does not run the network, or not
+            within 50 dB of torch in fp32.
+        """
+        engines = self._engines()
+        names = ", ".join(map(str, engines))
+        log.warning("%s: measuring which engine is the fastest on this machine: %s", self.model.name, names)
+        self._times = measure(engines, lambda engine: self._try(engine, image))
+        self._measured.clear()
+        cache_times(self.model, self._times)
+        return self._times
 
     def _runner_for(self, image: ImageArray) -> Runner:
-        if image.dtype.itemsize == 2 and self.precision == "auto":
-            return self._runner(self._engines()[0])
-        if self.engine is None:
-            self.engine = self._chosen(image)
-        return self._runner(self.engine or self._engines()[0])
+        """Return the network opened by the engine for an image."""
+        for_16_bits = image.dtype.itemsize == 2 and self.precision == "auto"
+        engines = [one for one in self._engines() if one.precision == "fp32" or not for_16_bits]
+        if len(engines) == 1:
+            if engines[0].precision != "fp32" and self.engine is None:
+                self._check_runs(engines[0], image)
+            self.engine = engines[0]
+        elif for_16_bits in self._measured:
+            self.engine = self._measured[for_16_bits]
+        else:
+            self.engine = self._fastest_of(engines, image, for_16_bits)
+        return self._runner(self.engine)
 
     def _engines(self) -> list[Engine]:
         return engines_for(self.model, self.device, backend=self.backend, precision=self.precision)
 
-    def _chosen(self, image: ImageArray) -> Engine | None:
-        """Return the fastest engine, or None while images are too small and few to measure it."""
-        engines = self._engines()
-        if len(engines) == 1:
-            if engines[0].precision != "fp32":
-                try:
-                    self._try(engines[0], image)
-                except RuntimeError as error:
-                    log.info("%s does not run by %s: %s", self.model.name, engines[0], error)
-                    raise UsageError(
-                        f"{self.model.name}: a {self.model.architecture} does not work in "
-                        f"{engines[0].precision}; take fp32"
-                    ) from None
-            return engines[0]
-        if min(image.shape[:2]) < MIN_MEASURED_PX:
-            self._small_px += math.prod(image.shape[:2])
-            if self._small_px < MANY_SMALL_PX:
-                return None
-        engine = cached_engine(self.model, engines)
-        if engine is None:
-            if min(image.shape[:2]) < TRIAL_PX:
-                return None  # the cache would hold for larger images what was measured on a smaller one
-            names = ", ".join(map(str, engines))
-            log.warning(
-                "first use of %s on this machine: measuring once which engine is fastest: %s",
-                self.model.name,
-                names,
+    def _fastest_of(self, engines: Sequence[Engine], image: ImageArray, for_16_bits: bool) -> Engine:
+        """Return the engine that was measured to be the fastest, or is expected to be."""
+        times: Mapping[Engine, float | None] | None = self._times
+        if not set(engines) <= self._times.keys():
+            times = None if for_16_bits in self._expected else cached_times(self.model, engines)
+        if times is None:
+            cost_px = len(engines) * (OPENING + TIMED_RUNS + 1) * TRIAL_PX**2
+            repays = self._done_px + self._work_px(image) >= REPAYS * cost_px
+            if not repays or min(image.shape[:2]) < TRIAL_PX:
+                return self._expected_of(engines, for_16_bits)
+            times = self.measure(image)
+        best = self._measured[for_16_bits] = fastest({engine: times[engine] for engine in engines})
+        log.info("%s: %s runs it, the fastest of those measured on this machine", self.model.name, best)
+        self._runners = {one: runner for one, runner in self._runners.items() if one == best}
+        return best
+
+    def _expected_of(self, engines: Sequence[Engine], for_16_bits: bool) -> Engine:
+        """Return the engine that is expected to be the fastest of those that open the network."""
+        if for_16_bits not in self._expected:
+            order, reason = expected_order(self.model, engines)
+            was_stored = is_stored(self.model)
+            engine = self._first_that_opens(order)
+            # The first use takes longer than all others, and is told without -v.
+            level = logging.WARNING if is_stored(self.model) and not was_stored else logging.INFO
+            name = self.model.name
+            log.log(
+                level, "%s: %s runs it, %s; 'srcx models %s --measure' measures", name, engine, reason, name
             )
-            engine = fastest(engines, lambda engine: self._try(engine, image))
-            self._runners = {one: runner for one, runner in self._runners.items() if one == engine}
-            log.warning("%s: %s is the fastest and is used from now on", self.model.name, engine)
-            cache_engine(self.model, engines, engine)
-        return engine
+            self._expected[for_16_bits] = engine
+        return self._expected[for_16_bits]
+
+    def _first_that_opens(self, engines: Sequence[Engine]) -> Engine:
+        """Return the first engine that opens the network; raise the first error where none does."""
+        errors = []
+        for engine in engines:
+            try:
+                self._runner(engine)
+            except UsageError as error:
+                log.info("%s is not used: %s", engine, error)
+                errors.append(error)
+            else:
+                return engine
+        raise errors[0]
+
+    def _check_runs(self, engine: Engine, image: ImageArray) -> None:
+        """Refuse the only engine asked for where it does not run the network in its format."""
+        try:
+            self._try(engine, image)
+        except RuntimeError as error:
+            log.info("%s does not run by %s: %s", self.model.name, engine, error)
+            raise UsageError(
+                f"{self.model.name}: a {self.model.architecture} does not work in {engine.precision}; "
+                "take fp32"
+            ) from None
 
     def _runner(self, engine: Engine) -> Runner:
         if engine not in self._runners:
             self._runners[engine] = Runner(self.model, engine, self.device, tta=self.tta)
         return self._runners[engine]
 
-    @torch.inference_mode()
-    def _try(self, engine: Engine, image: ImageArray) -> Tensor:
-        """Return the output for the middle of `image`; only the last engine tried stays open."""
-        if engine not in self._runners:
-            self._runners.clear()
+    def _try(self, engine: Engine, image: ImageArray) -> Planes:
+        """Return the output for the middle of `image`."""
         top, left = (max(side - TRIAL_PX, 0) // 2 for side in image.shape[:2])
-        return self._runner(engine)(to_tensor(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
+        return self._runner(engine)(to_planes(image[top : top + TRIAL_PX, left : left + TRIAL_PX]))
 
 
-def device_of(number: int) -> torch.device:
+def device_of(number: int) -> str:
     """Return the GPU of this number modulo the number of GPUs, or the CPU where there is none."""
-    return (
-        torch.device("cuda", number % torch.cuda.device_count())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
+    if not may_have_gpu():
+        return "cpu"
+    import torch
+
+    return f"cuda:{number % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
 
 
-def device_named(name: torch.device | str) -> torch.device:
-    """Return the device of this name.
+def device_named(name: "torch.device | str") -> str:
+    """Return the name of a device of torch.
 
     Raises:
         UsageError: there is no such device on this machine.
     """
+    if name == "cpu":
+        return name
+    import torch
+
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -299,7 +361,7 @@ def device_named(name: torch.device | str) -> torch.device:
         raise UsageError(
             f"device: expected cpu, or cuda or cuda:N where torch has CUDA GPUs ({gpus} here); got '{name}'"
         ) from error
-    return device
+    return "cpu" if device.type == "cpu" else str(device)
 
 
 def check_scale(scale: float | None) -> None:

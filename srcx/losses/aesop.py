@@ -11,7 +11,8 @@ from torch.nn import functional
 from srcx import archs
 from srcx.errors import CheckpointError, ImageError
 from srcx.tensors import check_same_shape
-from srcx.weights.checkpoint import load_state, read_metadata
+from srcx.weights.checkpoint import load_state
+from srcx.weights.files import read_metadata
 from srcx.weights.fit import load_into
 from srcx.weights.published import BUNDLED
 

@@ -1,7 +1,6 @@
 """Weights in files: read without ever running what is in them, written whole or not at all."""
 
 import io
-import json
 import logging
 import pickle
 import re
@@ -19,21 +18,17 @@ from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import CheckpointError
+from srcx.weights.files import check_suffix, damaged, is_pickle, is_safetensors, read_checkpoint
 
-__all__ = ["load_state", "read_checkpoint", "read_metadata", "save_state"]
+__all__ = ["load_state", "save_state"]
 
 State = Mapping[str, Tensor]
 Sets = Mapping[str, State]
 
-PICKLED_SUFFIXES = (".pth", ".pt")
-EXPORTED_SUFFIXES = (".onnx", ".xml", ".param", ".tflite", ".engine")
-"""Of networks made ready for other programs: renaming does not make checkpoints of them."""
 SETS_BY_PREFERENCE = ("params_ema", "params")
 OTHERS_SETS = ("params-ema", "model_state_dict", "state_dict", "model", "net")
 """Keys under which other tools store the weights, as spandrel knows them."""
 DEEPEST_SET = 3
-LONGEST_HEAD = 100_000_000
-"""Bytes, safetensors' own limit."""
 
 # What torch.load raises on bytes that are no checkpoint; found by feeding it damaged files.
 DAMAGE = (
@@ -54,34 +49,6 @@ DAMAGE = (
 MIB = 2**20
 
 log = logging.getLogger(__name__)
-
-
-def read_checkpoint(path: Path | str) -> bytes:
-    """Read the bytes of a file of weights.
-
-    Raises:
-        CheckpointError: the file is missing or empty, cannot be read, or its suffix is another.
-    """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise CheckpointError(f"{path}: expected a file of weights, got a folder; name a file in it")
-        if path.suffix.lower() in EXPORTED_SUFFIXES:
-            raise CheckpointError(
-                f"{path}: expected a checkpoint (.pth, .pt or .safetensors), got a {path.suffix} file, "
-                "which is for other programs; name the checkpoint that it was made from"
-            )
-        _check_suffix(path)
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file; check the path") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror or error}; check its permissions"
-        ) from error
-    if not content:
-        raise CheckpointError(f"{path}: the file is empty; download or save it again")
-    return content
 
 
 def load_state(
@@ -111,7 +78,7 @@ def load_state(
     """
     path = Path(path)
     raw = read_checkpoint(path) if content is None else content
-    is_flat = _is_safetensors(raw) or (path.suffix == ".safetensors" and not _is_pickle(raw))
+    is_flat = is_safetensors(raw) or (path.suffix == ".safetensors" and not is_pickle(raw))
     parsed = _parse_safetensors(path, raw) if is_flat else _parse_pickle(path, raw)
     if not isinstance(parsed, Mapping):
         raise CheckpointError(
@@ -119,28 +86,6 @@ def load_state(
         )
     chosen = parsed if is_flat else _choose_set(path, parsed, key)
     return {_own_name(path, name): _own_tensor(path, name, value) for name, value in chosen.items()}
-
-
-def read_metadata(path: Path | str) -> dict[str, str]:
-    """Read the words that a safetensors file says about itself; none for other files.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-            if not _is_safetensors(head) and (_is_pickle(head) or path.suffix != ".safetensors"):
-                return {}
-            (length,) = struct.unpack("<Q", head[:8])
-            # A longer head is none that safetensors would read either.
-            words = json.loads(head[8:] + file.read(min(length, LONGEST_HEAD) - 1)).get("__metadata__", {})
-            return {str(key): str(value) for key, value in words.items()}
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: there is no such file; check the path") from error
-    except (OSError, struct.error, ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {_damaged('.safetensors')}") from error
 
 
 def save_state(path: Path | str, state: State | Sets, *, metadata: Mapping[str, str] | None = None) -> None:
@@ -157,7 +102,7 @@ def save_state(path: Path | str, state: State | Sets, *, metadata: Mapping[str, 
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    _check_suffix(path)
+    check_suffix(path)
     sets = {
         key: {name: _packed(tensor) for name, tensor in one.items()} for key, one in _as_sets(state).items()
     }
@@ -167,27 +112,11 @@ def save_state(path: Path | str, state: State | Sets, *, metadata: Mapping[str, 
         temporary.write_bytes(content)
 
 
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in (*PICKLED_SUFFIXES, ".safetensors"):
-        raise CheckpointError(
-            f"{path}: expected a .pth, .pt or .safetensors file, got the suffix '{path.suffix}'; rename it"
-        )
-
-
-def _is_safetensors(content: bytes) -> bool:
-    """Return whether a file begins as safetensors files do: with the length of a JSON object, and with it."""
-    return content[8:9] == b"{" and struct.unpack("<Q", content[:8])[0] <= LONGEST_HEAD
-
-
-def _is_pickle(content: bytes) -> bool:
-    return content[:4] == b"PK\x03\x04" or content[:1] == b"\x80"
-
-
 def _parse_safetensors(path: Path, content: bytes) -> object:
     try:
         return parse_safetensors(content)
     except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: {_damaged('.safetensors')}") from error
+        raise CheckpointError(f"{path}: {damaged('.safetensors')}") from error
 
 
 def _parse_pickle(path: Path, content: bytes) -> object:
@@ -201,7 +130,7 @@ def _parse_pickle(path: Path, content: bytes) -> object:
     except DAMAGE as error:
         refused = "TorchScript" in str(error)
         raise CheckpointError(
-            f"{path}: {_refused('a TorchScript program') if refused else _damaged('.pth')}"
+            f"{path}: {_refused('a TorchScript program') if refused else damaged('.pth')}"
         ) from error
 
 
@@ -225,7 +154,7 @@ def _why_refused(content: bytes, error: pickle.UnpicklingError) -> str:
         return _refused(f"'{name.group(1)}'")
     operation = re.search(r"Unsupported operand (\d+)", str(error))
     is_pickle = content[:1] == b"\x80" or zipfile.is_zipfile(io.BytesIO(content))
-    return _refused(f"pickle operation {operation.group(1)}") if operation and is_pickle else _damaged(".pth")
+    return _refused(f"pickle operation {operation.group(1)}") if operation and is_pickle else damaged(".pth")
 
 
 def _refused(what: str) -> str:
@@ -233,10 +162,6 @@ def _refused(what: str) -> str:
         f"holds code or objects beside tensors ({what}) and is refused, as reading them could run that code; "
         "use a file of tensors alone, best a .safetensors"
     )
-
-
-def _damaged(suffix: str) -> str:
-    return f"is damaged, cut short or no {suffix} file; download or save it again"
 
 
 def _choose_set(path: Path, content: Mapping[object, object], key: str | None) -> Mapping[object, object]:

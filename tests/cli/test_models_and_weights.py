@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from srcx.archs import SRResNet
 from srcx.imaging import read_image
+from srcx.inference.backends import BACKENDS
 from srcx.inference.bundled import card_of
 from srcx.weights import save_state
 
@@ -48,6 +49,28 @@ def test_models_says_what_an_exported_file_takes_and_upscale_runs_it(srcx, photo
     for name in ("a.png", "c.png"):
         one, other = (read_image(tmp_path / folder / name) for folder in ("by_file", "by_torch"))
         assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_models_measures_the_engines_and_upscale_takes_the_fastest(srcx, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for backend in BACKENDS:
+        monkeypatch.setattr(type(backend), "available", lambda self: self.name == "onnx")
+    save_state(tmp_path / "net.pth", SRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    said = srcx("models", "net.pth", "--measure")
+    assert said.code == 0
+    assert "net: measuring which engine is the fastest on this machine: torch fp32, " in said.err
+    rows = [line.replace("│", " ").split() for line in said.out.splitlines() if " fp32 " in line]
+    assert {row[0] for row in rows} == {"torch", "onnx"}
+    assert [float(row[2]) for row in rows] == sorted(float(row[2]) for row in rows)
+    said = srcx("upscale", photos, "-o", "out", "--model", "net.pth", "-v", "--precision", "fp32")
+    assert f"net: {rows[0][0]} fp32 runs it, the fastest of those measured on this machine" in said.err
+
+
+def test_only_a_model_with_a_network_is_measured(srcx):
+    said = srcx("models", "bicubic", "--measure")
+    assert (said.code, said.err) == (2, "bicubic: has no network to measure; name a model that has one\n")
+    said = srcx("models", "--measure")
+    assert (said.code, "expected one model; name it, as in" in said.err) == (2, True)
 
 
 def test_models_average_takes_weights_after_one_flag(srcx, tmp_path):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import srcx
 from srcx.archs import MSRResNet
@@ -80,19 +79,19 @@ def test_a_second_run_does_nothing_again_and_finds_the_same(data, tmp_path, monk
 @pytest.mark.parametrize(
     ("model", "precision", "fast", "said"),
     [
-        ("auto", "fp32", torch.bfloat16, "fp32"),
-        ("auto", "bf16", torch.float32, "bf16"),
-        ("auto", "auto", torch.float32, "fp32"),
-        ("auto", "auto", torch.bfloat16, "fp32 or bf16, by image"),
-        ("real-x4", "bf16", torch.float32, "bf16"),
-        ("real-x4", "auto", torch.bfloat16, "fp32 or bf16, by image"),
-        ("bicubic", "bf16", torch.bfloat16, "integers"),
+        ("auto", "fp32", ["bf16"], "fp32"),
+        ("auto", "bf16", [], "bf16"),
+        ("auto", "auto", [], "fp32"),
+        ("auto", "auto", ["bf16"], "fp32 or bf16, by image"),
+        ("real-x4", "bf16", [], "bf16"),
+        ("real-x4", "auto", ["bf16"], "fp32 or bf16, by image"),
+        ("bicubic", "bf16", ["bf16"], "integers"),
     ],
 )
 def test_the_results_say_in_which_precision_images_were_run(
     model, precision, fast, said, data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(autotune, "fast_dtype", lambda device: fast)
+    monkeypatch.setattr(autotune, "_half_precisions", lambda device: fast)
     monkeypatch.setattr(bundled, "BUNDLED", tmp_path)
     for blocks, name in ((1, "srgan-cx-x4"), (2, "real-x4")):
         net = MSRResNet(num_feat=4, num_block=blocks)

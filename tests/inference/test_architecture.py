@@ -226,19 +226,19 @@ def span(channels: int = 3) -> nn.Module:
 
 def test_the_digest_is_that_of_the_weights_that_were_read(tmp_path, monkeypatch):
     """A training run may replace the file while it is read."""
-    from srcx.inference import models
+    from srcx.inference import architecture
 
     old, new = (MSRResNet(num_feat=4, num_block=1).state_dict() for _ in range(2))
     save_state(tmp_path / "new.pth", new)
     save_state(tmp_path / "net.pth", old)
     digest = hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest()
-    real = models.network_of
+    real = architecture.network_of
 
     def replace_then_build(*args):
         (tmp_path / "new.pth").replace(tmp_path / "net.pth")
         return real(*args)
 
-    monkeypatch.setattr(models, "network_of", replace_then_build)
+    monkeypatch.setattr(architecture, "network_of", replace_then_build)
     found = find_model(tmp_path / "net.pth")
     assert found.sha256 == digest
     assert found.net is not None

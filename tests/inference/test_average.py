@@ -9,7 +9,7 @@ from srcx.errors import CheckpointError, UsageError
 from srcx.inference.average import average
 from srcx.inference.models import find_model
 from srcx.weights import load_state, save_state
-from srcx.weights.checkpoint import read_metadata
+from srcx.weights.files import read_metadata
 
 
 @pytest.fixture

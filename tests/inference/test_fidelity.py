@@ -10,7 +10,7 @@ from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
 from srcx.inference import Upscaler, bundled, find_model
-from srcx.inference.autotune import cache_engine, cached_engine
+from srcx.inference.autotune import cache_times, cached_times
 from srcx.inference.backends import BACKENDS, EXACT
 from srcx.inference.bundled import int8_of
 from srcx.weights import load_state, save_state
@@ -103,9 +103,9 @@ def test_each_mixture_has_a_cache_key_of_its_own(folder):
     assert len({model.sha256 for model in mixtures}) == 4
     assert len({model.name for model in mixtures}) == 4
     assert find_model("sharp", fidelity=0.3).sha256 == mixtures[1].sha256
-    cache_engine(mixtures[0], [EXACT], EXACT)
-    assert cached_engine(mixtures[0], [EXACT]) == EXACT
-    assert cached_engine(mixtures[1], [EXACT]) is None
+    cache_times(mixtures[0], {EXACT: 1.0})
+    assert cached_times(mixtures[0], [EXACT]) == {EXACT: 1.0}
+    assert cached_times(mixtures[1], [EXACT]) is None
     save_state(folder / "sharp.parent.safetensors", net_of(9).state_dict())
     assert find_model("sharp", fidelity=0.3).sha256 != mixtures[1].sha256, "another parent, another model"
 

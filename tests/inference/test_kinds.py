@@ -139,13 +139,18 @@ def test_the_scale_is_an_argument_of_upscale(image):
     assert upscale(image, "bicubic", scale=1.5).shape == (14, 11, 3)
 
 
+def _settings(model: Upscaler) -> str:
+    """The text of an upscaler without the engine that it last used."""
+    return repr(model).partition(", engine")[0].removesuffix(")")
+
+
 @pytest.mark.parametrize("name", ["bicubic", "auto", "net"])
 def test_an_upscaler_can_be_pickled_and_copied_after_use(name, image, net):
     model = load_model(net if name == "net" else name, scale=3, tile=16, tta=name != "auto")
     expected = model(image)
     for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         assert type(twin) is type(model)
-        assert repr(twin).partition(", engine")[0] == repr(model).partition(", engine")[0]
+        assert _settings(twin) == _settings(model)
         np.testing.assert_array_equal(twin(image), expected)
 
 

@@ -12,7 +12,7 @@ from srcx.imaging import write_image
 from srcx.inference import bundled, bundled_models, default_model, find_model
 from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
 from srcx.weights import load_state, save_state
-from srcx.weights.checkpoint import read_metadata
+from srcx.weights.files import read_metadata
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/release/ship_model.py"
 NAME = "srresnet-x4"

@@ -8,7 +8,7 @@ import pytest
 from srcx.archs import MSRResNet
 from srcx.errors import OutputError
 from srcx.inference import Model, Upscaler, find_model
-from srcx.inference.autotune import cache_engine, cached_engine
+from srcx.inference.autotune import cache_times, cached_times
 from srcx.inference.backends import EXACT, Engine, find_backend
 from srcx.inference.bundled import BUNDLED, int8_of
 from srcx.weights.published import cache_folder, known
@@ -24,14 +24,14 @@ def homeless(monkeypatch):
 
 
 def test_images_are_upscaled_without_a_home_folder(homeless, rng, monkeypatch):
-    monkeypatch.setattr("srcx.inference.upscaler.fastest", lambda engines, run: EXACT)
+    monkeypatch.setattr("srcx.inference.upscaler.REPAYS", 0)
     monkeypatch.setattr(
         "srcx.inference.upscaler.engines_for", lambda *_, **__: [EXACT, Engine(find_backend("nnpack"))]
     )
     model = Model("test", 2, "test", "0", net=MSRResNet(num_feat=4, num_block=1, upscale=2).eval())
     assert Upscaler(model)(rng.integers(0, 256, (128, 130, 3), np.uint8)).shape == (256, 260, 3)
-    cache_engine(model, [EXACT], EXACT)
-    assert cached_engine(model, [EXACT]) is None
+    cache_times(model, {EXACT: 1.0})
+    assert cached_times(model, [EXACT]) is None
 
 
 def test_shipped_models_and_known_weights_are_found_without_a_home_folder(homeless):

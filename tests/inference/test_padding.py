@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from srcx.inference.tiling import NoSizeError, pad_to_multiple, run_padded, size_multiple
+from srcx.inference.architecture import size_multiple
+from srcx.inference.tiling import NoSizeError, pad_to_multiple, run_padded
 
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 9), (3, 2), (1, 1), (8, 4)])

@@ -16,7 +16,7 @@ from srcx.inference.bundled import int8_of
 from srcx.inference.quantize import export_int8
 from srcx.weights import save_state
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 INT8 = Engine(find_backend("openvino"), "int8")
 
 openvino = pytest.importorskip("openvino")

@@ -291,7 +291,7 @@ def test_a_network_that_does_not_run_in_the_format_asked_for_is_one_sentence(pho
     with pytest.raises(UsageError, match="test: a test does not work in bf16; take fp32"):
         Upscaler(model_of(OnlyInFp32(), scale=1), precision="bf16", backend="torch")(photo)
     with pytest.raises(UsageError, match="does not work in bf16"):
-        Upscaler(model_of(OnlyInFp32(), dtypes=frozenset({torch.float32})), precision="bf16")
+        Upscaler(model_of(OnlyInFp32(), precisions=frozenset({"fp32"})), precision="bf16")
 
 
 def test_a_tile_that_is_too_small_is_refused(net):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from srcx.errors import CheckpointError, OutputError
-from srcx.weights.checkpoint import load_state, read_metadata, save_state
+from srcx.weights.checkpoint import load_state, save_state
+from srcx.weights.files import read_metadata
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
 

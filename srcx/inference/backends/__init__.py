@@ -1,14 +1,14 @@
 """The programs that run networks, one class each; the order is that in which they are tried."""
 
 from srcx.errors import UsageError
-from srcx.inference.backends.base import DTYPES, Backend, Engine, OpenedFile, Run, psnr_db
+from srcx.inference.backends.base import Backend, Engine, OpenedFile, Run, psnr_db
 from srcx.inference.backends.ncnn import Ncnn
 from srcx.inference.backends.nnpack import Nnpack
 from srcx.inference.backends.onnxruntime import OnnxRuntime
 from srcx.inference.backends.openvino import OpenVino
 from srcx.inference.backends.pytorch import PyTorch
 
-__all__ = ["BACKENDS", "DTYPES", "EXACT", "Backend", "Engine", "OpenedFile", "Run", "find_backend", "psnr_db"]
+__all__ = ["BACKENDS", "EXACT", "Backend", "Engine", "OpenedFile", "Run", "find_backend", "psnr_db"]
 
 BACKENDS: tuple[Backend, ...] = (PyTorch(), Nnpack(), OnnxRuntime(), OpenVino(), Ncnn())
 

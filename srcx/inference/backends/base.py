@@ -12,16 +12,18 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from srcx.errors import CheckpointError, UsageError
-from srcx.inference.models import Model
+from srcx.imaging.planes import Planes
+from srcx.inference.store import discard
+
+if TYPE_CHECKING:
+    from srcx.inference.models import Model
 
 __all__ = [
-    "DTYPES",
     "SAME_NETWORK_DB",
     "Backend",
     "Engine",
@@ -34,11 +36,8 @@ __all__ = [
     "to_onnx",
 ]
 
-Run = Callable[[Tensor], Tensor]
-"""An open network: (N, C, H, W) in [0, 1], fp32 on the CPU, to (N, C, sH, sW) of any dtype and device."""
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CPU = torch.device("cpu")
+Run = Callable[[Planes], Planes]
+"""An open network: (N, C, H, W) in [0, 1] to (N, C, sH, sW), both of any order in memory."""
 
 SAME_NETWORK_DB = 80.0
 """Least PSNR between the outputs of two programs that run the same network in fp32: the order of their sums
@@ -95,27 +94,29 @@ class Backend(ABC):
             return f"{package} absent"
 
     def load(self) -> Any:
-        """Import `packages` and return the first.
+        """Import the first of `packages` and return it.
 
         Raises:
             UsageError: one is not installed.
         """
         try:
-            first, *_ = [import_without_telemetry(package) for package in self.packages]
+            for package in self.packages:
+                if not find_spec(package):
+                    raise ModuleNotFoundError(name=package)
+            return import_without_telemetry(self.packages[0])
         except ImportError as error:
             raise UsageError(
                 f"{self.name}: needs {error.name}, which is not installed; "
                 f"pip install 'srcx[{self.extra}]' installs it"
             ) from error
-        return first
 
-    def open(self, model: Model, precision: str = "fp32", device: torch.device = CPU) -> Run:
+    def open(self, model: "Model", precision: str = "fp32", device: str = "cpu") -> Run:
         """Make a model's network ready to run.
 
         Args:
             model: Has a network, in fp32 and on the CPU.
             precision: One of `formats`; in int8 the model's 8-bit file is run.
-            device: Where to run; a backend that does not run on GPUs runs on the CPU.
+            device: Where to run, as torch names it; a backend that does not run on GPUs runs on the CPU.
 
         Raises:
             UsageError: a package is missing, or the backend does not run in this format or not this network.
@@ -123,11 +124,15 @@ class Backend(ABC):
         module = self.load()
         if precision not in self.formats:
             raise UsageError(f"{self.name}: does not run in {precision}; take fp32")
-        if model.backend is not None and precision == "fp32":
-            assert model.net is not None
-            return model.net  # `open_exported` has opened it
+        if model.run is not None and precision == "fp32":
+            return model.run  # `open_exported` has opened it
         try:
-            return self._open(module, model, precision, device)
+            try:
+                return self._open(module, model, precision, device)
+            except Exception as error:
+                if self.is_out_of_memory(error) or not discard(model):
+                    raise
+                return self._open(module, model, precision, device)  # what was stored may have been damaged
         except Exception as error:
             if isinstance(error, UsageError) or self.is_out_of_memory(error):
                 raise
@@ -138,7 +143,7 @@ class Backend(ABC):
             ) from error
 
     @abstractmethod
-    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
+    def _open(self, module: Any, model: "Model", precision: str, device: str) -> Run:
         """Open the network by the first of `packages`; `open` makes one sentence of an error."""
 
     def open_exported(self, path: Path) -> OpenedFile:
@@ -150,8 +155,8 @@ class Backend(ABC):
         raise NotImplementedError
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Return whether an error says that memory was missing; torch runs before and after every backend."""
-        return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        """Return whether an error says that memory was missing."""
+        return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
         )
 
@@ -193,19 +198,21 @@ def import_without_telemetry(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def psnr_db(one: Tensor, other: Tensor) -> float:
+def psnr_db(one: Planes, other: Planes) -> float:
     """Return the PSNR between two outputs in [0, 1], in dB; infinite where they are equal.
 
     Example:
-        >>> round(psnr_db(torch.full((4,), 0.5), torch.full((4,), 0.6)), 3)
+        >>> round(psnr_db(np.full(4, 0.5), np.full(4, 0.6)), 3)
         20.0
     """
-    error = float((one.float() - other.float()).square().mean())
+    error = float(np.square(one - other).mean())
     return -10 * math.log10(error) if error else math.inf
 
 
-def to_onnx(model: Model) -> bytes:
+def to_onnx(model: "Model") -> bytes:
     """Return a model's network in ONNX: "lq" (n, channels, h, w) to "sr"; n, h and w are free."""
+    import torch
+
     assert model.net is not None
     side = model.multiple_of * -(-16 // model.multiple_of)
     buffer = io.BytesIO()
@@ -233,7 +240,7 @@ def reopened_after_out_of_memory(backend: Backend, open_run: Callable[[], Run]) 
     """
     current: Run | None = open_run()
 
-    def run(lq: Tensor) -> Tensor:
+    def run(lq: Planes) -> Planes:
         nonlocal current
         try:
             now = current = current or open_run()

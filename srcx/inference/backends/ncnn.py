@@ -1,16 +1,16 @@
 """Tencent's ncnn, on what pnnx converts of the ONNX form of a network."""
 
 import subprocess
-import tempfile
 import weakref
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from srcx.errors import CheckpointError, UsageError
+from srcx.hardware import threads
+from srcx.imaging.planes import Planes
 from srcx.inference.backends.base import (
     SAME_NETWORK_DB,
     Backend,
@@ -18,9 +18,11 @@ from srcx.inference.backends.base import (
     Run,
     check_one_of_each,
     psnr_db,
-    to_onnx,
 )
-from srcx.inference.models import Model
+from srcx.inference.store import made_once, onnx_of
+
+if TYPE_CHECKING:
+    from srcx.inference.models import Model
 
 __all__ = ["Ncnn"]
 
@@ -41,23 +43,21 @@ class Ncnn(Backend):
     memory_factor = 5.5
     suffix = ".param"
 
-    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
-        with tempfile.TemporaryDirectory() as folder:
-            _convert(model, Path(folder))
+    def _open(self, module: Any, model: "Model", precision: str, device: str) -> Run:
+        def make(folder: Path) -> None:
+            _convert(model, folder)
+            _check_converted(model, _opened(folder))
+
+        def _opened(folder: Path) -> Run:
             try:
-                run = _run_of(module, Path(folder) / "net.ncnn.param")
+                return _run_of(module, folder / "net.ncnn.param")
             except CheckpointError:
                 raise UsageError(
                     f"ncnn: has no layer for a part of {model.name}; take another backend"
                 ) from None
-        # Not every network is the same after the conversion.
-        assert model.net is not None
-        noise = torch.rand(1, model.channels, *_sides(model, 2), generator=torch.Generator().manual_seed(0))
-        with torch.inference_mode():
-            sr, exact = run(noise).clamp(0, 1), model.net(noise).clamp(0, 1)
-        if sr.shape != exact.shape or psnr_db(sr, exact) < SAME_NETWORK_DB:
-            raise UsageError(f"ncnn: gives other images than torch by {model.name}; take another backend")
-        return run
+
+        with made_once(model, f"ncnn-{version('pnnx')}", make) as folder:
+            return _opened(folder)
 
     def open_exported(self, path: Path) -> OpenedFile:
         weights = path.with_suffix(".bin")
@@ -66,6 +66,23 @@ class Ncnn(Backend):
                 f"{path}: its weights, {weights.name}, are not beside it; put both together"
             )
         return OpenedFile(_run_of(self.load(), path), (None, _channels_of(path), None, None))
+
+
+def _check_converted(model: "Model", run: Run) -> None:
+    """Refuse a converted network that makes other images than torch: not every network is the same after it.
+
+    Raises:
+        UsageError: it does.
+    """
+    import torch
+
+    assert model.net is not None
+    noise = np.random.default_rng(0).random((1, model.channels, *_sides(model, 2)), np.float32)
+    with torch.inference_mode():
+        exact = model.net(torch.from_numpy(noise)).numpy()
+    sr = run(noise)
+    if sr.shape != exact.shape or psnr_db(sr.clip(0, 1), exact.clip(0, 1)) < SAME_NETWORK_DB:
+        raise UsageError(f"ncnn: gives other images than torch by {model.name}; take another backend")
 
 
 def _channels_of(param: Path) -> int:
@@ -97,7 +114,7 @@ def _run_of(ncnn: Any, param: Path) -> Run:
         CheckpointError: ncnn does not take them, or there is not one input and one output.
     """
     net = ncnn.Net()
-    net.opt.num_threads = torch.get_num_threads()
+    net.opt.num_threads = threads()
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     # The pools hold memory from run to run, which is a third faster; they are cleared when the size changes.
     pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
@@ -108,26 +125,26 @@ def _run_of(ncnn: Any, param: Path) -> Run:
     (source,), (result,) = net.input_names(), net.output_names()
     size: tuple[int, ...] = ()
 
-    def extract(pixels: np.ndarray[Any, Any]) -> tuple[int, np.ndarray[Any, Any]]:
+    def extract(pixels: Planes) -> tuple[int, Planes]:
         extractor = net.create_extractor()
         extractor.input(source, ncnn.Mat(pixels))  # a view: `pixels` must live until `extract` has run
         code, sr = extractor.extract(result)
         return code, np.array(sr) if not code else pixels
 
-    def one(lq: Tensor) -> Tensor:
+    def one(lq: Planes) -> Planes:
         nonlocal size
         if size != (size := tuple(lq.shape)):
             for pool in pools:
                 pool.clear()
         # The traceback of an error holds the frame that raised it, and a Mat in this frame would outlive the
         # pools: so `extract` returns a code and this function raises.
-        code, sr = extract(lq.contiguous().numpy())
+        code, sr = extract(np.ascontiguousarray(lq))
         if code:
             raise (MemoryError if code == OUT_OF_MEMORY else RuntimeError)(f"ncnn: stopped with {code}")
-        return torch.from_numpy(sr)
+        return sr
 
-    def run(lq: Tensor) -> Tensor:
-        return torch.stack([one(image) for image in lq])
+    def run(lq: Planes) -> Planes:
+        return np.stack([one(image) for image in lq])
 
     # Layers hold memory of the pools, and a pool that is destroyed before it has this memory back crashes the
     # process. The finalizer holds the pools until the net is cleared.
@@ -135,11 +152,11 @@ def _run_of(ncnn: Any, param: Path) -> Run:
     return run
 
 
-def _convert(model: Model, folder: Path) -> None:
-    """Write net.ncnn.param and net.ncnn.bin."""
+def _convert(model: "Model", folder: Path) -> None:
+    """Write net.ncnn.param and net.ncnn.bin, and nothing else."""
     import pnnx
 
-    (folder / "net.onnx").write_bytes(to_onnx(model))
+    (folder / "net.onnx").write_bytes(onnx_of(model))
     # pnnx compares two sizes to find out that height and width are free.
     sizes = [
         f"[1,{model.channels},{height},{width}]f32" for height, width in (_sides(model, 0), _sides(model, 1))
@@ -150,9 +167,11 @@ def _convert(model: Model, folder: Path) -> None:
     )
     if done.returncode or not (folder / "net.ncnn.bin").exists():
         raise UsageError(f"ncnn: pnnx cannot convert {model.name} ({done.returncode}); take another backend")
+    for file in set(folder.iterdir()) - {folder / "net.ncnn.param", folder / "net.ncnn.bin"}:
+        file.unlink()
 
 
-def _sides(model: Model, number: int) -> tuple[int, int]:
+def _sides(model: "Model", number: int) -> tuple[int, int]:
     """Return height and width that the network takes, different for each `number`."""
     smallest = -(-16 // model.multiple_of)
     return (smallest + number) * model.multiple_of, (smallest + 3 * number + 1) * model.multiple_of

@@ -1,15 +1,21 @@
 """torch with NNPACK, whose Winograd convolutions are the fastest on processors without bf16."""
 
 import copy
+import sys
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
 from srcx.errors import UsageError
+from srcx.hardware import processor
+from srcx.imaging.planes import Planes
 from srcx.inference.backends.base import Backend, Run
-from srcx.inference.models import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from srcx.inference.models import Model
 
 __all__ = ["Nnpack"]
 
@@ -28,29 +34,40 @@ class Nnpack(Backend):
     memory_factor = 3.0
 
     def available(self) -> bool:
-        return torch.backends.nnpack.is_available()
+        torch = sys.modules.get("torch")
+        if torch is None:  # NNPACK needs these two; whether this torch has it, `load` finds out
+            return {"avx2", "fma"} <= processor()[1]
+        return bool(torch.backends.nnpack.is_available())
 
     def load(self) -> Any:
-        if not self.available():
+        torch = super().load()
+        if not torch.backends.nnpack.is_available():
             raise UsageError("nnpack: this torch has no NNPACK for this processor; take another backend")
         return torch
 
-    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
+    def _open(self, module: Any, model: "Model", precision: str, device: str) -> Run:
+        torch = module
         assert model.net is not None
         net = copy.deepcopy(model.net)
         for layer in net.modules():
-            if isinstance(layer, nn.Conv2d) and _is_for_winograd(layer):
-                layer._conv_forward = partial(_convolution, layer.padding)  # type: ignore[method-assign]
+            if isinstance(layer, torch.nn.Conv2d) and _is_for_winograd(layer):
+                layer._conv_forward = partial(_convolution, torch, layer.padding)
 
-        # The order of images of one channel decides which kernel torch takes for the first convolution.
-        return lambda lq: net(lq.to(memory_format=torch.channels_last).contiguous())
+        def run(lq: Planes) -> Planes:
+            # The order of images of one channel decides which kernel torch takes for the first convolution.
+            images = torch.from_numpy(np.ascontiguousarray(lq)).to(memory_format=torch.channels_last)
+            with torch.inference_mode():
+                planes: Planes = net(images.contiguous()).numpy()
+            return planes
+
+        return run
 
 
-def _is_for_winograd(layer: nn.Conv2d) -> bool:
+def _is_for_winograd(layer: "nn.Conv2d") -> bool:
     geometry = (layer.kernel_size, layer.stride, layer.dilation, layer.groups, layer.padding_mode)
     fits = geometry == ((3, 3), (1, 1), (1, 1), 1, "zeros") and layer.padding in ((0, 0), (1, 1))
     return fits and min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS
 
 
-def _convolution(padding: Any, lq: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolution(torch: Any, padding: Any, lq: "Tensor", weight: "Tensor", bias: "Tensor | None") -> Any:
     return torch._nnpack_spatial_convolution(lq.contiguous(), weight, bias, padding)

@@ -1,12 +1,12 @@
 """ONNX Runtime, on the ONNX form of a network."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from srcx.errors import CheckpointError
+from srcx.hardware import threads
 from srcx.inference.backends.base import (
     OUT_OF_MEMORY,
     Backend,
@@ -14,9 +14,11 @@ from srcx.inference.backends.base import (
     Run,
     check_one_of_each,
     reopened_after_out_of_memory,
-    to_onnx,
 )
-from srcx.inference.models import Model
+from srcx.inference.store import onnx_of
+
+if TYPE_CHECKING:
+    from srcx.inference.models import Model
 
 __all__ = ["OnnxRuntime"]
 
@@ -34,8 +36,8 @@ class OnnxRuntime(Backend):
     memory_factor = 1.75
     suffix = ".onnx"
 
-    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
-        return self.open_onnx(to_onnx(model))
+    def _open(self, module: Any, model: "Model", precision: str, device: str) -> Run:
+        return self.open_onnx(onnx_of(model))
 
     def open_onnx(self, content: bytes | str) -> Run:
         """Open the content or the path of an .onnx file that has one input and one output."""
@@ -44,8 +46,8 @@ class OnnxRuntime(Backend):
             session = self._session(content)
             lq_input = session.get_inputs()[0]
             name, dtype = lq_input.name, DTYPES[lq_input.type]
-            return lambda lq: torch.from_numpy(
-                session.run(None, {name: lq.contiguous().numpy().astype(dtype, copy=False)})[0]
+            return lambda lq: session.run(None, {name: np.ascontiguousarray(lq, dtype)})[0].astype(
+                np.float32, copy=False
             )
 
         return reopened_after_out_of_memory(self, open_session)
@@ -64,7 +66,7 @@ class OnnxRuntime(Backend):
     def _session(self, content: bytes | str) -> Any:
         onnxruntime = self.load()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = LOG_FATAL
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 

@@ -3,22 +3,24 @@
 import re
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from srcx.errors import UsageError
+from srcx.hardware import threads
+from srcx.imaging.planes import Planes
 from srcx.inference.backends.base import (
     Backend,
     OpenedFile,
     Run,
     check_one_of_each,
     reopened_after_out_of_memory,
-    to_onnx,
 )
-from srcx.inference.models import Model
+from srcx.inference.store import onnx_of
+
+if TYPE_CHECKING:
+    from srcx.inference.models import Model
 
 __all__ = ["SOURCE_KEY", "OpenVino"]
 
@@ -40,9 +42,9 @@ class OpenVino(Backend):
     memory_factor = 1.5
     suffix = ".xml"
 
-    def _open(self, module: Any, model: Model, precision: str, device: torch.device) -> Run:
+    def _open(self, module: Any, model: "Model", precision: str, device: str) -> Run:
         if precision != "int8":
-            return self.open_file(to_onnx(model), precision)
+            return self.open_file(onnx_of(model), precision)
         if model.int8 is None:
             raise UsageError(
                 f"{model.name}: has no 8-bit file; 'srcx export --format openvino --int8 FOLDER' makes one"
@@ -73,22 +75,22 @@ class OpenVino(Backend):
             settings = {
                 "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
                 "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "INFERENCE_NUM_THREADS": threads(),
             }
             compiled = core.compile_model(core.read_model(content), "CPU", settings)
 
             # One call at a time uses a request: threads that share one get each other's images.
             idle: list[Any] = []
 
-            def run(lq: Tensor) -> Tensor:
+            def run(lq: Planes) -> Planes:
                 try:
                     request = idle.pop()
                 except IndexError:
                     request = compiled.create_infer_request()
                 # Asynchronous: a request that fails synchronously does not raise and returns an older image.
-                request.start_async({0: lq.contiguous().numpy()})
+                request.start_async({0: np.ascontiguousarray(lq)})
                 request.wait()
-                sr = torch.from_numpy(request.get_output_tensor().data.copy())
+                sr: Planes = request.get_output_tensor().data.astype(np.float32)  # a copy
                 idle.append(request)
                 return sr
 
