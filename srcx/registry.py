@@ -21,6 +21,7 @@ from srcx.archs import (
     UNetDiscriminatorSN,
     VGGStyleDiscriminator,
 )
+from srcx.archs.community import PREFIX
 from srcx.config.problems import in_words
 from srcx.data import (
     HighResolutionDataset,
@@ -153,7 +154,7 @@ NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
 def sentence(part: Callable[..., Any]) -> str:
-    """Return the first line of the part's docstring; for an optimizer of PyTorch, its full name.
+    """Return the first line of the part's docstring; for parts of PyTorch and spandrel, their own name.
 
     Example:
         >>> sentence(perceptual_index)
@@ -161,11 +162,15 @@ def sentence(part: Callable[..., Any]) -> str:
     """
     if part.__module__.startswith("torch."):
         return f"PyTorch's `torch.optim.{part.__name__}`."
+    if part.__module__.startswith(PREFIX):
+        return f"The {part.__name__} of spandrel."
     return (inspect.getdoc(part) or "").partition("\n")[0]
 
 
 def known_arguments(part: Callable[..., Any], *, eval_str: bool = False) -> dict[str, inspect.Parameter]:
     """Return the arguments that an option file can give, without those only a `**kwargs` would take.
+
+    Nor can a file give a class or a function, as networks take for their kind of normalisation.
 
     Args:
         part: A class or function.
@@ -174,7 +179,9 @@ def known_arguments(part: Callable[..., Any], *, eval_str: bool = False) -> dict
     return {
         name: parameter
         for name, parameter in inspect.signature(part, eval_str=eval_str).parameters.items()
-        if parameter.kind in NAMED and name not in GIVEN_BY_SRCX
+        if parameter.kind in NAMED
+        and name not in GIVEN_BY_SRCX
+        and (parameter.default is inspect.Parameter.empty or not callable(parameter.default))
     }
 
 
@@ -188,7 +195,7 @@ def argument_problems(
     Args:
         part: A class or function.
         args: Arguments by name, with values as YAML gives them.
-        check_values: Whether the values must fit the part's annotations.
+        check_values: Whether the values must fit the part's annotations, where it has some.
 
     Yields:
         The argument's name, or None where it is missing, and what is wrong.
@@ -207,7 +214,7 @@ def argument_problems(
             takes = f"takes {', '.join(known)}" if known else "takes no arguments"
             meant = f"did you mean '{near}'?" if near else f"{part.__name__} {takes}"
             yield name, f"unknown argument; {meant}"
-        elif check_values:
+        elif check_values and known[name].annotation is not inspect.Parameter.empty:
             adapter = TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True))
             try:
                 adapter.validate_json(json.dumps(value), strict=True)  # as JSON, a list is a tuple too

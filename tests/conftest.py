@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,31 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device here")
     return torch.device(request.param)
+
+
+@pytest.fixture
+def real_esrgan_names() -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Renames the weights of spandrel's RRDBNet of two blocks, x4, as Real-ESRGAN calls them."""
+    ends = {
+        "model.0": "conv_first",
+        "model.1.sub.2": "conv_body",
+        "model.3": "conv_up1",
+        "model.6": "conv_up2",
+        "model.8": "conv_hr",
+        "model.10": "conv_last",
+    }
+
+    def rename(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        new = {}
+        for key, weight in state.items():
+            name, _, kind = key.rpartition(".")
+            if name not in ends:
+                _, _, _, block, dense, conv, _ = name.split(".")
+                name = f"body.{block}.{dense.lower()}.{conv}"
+            new[f"{ends.get(name, name)}.{kind}"] = weight
+        return new
+
+    return rename
 
 
 @pytest.fixture(scope="session")

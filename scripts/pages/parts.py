@@ -24,6 +24,7 @@ import skimage
 import torch
 
 from srcx import registry
+from srcx.archs.community import community_networks
 from srcx.imaging import imresize, read_image, to_tensor
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
@@ -76,6 +77,9 @@ def markdown(costs: Mapping[str, Any]) -> str:
         for name, part in parts.items():
             page += f"| {name} | {registry.sentence(part).replace('|', '&#124;')} | {paper(part)} |"
             page += f" {costs[kind].get(name, '')} |\n" if has_costs else "\n"
+    page += "\n## network of spandrel\n\n| `type` | Arguments |\n|---|---|\n"
+    for name, part in community_networks().items():
+        page += f"| {name} | {', '.join(registry.known_arguments(part))} |\n"
     return page
 
 

@@ -1,4 +1,4 @@
-"""All parts an option file can name: srcx's own first, then BasicSR's."""
+"""All parts an option file can name: srcx's own first, then BasicSR's; `spandrel.Name` is spandrel's."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -6,8 +6,9 @@ from typing import Any, cast
 from torch import nn
 
 from srcx import registry
+from srcx.archs.community import PREFIX, community_network, community_networks
 from srcx.basicsr_compat.adapters import BASICSR_METRICS, basicsr_names, basicsr_part
-from srcx.errors import BasicSRError
+from srcx.errors import BasicSRError, OptionsError
 from srcx.nearest import LIKE_A_PART, LIKE_AN_OPTION, nearest
 from srcx.registry import argument_problems
 
@@ -29,8 +30,8 @@ WEIGHTS = {"PerceptualLoss": {"perceptual_weight", "style_weight"}}
 class AllParts:
     """Finds parts by the names that option files use: srcx's part, else BasicSR's.
 
-    `basicsr.Name` is always BasicSR's part. Nothing of BasicSR is imported before a name is looked up that
-    is not srcx's.
+    `basicsr.Name` is always BasicSR's part, and `spandrel.Name` a network of spandrel. Nothing of either is
+    imported before a name is looked up that is not srcx's.
 
     Example:
         >>> AllParts().network("SRResNet").__module__
@@ -48,10 +49,13 @@ class AllParts:
 
         Raises:
             BasicSRError: there is no such part, or it is BasicSR's and BasicSR cannot be imported.
+            OptionsError: spandrel has no such network.
         """
         own = OWN[kind]
         if type_name in own:
             return own[type_name]
+        if kind == "network" and type_name.startswith(PREFIX):
+            return community_network(type_name)
         known = {"srcx": sorted(own)}
         why = ""
         if kind in KINDS_OF_BASICSR:
@@ -61,6 +65,10 @@ class AllParts:
                 why = str(error)
         if type_name.startswith("basicsr.") or type_name in known.get("BasicSR", ()):
             return basicsr_part(kind, type_name)
+        if kind == "network" and PREFIX + type_name in community_networks():
+            raise BasicSRError(
+                f"unknown network '{type_name}'; did you mean '{PREFIX}{type_name}'? {why}".rstrip()
+            )
         # Names of metrics are short, as names of options are; the others end alike, as "...Loss".
         least = LIKE_AN_OPTION if kind == "metric" else LIKE_A_PART
         near = nearest(type_name, [name for names in known.values() for name in names], least=least)
@@ -85,10 +93,10 @@ class AllParts:
         """
         try:
             part = self.part(kind, type_name)
-        except BasicSRError as error:
+        except (BasicSRError, OptionsError) as error:
             return [(None, str(error))]
         weights = WEIGHTS.get(type_name, set())
         own = {name: value for name, value in args.items() if name not in weights}
         # Annotations of optimizers allow tensors, and BasicSR's parts have no annotations.
-        has_hints = type_name in OWN[kind] and kind != "optimizer"
+        has_hints = (type_name in OWN[kind] or type_name.startswith(PREFIX)) and kind != "optimizer"
         return list(argument_problems(part, own, check_values=has_hints))

@@ -30,7 +30,8 @@ def cross_problems(options: Options) -> Iterator[Problem]:
         yield Problem(("datasets", "train"), "this section is needed because the file has 'train'")
     for argument in ("upscale", "scale"):  # networks call it by one of these names
         given = options.network_g.args.get(argument)
-        if isinstance(given, int) and given != options.scale:
+        of_spandrel = options.network_g.type.startswith("spandrel.")  # its RRDBNet may shrink lq before
+        if isinstance(given, int) and given != options.scale and not of_spandrel:
             said = f"{given} beside scale {options.scale}; make both the same"
             yield Problem(("network_g", argument), said)
     evaluated = {**sets.val, **sets.test}

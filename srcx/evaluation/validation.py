@@ -105,7 +105,7 @@ def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Te
     """
     device = next(net.parameters()).device
     lq = lq.to(device, memory_format=torch.contiguous_format)  # the order of the weights decides on the rest
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: SPAN writes weights when it runs, and is trained on after it
         return run_padded(net, lq, multiple_of or _multiple_of(net, lq))
 
 

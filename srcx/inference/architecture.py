@@ -4,7 +4,6 @@ import copy
 import json
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from srcx.archs.community import PREFIX, arguments_of, is_of_spandrel, recognise
 from srcx.archs.compact import SRVGGNetCompact
 from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
@@ -106,6 +106,8 @@ def load_network(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> 
     Raises:
         CheckpointError: there is no such network, the weights do not fit, or its channels are not 1 or 3.
     """
+    if part.type.startswith(PREFIX):
+        return from_spandrel(path, state, part)
     net = OWN[part.type](**part.args) if part == own_generator(state) else build(part, source=path)
     load_into(net, state, source=path)
     net.eval().requires_grad_(False)
@@ -202,11 +204,10 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
     """
     from srcx.basicsr_compat.parts import GENERATORS, AllParts  # loads every part there is: half a second
 
-    bare = part.type.rpartition(".")[2]
-    if bare not in GENERATORS:
+    if not part.type.startswith(PREFIX) and part.type.rpartition(".")[2] not in GENERATORS:
         raise CheckpointError(
             f"{source}: '{part.type}' is not a network that upscales single images; a checkpoint may name "
-            f"{', '.join(sorted(GENERATORS))}"
+            f"{', '.join(sorted(GENERATORS))}, or one of spandrel as {PREFIX}NAME"
         )
     parts = AllParts()
     problems = parts.problems("network", part.type, part.args)
@@ -294,14 +295,18 @@ class SpandrelNet(nn.Module):
         return self.descriptor(lq)
 
 
-def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
-    """Let spandrel recognise the architecture and its arguments by the weights."""
+def from_spandrel(path: Path, state: Mapping[str, Tensor], part: NetworkPart | None = None) -> LoadedNetwork:
+    """Load a network of spandrel.
+
+    Args:
+        path: The file, for messages.
+        state: The weights.
+        part: Its type and arguments; None lets spandrel find them by the weights, which do not show all.
+    """
     import spandrel
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch about the code of architectures
-            descriptor = spandrel.ModelLoader().load_from_state_dict(dict(state))
+        descriptor = recognise(state)
     except Exception as error:
         raise CheckpointError(
             f"{path}: no known network has weights of these names and shapes; put the option file's network "
@@ -310,6 +315,10 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
     kind = descriptor.architecture.name
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):
         raise CheckpointError(f"{path}: a {kind} network, which does not make an image from an image")
+    if part is not None:
+        net = build(part, source=path)
+        load_into(net, descriptor.model.state_dict(), source=path)
+        descriptor._model = net
     check_channels(path, kind, descriptor.input_channels)
     if descriptor.output_channels != descriptor.input_channels:
         raise CheckpointError(
@@ -327,15 +336,17 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
         descriptor.input_channels,
         multiple_of,
         precisions,
+        part or NetworkPart(*arguments_of(descriptor.model)),
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: SPAN writes weights when it runs, and is trained on after it
 def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
     """Find which sizes a network takes, and how many times larger its output is.
 
-    A network that has an attribute `window_size` takes multiples of that. Of any other, the powers of two and
-    the windows of its layers are tried, on black images.
+    Of a network of spandrel, spandrel knows both. Another one that has an attribute `window_size` takes
+    multiples of that. Of any other, the powers of two and the windows of its layers are tried, on black
+    images.
 
     Args:
         net: In eval mode, on any device.
@@ -347,6 +358,12 @@ def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
     Raises:
         NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
     """
+    if is_of_spandrel(net):
+        try:
+            descriptor = recognise(net.state_dict())
+            return descriptor.size_requirements.multiple_of, descriptor.scale
+        except Exception as error:  # noqa: BLE001 # of any kind
+            log.info("spandrel does not recognise its own %s: %s", type(net).__name__, error)
     like = next(net.parameters(), torch.empty(0))
     own = getattr(net, "window_size", None)
     windows = {getattr(layer, "window_size", None) for layer in net.modules()}

@@ -16,6 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import nn
 
 from srcx import config
+from srcx.archs.community import renamed
 from srcx.basicsr_compat.parts import AllParts
 from srcx.config import Options, Part
 from srcx.config.checks import GAN_LOSSES
@@ -36,6 +37,7 @@ from srcx.weights.fit import load_into
 __all__ = [
     "accelerator",
     "load_options",
+    "load_pretrained",
     "load_training",
     "losses",
     "model",
@@ -236,14 +238,28 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
         source: Path | str = file_of(path.pretrain_network_g) or path.pretrain_network_g
         strict = path.strict_load_g
-        net_g = made.networks["net_g"].net
-        load_into(net_g, load_state(source, key=path.param_key_g), source=source, strict=strict)
+        load_pretrained(made.networks["net_g"].net, source, key=path.param_key_g, strict=strict)
         if made.ema is not None:  # from its own entry of the checkpoint, as in BasicSR
-            load_into(made.ema.module, load_state(source), source=source, strict=strict)
+            load_pretrained(made.ema.module, source, key=None, strict=strict)
     if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
-        source, state = path.pretrain_network_d, load_state(path.pretrain_network_d, key=path.param_key_d)
-        load_into(made.networks["net_d"].net, state, source=source, strict=path.strict_load_d)
+        source, strict = path.pretrain_network_d, path.strict_load_d
+        load_pretrained(made.networks["net_d"].net, source, key=path.param_key_d, strict=strict)
     return made
+
+
+def load_pretrained(net: nn.Module, source: Path | str, *, key: str | None, strict: bool) -> None:
+    """Load a checkpoint into a network of an option file.
+
+    Args:
+        net: The network.
+        source: The checkpoint.
+        key: Its entry to read; None takes the EMA weights if there are any.
+        strict: Whether every weight must fit.
+
+    Raises:
+        CheckpointError: it is damaged or does not fit.
+    """
+    load_into(net, renamed(net, load_state(source, key=key)), source=source, strict=strict)
 
 
 def teacher(options: Options) -> Teacher | None:

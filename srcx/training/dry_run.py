@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.config import Options, TrainDataset
@@ -20,6 +20,8 @@ from srcx.errors import OptionsError
 from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.hardware import NO_VIEW
 from srcx.imaging.io import write_image
+from srcx.inference.architecture import size_multiple
+from srcx.inference.tiling import NoSizeError
 from srcx.losses.gan import scales
 from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training import build, build_data
@@ -52,7 +54,13 @@ def try_once(model: SRModel, options: Options) -> None:
     nets = {name: copy.deepcopy(network.net) for name, network in model.networks.items()}
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), model.accelerator.autocast():
-        sr = _attempt(options, "network_g", lq, lambda: nets["net_g"](lq).float())
+        sr = _attempt(
+            options,
+            "network_g",
+            lq,
+            lambda: nets["net_g"](lq).float(),
+            lambda: _right_sizes(nets["net_g"], lq),
+        )
         if sr.shape != gt.shape:
             raise _problem(options, "network_g", f"{type(nets['net_g']).__name__} {_misfit(sr, gt, lq)}")
         if (teacher := model.teacher) is not None:
@@ -109,8 +117,21 @@ def _misfit(sr: Tensor, gt: Tensor, lq: Tensor) -> str:
     )
 
 
-def _attempt(options: Options, option: str, images: Tensor, work: Callable[[], T]) -> T:
-    """Return `work()`; its errors name the option and the shape of `images`."""
+def _right_sizes(net: nn.Module, lq: Tensor) -> str:
+    """Return the end of a message about a network that takes other sizes than that of lq."""
+    try:
+        multiple_of, scale = size_multiple(net.eval(), lq.shape[1])
+    except NoSizeError:
+        return ""
+    if lq.shape[-1] % multiple_of == 0:
+        return ""
+    return f"; it takes multiples of {multiple_of}: make gt_size a multiple of {multiple_of * scale}"
+
+
+def _attempt(
+    options: Options, option: str, images: Tensor, work: Callable[[], T], advice: Callable[[], str] = str
+) -> T:
+    """Return `work()`; its errors name the option and the shape of `images`, and end with `advice()`."""
     try:
         return work()
     except torch.OutOfMemoryError:
@@ -121,7 +142,7 @@ def _attempt(options: Options, option: str, images: Tensor, work: Callable[[], T
             said = "it works on images with the channels first alone; set train.channels_last to false"
             raise _problem(options, option, said) from error
         given = f"images of shape {tuple(images.shape)}, which scale, gt_size, jitter and color make"
-        raise _problem(options, option, f"cannot work on {given}: {said}") from error
+        raise _problem(options, option, f"cannot work on {given}: {said}{advice()}") from error
 
 
 def _problem(options: Options, option: str, said: str) -> OptionsError:

@@ -2,6 +2,7 @@
 
 Editors with yaml-language-server complete and check option files by it. It knows srcx's own words: what
 `srcx.config.dialect` translates from other projects is not in it, and parts of BasicSR take any argument.
+Arguments of spandrel's networks that have no annotation are described by the kind of their default.
 What one option demands of another is checked by `srcx train` alone.
 """
 
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
+from srcx.archs.community import community_networks
 from srcx.basicsr_compat.parts import OWN, WEIGHTS
 from srcx.config import Options
 from srcx.config.options import MODELS
@@ -26,6 +28,13 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 SECTIONS = {"Part": "network", "LossTerm": "loss", "Metric": "metric", "Optimizer": "optimizer"}
 """Sections of the options that name a part of this kind."""
 ARGUMENT = re.compile(r"^    (\w+): (.*(?:\n     +.*)*)", re.MULTILINE)
+KINDS: Mapping[type, Schema] = {
+    bool: {"type": "boolean"},
+    int: {"type": "number"},
+    float: {"type": "number"},
+    str: {"type": "string"},
+}
+"""By the default of an argument without annotation; a whole default may stand for a fraction."""
 LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 
 
@@ -39,7 +48,7 @@ def schema_text() -> str:
     schema = TypeAdapter(Annotated[Options, MODELS]).json_schema()
     definitions = schema["$defs"]
     for section, kind in SECTIONS.items():
-        own = OWN[kind]
+        own = OWN[kind] | (community_networks() if kind == "network" else {})
         definitions[section] = _any_of(definitions.pop(section), own)
         for name, part in own.items():
             definitions[f"{section} {name}"] = _named(name, part, definitions[section])
@@ -60,7 +69,7 @@ def _named(name_in_file: str, part: Callable[..., Any], section: Schema) -> Sche
     """Return the section of one part: the options of all its kind, and the part's own arguments."""
     meanings = {name: " ".join(text.split()) for name, text in ARGUMENT.findall(inspect.getdoc(part) or "")}
     options, required = {**section["properties"], "type": {"const": name_in_file}}, ["type"]
-    for name, parameter in known_arguments(part).items():
+    for name, parameter in known_arguments(part, eval_str=True).items():
         if parameter.default is inspect.Parameter.empty:
             required.append(name)
         said = {"description": meanings[name]} if name in meanings else {}
@@ -79,6 +88,8 @@ def _named(name_in_file: str, part: Callable[..., Any], section: Schema) -> Sche
 def _of_argument(part: Callable[..., Any], parameter: inspect.Parameter) -> Schema:
     if part.__module__.startswith("torch."):
         return {}  # takes tensors for numbers
+    if parameter.annotation is inspect.Parameter.empty:
+        return next((kind for type_, kind in KINDS.items() if isinstance(parameter.default, type_)), {})
     try:
         return TypeAdapter(
             parameter.annotation, config=ConfigDict(arbitrary_types_allowed=True)

@@ -14,8 +14,6 @@ from srcx.evaluation.validation import ValidationSet, validate
 from srcx.progress import OnProgress, no_progress
 from srcx.training import build, build_data
 from srcx.training.checkpoints import RunFolder
-from srcx.weights.checkpoint import load_state
-from srcx.weights.fit import load_into
 
 __all__ = ["run_test_file"]
 
@@ -53,8 +51,8 @@ def run_test_file(
     if source is None:
         raise OptionsError(f"{path}: no `path.pretrain_network_g`: name the checkpoint to test")
     net = build.network(options.network_g)
-    state = load_state(source, key=options.path.param_key_g)
-    load_into(net, state, source=source, strict=options.path.strict_load_g)
+    strict = options.path.strict_load_g
+    build.load_pretrained(net, source, key=options.path.param_key_g, strict=strict)
     net = net.to(build.accelerator(options).device)
     metrics = build_data.check_metrics(options)
     tests = options.datasets.test.values()

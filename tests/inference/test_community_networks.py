@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from srcx.archs import MSRResNet
+from srcx.basicsr_compat.parts import AllParts
 from srcx.imaging import to_image, to_tensor
 from srcx.inference import Upscaler, find_model
 
@@ -208,6 +210,32 @@ def test_upscales_as_spandrel_does(name, layout, tmp_path, rng, no_noise):
     assert difference.max() <= 1, "fp32 sums in another order are at most rounded to the other side"
     assert difference.mean() < 0.02
     assert up(lq[:2, :1]).shape == (2 * model.scale, model.scale, 3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_name_and_arguments_make_it_again(name, tmp_path, no_noise):
+    """What an option file and the metadata of a checkpoint say of it is enough, in plain values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = find_model(save(state_of(name), "bare", tmp_path))
+    part = found.part
+    assert part is not None
+    assert not AllParts().problems("network", part.type, part.args)
+    described = json.dumps({"network": {"type": part.type, "args": part.args}})
+    (tmp_path / "net.json").write_text(described)
+    again = find_model(tmp_path / "net.pth")
+    assert again.part == part
+    assert (again.scale, again.channels, again.multiple_of) == (
+        found.scale,
+        found.channels,
+        found.multiple_of,
+    )
+    lq = torch.rand(1, found.channels, 40, 48)
+    with torch.inference_mode():
+        torch.manual_seed(1)
+        expected = found.net(lq)
+        torch.manual_seed(1)
+        torch.testing.assert_close(again.net(lq), expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
