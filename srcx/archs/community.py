@@ -109,7 +109,7 @@ def arguments_of(net: nn.Module) -> tuple[str, dict[str, Any]]:
 
 
 def recognise(state: Mapping[str, Tensor]) -> Any:
-    """Return spandrel's descriptor of the network that has these weights: the network with them and its facts.
+    """Return spandrel's descriptor of the network that has these weights, with the weights in it.
 
     Raises:
         Exception: of any kind, where spandrel knows no such network.

@@ -19,6 +19,7 @@ EXAMPLES = """
   srcx new sharp --data photos --recipe srgan-cx --minutes 120
   srcx new lens --data tele --lq wide --recipe nonaligned
   srcx new better --data photos --from experiments/first
+  srcx new mine --data photos --recipe finetune --from 4x_community.pth
 """
 
 

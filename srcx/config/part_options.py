@@ -30,7 +30,7 @@ class Part(Section):
     """Keys that are not arguments of the part."""
 
     type: str
-    """The part's class or function name, as in srcx/registry.py or in BasicSR."""
+    """The part's class or function name, as in srcx/registry.py, in BasicSR, or spandrel.NAME."""
 
     @property
     def args(self) -> dict[str, Any]:
