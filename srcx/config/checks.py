@@ -13,7 +13,7 @@ __all__ = ["GAN_LOSSES", "cross_problems"]
 CYCLE_MODEL = "CycleGANModel"
 GAN_MODELS = ("SRGANModel", "ESRGANModel", CYCLE_MODEL)
 GAN_LOSSES = ("GANLoss", "MultiScaleGANLoss")
-LOGGED = ("lr", "d_real", "d_fake", "out_d_real", "out_d_fake")
+LOGGED = ("lr", "d_real", "d_fake", "out_d_real", "out_d_fake", "d_r1", "d_paused")
 """Figures of the log that are not loss terms."""
 
 
@@ -157,6 +157,11 @@ def _term(
     model = options.model_type
     if (name == "gan") != (loss in GAN_LOSSES):
         yield (), f"gan_opt, and no other term, is {' or '.join(GAN_LOSSES)}"
+    if loss in GAN_LOSSES and train.adaptive_d and train.losses[name].args.get("gan_type") == "wgan":
+        yield (
+            ("gan_type",),
+            "wgan has no loss at chance, which adaptive_d needs; take another, or remove that",
+        )
     if loss == "MultiScaleGANLoss" and model not in ("SRGANModel", "SRModel"):
         yield ("type",), f"{model} takes GANLoss, SRGANModel takes this"
     if loss == "LDLLoss" and model == CYCLE_MODEL:

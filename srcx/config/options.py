@@ -28,6 +28,7 @@ from srcx.config.values import (
     Kinds,
     NameEnd,
     Natural,
+    NonNegative,
     NumGpu,
     Positive,
     RunName,
@@ -105,6 +106,16 @@ class TrainOptions(Section):
     """The generator's optimizer steps once in so many iterations."""
     net_d_init_iters: Natural = 0
     """Iterations at the start in which only the discriminator's optimizer steps."""
+    adaptive_d: Fraction = 0.0
+    """srcx: lead of the discriminator, in [0, 1), above which it is paused; 0: never."""
+    r1_reg_weight: NonNegative = 0.0
+    """Weight of the R1 penalty of the discriminator's gradient on real images; 0: none."""
+    net_d_reg_every: Count = 16
+    """Iterations between two R1 penalties; each counts so many times."""
+    ema_decay_d: Fraction = 0.0
+    """srcx: decay of the discriminator's EMA, against which the generator is then trained; 0: no EMA."""
+    warn_iter: Natural = 1000
+    """srcx: iterations of a discriminator at chance or of shifted colours before a warning; 0: none."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """srcx: number format of the networks' products, the rest is fp32; auto: bf16 where it is fast."""
     channels_last: bool = True
@@ -281,6 +292,11 @@ class PlainTrain(TrainOptions):
     optim_d: None = None
     net_d_iters: Literal[1] = 1
     net_d_init_iters: Literal[0] = 0
+    adaptive_d: Literal[0] = 0
+    r1_reg_weight: Literal[0] = 0
+    net_d_reg_every: Literal[16] = 16
+    ema_decay_d: Literal[0] = 0
+    warn_iter: Literal[1000] = 1000
 
 
 class AdversarialTrain(TrainOptions):
@@ -295,6 +311,11 @@ class CycleTrain(AdversarialTrain):
 
     net_d_iters: Literal[1] = 1
     net_d_init_iters: Literal[0] = 0
+    adaptive_d: Literal[0] = 0
+    r1_reg_weight: Literal[0] = 0
+    net_d_reg_every: Literal[16] = 16
+    ema_decay_d: Literal[0] = 0
+    warn_iter: Literal[1000] = 1000
 
 
 class PlainOptions(Options):

@@ -1,6 +1,7 @@
 """The adversarial loss of the generator and of the discriminator."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from srcx.errors import OptionsError
 
-__all__ = ["GANLoss", "GanType", "Logits", "MultiScaleGANLoss", "scales"]
+__all__ = ["GANLoss", "GanType", "Logits", "MultiScaleGANLoss", "r1_penalty", "scales"]
 
 GanType = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 Logits = Tensor | Sequence[Tensor | Sequence[Tensor]]
@@ -47,6 +48,14 @@ class GANLoss(nn.Module):
         self.gan_type = gan_type
         self.labels = {True: real_label_val, False: fake_label_val}
 
+    @property
+    def undecided(self) -> float:
+        """The logit of a discriminator that cannot tell real from fake: the best one for both labels."""
+        middle = sum(self.labels.values()) / 2
+        if self.gan_type == "lsgan":
+            return middle
+        return math.log(middle / (1 - middle)) if self.gan_type == "vanilla" and 0 < middle < 1 else 0.0
+
     def forward(self, logits: Tensor, target_is_real: bool, *, is_disc: bool = False) -> Tensor:
         logits = logits.float()
         signed = logits if target_is_real else -logits
@@ -74,6 +83,31 @@ class MultiScaleGANLoss(GANLoss):
         """Return the mean of GANLoss over the scales of `logits`."""
         values = [GANLoss.forward(self, one, target_is_real, is_disc=is_disc) for one in scales(logits)]
         return torch.stack(values).mean()
+
+
+def r1_penalty(net_d: Callable[[Tensor], Logits], real: Tensor) -> Tensor:
+    """Return the mean over images of |d logit / d image|^2, whose gradient makes the discriminator smooth.
+
+    Args:
+        net_d: The discriminator.
+        real: Real images, (N, C, H, W).
+
+    Returns:
+        A scalar that is differentiable in the weights of `net_d`; unweighted.
+
+    References:
+        Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018,
+        arXiv:1801.04406, equation 9 without gamma / 2.
+        Differs from the paper: where an image has several logits, their mean is its logit.
+
+    Example:
+        >>> r1_penalty(lambda image: 3 * image.sum((1, 2, 3)), torch.zeros(2, 1, 2, 2))  # 4 pixels, 3^2 each
+        tensor(36.)
+    """
+    real = real.detach().requires_grad_(True)
+    logits = torch.stack([one.reshape(len(real), -1).mean(1) for one in scales(net_d(real))]).mean(0)
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
 
 
 def scales(logits: Logits) -> list[Tensor]:

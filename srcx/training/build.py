@@ -232,7 +232,10 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
             made = kind(generators, discriminators, objective, gan_loss, **common)
         else:
             common |= {"gan_against": gan.against}
-            common |= {"net_d_iters": train.net_d_iters, "net_d_init_iters": train.net_d_init_iters}
+            keys = ("net_d_iters", "net_d_init_iters", "adaptive_d", "r1_reg_weight", "net_d_reg_every")
+            common |= {key: getattr(train, key) for key in (*keys, "ema_decay_d", "warn_iter")}
+            data = options.datasets.train
+            common |= {"compares_colors": data is not None and data.targets == "paired" and data.std is None}
             made = kind(generator, discriminator, objective, gan_loss, **common)
 
     if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
@@ -244,6 +247,8 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
         source, strict = path.pretrain_network_d, path.strict_load_d
         load_pretrained(made.networks["net_d"].net, source, key=path.param_key_d, strict=strict)
+        if isinstance(made, SRGANModel) and made.ema_d is not None:
+            load_pretrained(made.ema_d.module, source, key=None, strict=strict)
     return made
 
 

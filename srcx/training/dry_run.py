@@ -22,7 +22,7 @@ from srcx.hardware import NO_VIEW
 from srcx.imaging.io import write_image
 from srcx.inference.architecture import size_multiple
 from srcx.inference.tiling import NoSizeError
-from srcx.losses.gan import scales
+from srcx.losses.gan import r1_penalty, scales
 from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training import build, build_data
 from srcx.training.model import SRModel
@@ -90,7 +90,12 @@ def try_once(model: SRModel, options: Options) -> None:
 
             def run_discriminator() -> Tensor:
                 logits = [one for image in images for one in scales(nets["net_d"](image))]
-                return torch.stack([one.mean() for one in logits]).sum()
+                sum_of_means = torch.stack([one.mean() for one in logits]).sum()
+                return (
+                    sum_of_means + r1_penalty(nets["net_d"], images[0])
+                    if train.r1_reg_weight
+                    else sum_of_means
+                )
 
             total = total + _attempt(options, "network_d", images[0], run_discriminator)
         _attempt(options, "network_g", lq, total.backward)

@@ -230,13 +230,12 @@ class SRModel:
         return results
 
     def backward(self, total: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Add the gradient of `total` of one part, divided by the number of parts; log its `terms`.
+        """Add the gradient of `total` of one part, divided by the number of parts; `log` its `terms`.
 
         Raises:
             TrainingError: `total` is not finite.
         """
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
+        self.log(terms)
         total = total / self.accumulate
         if not torch.isfinite(total):
             named = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
@@ -246,6 +245,11 @@ class SRModel:
                 "or set train.precision to fp32"
             )
         self.accelerator.backward(total)
+
+    def log(self, terms: Mapping[str, Tensor]) -> None:
+        """Add figures of one part to those that the step returns."""
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
 
     def objective(self, sr: Tensor, part: Part) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective of `sr`, the output for `part`, and its terms; networks run in autocast."""

@@ -291,6 +291,37 @@ def test_a_list_of_pairs_is_for_paired_folders(load: Load, complaints: Complaint
 CYCLE = ADVERSARY | SAME_SIZE | {"SRModel": "CycleGANModel"}
 
 
+STABILISERS = (
+    "adaptive_d: 0.5",
+    "r1_reg_weight: 10",
+    "net_d_reg_every: 8",
+    "ema_decay_d: 0.9",
+    "warn_iter: 9",
+)
+
+
+@pytest.mark.parametrize("given", STABILISERS)
+@pytest.mark.parametrize("model", ["SRModel", "CycleGANModel"])
+def test_stabilisers_of_one_discriminator_are_refused_where_there_is_none_or_two(
+    complaints: Complaints, model: str, given: str
+) -> None:
+    changes = CYCLE if model == "CycleGANModel" else {}
+    changes = changes | {"  ema_decay": f"  {given}\n  ema_decay"}
+    said = f"train.{given.split(':')[0]}: {model} has no such option, SRGANModel and ESRGANModel have it"
+    assert any(said in line for line in complaints(changes))
+
+
+def test_a_loss_without_chance_has_no_lead_that_could_pause_the_discriminator(
+    complaints: Complaints, load: Load
+) -> None:
+    paused = ADVERSARY | {"  ema_decay": "  adaptive_d: 0.5\n  ema_decay"}
+    assert load(paused).train.adaptive_d == 0.5
+    wgan = paused | {"  pixel_opt": "  gan_opt: {type: GANLoss, gan_type: wgan}\n  pixel_opt"}
+    assert any("train.gan_opt.gan_type: wgan has no loss at chance" in line for line in complaints(wgan))
+    word = ADVERSARY | {"  ema_decay": "  adaptive_d: true\n  ema_decay"}
+    assert any("adaptive_d: expected a number, got true" in line for line in complaints(word))
+
+
 def test_two_generators_load(load: Load) -> None:
     assert load(CYCLE).model_type == "CycleGANModel"
 

@@ -23,6 +23,13 @@ GAN_WITHOUT_BATCH_STATISTICS = [
     "train:optim_d={type: Adam, lr: 1e-4}",
     "train:gan_opt={type: GANLoss, gan_type: vanilla, loss_weight: 1e-2}",
 ]
+STABILISED = [
+    *GAN_WITHOUT_BATCH_STATISTICS,
+    "train:adaptive_d=0.02",
+    "train:r1_reg_weight=1e-2",
+    "train:net_d_reg_every=3",
+    "train:ema_decay_d=0.9",
+]
 SAME = ["train:total_iter=50", "train:optim_g={type: Adam, lr: 1e-4}", "val:val_freq=50"]
 
 
@@ -38,9 +45,10 @@ PARTS = {"two parts": (1, ["train:accumulate=2"]), "ranks of parts": (2, [ONE_CR
     [
         ([], RANKS | PARTS),
         (GAN_WITHOUT_BATCH_STATISTICS, RANKS),
+        (STABILISED, RANKS),
         (OF_SUMS, {"ranks of parts": PARTS["ranks of parts"]}),
     ],
-    ids=["SRModel", "SRGANModel", "sums"],
+    ids=["SRModel", "SRGANModel", "SRGANModel stabilised", "sums"],
 )
 def test_ranks_or_parts_end_where_one_whole_batch_ends(finish, tmp_path, more, others):
     """Weights and logged losses after 50 iterations, in fp32 within 1e-5."""

@@ -12,6 +12,10 @@ OF_A_GAN = [
     "network_d={type: SRGANDiscriminator, num_feat: 4, input_size: 16}",
     "train:optim_d={type: Adam, lr: 1e-3}",
     "train:gan_opt={type: GANLoss, gan_type: vanilla, loss_weight: 1e-2}",
+    "train:adaptive_d=0.02",
+    "train:r1_reg_weight=1",
+    "train:net_d_reg_every=3",
+    "train:ema_decay_d=0.9",
 ]
 OF_SHARDS = [
     "datasets:train:dataroot_gt=shard-{0..1}.tar",

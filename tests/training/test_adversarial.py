@@ -1,4 +1,5 @@
 import copy
+import math
 from contextlib import contextmanager
 
 import pytest
@@ -7,9 +8,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+from torch.nn.utils import spectral_norm
 from torch.testing import assert_close
 
-from srcx.losses.gan import GANLoss, MultiScaleGANLoss
+from srcx.losses.gan import GANLoss, MultiScaleGANLoss, r1_penalty
 from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.pixel import L1Loss
 from srcx.losses.weighted_sum import WeightedSum
@@ -263,3 +265,209 @@ def test_weights_have_both_networks_in_basicsrs_layout():
         "net_g": {"params", "params_ema"},
         "net_d": {"params"},
     }
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "real", "fake"),
+    [
+        ("vanilla", 1.0, 0.0), ("vanilla", 0.9, 0.1), ("vanilla", 0.9, 0.0),
+        ("lsgan", 1.0, 0.0), ("lsgan", 1.0, -1.0),
+        ("hinge", 1.0, 0.0), ("wgan_softplus", 1.0, 0.0), ("wgan", 1.0, 0.0),
+    ],
+)  # fmt: skip
+def test_chance_is_the_least_loss_of_logits_that_are_the_same_for_both_sides(gan_type, real, fake):
+    model = gan_model()
+    model.gan_loss = GANLoss(gan_type, real, fake)
+    logits = torch.linspace(-3, 3, 601)
+    sums = [sum(model.gan_loss(one, side, is_disc=True) for side in (True, False)) for one in logits]
+    assert model.chance == pytest.approx(min(sums).item(), abs=1e-4)
+
+
+def test_the_chance_of_the_relativistic_loss_is_that_of_no_difference():
+    model = gan_model(ESRGANModel)
+    assert model.chance == pytest.approx(math.log(2))
+
+
+def test_the_lead_is_that_of_the_smoothed_losses():
+    model, data = gan_model(), batch()
+    first = model.step(data)
+    expected = 1 - (first["d_real"] + first["d_fake"]) / (2 * math.log(2))
+    assert model.balance.lead == pytest.approx(expected)
+    second = model.step(data)
+    expected = 0.99 * expected + 0.01 * (1 - (second["d_real"] + second["d_fake"]) / (2 * math.log(2)))
+    assert model.balance.lead == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_a_discriminator_that_is_far_ahead_pauses_until_the_generator_has_caught_up(kind):
+    model, free = (gan_model(kind, adaptive_d=margin, jitter_px=0) for margin in (0.5, 0.0))
+    free.load_state(copy.deepcopy(model.state()))
+    for lead, is_paused in ((0.4, False), (0.6, True), (0.6, True), (0.4, False)):
+        model.balance.lead = free.balance.lead = lead
+        before_d, before_g, data = weights(model, "net_d"), weights(model, "net_g"), batch()
+        free.load_state(copy.deepcopy(model.state()))
+        terms, others = model.step(data), free.step(data)
+        assert terms.pop("d_paused") == is_paused
+        assert terms == others  # the figures of a paused discriminator are known too
+        assert torch.equal(weights(model, "net_d"), before_d) == is_paused
+        assert not torch.equal(weights(model, "net_g"), before_g)
+        assert torch.equal(weights(model, "net_g"), weights(free, "net_g"))
+
+
+def test_a_discriminator_that_trains_alone_does_not_pause():
+    model = gan_model(adaptive_d=0.5, net_d_init_iters=1)
+    model.balance.lead = 0.9
+    assert [model.step(batch())["d_paused"] for _ in range(2)] == [0.0, 1.0]
+
+
+def test_a_pause_draws_the_random_numbers_of_a_step():
+    net_d = nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1))
+    states = []
+    for lead in (0.4, 0.6):
+        model = gan_model(adaptive_d=0.5, net_d=copy.deepcopy(net_d), jitter_px=4)
+        model.balance.lead = lead
+        torch.manual_seed(3)
+        model.step(batch())
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
+def smooth_net_d():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Conv2d(4, 2, 3))
+
+
+def test_the_penalty_is_the_squared_gradient_of_the_mean_logit():
+    net_d, real = smooth_net_d(), torch.rand(3, 3, 8, 8, dtype=torch.float64)
+    net_d = net_d.double()
+    step, squares = 1e-6, torch.zeros(3, dtype=torch.float64)
+    with torch.no_grad():
+        for place in range(real[0].numel()):
+            moved = real.clone()
+            moved.view(3, -1)[:, place] += step
+            squares += ((net_d(moved) - net_d(real)).flatten(1).mean(1) / step) ** 2
+    assert r1_penalty(net_d, real).item() == pytest.approx(squares.mean().item(), rel=1e-4)
+
+
+def test_the_penalty_of_several_scales_is_that_of_their_mean_logit():
+    net_d, real = TwoScales(), torch.rand(2, 3, 8, 8)
+    expected = r1_penalty(
+        lambda image: (net_d(image)[0][-1].mean((1, 2, 3)) + net_d(image)[1].mean((1, 2, 3))) / 2, real
+    )
+    assert_close(r1_penalty(net_d, real), expected)
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_the_penalty_is_part_of_the_discriminators_step_in_every_nth_iteration(kind):
+    model, plain = (
+        gan_model(kind, net_d=smooth_net_d(), r1_reg_weight=w, net_d_reg_every=2) for w in (3.0, 0.0)
+    )
+    for is_regularised in (False, True, False):
+        plain.load_state(copy.deepcopy(model.state()))
+        net_d, data = copy.deepcopy(model.networks["net_d"].net), batch()
+        terms = model.step(data)
+        plain.step(data)
+        assert ("d_r1" in terms) == is_regularised
+        expected = weights(plain, "net_d")
+        if is_regularised:
+            penalty = r1_penalty(net_d, data["gt"])
+            penalty.backward()
+            assert terms["d_r1"] == pytest.approx(3.0 / 2 * 2 * penalty.item(), rel=1e-5)
+            gradient = torch.cat(
+                [
+                    torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten()
+                    for p in net_d.parameters()
+                ]
+            )
+            expected = expected - 0.1 * 3.0 * gradient
+        assert_close(weights(model, "net_d"), expected)
+
+
+def test_the_penalty_of_parts_is_that_of_the_whole_batch():
+    data = batch()
+    whole, parts = (
+        gan_model(net_d=smooth_net_d(), r1_reg_weight=3.0, net_d_reg_every=1, accumulate=n) for n in (1, 2)
+    )
+    parts.load_state(copy.deepcopy(whole.state()))
+    assert parts.step(data) == pytest.approx(whole.step(data), rel=1e-5)
+    assert_close(weights(whole, "net_d"), weights(parts, "net_d"))
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_the_generator_is_trained_against_the_ema_of_the_discriminator(kind):
+    model, data = gan_model(kind, ema_decay_d=0.5), batch()
+    before = weights(model, "net_d")
+    model.step(data)
+    average = torch.cat([weight.flatten() for weight in model.ema_d.module.parameters()])
+    assert_close(average, (before + weights(model, "net_d")) / 2)
+    assert model.weights()["net_d"]["params_ema"].keys() == model.weights()["net_d"]["params"].keys()
+    plain = gan_model(kind)
+    plain.load_state(copy.deepcopy(model.state()))
+    plain.networks["net_d"].net.load_state_dict(model.ema_d.module.state_dict())
+    assert model.step(data)["gan"] == plain.step(data)["gan"]
+    assert_close(weights(model, "net_g"), weights(plain, "net_g"))
+    assert all(weight.grad is None for weight in model.ema_d.parameters())
+
+
+def test_the_ema_of_a_normalised_discriminator_is_at_first_the_discriminator():
+    net_d = nn.Sequential(spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3))
+    model, plain = (gan_model(net_d=copy.deepcopy(net_d), ema_decay_d=decay) for decay in (0.5, 0.0))
+    plain.load_state(copy.deepcopy(model.state()))
+    data = batch()
+    assert model.step(data)["gan"] == pytest.approx(plain.step(data)["gan"], rel=1e-6)
+
+
+def test_a_state_without_an_ema_of_the_discriminator_starts_one_at_its_weights():
+    plain = gan_model()
+    plain.step(batch())
+    model = gan_model(ema_decay_d=0.5)
+    model.load_state(copy.deepcopy(plain.state()))
+    assert_close(dict(model.ema_d.module.state_dict()), dict(plain.networks["net_d"].net.state_dict()))
+    older = {key: value for key, value in plain.state().items() if key not in ("ema_d", "balance")}
+    model.load_state(older)
+    assert model.balance.lead is None
+
+
+STABLE = {"adaptive_d": 0.01, "r1_reg_weight": 3.0, "net_d_reg_every": 2, "ema_decay_d": 0.5, "warn_iter": 1}
+
+
+@pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
+def test_a_stabilised_training_goes_on_to_the_same_bits(kind):
+    straight, batches, paused = gan_model(kind, **STABLE), [batch() for _ in range(12)], []
+    for number, data in enumerate(batches):
+        state = copy.deepcopy(straight.state())
+        terms = straight.step(data)
+        paused.append(terms["d_paused"])
+        resumed = gan_model(kind, **STABLE)
+        resumed.load_state(state)
+        assert resumed.step(data) == terms, number
+        assert_close(resumed.state(), straight.state(), rtol=0, atol=0)
+    assert 0 < sum(paused) < len(paused)
+
+
+def test_a_lost_balance_is_warned_about_by_one_rank(caplog, monkeypatch):
+    model = gan_model(lr=1e-30, warn_iter=2)
+    lq = torch.rand(4, 3, 4, 4)
+    with torch.no_grad():
+        for weight in model.networks["net_d"].net.parameters():
+            weight.zero_()
+        gt = model.networks["net_g"].net(lq) - torch.tensor([0.1, 0.0, 0.0]).view(3, 1, 1)
+    for _ in range(4):
+        model.step({"lq": lq, "gt": gt})
+    assert [message.split(",")[0][:60] for message in caplog.messages] == [
+        f"iteration {n}: for {n} iterations the {what}"[:60]
+        for n in (2, 4)
+        for what in ("discriminator has told real", "colours of the output have been off")
+    ]
+    assert "+25.5, +0.0, +0.0" in caplog.messages[1]
+    caplog.clear()
+    monkeypatch.setattr(type(model.accelerator), "is_main_process", False)
+    for _ in range(2):
+        model.step({"lq": lq, "gt": gt})
+    assert caplog.messages == []
+
+
+def test_colours_are_not_compared_where_gt_shows_something_else(caplog):
+    model = gan_model(warn_iter=1, compares_colors=False, lr=1e-30)
+    model.step(batch() | {"gt": torch.full((4, 3, 8, 8), 9.0)})
+    assert model.balance.shift == []
+    assert "colours" not in caplog.text

@@ -397,6 +397,46 @@ def test_a_run_goes_on_with_the_rate_its_option_file_now_has(workplace):
     assert [value_of(rows(), iteration, "lr") for iteration in (1, 2, 3, 4)] == [1e-3, 1e-3, 5e-5, 5e-5]
 
 
+STABILISED = [
+    *SHORT, "train:adaptive_d=0.001", "train:r1_reg_weight=1e-3", "train:net_d_reg_every=3",
+    "train:ema_decay_d=0.5",
+]  # fmt: skip
+
+
+def test_a_stabilised_run_goes_on_to_the_same_bits(workplace):
+    run_file(SMOKE, overrides=[*STABILISED, "name=whole"])
+    run_file(SMOKE, overrides=[*STABILISED, "train:total_iter=2"])
+    run_file(SMOKE, overrides=STABILISED, auto_resume=True)
+    (figures, weights), (expected, of_whole) = results_of(), results_of("experiments/whole")
+    assert figures == expected
+    assert_close(weights, of_whole, rtol=0, atol=0)
+    paused = {row[0]: float(row[3]) for row in figures if row[2] == "d_paused"}
+    assert {iteration for iteration, share in paused.items() if share} < paused.keys()
+    assert [row[0] for row in figures if row[2] == "d_r1"] == ["3"] or paused["3"]
+
+
+def test_the_ema_of_a_discriminator_starts_from_its_pretrained_weights(workplace):
+    run_file(SMOKE, overrides=[*STABILISED, "name=first"])
+    path = Path("experiments/first/models/net_d_4.pth")
+    options = load_training(SMOKE, [*STABILISED, f"path:pretrain_network_d={path}"])
+    model = build.model(options, build.accelerator(options))
+    assert_close(dict(model.ema_d.module.state_dict()), load_state(path, key="params_ema"))
+    assert_close(dict(model.networks["net_d"].net.state_dict()), load_state(path, key="params"))
+    assert (model.adaptive_d, model.r1_reg_weight, model.net_d_reg_every) == (0.001, 1e-3, 3)
+    assert (model.warn_iter, model.compares_colors) == (1000, True)
+
+
+UNPAIRED = (
+    "datasets:train={name: t, type: NonAlignedPairDataset, dataroot_gt: datasets/smoke, targets: unpaired, "
+    "gt_size: 48}"
+)
+
+
+def test_colours_are_compared_where_gt_shows_what_lq_shows(workplace):
+    options = load_training(SMOKE, [UNPAIRED])
+    assert not build.model(options, build.accelerator(options)).compares_colors
+
+
 def test_a_run_goes_on_without_the_weights_it_once_started_from(workplace):
     run_file(SMOKE, overrides=[*SHORT, "name=first"])
     Path("experiments/first/models/net_g_latest.pth").rename("start.pth")
