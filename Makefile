@@ -37,7 +37,7 @@ LOWEST_TESTS := $(addprefix tests/,cli/test_main.py config imaging/test_io.py im
 lowest:  ## a quick part of the suite at the lowest versions that pyproject.toml allows: make lowest PYTHON=python3.10
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev,web,export,ncnn,int8,heic]'
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev,web,export,ncnn,int8,heic,wandb]'
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
 
 wheel-test:  ## build the sdist and the wheel, and use the wheel in an empty environment outside the checkout

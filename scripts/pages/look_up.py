@@ -62,7 +62,7 @@ SECTIONS: dict[type[Section], tuple[str, str]] = {
         "A metric by its name, with its own arguments and this key.",
     ),
     options.LoggerOptions: ("logger", "Logs and checkpoints of a training."),
-    options.WandbOptions: ("logger.wandb", "srcx does not write to Weights & Biases."),
+    options.WandbOptions: ("logger.wandb", "Weights & Biases, an extra."),
     options.DistOptions: ("dist_params", "Several processes; `torchrun` starts them."),
     degradation.DegradationOptions: (
         "degradation",

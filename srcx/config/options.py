@@ -171,12 +171,12 @@ class ValOptions(Section):
 
 
 class WandbOptions(Section):
-    """Weights & Biases; srcx does not write to it."""
+    """Weights & Biases, an extra: `pip install 'srcx[wandb]'`; with WANDB_MODE=offline it sends nothing."""
 
     project: str | None = None
-    """No effect: figures go to TensorBoard and metrics.csv."""
+    """Project that gets the figures and images; null: none, and nothing is sent."""
     resume_id: str | None = None
-    """No effect."""
+    """Run of the project to continue; null continues the one that the resumed training began."""
 
 
 class LoggerOptions(Section):
@@ -190,6 +190,10 @@ class LoggerOptions(Section):
     """Write TensorBoard files beside metrics.csv."""
     keep_last: Count | None = None
     """srcx: number of checkpoints besides the best and the last; null: all."""
+    val_images: Natural = 0
+    """srcx: images of each validation set that TensorBoard and wandb get: lq, sr and gt side by side."""
+    grad_norms: bool = False
+    """srcx: log the norm of the gradient of each network, before it is clipped."""
     wandb: Defaulted[WandbOptions] = WandbOptions()
     """Weights & Biases."""
 

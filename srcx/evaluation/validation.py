@@ -37,7 +37,11 @@ class ValidationSet:
 
 
 def validate(
-    net: nn.Module, validation_set: ValidationSet, *, save_as: Callable[[str], Path] | None = None
+    net: nn.Module,
+    validation_set: ValidationSet,
+    *,
+    save_as: Callable[[str], Path] | None = None,
+    on_image: Callable[[WholePair, ImageArray], None] | None = None,
 ) -> dict[str, float | None]:
     """Return the mean of each metric of the set over its images, in full precision.
 
@@ -45,6 +49,7 @@ def validate(
         net: A generator; its training or eval mode is the same afterwards.
         validation_set: Pairs and metrics.
         save_as: Returns the file for the image of a pair's name; None writes no images.
+        on_image: Called with each pair and its upscaled image.
 
     Returns:
         Metric name -> mean over images; None where the metric cannot rate one of them, with a warning that
@@ -62,6 +67,8 @@ def validate(
             path = save_as(pair.name)
             make_folder(path.parent)
             write_image(path, sr)
+        if on_image is not None:
+            on_image(pair, sr)
         return sr
 
     try:

@@ -217,6 +217,7 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
         "grad_clip": train.grad_clip,
         "accumulate": train.accumulate,
         "teacher": teacher(options),
+        "grad_norms": options.logger.grad_norms,
         "channels_last": train.channels_last,
     }
     if not issubclass(kind, (SRGANModel, CycleGANModel)):

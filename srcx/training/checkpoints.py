@@ -6,7 +6,7 @@ experiments/NAME/
 │                      also METRIC_bicubic
 ├── models/            net_g_ITER.pth, net_d_ITER.pth, net_g_latest.pth, net_g_best_SET.pth (BasicSR's layout)
 ├── training_states/   ITER.state: all that the next iteration needs; ITER.state.unused: not used any more
-├── log/               the lines of the terminal; tensorboard's event files
+├── log/               the lines of the terminal; files of TensorBoard and wandb
 └── visualization/     validation images
 
 Beside it, .NAME.lock names the process that trains it.
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from srcx.atomic import atomic_path, make_folder, remove_leftovers
+from srcx.config import LoggerOptions
 from srcx.distributed import gather
 from srcx.errors import CheckpointError, OutputError, TrainingError
 from srcx.training.changes import changes_since, describe, fixed_names
@@ -114,8 +115,7 @@ class RunFolder:
         root: experiments/NAME.
         options_text: The resolved options, written to NAME.yml.
         resumes: Whether this run resumes from a saved state; otherwise an older run of the name is archived.
-        keep_last: Number of checkpoints to retain; None retains all.
-        tensorboard: Whether to write event files too.
+        logs: How to log, and the number of checkpoints to retain; None takes the defaults.
         writes: Whether this process writes; of several only rank 0 does.
     """
 
@@ -125,14 +125,14 @@ class RunFolder:
         *,
         options_text: str = "",
         resumes: bool = False,
-        keep_last: int | None = None,
-        tensorboard: bool = False,
+        logs: LoggerOptions | None = None,
         writes: bool = True,
     ) -> None:
-        self.root, self.keep_last, self.writes = root, keep_last, writes
+        logs = logs or LoggerOptions()
+        self.root, self.keep_last, self.writes = root, logs.keep_last, writes
         self.models, self.states = root / "models", root / "training_states"
         self.options_text, self.resumes = options_text, resumes
-        self.log = RunLog(root, tensorboard=tensorboard)
+        self.log = RunLog(root, options=logs, options_text=options_text)
         self._start, self._validated = 0, 0  # of the state this run resumes from
         self._changes: list[str] = []
 

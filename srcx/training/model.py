@@ -1,6 +1,7 @@
 """One training step of a generator alone, and what every training model shares."""
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ class SRModel:
         accumulate: Number of parts of a batch, whose gradients are averaged: the same step in less memory,
             except for losses and networks that use statistics of a batch (docs/scale.md).
         teacher: Makes the targets of the first iterations; None takes gt from the first on.
+        grad_norms: Return the norm of the gradient of each network too, before it is clipped.
         channels_last: Hold weights and images in channels-last order, which is faster on most processors.
 
     Attributes:
@@ -120,10 +122,11 @@ class SRModel:
         grad_clip: float | None = None,
         accumulate: int = 1,
         teacher: Teacher | None = None,
+        grad_norms: bool = False,
         channels_last: bool = True,
     ) -> None:
         self.accelerator = accelerator
-        self.grad_clip, self.accumulate = grad_clip, accumulate
+        self.grad_clip, self.accumulate, self.grad_norms = grad_clip, accumulate, grad_norms
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.losses = losses.to(accelerator.device)
         self.losses.parts = accumulate * accelerator.num_processes
@@ -215,11 +218,13 @@ class SRModel:
                     local.enter_context(self.accelerator.no_sync(network.prepared))
                 results.append(run_part(part))
         scaler = self.accelerator.scaler  # fp16 alone has one
-        for network in networks:
-            if self.grad_clip is not None:
+        for name, network in zip(names, networks, strict=True):
+            if self.grad_clip is not None or self.grad_norms:
                 if scaler is not None:
                     scaler.unscale_(network.optimizer)
-                nn.utils.clip_grad_norm_(network.net.parameters(), self.grad_clip)
+                norm = nn.utils.clip_grad_norm_(network.net.parameters(), self.grad_clip or math.inf)
+                if self.grad_norms:  # of the whole batch: the step divides figures by the number of parts
+                    self.log({f"grad_norm{name.removeprefix('net')}": norm * self.accumulate})
             if scaler is not None:
                 scaler.step(network.optimizer)  # unscales what was not unscaled before
             else:

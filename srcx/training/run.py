@@ -55,7 +55,8 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     def validate_all() -> None:
         for one in validation_sets if run.writes else ():
             save_as = partial(run.image_path, model, one.name) if val.save_img else None
-            results = validate(model.eval_net, one, save_as=save_as)
+            strips = run.log.strips(model.iteration, one.name)
+            results = validate(model.eval_net, one, save_as=save_as, on_image=strips)
             if run.log_results(model, progress, one.name, results, one.higher_is_better):
                 run.save_weights(model, f"best_{one.name}")
         progress.validated = model.iteration
@@ -136,8 +137,7 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
         root,
         options_text=options.to_yaml(),
         resumes=resume_from is not None or (auto_resume and bool(RunFolder.saved_states(root))),
-        keep_last=options.logger.keep_last,
-        tensorboard=options.logger.use_tb_logger,
+        logs=options.logger,
     )
     train(options, run, resume_from=resume_from)
 

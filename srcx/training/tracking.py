@@ -1,22 +1,26 @@
-"""The records of a run: metrics.csv, event files of tensorboard, log/, and the progress bar."""
+"""The records of a run: metrics.csv, log/, trackers, and the progress bar."""
 
 import csv
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from srcx.atomic import atomic_path, writing
+from srcx.config import LoggerOptions, read_options
+from srcx.data import WholePair
+from srcx.evaluation.report.contact_sheet import strip
+from srcx.imaging.decode import ImageArray
+from srcx.training.trackers import TensorBoard, Tracker, WeightsAndBiases, check_wandb
 
 __all__ = ["ProgressBar", "RunLog"]
 
@@ -32,13 +36,18 @@ class RunLog:
 
     Args:
         root: experiments/NAME.
-        tensorboard: Whether to write event files too.
+        options: Which trackers there are, and how many images they get.
+        options_text: All options of the run, for trackers that show them.
+
+    Raises:
+        UsageError: a tracker is not installed.
     """
 
-    def __init__(self, root: Path, *, tensorboard: bool = False) -> None:
+    def __init__(self, root: Path, *, options: LoggerOptions, options_text: str = "") -> None:
+        check_wandb(options.wandb)
         self.metrics_file, self.folder = root / "metrics.csv", root / "log"
-        self.tensorboard = tensorboard
-        self._events: Any = None
+        self.options, self.options_text = options, options_text
+        self._trackers: list[Tracker] = []
 
     def open(self, *, after: int = 0, validated: int = 0) -> None:
         """Open the files; values that the resumed run will log again are dropped.
@@ -48,7 +57,7 @@ class RunLog:
             validated: Iteration of the last completed validation; results of later ones are dropped.
 
         Raises:
-            OutputError: log/ cannot be written.
+            OutputError: log/ cannot be written, or a tracker cannot begin.
         """
         if self.metrics_file.exists():
             with self.metrics_file.open(newline="", encoding="utf-8", errors="replace") as file:
@@ -60,10 +69,13 @@ class RunLog:
                 temporary.open("w", newline="", encoding="utf-8") as file,
             ):
                 csv.writer(file, lineterminator="\n").writerows([METRICS_HEADER, *rows])
-        if self.tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(self.folder), purge_step=after + 1)
+        if self.options.use_tb_logger:
+            self._trackers.append(TensorBoard(self.folder, after=after))
+        if self.options.wandb.project:
+            settings = read_options(self.options_text)
+            name = self.folder.parent.name
+            tracker = WeightsAndBiases(self.folder, options=self.options.wandb, name=name, settings=settings)
+            self._trackers.append(tracker)
         path = self.folder / f"train_{self.folder.parent.name}_{time.strftime('%Y%m%d_%H%M%S')}.log"
         with writing(path):
             self._handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=OLDER_LOGS, encoding="utf-8")
@@ -79,9 +91,8 @@ class RunLog:
         srcx_logger.removeHandler(self._handler)
         srcx_logger.setLevel(self._level_before)
         self._handler.close()
-        if self._events is not None:
-            with writing(self.folder):
-                self._events.close()
+        while self._trackers:
+            self._trackers.pop().close()
 
     def add(self, iteration: int, set_name: str, values: Mapping[str, float]) -> None:
         """Append values; they are on the disk before any state of a later iteration is.
@@ -101,10 +112,24 @@ class RunLog:
             csv.writer(file, lineterminator="\n").writerows(rows)
             file.flush()
             os.fsync(file.fileno())
-        if self._events is not None:
-            with writing(self.folder):
-                for name, value in values.items():
-                    self._events.add_scalar(f"{set_name}/{name}", value, iteration)
+        for tracker in self._trackers:
+            tracker.add(iteration, {f"{set_name}/{name}": value for name, value in values.items()})
+
+    def strips(self, iteration: int, set_name: str) -> Callable[[WholePair, ImageArray], None] | None:
+        """Return what gives trackers lq, sr and gt of the first images of a validation; or None.
+
+        Args:
+            iteration: Of the validation.
+            set_name: Of the validation set.
+        """
+        left = iter(range(self.options.val_images if self._trackers else 0))
+
+        def add(pair: WholePair, sr: ImageArray) -> None:
+            if next(left, None) is not None:
+                for tracker in self._trackers:
+                    tracker.add_image(iteration, f"{set_name}/{pair.name}", strip(pair, sr))
+
+        return add if self._trackers and self.options.val_images else None
 
 
 class _LogFile(RotatingFileHandler):

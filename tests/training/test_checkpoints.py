@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from srcx.config import LoggerOptions
 from srcx.errors import CheckpointError, OutputError
 from srcx.training import checkpoints
 from srcx.training.checkpoints import Progress, RunFolder
@@ -158,7 +159,7 @@ def test_a_state_of_another_network_is_named(tmp_path):
 
 
 def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
-    run = opened(tmp_path / "run", keep_last=2)
+    run = opened(tmp_path / "run", logs=LoggerOptions(keep_last=2))
     model, progress = trained(run, 1)
     run.save_weights(model, "best_of_5")
     for _ in range(11):
@@ -175,7 +176,7 @@ def test_a_run_killed_before_it_pruned_prunes_at_the_next_start(tmp_path):
     model, progress = Counter(), Progress()
     for _ in range(4):
         trained(run, 1, model, progress)
-    run, *_ = gone_on(run.root, keep_last=2)
+    run, *_ = gone_on(run.root, logs=LoggerOptions(keep_last=2))
     assert [path.name for path in RunFolder.saved_states(run.root)] == ["3.state", "4.state"]
     assert sorted(path.name for path in run.models.glob("net_d_*")) == ["net_d_3.pth", "net_d_4.pth"]
 

@@ -136,6 +136,25 @@ def test_clipping_bounds_the_step(accelerator):
     assert moved.norm() == pytest.approx(1e-3, rel=1e-3)
 
 
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"grad_clip": 1e-3}])
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clipped(
+    accelerator, options, is_scaled
+):
+    if is_scaled:
+        scaled(accelerator)
+    model, plain = (sr_model(accelerator, grad_norms=given, **options) for given in (True, False))
+    plain.load_state(copy.deepcopy(model.state()))
+    one, data = copy.deepcopy(model.networks["net_g"].net), batch()
+    model.losses(one(data["lq"]), data["gt"])[0].backward()
+    expected = torch.cat([weight.grad.flatten() for weight in one.parameters()]).norm()
+    terms = model.step(data)
+    assert terms.pop("grad_norm_g") == pytest.approx(expected.item(), rel=1e-5)
+    assert terms == plain.step(data)
+    for weight, other in zip(model.eval_net.parameters(), plain.eval_net.parameters(), strict=True):
+        assert_close(weight, other)
+
+
 def test_a_loss_that_is_not_finite_names_iteration_and_term_and_leaves_the_weights(accelerator):
     class Broken(nn.Module):
         def forward(self, sr, gt):

@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["contact_sheet"]
+from srcx.data import WholePair
+from srcx.imaging import to_image, to_rgb
+
+__all__ = ["contact_sheet", "strip"]
 
 WIDTH_PX = 1600
 """Approximate width of the sheet, so that it fits a screen."""
@@ -17,6 +20,8 @@ GAP_PX = 12
 SEAM_PX = 4
 """Between the two images of a pair."""
 TITLE_PX = 20
+STRIP_PX = 512
+"""Longest side of each image of a strip, so that trackers stay quick; larger ones are cut to their middle."""
 
 
 def contact_sheet(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> NDArray[np.uint8]:
@@ -47,3 +52,23 @@ def contact_sheet(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) 
             if row == 0:
                 pen.text((left, GAP_PX // 2), title, "black", font)
     return np.asarray(sheet)
+
+
+def strip(pair: WholePair, sr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Draw lq, resized to sr by nearest neighbour, sr, and gt where there is one, from left to right.
+
+    Args:
+        pair: lq (1, C, h, w) and gt (1, C, H, W), in [0, 1].
+        sr: uint8, (H, W, 3) or (H, W).
+
+    Returns:
+        uint8 RGB.
+    """
+    height, width = sr.shape[:2]
+    lq = Image.fromarray(to_rgb(to_image(pair.lq))).resize((width, height), Image.Resampling.NEAREST)
+    images = [np.asarray(lq), to_rgb(sr)] + ([] if pair.gt is None else [to_rgb(to_image(pair.gt))])
+    top, left = (max(0, side - STRIP_PX) // 2 for side in (height, width))
+    cut = [image[top : top + STRIP_PX, left : left + STRIP_PX] for image in images]
+    bar = np.full((cut[1].shape[0], SEAM_PX, 3), 255, np.uint8)
+    parts = [cut[0], *(part for image in cut[1:] for part in (bar, image[: len(bar)]))]
+    return np.concatenate(parts, axis=1)
