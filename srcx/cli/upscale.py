@@ -83,6 +83,13 @@ Scale = Annotated[
 Tta = Annotated[
     bool, typer.Option("--tta", help="Mean over the image's 8 rotations and reflections: 8 times slower.")
 ]
+LockColor = Annotated[
+    bool,
+    typer.Option(
+        "--lock-color",
+        help="Make the low frequencies of the results those of the images: no model then shifts colours.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -122,6 +129,7 @@ def upscale(
     backend: BackendName = "auto",
     scale: Scale = None,
     tta: Tta = False,
+    lock_color: LockColor = False,
     device: Device = None,
     recursive: Recursive = False,
     format: Format = "same",
@@ -148,6 +156,7 @@ def upscale(
                 precision=precision,
                 scale=scale,
                 tta=tta,
+                lock_color=lock_color,
                 backend=backend,
                 device=device or device_of(local_rank()),
                 fidelity=fidelity,

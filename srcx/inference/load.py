@@ -27,6 +27,7 @@ def load_model(
     tta: bool = False,
     backend: str = "auto",
     fidelity: float = 0.0,
+    lock_color: bool = False,
 ) -> Upscaler:
     """Load a model to upscale images with.
 
@@ -45,6 +46,8 @@ def load_model(
         tta: Whether to return the mean over the eight rotations and reflections: 8 times the work.
         backend: "torch", "nnpack", "onnx", "openvino", "ncnn", or "auto" for the fastest that is installed.
         fidelity: From 0, the model as it is, sharp, to 1, its faithful parent, which invents nothing.
+        lock_color: Whether to make the low frequencies of the results those of the images, so that no network
+            shifts their colours.
 
     Returns:
         An object that is called with an image and returns the upscaled image.
@@ -64,7 +67,14 @@ def load_model(
         else (Upscaler, find_model(name_or_path, fidelity=fidelity))
     )
     upscaler = kind(
-        model, tile=tile, precision=precision, device=device, scale=scale, tta=tta, backend=backend
+        model,
+        tile=tile,
+        precision=precision,
+        device=device,
+        scale=scale,
+        tta=tta,
+        backend=backend,
+        lock_color=lock_color,
     )
     if isinstance(upscaler, AutoUpscaler) and (fidelity or precision != "auto" or backend != "auto"):
         upscaler.check_settings()

@@ -26,6 +26,7 @@ from srcx.inference.autotune import (
     measure,
 )
 from srcx.inference.backends import Engine, find_backend
+from srcx.inference.color_lock import lock_color
 from srcx.inference.kinds import Kind, take
 from srcx.inference.models import Model
 from srcx.inference.runner import TURNS, NotFiniteError, Runner
@@ -74,6 +75,8 @@ class Upscaler:
         tta: Whether to return the mean over the eight rotations and reflections of the image: 8 times the
             work.
         backend: The name of one of `BACKENDS`, or "auto" for the fastest.
+        lock_color: Whether to make the low frequencies of the results those of the images, as `lock_color`
+            of color_lock.py does, so that no network shifts their colours.
 
     Where there is a choice, the engine is at first the one that is expected to be the fastest on this
     processor. Once the images are so many or large that it repays, the engines are measured on the middle of
@@ -99,6 +102,7 @@ class Upscaler:
         scale: float | None = None,
         tta: bool = False,
         backend: str = "auto",
+        lock_color: bool = False,
     ) -> None:
         if not isinstance(model, Model):
             raise UsageError(
@@ -110,8 +114,11 @@ class Upscaler:
             raise UsageError(f"tta: expected True or False; got {tta!r}")
         if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= MIN_TILE_PX)):
             raise UsageError(f"tile: expected auto, 0 or at least {MIN_TILE_PX} pixels; got {tile!r}")
+        if not isinstance(lock_color, bool):
+            raise UsageError(f"lock_color: expected True or False; got {lock_color!r}")
         check_precision(precision, model)
         self.model, self.tile, self.precision, self.tta, self.backend = model, tile, precision, tta, backend
+        self.lock_color = lock_color
         self.device = device_of(0) if device is None else device_named(device)
         self.scale = model.scale if scale is None else scale
         if model.has_net and self.scale != model.scale:
@@ -142,7 +149,7 @@ class Upscaler:
         return Upscaler(model, **self._settings())
 
     def _settings(self) -> dict[str, Any]:
-        names = ("tile", "precision", "device", "scale", "tta", "backend")
+        names = ("tile", "precision", "device", "scale", "tta", "backend", "lock_color")
         return {name: getattr(self, name) for name in names}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -228,6 +235,8 @@ class Upscaler:
             with self._choosing:
                 runner = self._runner(self._engines()[0])
             runner.upscale(image, result, core_px=core_px, on_progress=on_progress)
+        if self.lock_color:
+            lock_color(result, image)
         self._done_px += self._work_px(image)
 
     def _work_px(self, image: ImageArray) -> int:

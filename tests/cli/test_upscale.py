@@ -49,6 +49,14 @@ def test_a_model_is_taken_from_its_file(srcx, photos, tmp_path):
     assert read_image(tmp_path / "large.png").shape == (24, 32, 3)
 
 
+def test_lock_color_changes_what_a_network_shifts(srcx, photos, tmp_path):
+    save_state(tmp_path / "net.pth", MSRResNet(num_feat=4, num_block=1, upscale=2).state_dict())
+    for name, words in (("free.png", []), ("locked.png", ["--lock-color"])):
+        assert srcx("upscale", photos / "a.png", "-o", name, "--model", "net.pth", *words).code == 0
+    image, free, locked = (read_image(path).mean() for path in (photos / "a.png", "free.png", "locked.png"))
+    assert abs(locked - image) < abs(free - image)
+
+
 def test_format_changes_the_suffix_of_the_results(srcx, photos, tmp_path):
     assert srcx("upscale", photos, "-o", "large", "--format", "webp").code == 0
     assert files_in(tmp_path / "large") == ["a.webp", "b.webp", "c.webp"]
