@@ -4,8 +4,9 @@
     python scripts/check_gpu.py --device cpu --quick -o cpu.md      the same way on a CPU, in seconds
 
 The tests marked cuda; the contextual loss against the plain formula in time, memory and value; a training
-step and upscaling in fp32, bf16 and fp16 against BasicSR, where it can be imported. A part that fails is
-named on the page, and the others go on; a part that would start too late is left out.
+step and upscaling in fp32, bf16 and fp16 against BasicSR, where it can be imported; how often a training step
+waits for the GPU, and where its time goes. A part that fails is named on the page, and the others go on; a
+part that would start too late is left out.
 """
 
 import argparse
@@ -15,9 +16,12 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -30,15 +34,18 @@ sys.path.extend(str(Path(__file__).parent / folder) for folder in ("bench", "pag
 from _page import write_markdown
 from compare_with_basicsr import BasicSRModel
 from contextual import Loss, Maps, plain
-from training import BATCH, GT_PX, OPTIONS, SCALE, our_step
+from training import BATCH, GT_PX, OPTIONS, SCALE, our_model
 
 from srcx import __version__
 from srcx.archs import MSRResNet
 from srcx.basicsr_compat.importing import open_basicsr
+from srcx.data.batches import Batch, copied_ahead
 from srcx.errors import BasicSRError, SrcxError
 from srcx.imaging import ImageArray, to_image, to_tensor
 from srcx.inference import Model, Upscaler
 from srcx.losses import contextual_loss
+from srcx.training.model import SRModel
+from srcx.training.profiling import profile_steps
 
 LIMIT_S = 420.0  # a part that starts later is left out
 TESTS_S = 150
@@ -92,6 +99,8 @@ def page(check: Check) -> tuple[list[str], list[str]]:
         "Contextual loss, forward and backward": losses,
         "Training step": training,
         "Upscaling": upscaling,
+        "Waits of a training step": waits,
+        "Where the time of a training step goes": profile,
     }
     for title, part in parts.items():
         lines += ["", f"## {title}", ""]
@@ -178,12 +187,15 @@ def training(check: Check) -> Iterator[str]:
     except BasicSRError as error:
         theirs_s = math.nan
         yield f"| BasicSR: {error} | | | | |"
-    for precision in precisions(check):
-        step = our_step(precision, options)
+    ways: list[tuple[str, dict[str, object]]] = [(one, {"precision": one}) for one in precisions(check)]
+    if check.device.type == "cuda":
+        ways.append(("bf16, compiled", {"precision": "bf16", "compile": True}))
+    for name, train in ways:
+        step = our_model(options, **train).step
         taken_s, peak_mib = measured(partial(step, batch), check)
         (loss,) = step(batch).values()
         times = f"{taken_s * 1e3:.1f} | {theirs_s / taken_s:.2f}"
-        yield f"| srcx, {precision} | {times} | {peak_mib} | {loss:.4f} |"
+        yield f"| srcx, {name} | {times} | {peak_mib} | {loss:.4f} |"
 
 
 def upscaling(check: Check) -> Iterator[str]:
@@ -212,6 +224,48 @@ def upscaling(check: Check) -> Iterator[str]:
         off = np.square(work().astype(float) - exact).mean()
         psnr_db = f"{10 * math.log10(255**2 / off):.1f}" if off else "equal"
         yield f"| {side} | {taken_s * 1e3:.1f} | {theirs_s / taken_s:.2f} | {peak_mib} | {psnr_db} |"
+
+
+def waits(check: Check) -> Iterator[str]:
+    """Count the places in which a step waits for the GPU: one, at its end, is what the loop is made for."""
+    model, batches = model_and_batches(check)
+    for _ in range(3):
+        model.step(next(batches))
+    batch = next(batches)
+    if check.device.type != "cuda":
+        yield "Left out: it needs a GPU."
+        return
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            model.step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in said if "synchroniz" in str(one.message)]
+    yield f"{len(places)} in a step: {', '.join(places)}"
+
+
+def profile(check: Check) -> Iterator[str]:
+    """Say where the time of a step goes, as `srcx train --profile` does."""
+    model, batches = model_and_batches(check)
+    with tempfile.TemporaryDirectory() as folder:
+        measured_steps = profile_steps(model, batches, Path(folder) / "trace.json.gz", steps=check.runs)
+    yield from ("```", *measured_steps.table().splitlines()[:-2], "```")
+
+
+def model_and_batches(check: Check) -> tuple[SRModel, Iterator[Batch]]:
+    """Return the training model in the fastest precision, and batches as training takes them."""
+    on_gpu = check.device.type == "cuda"
+    network = {**OPTIONS["network_g"], "num_block": check.num_block}
+    model = our_model({**OPTIONS, "num_gpu": int(on_gpu), "network_g": network}, precision="auto")
+    size, count = (GT_PX, BATCH) if check.tests else (32, 2)
+    batch = {"lq": torch.rand(count, 3, size // SCALE, size // SCALE), "gt": torch.rand(count, 3, size, size)}
+    if on_gpu:
+        return model, copied_ahead(
+            repeat({name: one.pin_memory() for name, one in batch.items()}), check.device
+        )
+    return model, repeat(batch)
 
 
 @torch.inference_mode()

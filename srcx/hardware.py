@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_VIEW",
     "cores",
+    "cudnn_benchmark",
     "fast_dtype",
     "free_bytes",
     "keep_freed_memory",
@@ -196,6 +198,22 @@ def _convolution_s(dtype: "torch.dtype") -> float:
     with torch.inference_mode():
         torch.nn.functional.conv2d(image, weight, padding=1)
     return time.perf_counter() - start
+
+
+@contextmanager
+def cudnn_benchmark() -> Iterator[None]:
+    """Let cuDNN time its ways of each convolution inside the block and keep the fastest.
+
+    It pays where the same shapes come again and again, as in training, but not for images of many sizes.
+    """
+    import torch
+
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def to_channels_last(net: "nn.Module") -> None:

@@ -1,8 +1,8 @@
 """Time one training step of MSRResNet 64 x 16, batch 16, GT 96: BasicSR's own SRModel against srcx's.
 
 Each side has a process of its own, set up as its users have it, and the two take their steps in turn, so that
-whatever else the machine does meets both. BasicSR's model runs in fp32, which is all it has;
-srcx's in bf16 and channels_last. Run it on an idle machine.
+whatever else the machine does meets both. BasicSR's model runs in fp32, which is all it has; srcx's in the
+precision and with the convolutions that `srcx train` takes on this machine. Run it on an idle machine.
 
     python scripts/bench/training.py --threads 2 --steps 20
 """
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from srcx.hardware import keep_freed_memory
 from srcx.training import build
+from srcx.training.model import SRModel
 
 BATCH, GT_PX, SCALE = 16, 96, 4
 WARM_UP_STEPS = 3
@@ -54,22 +55,29 @@ def their_step() -> Step:
     return BasicSRModel(OPTIONS).step
 
 
-def our_step(precision: str, options: dict[str, Any] = OPTIONS) -> Step:
-    """The training step of srcx, as `srcx train` sets it up."""
+def our_model(options: dict[str, Any] = OPTIONS, **train: object) -> SRModel:
+    """The training model of srcx, as `srcx train` sets it up, with these options under `train`."""
     keep_freed_memory()
-    options = {**options, "train": {**options["train"], "precision": precision}}
+    options = {**options, "train": {**options["train"], **train}}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yml"
         path.write_text(json.dumps(options), encoding="utf-8")
         checked = build.load_options(path)
-    return build.model(checked, build.accelerator(checked)).step
+    return build.model(checked, build.accelerator(checked))
 
 
 def work(side: str, precision: str, threads: int) -> None:
     """Be one side: take a step for each line that comes in, and answer with its loss."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    step = their_step() if side == "basicsr" else our_step(precision)
+    if side == "basicsr":
+        print("BasicSR SRModel, fp32", flush=True)
+        step = their_step()
+    else:
+        model = our_model(precision=precision)
+        found = {"no": "fp32"}.get(model.accelerator.mixed_precision, model.accelerator.mixed_precision)
+        print(f"srcx SRModel, {found}", flush=True)
+        step = model.step
     batch = {
         "lq": torch.rand(BATCH, 3, GT_PX // SCALE, GT_PX // SCALE),
         "gt": torch.rand(BATCH, 3, GT_PX, GT_PX),
@@ -80,7 +88,7 @@ def work(side: str, precision: str, threads: int) -> None:
 
 
 class Side:
-    """One of the two, in its own process."""
+    """One of the two, in its own process; `label` says what it runs."""
 
     def __init__(self, name: str, precision: str, threads: int) -> None:
         command = [
@@ -97,6 +105,8 @@ class Side:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
+        assert self.process.stdout is not None
+        self.label = self.process.stdout.readline().strip()
 
     def step(self) -> float:
         """Take one step and return its loss."""
@@ -113,14 +123,13 @@ class Side:
 def bench(precision: str, threads: int, steps: int) -> None:
     """Time the two in turn and print medians, middle halves and their ratio."""
     print(f"{threads} threads, {steps} steps in turn, {load()}")
-    names = {"basicsr": "BasicSR SRModel, fp32", "srcx": f"srcx SRModel, {precision}"}
-    sides = {name: Side(name, precision, threads) for name in names}
+    sides = {name: Side(name, precision, threads) for name in ("basicsr", "srcx")}
     times = in_turn({name: side.step for name, side in sides.items()}, steps, warm_up=WARM_UP_STEPS)
-    for name, label in names.items():
-        sides[name].stop()
-        print(f"{label:24} {spread(times[name])} a step")
+    for name, side in sides.items():
+        side.stop()
+        print(f"{side.label:40} {spread(times[name])} a step")
     ratio = statistics.median(times["basicsr"]) / statistics.median(times["srcx"])
-    print(f"{'ratio':24} {ratio:.2f}")
+    print(f"{'ratio':40} {ratio:.2f}")
 
 
 def main() -> None:
@@ -130,7 +139,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2, help="threads of each side (2)")
     parser.add_argument("--steps", type=int, default=20, help="steps timed (20)")
-    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16", help="srcx's (bf16)")
+    parser.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto", help="srcx's (auto)")
     parser.add_argument("--side", choices=["basicsr", "srcx"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:

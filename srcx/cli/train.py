@@ -9,6 +9,7 @@ from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
 EXAMPLES = """
   srcx train -opt options/train/srresnet_x4.yml
   srcx train -opt options/train/srresnet_x4.yml --check
+  srcx train -opt options/train/srresnet_x4.yml --profile
   srcx train -opt options/train/srresnet_x4.yml --auto_resume
   srcx train -opt options/train/srresnet_x4.yml --force_yml train:total_iter=1000 manual_seed=1
 """
@@ -32,6 +33,12 @@ def train(
             "--check", help="Say what the run would be and need, draw its first crops, and train nothing."
         ),
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Train 50 steps, say where their time goes, and throw the weights away."
+        ),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train the networks of an option file; the run's files go to experiments/NAME."""
@@ -45,6 +52,11 @@ def train(
         print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
         print(f"  {write_contact_sheet(options)}")
         print("nothing was trained, and nothing else was written")
+    elif profile:
+        from srcx.training.build import load_training
+        from srcx.training.profiling import profile_run
+
+        print(profile_run(load_training(opt, force_yml or [])).table())
     else:
         from srcx.training.run import run_file
 

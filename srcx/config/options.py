@@ -120,6 +120,8 @@ class TrainOptions(Section):
     """srcx: number format of the networks' products, the rest is fp32; auto: bf16 where it is fast."""
     channels_last: bool = True
     """srcx: channels innermost in memory; faster, same numbers up to rounding."""
+    compile: bool = False
+    """srcx: compile the generator by torch.compile: a slow first iteration, the others may be faster."""
     grad_clip: Positive | None = None
     """srcx: largest norm of each network's gradient; null does not clip."""
     accumulate: Count = 1

@@ -7,13 +7,14 @@ from functools import lru_cache
 from itertools import count
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from srcx.data.dataset import PairDataset
 from srcx.data.degradation import sharpen
 
-__all__ = ["Batch", "train_batches"]
+__all__ = ["Batch", "copied_ahead", "train_batches"]
 
 Batch = dict[str, Tensor]
 
@@ -78,6 +79,30 @@ def train_batches(
         return {key: value.pin_memory() for key, value in made.items()} if pin_memory else made
 
     return _ahead(batch, start_iter, workers) if workers else map(batch, count(start_iter))
+
+
+def copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Yield `batches` on a GPU; while one is worked on, the next is copied on a stream of its own.
+
+    Args:
+        batches: In pinned memory, without which a copy waits for the GPU.
+        device: The GPU.
+    """
+    copies = torch.cuda.Stream(device)
+
+    def copied(batch: Batch) -> Batch:
+        with torch.cuda.stream(copies):
+            return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+    following = copied(next(batches))
+    for batch in batches:
+        worker = torch.cuda.current_stream(device)
+        worker.wait_stream(copies)
+        ready = following
+        for value in ready.values():
+            value.record_stream(worker)  # its memory is not used again before this stream is done with it
+        following = copied(batch)
+        yield ready
 
 
 class _Order:

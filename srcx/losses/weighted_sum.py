@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from srcx.errors import OptionsError
 from srcx.losses.feature_loss import FeatureLoss
@@ -109,13 +110,14 @@ class WeightedSum(nn.Module):
         with torch.autocast(sr.device.type, enabled=False):
             for name, loss in self.losses.items():
                 side = self._other(name)
-                if isinstance(loss, FeatureLoss) and loss.extractor is not None:
-                    of_image = features[id(loss.extractor)]
-                    value = loss.compare(of_image["sr"], of_image[side])
-                elif isinstance(loss, LDLLoss):
-                    value = loss(sr, others[side], sr_ema)
-                else:
-                    value = loss(sr, others[side])
+                with record_function(f"srcx: loss {name}"):
+                    if isinstance(loss, FeatureLoss) and loss.extractor is not None:
+                        of_image = features[id(loss.extractor)]
+                        value = loss.compare(of_image["sr"], of_image[side])
+                    elif isinstance(loss, LDLLoss):
+                        value = loss(sr, others[side], sr_ema)
+                    else:
+                        value = loss(sr, others[side])
                 terms[name] = self.weights[name] * (self.parts if _is_sum(loss) else 1) * value
         return sum(terms.values(), start=sr.new_zeros(())), terms
 
@@ -139,7 +141,8 @@ class WeightedSum(nn.Module):
         for key, (extractor, layers) in wanted.items():
             for side, image in inputs.items():
                 if side in layers:
-                    with nullcontext() if side == "sr" else torch.no_grad():
+                    without_gradient = nullcontext() if side == "sr" else torch.no_grad()
+                    with without_gradient, record_function(f"srcx: features of {side}"):
                         features[key][side] = _in_full(extractor(image, sorted(layers[side])))
         return features
 

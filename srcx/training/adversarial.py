@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.profiler import record_function
 
 from srcx.losses.gan import GANLoss, Logits, r1_penalty, scales
 from srcx.losses.weighted_sum import WeightedSum, jittered
@@ -137,7 +138,8 @@ class SRGANModel(SRModel):
         net_d = self.networks["net_d"]
         with frozen(net_d.net), self.accelerator.no_sync(net_d.prepared):
             images = jittered(sr, part[self.gan_against], jitter_px=self.jitter_px)
-            terms["gan"] = self.gan_weight * self.generator_gan(*images)
+            with record_function("srcx: loss gan"):
+                terms["gan"] = self.gan_weight * self.generator_gan(*images)
             self.backward(total + terms["gan"], terms)
         return sr.detach()
 

@@ -3,6 +3,7 @@
 `build_data.py` makes the data sets and metrics.
 """
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -44,6 +45,7 @@ __all__ = [
     "network",
     "schedule",
     "teacher",
+    "trained_network",
 ]
 
 logger = logging.getLogger(__name__)
@@ -199,13 +201,7 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     assert train is not None
 
     def trained(name: str, optimizer: str) -> TrainedNetwork:
-        net_part, part = getattr(options, name), getattr(train, optimizer)
-        net = network(net_part, _place(options, name))
-        if name == "network_g":
-            freeze(net, train.freeze_g)
-        args = {"params": net.parameters(), **part.args}
-        made = _make("optimizer", part.type, args, _place(options, f"train.{optimizer}"))
-        return TrainedNetwork(net, made, schedule(options))
+        return trained_network(options, name, optimizer, accelerator.device)
 
     kind = MODELS[options.model_type]
     objective = losses(options)
@@ -266,6 +262,30 @@ def load_pretrained(net: nn.Module, source: Path | str, *, key: str | None, stri
         CheckpointError: it is damaged or does not fit.
     """
     load_into(net, renamed(net, load_state(source, key=key)), source=source, strict=strict)
+
+
+def trained_network(options: Options, name: str, optimizer: str, device: torch.device) -> TrainedNetwork:
+    """Return the network of the option `name`, with fresh weights, its optimizer and its schedule.
+
+    Args:
+        options: A training file's options.
+        name: network_g or network_d.
+        optimizer: optim_g or optim_d. On a GPU one kernel steps all weights, where torch has it and the
+            options choose no way themselves; on the CPU the plain loop stays, whose numbers are BasicSR's.
+        device: The run's device; the network stays on the CPU so far.
+    """
+    net_part, part = getattr(options, name), getattr(options.train, optimizer)
+    assert options.train is not None
+    net = network(net_part, _place(options, name))
+    if name == "network_g":
+        freeze(net, options.train.freeze_g)
+    args = {"params": net.parameters(), **part.args}
+    takes_fused = "fused" in inspect.signature(PARTS.part("optimizer", part.type)).parameters
+    if device.type == "cuda" and takes_fused and not {"fused", "foreach", "differentiable"} & args.keys():
+        args["fused"] = True
+    made = _make("optimizer", part.type, args, _place(options, f"train.{optimizer}"))
+    compiled = options.train.compile and name == "network_g"
+    return TrainedNetwork(net, made, schedule(options), compiled=compiled)
 
 
 def teacher(options: Options) -> Teacher | None:

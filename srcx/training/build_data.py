@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from srcx import config
 from srcx.config import DatasetOptions, Options
 from srcx.data import PairDataset
-from srcx.data.batches import Batch
+from srcx.data.batches import Batch, copied_ahead
 from srcx.data.batches import train_batches as batches_of
 from srcx.errors import DataError, SrcxError
 from srcx.evaluation.validation import ValidationSet
@@ -43,11 +43,15 @@ def training_set(options: Options) -> PairDataset:
 def train_batches(
     options: Options, training_set: PairDataset, accelerator: Accelerator, *, start_iter: int = 0
 ) -> Iterator[Batch]:
-    """Return the endless stream of training batches, from that of iteration `start_iter` + 1 on."""
+    """Return the endless stream of training batches, from that of iteration `start_iter` + 1 on.
+
+    For a GPU they are there already: prepared by threads in pinned memory, and copied ahead.
+    """
     assert options.train is not None
     part = options.datasets.train
     assert part is not None
-    return batches_of(
+    on_gpu = accelerator.device.type == "cuda"
+    batches = batches_of(
         training_set,
         batch_size=part.batch_size_per_gpu * options.train.accumulate,
         seed=options.manual_seed,
@@ -56,9 +60,10 @@ def train_batches(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         enlarge=part.dataset_enlarge_ratio,
-        pin_memory=accelerator.device.type == "cuda",
+        pin_memory=on_gpu,
         gt_sharp=options.train.needs_gt_sharp,
     )
+    return copied_ahead(batches, accelerator.device) if on_gpu else batches
 
 
 def validation_sets(options: Options) -> list[ValidationSet]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from textwrap import shorten
 from types import TracebackType
 from typing import Any, Protocol
@@ -66,6 +67,7 @@ class Progress:
     """State of a run beside its model: sums of the losses since the last log line, best results so far."""
 
     sums: dict[str, float] = field(default_factory=dict)
+    """Those of this rank, until `share_sums`."""
     counts: dict[str, int] = field(default_factory=dict)
     """Number of iterations in each sum: some terms are absent in some iterations."""
     best: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -89,8 +91,17 @@ class Progress:
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
 
+    def share_sums(self) -> None:
+        """Replace the sums by their means over ranks; every rank calls this."""
+        every = gather(self.sums)
+        self.sums = {name: fmean(sums[name] for sums in every) for name in self.sums}
+
     def take_means(self) -> dict[str, float]:
-        """Return the mean of each term since the last call, over the iterations that gave the term."""
+        """Return each term's mean over ranks and over the iterations since the last call that gave it.
+
+        Every rank calls this.
+        """
+        self.share_sums()
         means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return means
@@ -221,6 +232,7 @@ class RunFolder:
     def save_progress(self, model: Trainable, progress: Progress) -> None:
         """Write the state to resume from, without weights for readers; every rank calls this."""
         generators = random_states()
+        progress.share_sums()  # each rank resumes with these
         if self.writes:
             state = {
                 "model": model.state(),

@@ -61,6 +61,10 @@ def try_once(model: SRModel, options: Options) -> None:
             lambda: nets["net_g"](lq).float(),
             lambda: _right_sizes(nets["net_g"], lq),
         )
+        if train.compile:
+            whole = torch.zeros(_batch_shapes(options, train_set.batch_size_per_gpu)[0], device=device)
+            whole = whole.to(memory_format=model.memory_format)  # the shape that training compiles again
+            _attempt(options, "train.compile", whole, lambda: torch.compile(nets["net_g"])(whole))
         if sr.shape != gt.shape:
             raise _problem(options, "network_g", f"{type(nets['net_g']).__name__} {_misfit(sr, gt, lq)}")
         if (teacher := model.teacher) is not None:

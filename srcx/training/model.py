@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.profiler import record_function
 
 from srcx.errors import TrainingError
-from srcx.hardware import to_channels_last
+from srcx.hardware import cudnn_benchmark, to_channels_last
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
 from srcx.training.teacher import Teacher
@@ -33,6 +34,9 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
+GRAD_NORM = "grad_norm"
+"""Beginning of the names of the gradients' norms among the figures of a step."""
+
 
 @dataclass
 class TrainedNetwork:
@@ -40,19 +44,26 @@ class TrainedNetwork:
 
     Attributes:
         net: The network itself: its weights are saved and validated.
+        compiled: Whether `prepared` is compiled by torch.compile; `net`, which validation gives images of
+            many sizes, is not.
+        name: Its name in the training model; set by `prepare`.
         prepared: `net` in the run's precision, which averages gradients over ranks; set by `prepare`.
     """
 
     net: nn.Module
     optimizer: Optimizer
     schedule: Schedule
+    compiled: bool = False
+    name: str = field(init=False)
     prepared: nn.Module = field(init=False)
 
     def __call__(self, images: Tensor) -> Any:
-        return self.prepared(images)
+        with record_function(f"srcx: {self.name}"):
+            return self.prepared(images)
 
-    def prepare(self, accelerator: Accelerator, memory_format: torch.memory_format) -> None:
+    def prepare(self, name: str, accelerator: Accelerator, memory_format: torch.memory_format) -> None:
         """Move the network to the run's device and wrap it for the run's precision and processes."""
+        self.name = name
         self.net = self.net.to(accelerator.device)
         if memory_format == torch.channels_last:
             to_channels_last(self.net)
@@ -60,7 +71,8 @@ class TrainedNetwork:
             group.setdefault("initial_lr", group["lr"])
         # accelerate replaces the forward of what it prepares; nn.Sequential leaves `net` as it is.
         # It does not prepare optimizers: its step would update the gradient scaler after each of several.
-        self.prepared = accelerator.prepare(nn.Sequential(self.net))
+        net = torch.compile(self.net) if self.compiled else self.net
+        self.prepared = accelerator.prepare(nn.Sequential(net))
         self.prepared.train()
 
     def set_learning_rate(self, iteration: int) -> None:
@@ -70,6 +82,8 @@ class TrainedNetwork:
 
     def load_optimizer(self, state: State, name: str) -> None:
         """Load the moments of `state`; hyper-parameters stay as they are.
+
+        `fused` is no hyper-parameter but a way to compute, which depends on the device.
 
         Raises:
             ValueError: `state` is of another kind of optimizer.
@@ -81,7 +95,12 @@ class TrainedNetwork:
                 raise ValueError(
                     f"its optimizer of {name} was another one, with {', '.join(sorted(unknown))}"
                 )
-        self.optimizer.load_state_dict(state)
+        # torch puts the steps on the device that `fused` of the saved groups asks for.
+        groups = [
+            {**saved, **({"fused": group["fused"]} if "fused" in group else {})}
+            for group, saved in zip(own, state["param_groups"], strict=False)
+        ]
+        self.optimizer.load_state_dict({**state, "param_groups": groups})
         for group, hyper in zip(self.optimizer.param_groups, own, strict=True):
             group.update(hyper)
 
@@ -129,6 +148,8 @@ class SRModel:
         self.grad_clip, self.accumulate, self.grad_norms = grad_clip, accumulate, grad_norms
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.losses = losses.to(accelerator.device)
+        if channels_last:
+            to_channels_last(self.losses)
         self.losses.parts = accumulate * accelerator.num_processes
         self.teacher = teacher
         if teacher is not None:
@@ -146,20 +167,21 @@ class SRModel:
 
     def add_network(self, name: str, network: TrainedNetwork) -> None:
         """Prepare `network` and train it from now on."""
-        network.prepare(self.accelerator, self.memory_format)
+        network.prepare(name, self.accelerator, self.memory_format)
         self.networks[name] = network
 
+    @cudnn_benchmark()
     def step(self, batch: Part) -> dict[str, float]:
         """Train on one batch {"lq": (N, C, H, W), "gt": (N, C, sH, sW)}, RGB in [0, 1].
 
         The batch also has "gt_sharp", gt after an unsharp mask, if a term compares with it.
 
         Returns:
-            The weighted loss terms by name, as means over the parts of the batch and over ranks.
+            The weighted loss terms by name, as means over the parts of this rank's batch.
 
         Raises:
-            TrainingError: a term is not finite; the networks that were not yet updated in this step are
-                unchanged. Or the batch cannot be cut into `accumulate` equal parts.
+            TrainingError: a term is not finite; the weights are then of no use, the last checkpoint is. Or
+                the batch cannot be cut into `accumulate` equal parts.
         """
         self.iteration += 1
         for network in self.networks.values():
@@ -170,25 +192,39 @@ class SRModel:
                 f"accumulate: {len(batch['lq'])} images cannot be cut into {self.accumulate} equal parts; "
                 "give a multiple"
             )
-        parts = [
-            {
-                key: value[start : start + size].to(
-                    self.accelerator.device, memory_format=self.memory_format, non_blocking=True
-                )
-                for key, value in batch.items()
-            }
-            for start in range(0, size * self.accumulate, size)
-        ]
+        with record_function("srcx: copy to the device"):
+            parts = [
+                {
+                    key: value[start : start + size].to(
+                        self.accelerator.device, memory_format=self.memory_format, non_blocking=True
+                    )
+                    for key, value in batch.items()
+                }
+                for start in range(0, size * self.accumulate, size)
+            ]
         if self.teacher is not None:
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), record_function("srcx: teacher"):
                 parts = [{**part, "gt": self.teacher.target_of(part, self.iteration)} for part in parts]
         self._sums = {}
         self.optimise_networks(parts)
         if self.ema is not None:
-            self.ema.update_parameters(self.networks["net_g"].net)
-        # One stack and one reduction, so that the device is waited for once.
+            with record_function("srcx: EMA"):
+                self.ema.update_parameters(self.networks["net_g"].net)
+        # The only copy to the host in a step: a GPU works on until here without being waited for.
         means = torch.stack([value.float() for value in self._sums.values()]) / self.accumulate
-        return dict(zip(self._sums, self.accelerator.reduce(means, "mean").tolist(), strict=True))
+        terms: dict[str, float] = dict(zip(self._sums, means.tolist(), strict=True))
+        broken = ", ".join(
+            f"{name} = {value:g}"
+            for name, value in terms.items()
+            if not math.isfinite(value) and not name.startswith(GRAD_NORM)  # fp16 passes over such a step
+        )
+        if broken:
+            raise TrainingError(
+                f"iteration {self.iteration}: the loss is not finite ({broken}); the run stops "
+                "and the last checkpoint remains: lower the learning rate or that term's weight, "
+                "or set train.precision to fp32"
+            )
+        return terms
 
     def optimise_networks(self, parts: Sequence[Part]) -> None:
         """Update every network that this iteration trains; training models override this."""
@@ -217,14 +253,20 @@ class SRModel:
                     # Ranks average gradients once, in the last part.
                     local.enter_context(self.accelerator.no_sync(network.prepared))
                 results.append(run_part(part))
+        with record_function("srcx: optimizer"):
+            self._step_optimizers(names)
+        return results
+
+    def _step_optimizers(self, names: Sequence[str]) -> None:
         scaler = self.accelerator.scaler  # fp16 alone has one
-        for name, network in zip(names, networks, strict=True):
+        for name in names:
+            network = self.networks[name]
             if self.grad_clip is not None or self.grad_norms:
                 if scaler is not None:
                     scaler.unscale_(network.optimizer)
                 norm = nn.utils.clip_grad_norm_(network.net.parameters(), self.grad_clip or math.inf)
                 if self.grad_norms:  # of the whole batch: the step divides figures by the number of parts
-                    self.log({f"grad_norm{name.removeprefix('net')}": norm * self.accumulate})
+                    self.log({f"{GRAD_NORM}{name.removeprefix('net')}": norm * self.accumulate})
             if scaler is not None:
                 scaler.step(network.optimizer)  # unscales what was not unscaled before
             else:
@@ -232,24 +274,11 @@ class SRModel:
             network.optimizer.zero_grad()
         if scaler is not None:
             scaler.update()
-        return results
 
     def backward(self, total: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Add the gradient of `total` of one part, divided by the number of parts; `log` its `terms`.
-
-        Raises:
-            TrainingError: `total` is not finite.
-        """
+        """Add the gradient of `total` of one part, divided by the number of parts; `log` its `terms`."""
         self.log(terms)
-        total = total / self.accumulate
-        if not torch.isfinite(total):
-            named = ", ".join(f"{name} = {value.item():g}" for name, value in terms.items())
-            raise TrainingError(
-                f"iteration {self.iteration}: the loss is not finite ({named}); the run stops "
-                "and the last checkpoint remains: lower the learning rate or that term's weight, "
-                "or set train.precision to fp32"
-            )
-        self.accelerator.backward(total)
+        self.accelerator.backward(total / self.accumulate)
 
     def log(self, terms: Mapping[str, Tensor]) -> None:
         """Add figures of one part to those that the step returns."""
@@ -262,7 +291,7 @@ class SRModel:
             if not self.losses.needs_ema:
                 return self.losses(sr, **part)
             assert self.ema is not None, "a term needs the output of the EMA network; set ema_decay"
-            with torch.no_grad():
+            with torch.no_grad(), record_function("srcx: EMA network"):
                 sr_ema = self.ema.module(part["lq"])
             return self.losses(sr, **part, sr_ema=sr_ema)
 

@@ -94,9 +94,11 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                 losses = model.step(next(batches))  # forward, losses, backward, optimizer, EMA
                 progress.add(losses)
                 bar.update(model.iteration)
-                if stop.requested:
-                    accelerator.set_trigger()
-                stopping = accelerator.check_trigger()  # all ranks stop if one is asked to
+                stopping = stop.requested
+                if accelerator.num_processes > 1:  # all ranks stop if one is asked to
+                    if stopping:
+                        accelerator.set_trigger()
+                    stopping = accelerator.check_trigger()
                 done = model.iteration >= total
                 if model.iteration % every.print_freq == 0 or done:
                     run.log_losses(model, progress, bar)

@@ -73,6 +73,15 @@ def test_a_test_looks_at_its_own_sets_alone(srcx, option_files):
     assert said.code == 0, said.err
 
 
+def test_profile_says_where_the_time_goes_and_writes_the_trace_alone(srcx, option_files):
+    said = srcx("train", "-opt", "train.yml", "--profile")
+    assert said.code == 0
+    assert said.out.startswith("# 50 steps, ")
+    assert "\n  generator (net_g) " in said.out
+    assert said.out.endswith("\n  experiments/tiny_profile.json.gz\n")
+    assert [path.name for path in Path("experiments").iterdir()] == ["tiny_profile.json.gz"]
+
+
 def test_check_says_what_would_be_and_writes_a_contact_sheet_alone(srcx, option_files):
     said = srcx("train", "-opt", "train.yml", "--check")
     assert said.code == 0

@@ -1,6 +1,7 @@
 import itertools
 import threading
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 
 from srcx.config.degradation import DegradationOptions
 from srcx.data import HighResolutionDataset, PairedImageDataset, train_batches
+from srcx.data.batches import copied_ahead
 from srcx.data.degradation import sharpen
 from srcx.errors import ImageError
 
@@ -28,6 +30,37 @@ def assert_equal(ours, theirs):
         assert one.keys() == other.keys()
         for key in one:
             assert_close(one[key], other[key], rtol=0, atol=0)
+
+
+class FakeStream:
+    """A stream of a GPU, which notes what is done with it."""
+
+    def __init__(self, events):
+        self.events = events
+
+    def wait_stream(self, other):
+        self.events.append("wait")
+
+
+def test_the_next_batch_is_on_its_way_to_the_gpu_while_one_is_worked_on(monkeypatch):
+    events = []
+
+    @contextmanager
+    def on(stream):
+        events.append("copy")
+        yield
+
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: FakeStream(events))
+    monkeypatch.setattr("torch.cuda.current_stream", lambda device: FakeStream(events))
+    monkeypatch.setattr("torch.cuda.stream", on)
+    monkeypatch.setattr("torch.Tensor.record_stream", lambda value, stream: events.append("keep"))
+    batches = ({"lq": torch.full((1,), float(number))} for number in itertools.count())
+    stream = copied_ahead(batches, torch.device("cpu"))
+    for number in range(3):
+        assert float(next(stream)["lq"]) == number
+        events.append("work")
+    # The copy of the second begins before the first is worked on, which waits for its own copy alone.
+    assert events == ["copy", *["wait", "keep", "copy", "work"] * 3]
 
 
 def test_batches_are_floats_in_0_1_in_channels_last_order(dataset):

@@ -147,6 +147,27 @@ def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monk
     assert build.accelerator(options).mixed_precision == precision
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        ("{type: Adam, lr: 1e-4}", True),
+        ("{type: AdamW, lr: 1e-4}", True),
+        ("{type: SGD, lr: 1e-4}", True),
+        ("{type: Adam, lr: 1e-4, foreach: true}", False),
+        ("{type: Muon, lr: 1e-4}", False),
+        ("{type: RAdam, lr: 1e-4}", False),
+    ],
+)
+def test_an_optimizer_is_one_kernel_on_a_gpu_where_torch_has_one(optimizer, fused):
+    options = build.load_training(SMOKE, [f"train:optim_g={optimizer}"])
+    on_gpu, on_cpu = (
+        build.trained_network(options, "network_g", "optim_g", torch.device(device)).optimizer
+        for device in ("cuda", "cpu")
+    )
+    assert bool(on_gpu.param_groups[0].get("fused")) is fused
+    assert not on_cpu.param_groups[0].get("fused")
+
+
 def test_the_objective_is_jittered_as_the_file_says():
     assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
 

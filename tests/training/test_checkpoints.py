@@ -90,6 +90,21 @@ def test_loss_means_go_over_an_interruption(tmp_path):
     assert resumed.take_means() == {}
 
 
+def test_ranks_share_their_sums_when_they_log_and_when_they_save(tmp_path, monkeypatch):
+    run, calls = opened(tmp_path / "run"), []
+    monkeypatch.setattr(
+        "srcx.training.checkpoints.gather", lambda sums: calls.append(sums) or [sums, {"pixel": 4.0}]
+    )
+    progress = Progress()
+    for value in (1.0, 1.0):
+        progress.add({"pixel": value})
+    assert calls == []
+    run.save(Counter(), progress)
+    assert (len(calls), progress.sums) == (1, {"pixel": 3.0})
+    assert progress.take_means() == {"pixel": 1.75}
+    assert len(calls) == 2
+
+
 def test_a_term_of_every_second_iteration_is_logged_at_its_true_mean_also_after_resuming(tmp_path):
     """As `net_d_iters: 2` leaves out the generator's terms."""
     run, model, straight = opened(tmp_path / "run"), Counter(), Progress()

@@ -13,6 +13,7 @@ import torch
 from srcx import registry
 from srcx.config.checks import GAN_LOSSES
 from srcx.features.extractor import FeatureExtractor
+from srcx.training import build
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state, save_state
 
@@ -84,6 +85,17 @@ def test_an_option_file_trains_with_it_for_three_iterations(workplace, name):
     assert len(values) == 3
     assert all(math.isfinite(value) for value in values)
     assert all(weight.isfinite().all() for weight in trained().values())
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+def test_its_value_and_gradient_are_computed_without_waiting_for_the_device(workplace, name, host_reads):
+    objective = build.losses(build.load_training(option_file(name)))
+    sr, gt = torch.rand(2, 1, 3, 64, 64)
+    sr.requires_grad_()
+    objective(sr, gt, sr_ema=gt)  # a loss may prepare itself at its first call
+    with host_reads as reads:
+        objective(sr, gt, sr_ema=gt)[0].backward()
+    assert reads.of_values == []
 
 
 def test_random_directions_are_the_same_after_a_run_went_on(workplace):

@@ -1,6 +1,7 @@
 import copy
 import math
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -155,16 +156,70 @@ def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clippe
         assert_close(weight, other)
 
 
-def test_a_loss_that_is_not_finite_names_iteration_and_term_and_leaves_the_weights(accelerator):
+def test_a_loss_that_is_not_finite_names_the_iteration_and_the_guilty_term_alone(accelerator):
     class Broken(nn.Module):
         def forward(self, sr, gt):
             return sr.mean() * math.nan
 
-    model = sr_model(accelerator, loss=Broken())
-    before = model.networks["net_g"].net[0].weight.detach().clone()
-    with pytest.raises(TrainingError, match=r"iteration 1: .*pixel = nan"):
+    one = net()
+    generator = TrainedNetwork(one, torch.optim.SGD(one.parameters(), lr=0.1), multi_step([]))
+    objective = WeightedSum({"pixel": (L1Loss(), 1.0), "broken": (Broken(), 1.0)})
+    model = SRModel(generator, objective, accelerator=accelerator)
+    with pytest.raises(TrainingError, match=r"iteration 1: the loss is not finite \(broken = nan\)"):
         model.step(batch())
-    assert torch.equal(model.networks["net_g"].net[0].weight, before)
+
+
+def test_a_step_reads_from_the_device_once(accelerator, monkeypatch, host_reads):
+    lists, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda values: lists.append(values) or tolist(values))
+    model = sr_model(accelerator, accumulate=2, grad_clip=1.0)  # an EMA counts its steps on the host
+    with host_reads as reads:
+        model.step(batch())
+    assert reads.of_values == []
+    assert len(lists) == 1
+
+
+def test_convolutions_are_chosen_by_time_in_steps_alone(accelerator):
+    model, seen = sr_model(accelerator), []
+    model.networks["net_g"].net.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.benchmark))
+    model.step(batch())
+    assert seen == [True]
+    assert not torch.backends.cudnn.benchmark
+
+
+@pytest.mark.slow
+def test_a_compiled_generator_takes_the_same_step_and_validates_as_it_is(accelerator):
+    one = net()
+    twin, data = copy.deepcopy(one), batch()
+    compiled, plain = (
+        SRModel(
+            TrainedNetwork(each, torch.optim.SGD(each.parameters(), lr=0.1), multi_step([]), compiled=which),
+            WeightedSum({"pixel": (MSELoss(), 1.0)}),
+            accelerator=accelerator,
+        )
+        for each, which in ((one, True), (twin, False))
+    )
+    for _ in range(2):
+        assert compiled.step(data)["pixel"] == pytest.approx(plain.step(data)["pixel"], rel=1e-5)
+    assert_close(one[0].weight, twin[0].weight)
+    assert compiled.eval_net is one
+    assert compiled.weights()["net_g"]["params"].keys() == plain.weights()["net_g"]["params"].keys()
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_goes_on_where_its_optimizer_is_computed_in_another_way(accelerator, caplog, before):
+    def made(fused):
+        return sr_model(accelerator, lr=1e-3, optimizer=partial(torch.optim.Adam, fused=fused))
+
+    model, data = made(before), batch()
+    model.step(data)
+    other = made(not before)
+    other.load_state(copy.deepcopy(model.state()))
+    assert other.networks["net_g"].optimizer.param_groups[0]["fused"] is not before
+    model.step(data)
+    other.step(data)
+    assert_close(other.eval_net[0].weight, model.eval_net[0].weight)
+    assert not caplog.records
 
 
 def test_state_goes_on_to_the_same_bits(accelerator):
