@@ -29,6 +29,7 @@ ALLOWED_SKIPS = (
     "needs the right to mount a small disk",
     "this torch has no NNPACK for this processor",
     "needs wandb, an extra",
+    "needs an x86 processor with AVX2 and a C++ compiler",
     "runs every network",  # a contract test that asks a backend for one it does not run
 )
 """Reasons to skip a test that CI accepts: what its machine cannot have. All else it must run."""

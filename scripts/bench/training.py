@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _bench import in_turn, load, spread
+from _bench import in_turn, load, seconds, spread
 from compare_with_basicsr import BasicSRModel
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from srcx.hardware import keep_freed_memory
 from srcx.training import build
 from srcx.training.model import SRModel
+from srcx.winograd import BY_TORCH
 
 BATCH, GT_PX, SCALE = 16, 96, 4
+PRODUCT = 1024  # side of the matrices whose product is the floor
 WARM_UP_STEPS = 3
 OPTIONS: dict[str, Any] = {
     "name": "bench",
@@ -70,25 +73,37 @@ def work(side: str, precision: str, threads: int) -> None:
     """Be one side: take a step for each line that comes in, and answer with its loss."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    if side == "basicsr":
-        print("BasicSR SRModel, fp32", flush=True)
-        step = their_step()
-    else:
-        model = our_model(precision=precision)
-        found = {"no": "fp32"}.get(model.accelerator.mixed_precision, model.accelerator.mixed_precision)
-        print(f"srcx SRModel, {found}", flush=True)
-        step = model.step
     batch = {
         "lq": torch.rand(BATCH, 3, GT_PX // SCALE, GT_PX // SCALE),
         "gt": torch.rand(BATCH, 3, GT_PX, GT_PX),
     }
+    if side == "basicsr":
+        step, found = their_step(), {"label": "BasicSR SRModel, fp32"}
+    else:
+        model = our_model(precision=precision)
+        dtype = torch.bfloat16 if model.accelerator.mixed_precision == "bf16" else torch.float32
+        name = f"srcx SRModel, {str(dtype).removeprefix('torch.')}, convolutions by {model.convolution.way}"
+        step, found = model.step, {"label": name, "floor": floor(model, batch, dtype)}
+    print(json.dumps(found), flush=True)
     for _ in sys.stdin:
         (loss,) = step(batch).values()
         print(loss, flush=True)
 
 
+def floor(model: SRModel, batch: dict[str, Tensor], dtype: torch.dtype) -> str:
+    """Say how long the step's multiplications would take as one matrix product, without any other work."""
+    chosen, model.convolution = model.convolution, BY_TORCH  # whose operations the counter knows
+    with FlopCounterMode(display=False) as counter:
+        model.step(batch)
+    model.convolution = chosen
+    matrix = torch.ones(PRODUCT, PRODUCT, dtype=dtype)
+    product_s = min(seconds(lambda: matrix @ matrix) for _ in range(5))
+    floor_s = counter.get_total_flops() / (2 * PRODUCT**3) * product_s
+    return f"{floor_s:.3f} s: {counter.get_total_flops() / 1e9:.0f} GFLOP as a bare matrix product in {dtype}"
+
+
 class Side:
-    """One of the two, in its own process; `label` says what it runs."""
+    """One of the two, in its own process; `label` says what it runs, and `floor` the least time for it."""
 
     def __init__(self, name: str, precision: str, threads: int) -> None:
         command = [
@@ -106,7 +121,8 @@ class Side:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self.process.stdout is not None
-        self.label = self.process.stdout.readline().strip()
+        found = json.loads(self.process.stdout.readline())
+        self.label, self.floor = found["label"], found.get("floor")
 
     def step(self) -> float:
         """Take one step and return its loss."""
@@ -127,9 +143,10 @@ def bench(precision: str, threads: int, steps: int) -> None:
     times = in_turn({name: side.step for name, side in sides.items()}, steps, warm_up=WARM_UP_STEPS)
     for name, side in sides.items():
         side.stop()
-        print(f"{side.label:40} {spread(times[name])} a step")
+        print(f"{side.label:48} {spread(times[name])} a step")
     ratio = statistics.median(times["basicsr"]) / statistics.median(times["srcx"])
-    print(f"{'ratio':40} {ratio:.2f}")
+    print(f"{'ratio':48} {ratio:.2f}")
+    print(f"{'floor of srcx':48} {sides['srcx'].floor}")
 
 
 def main() -> None:

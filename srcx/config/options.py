@@ -120,6 +120,8 @@ class TrainOptions(Section):
     """srcx: number format of the networks' products, the rest is fp32; auto: bf16 where it is fast."""
     channels_last: bool = True
     """srcx: channels innermost in memory; faster, same numbers up to rounding."""
+    convolution: Literal["auto", "torch", "winograd"] = "auto"
+    """srcx: 3 x 3 convolutions in fp32 on the CPU; auto: the faster way, torch's or Winograd's."""
     compile: bool = False
     """srcx: compile the generator by torch.compile: a slow first iteration, the others may be faster."""
     grad_clip: Positive | None = None

@@ -21,9 +21,9 @@ from srcx.archs.community import renamed
 from srcx.basicsr_compat.parts import AllParts
 from srcx.config import Options, Part
 from srcx.config.checks import GAN_LOSSES
-from srcx.distributed import launched_processes, stray_variables_hidden
+from srcx.distributed import gather, launched_processes, stray_variables_hidden
 from srcx.errors import OptionsError, SrcxError, UsageError
-from srcx.hardware import fast_dtype
+from srcx.hardware import bf16_gain, fast_dtype
 from srcx.inference.bundled import file_of
 from srcx.inference.models import find_model
 from srcx.losses.weighted_sum import WeightedSum
@@ -34,9 +34,11 @@ from srcx.training.model import SRModel, TrainedNetwork
 from srcx.training.teacher import Teacher
 from srcx.weights.checkpoint import load_state
 from srcx.weights.fit import load_into
+from srcx.winograd import Convolution, choose
 
 __all__ = [
     "accelerator",
+    "convolution",
     "load_options",
     "load_pretrained",
     "load_training",
@@ -125,6 +127,11 @@ def accelerator(options: Options) -> Accelerator:
         precision = "bf16" if fast else "fp32"
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
+    if precision == "bf16" and on_cpu and bf16_gain() < 1:
+        logger.warning(
+            "train.precision is bf16, in which this processor takes %.1f times as long as in fp32; take auto",
+            1 / bf16_gain(),
+        )
     # Without cpu=True, accelerate does not connect processes that have no GPU: each would train alone.
     several = launched_processes() > 1
     with stray_variables_hidden():
@@ -206,6 +213,8 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
     kind = MODELS[options.model_type]
     objective = losses(options)
     generator = trained("network_g", "optim_g")
+    discriminator = trained("network_d", "optim_d") if options.network_d is not None else None
+    nets = [generator.net, objective, *([discriminator.net] if discriminator is not None else [])]
     common: dict[str, Any] = {
         "accelerator": accelerator,
         "ema_decay": train.ema_decay,
@@ -215,6 +224,7 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
         "teacher": teacher(options),
         "grad_norms": options.logger.grad_norms,
         "channels_last": train.channels_last,
+        "convolution": convolution(options, accelerator, nets),
     }
     if not issubclass(kind, (SRGANModel, CycleGANModel)):
         made: SRModel = kind(generator, objective, **common)
@@ -222,7 +232,7 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
         gan = train.losses["gan"]
         gan_loss = _make("loss", gan.type, gan.args, _place(options, "train.gan_opt"))
         common["gan_weight"] = gan.weight
-        discriminator = trained("network_d", "optim_d")
+        assert discriminator is not None
         if issubclass(kind, CycleGANModel):
             generators = generator, trained("network_g", "optim_g")
             discriminators = discriminator, trained("network_d", "optim_d")
@@ -262,6 +272,28 @@ def load_pretrained(net: nn.Module, source: Path | str, *, key: str | None, stri
         CheckpointError: it is damaged or does not fit.
     """
     load_into(net, renamed(net, load_state(source, key=key)), source=source, strict=strict)
+
+
+def convolution(options: Options, accelerator: Accelerator, nets: Sequence[nn.Module]) -> Convolution:
+    """Return how the 3 x 3 convolutions of `nets` are computed: on every rank in the same way.
+
+    Raises:
+        OptionsError: the options ask for a way that cannot be had here, or not together with the others.
+    """
+    assert options.train is not None
+    asked, place = options.train.convolution, _place(options, "train.convolution")
+    in_fp32 = accelerator.mixed_precision == "no" and accelerator.device.type == "cpu"
+    if not in_fp32 or options.train.compile:
+        said = "the Winograd kernel is for fp32 on the CPU, in networks that are not compiled"
+        if asked == "winograd":
+            raise OptionsError(f"{place}: {said}; take auto")
+        return Convolution("torch", said, asked=True)
+    try:
+        chosen = choose(asked, nets)
+    except UsageError as error:
+        raise OptionsError(f"{place}: {error}; take auto") from error
+    every = gather(chosen)
+    return next((one for one in every if one.way == "torch"), chosen)
 
 
 def trained_network(options: Options, name: str, optimizer: str, device: torch.device) -> TrainedNetwork:

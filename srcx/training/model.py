@@ -20,6 +20,7 @@ from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import Schedule
 from srcx.training.teacher import Teacher
 from srcx.weights.fit import weights_difference
+from srcx.winograd import BY_TORCH, Convolution, convolutions
 
 __all__ = ["Part", "SRModel", "State", "TrainedNetwork", "frozen"]
 
@@ -71,7 +72,7 @@ class TrainedNetwork:
             group.setdefault("initial_lr", group["lr"])
         # accelerate replaces the forward of what it prepares; nn.Sequential leaves `net` as it is.
         # It does not prepare optimizers: its step would update the gradient scaler after each of several.
-        net = torch.compile(self.net) if self.compiled else self.net
+        net: nn.Module = torch.compile(self.net) if self.compiled else self.net  # type: ignore[assignment]
         self.prepared = accelerator.prepare(nn.Sequential(net))
         self.prepared.train()
 
@@ -121,6 +122,7 @@ class SRModel:
         teacher: Makes the targets of the first iterations; None takes gt from the first on.
         grad_norms: Return the norm of the gradient of each network too, before it is clipped.
         channels_last: Hold weights and images in channels-last order, which is faster on most processors.
+        convolution: How steps compute 3 x 3 convolutions, and why; a resumed run keeps its way.
 
     Attributes:
         iteration: Number of steps so far, those of the resumed run included.
@@ -143,8 +145,9 @@ class SRModel:
         teacher: Teacher | None = None,
         grad_norms: bool = False,
         channels_last: bool = True,
+        convolution: Convolution = BY_TORCH,
     ) -> None:
-        self.accelerator = accelerator
+        self.accelerator, self.convolution = accelerator, convolution
         self.grad_clip, self.accumulate, self.grad_norms = grad_clip, accumulate, grad_norms
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.losses = losses.to(accelerator.device)
@@ -206,7 +209,8 @@ class SRModel:
             with self.accelerator.autocast(), record_function("srcx: teacher"):
                 parts = [{**part, "gt": self.teacher.target_of(part, self.iteration)} for part in parts]
         self._sums = {}
-        self.optimise_networks(parts)
+        with convolutions(self.convolution.way):
+            self.optimise_networks(parts)
         if self.ema is not None:
             with record_function("srcx: EMA"):
                 self.ema.update_parameters(self.networks["net_g"].net)
@@ -321,6 +325,7 @@ class SRModel:
             "optimizers": {name: network.optimizer.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "convolution": self.convolution.way,
         }
 
     def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None:
@@ -350,6 +355,8 @@ class SRModel:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        # Older states do not say how they were computed.
+        self.convolution = self.convolution.continued(state.get("convolution", self.convolution.way))
         unused = [name for name in state["nets"] if name not in self.networks]
         unused += ["the EMA weights"] if state["ema"] is not None and self.ema is None else []
         if unused:

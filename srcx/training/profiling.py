@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, record_function
 
@@ -132,7 +131,7 @@ def parts_of(events: Iterable[FunctionEvent], *, on_gpu: bool) -> tuple[dict[str
         on_gpu: Whether to take the time of the GPU's kernels, not the processor's.
     """
     events = sorted(
-        (one for one in events if one.device_type == DeviceType.CPU), key=lambda one: one.time_range.start
+        (one for one in events if one.device_type.name == "CPU"), key=lambda one: one.time_range.start
     )
 
     def time_us(event: FunctionEvent) -> float:

@@ -12,6 +12,7 @@ from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.training import build, build_data
 from srcx.training.adversarial import SRGANModel
 from srcx.weights.checkpoint import save_state
+from srcx.winograd import Convolution
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
@@ -166,6 +167,36 @@ def test_an_optimizer_is_one_kernel_on_a_gpu_where_torch_has_one(optimizer, fuse
     )
     assert bool(on_gpu.param_groups[0].get("fused")) is fused
     assert not on_cpu.param_groups[0].get("fused")
+
+
+def test_bf16_that_the_processor_emulates_is_a_warning_with_the_factor(monkeypatch, caplog):
+    monkeypatch.setattr("srcx.training.build.bf16_gain", lambda: 0.08)
+    build.accelerator(build.load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
+    assert "train.precision is bf16, in which this processor takes 12.5 times as long" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("srcx.training.build.bf16_gain", lambda: 3.0)
+    build.accelerator(build.load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("other", ["train:precision=bf16", "train:compile=true"])
+def test_the_kernel_is_refused_where_it_cannot_be_used_with_the_line_of_the_option(other):
+    overrides = ["num_gpu=0", "train:convolution=winograd", other]
+    options = build.load_training(SMOKE, overrides)
+    with pytest.raises(OptionsError, match=r"train.convolution: the Winograd kernel is for fp32 on the CPU"):
+        build.convolution(options, build.accelerator(options), [])
+    options = build.load_training(SMOKE, ["num_gpu=0", other])
+    assert build.convolution(options, build.accelerator(options), []).way == "torch"
+
+
+def test_all_ranks_convolve_in_the_way_that_each_of_them_can(monkeypatch):
+    options = build.load_training(SMOKE, ["num_gpu=0"])
+    chosen, slow = Convolution("winograd", "twice as fast"), Convolution("torch", "rank 1 has no compiler")
+    monkeypatch.setattr("srcx.training.build.choose", lambda asked, nets: chosen)
+    accelerator = build.accelerator(options)
+    assert build.convolution(options, accelerator, []) is chosen
+    monkeypatch.setattr("srcx.training.build.gather", lambda one: [one, slow])
+    assert build.convolution(options, accelerator, []) is slow
 
 
 def test_the_objective_is_jittered_as_the_file_says():

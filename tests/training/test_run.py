@@ -42,6 +42,7 @@ from srcx.training.model import SRModel
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state
 from srcx.weights.training_state import load_training_state
+from srcx.winograd import Convolution
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
@@ -211,7 +212,9 @@ def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
     model = build.model(options, build.accelerator(options))
     before, random = copy.deepcopy(model.state()), torch.get_rng_state()
     try_once(model, options)
-    assert_close(model.state(), before)
+    after = model.state()
+    assert after.pop("convolution") == before.pop("convolution")  # assert_close takes no text
+    assert_close(after, before)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(weight.grad is None for net in model.networks.values() for weight in net.net.parameters())
 
@@ -381,6 +384,31 @@ def test_the_validation_of_the_start_leaves_the_random_numbers_of_the_run_as_the
         for run in ("quiet", "smoke_x4")
     ]
     assert str(states[0]) == str(states[1])
+
+
+def test_a_resumed_run_convolves_as_before_and_says_where_it_cannot(workplace, caplog, monkeypatch):
+    ways = iter(["winograd", "torch", "torch"])
+    monkeypatch.setattr(
+        "srcx.training.build.choose", lambda asked, nets: Convolution(next(ways), "measured so", asked=False)
+    )
+    caplog.set_level("INFO")
+    short = ["logger:save_checkpoint_freq=1", "datasets:train:num_worker_per_gpu=0"]
+    run_file(SMOKE, overrides=["train:total_iter=1", *short])
+    assert "convolutions by winograd: measured so" in caplog.text
+    state = load_training_state(Path("experiments/smoke_x4/training_states/1.state"))
+    assert state["model"]["convolution"] == "winograd"
+    caplog.clear()
+    monkeypatch.setattr("srcx.winograd.convolution.kernel", lambda: None)
+    run_file(SMOKE, overrides=["train:total_iter=2", *short], auto_resume=True)
+    assert "convolutions by winograd: as this run had them before" in caplog.text
+    caplog.clear()
+
+    def no_kernel():
+        raise UsageError("there is no compiler")
+
+    monkeypatch.setattr("srcx.winograd.convolution.kernel", no_kernel)
+    run_file(SMOKE, overrides=["train:total_iter=3", *short], auto_resume=True)
+    assert "convolutions of this run were winograd's and are now torch's" in caplog.text
 
 
 def test_a_metric_without_a_value_lets_the_run_go_on(workplace, caplog):

@@ -8,11 +8,13 @@
 //
 // Transformed weights come packed as [K / 64][C / 64][36][64 of C][64 of K].
 
-#include <ATen/Parallel.h>
+// It knows nothing of torch, so it compiles in seconds, and one file serves every torch and Python.
+
 #include <immintrin.h>
-#include <torch/extension.h>
+#include <omp.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 namespace {
@@ -156,13 +158,14 @@ void output_tiles(const float* products, const Maps& maps, int64_t first, int co
   }
 }
 
-// Up to six rows of out (+)= a b, all rows 64 long; the sums of a part of each row stay in registers.
+// Up to six rows of out (+)= a b, all rows 64 long; the sums of a part of each row stay in registers. Each call
+// sums from zero and adds to `out` at its end: short sums of short sums round less than one long sum.
 template <int kRows>
 void some_rows(const float* a, const float* b, float* out, bool more) {
   for (int j = 0; j < kChannels; j += kSums * kWide) {
     Vec sum[kRows][kSums], row[kSums];
     for (int r = 0; r < kRows; r++)
-      for (int q = 0; q < kSums; q++) sum[r][q] = more ? load(out + r * kChannels + j + q * kWide) : all(0);
+      for (int q = 0; q < kSums; q++) sum[r][q] = all(0);
     for (int k = 0; k < kChannels; k++) {
       for (int q = 0; q < kSums; q++) row[q] = load(b + k * kChannels + j + q * kWide);
       for (int r = 0; r < kRows; r++) {
@@ -171,7 +174,10 @@ void some_rows(const float* a, const float* b, float* out, bool more) {
       }
     }
     for (int r = 0; r < kRows; r++)
-      for (int q = 0; q < kSums; q++) store(out + r * kChannels + j + q * kWide, sum[r][q]);
+      for (int q = 0; q < kSums; q++) {
+        float* to = out + r * kChannels + j + q * kWide;
+        store(to, more ? add(load(to), sum[r][q]) : sum[r][q]);
+      }
   }
 }
 
@@ -188,7 +194,7 @@ void product_over_tiles(const float* a, const float* b, float* out, int count) {
     for (int j = 0; j < kChannels; j += kSums * kWide) {
       Vec sum[4][kSums], row[kSums];
       for (int r = 0; r < 4; r++)
-        for (int q = 0; q < kSums; q++) sum[r][q] = load(out + (i + r) * kChannels + j + q * kWide);
+        for (int q = 0; q < kSums; q++) sum[r][q] = all(0);
       for (int t = 0; t < count; t++) {
         for (int q = 0; q < kSums; q++) row[q] = load(b + t * kChannels + j + q * kWide);
         for (int r = 0; r < 4; r++) {
@@ -197,7 +203,10 @@ void product_over_tiles(const float* a, const float* b, float* out, int count) {
         }
       }
       for (int r = 0; r < 4; r++)
-        for (int q = 0; q < kSums; q++) store(out + (i + r) * kChannels + j + q * kWide, sum[r][q]);
+        for (int q = 0; q < kSums; q++) {
+          float* to = out + (i + r) * kChannels + j + q * kWide;
+          store(to, add(load(to), sum[r][q]));
+        }
     }
 }
 
@@ -206,74 +215,59 @@ float* buffer(int which, size_t floats) {
   static thread_local std::vector<float> buffers[2];
   auto& one = buffers[which];
   if (one.size() < floats + kWide) one.resize(floats + kWide);
-  return reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(one.data()) + sizeof(Vec) - 1) & ~uintptr_t(sizeof(Vec) - 1));
+  const uintptr_t at = reinterpret_cast<uintptr_t>(one.data()) + sizeof(Vec) - 1;
+  return reinterpret_cast<float*>(at & ~uintptr_t(sizeof(Vec) - 1));
 }
-
-Maps maps_of(const torch::Tensor& nhwc) { return {nhwc.size(0), nhwc.size(1), nhwc.size(2), nhwc.size(3)}; }
 
 }  // namespace
 
-// x (N, H, W, C) contiguous, packed weights, bias (K) -> (N, K, H, W) in channels-last order.
-torch::Tensor convolve(torch::Tensor x, torch::Tensor weights, c10::optional<torch::Tensor> bias) {
-  const Maps in = maps_of(x);
-  Maps out = in;
-  out.channels = weights.size(0) * kChannels;
-  auto y = torch::empty({out.n, out.channels, out.height, out.width},
-                        x.options().memory_format(c10::MemoryFormat::ChannelsLast));
-  const float *from = x.data_ptr<float>(), *packed = weights.data_ptr<float>();
-  const float* offsets = bias ? bias->data_ptr<float>() : nullptr;
-  float* to = y.data_ptr<float>();
-  at::parallel_for(0, (in.tiles() + kBlock - 1) / kBlock, 1, [&](int64_t begin, int64_t end) {
+// x (N, H, W, C), packed weights, bias (K) or null -> y (N, H, W, K); all contiguous.
+extern "C" void srcx_convolve(const float* x, const float* packed, const float* bias, float* y, int64_t n,
+                              int64_t height, int64_t width, int64_t c, int64_t k, int threads) {
+  const Maps in{n, height, width, c}, out{n, height, width, k};
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t block = 0; block < (in.tiles() + kBlock - 1) / kBlock; block++) {
     float* tiles = buffer(0, in.groups() * kPlaces * kBlock * kChannels);
     float* products = buffer(1, kPlaces * kBlock * kChannels);
-    for (int64_t block = begin; block < end; block++) {
-      const int64_t first = block * kBlock;
-      const int count = std::min<int64_t>(kBlock, in.tiles() - first);
-      input_tiles(from, in, first, count, tiles);
-      for (int64_t k = 0; k < out.groups(); k++) {
-        for (int p = 0; p < kPlaces; p++)
-          for (int64_t c = 0; c < in.groups(); c++)
-            product(tiles + (c * kPlaces + p) * count * kChannels,
-                    packed + ((k * in.groups() + c) * kPlaces + p) * kChannels * kChannels,
-                    products + int64_t(p) * count * kChannels, count, c > 0);
-        output_tiles(products, out, first, count, offsets, k * kChannels, to);
-      }
+    const int64_t first = block * kBlock;
+    const int count = std::min<int64_t>(kBlock, in.tiles() - first);
+    input_tiles(x, in, first, count, tiles);
+    for (int64_t to = 0; to < out.groups(); to++) {
+      for (int p = 0; p < kPlaces; p++)
+        for (int64_t from = 0; from < in.groups(); from++)
+          product(tiles + (from * kPlaces + p) * count * kChannels,
+                  packed + ((to * in.groups() + from) * kPlaces + p) * kChannels * kChannels,
+                  products + int64_t(p) * count * kChannels, count, from > 0);
+      output_tiles(products, out, first, count, bias, to * kChannels, y);
     }
-  });
-  return y;
+  }
 }
 
-// x (N, H, W, C) and the output's gradient (N, H, W, K) -> gradient of the packed weights.
-torch::Tensor weight_gradient(torch::Tensor x, torch::Tensor gradient) {
-  const Maps in = maps_of(x), out = maps_of(gradient);
+// x (N, H, W, C) and the gradient of y (N, H, W, K) -> that of the packed weights in `threads` parts, whose sum
+// it is; the parts come as zeros. Each thread always sums the same blocks, so the sum is the same each time.
+extern "C" void srcx_weight_gradient(const float* x, const float* of_y, float* parts, int64_t n, int64_t height,
+                                     int64_t width, int64_t c, int64_t k, int threads) {
+  const Maps in{n, height, width, c}, out{n, height, width, k};
   const int64_t size = in.groups() * out.groups() * kPlaces * kChannels * kChannels;
-  auto sums = torch::zeros({at::get_num_threads(), out.groups(), in.groups(), kPlaces, kChannels, kChannels},
-                           x.options());
   // The sums are read and written once for each block, so blocks are larger than the forward pass's.
-  const int block_size = in.groups() * out.groups() > 1 ? 72 : 144;
-  const float *from = x.data_ptr<float>(), *of_output = gradient.data_ptr<float>();
-  float* all = sums.data_ptr<float>();
-  at::parallel_for(0, (in.tiles() + block_size - 1) / block_size, 1, [&](int64_t begin, int64_t end) {
+  const int64_t block_size = in.groups() * out.groups() > 1 ? 72 : 144;
+  const int64_t blocks = (in.tiles() + block_size - 1) / block_size;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int part = 0; part < threads; part++) {
     float* tiles = buffer(0, in.groups() * kPlaces * block_size * kChannels);
     float* gradients = buffer(1, out.groups() * kPlaces * block_size * kChannels);
-    float* mine = all + at::get_thread_num() * size;
-    for (int64_t block = begin; block < end; block++) {
+    float* mine = parts + part * size;
+    for (int64_t block = blocks * part / threads; block < blocks * (part + 1) / threads; block++) {
       const int64_t first = block * block_size;
       const int count = std::min<int64_t>(block_size, in.tiles() - first);
-      input_tiles(from, in, first, count, tiles);
-      gradient_tiles(of_output, out, first, count, gradients);
-      for (int64_t k = 0; k < out.groups(); k++)
-        for (int64_t c = 0; c < in.groups(); c++)
+      input_tiles(x, in, first, count, tiles);
+      gradient_tiles(of_y, out, first, count, gradients);
+      for (int64_t to = 0; to < out.groups(); to++)
+        for (int64_t from = 0; from < in.groups(); from++)
           for (int p = 0; p < kPlaces; p++)
-            product_over_tiles(tiles + (c * kPlaces + p) * count * kChannels,
-                               gradients + (k * kPlaces + p) * count * kChannels,
-                               mine + ((k * in.groups() + c) * kPlaces + p) * kChannels * kChannels, count);
+            product_over_tiles(tiles + (from * kPlaces + p) * count * kChannels,
+                               gradients + (to * kPlaces + p) * count * kChannels,
+                               mine + ((to * in.groups() + from) * kPlaces + p) * kChannels * kChannels, count);
     }
-  });
-  return sums.sum(0);
-}
-
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.def("convolve", &convolve);
-  module.def("weight_gradient", &weight_gradient);
+  }
 }

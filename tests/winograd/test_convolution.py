@@ -1,0 +1,244 @@
+import copy
+import logging
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import nn
+from torch.nn import functional
+from torch.testing import assert_close
+
+from srcx.archs import MSRResNet
+from srcx.errors import UsageError
+from srcx.losses.pixel import L1Loss
+from srcx.losses.weighted_sum import WeightedSum
+from srcx.optim.schedules import multi_step
+from srcx.training.model import SRModel, TrainedNetwork
+from srcx.winograd import BY_TORCH, Convolution, choose, convolutions
+from srcx.winograd import convolution as module
+from srcx.winograd.convolution import FLAGS_OF, MAX_ERROR, compiled, kernel, largest_error, winograd
+
+FITTING = nn.Conv2d(64, 64, 3, padding=1)
+
+
+@pytest.fixture
+def _with_kernel():
+    try:
+        kernel()
+    except UsageError as error:
+        if "needs" not in str(error):
+            raise
+        pytest.skip("needs an x86 processor with AVX2 and a C++ compiler")
+
+
+def no_kernel(*_):
+    raise UsageError("there is no compiler")
+
+
+def off(ours, exact):
+    """Return the largest difference as a share of the largest value."""
+    return float((ours - exact).abs().max() / exact.abs().max())
+
+
+@pytest.mark.usefixtures("_with_kernel")
+@pytest.mark.parametrize(
+    ("n", "c", "k", "height", "width"),
+    [(2, 64, 64, 24, 24), (1, 64, 256, 17, 31), (3, 128, 64, 5, 4), (1, 256, 256, 12, 12), (1, 64, 64, 1, 1)],
+)
+def test_values_and_gradients_are_those_of_torch(n, c, k, height, width):
+    x, weight = torch.randn(n, c, height, width), torch.randn(k, c, 3, 3)
+    bias, of_y = torch.randn(k), torch.randn(n, k, height, width)
+    found = []
+    for convolve, dtype in ((winograd, torch.float32), (functional.conv2d, torch.float64)):
+        leaves = [one.to(dtype).requires_grad_() for one in (x, weight, bias)]
+        y = convolve(*leaves, **({"padding": 1} if convolve is functional.conv2d else {}))
+        found.append([y.detach(), *torch.autograd.grad(y, leaves, of_y.to(dtype))])
+    for ours, exact in zip(*found, strict=True):
+        assert ours.shape == exact.shape
+        assert off(ours, exact) < MAX_ERROR
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_long_sums_stay_exact_in_the_gradient_of_the_weights():
+    x, of_y = torch.randn(8, 64, 64, 64), torch.randn(8, 64, 64, 64)
+    weight = torch.zeros(64, 64, 3, 3, requires_grad=True)
+    (ours,) = torch.autograd.grad(winograd(x, weight), weight, of_y)
+    twin = weight.double().detach().requires_grad_()
+    (exact,) = torch.autograd.grad(functional.conv2d(x.double(), twin, padding=1), twin, of_y.double())
+    assert off(ours, exact) < MAX_ERROR
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_the_kernel_of_avx2_gives_the_values_too():
+    """A processor with AVX-512 runs it as well, so that this machine tests both."""
+    assert largest_error(compiled(FLAGS_OF["AVX2"])) < MAX_ERROR
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_a_convolution_computed_twice_is_equal_to_the_bit():
+    x, weight = torch.randn(2, 64, 20, 20), torch.randn(64, 64, 3, 3, requires_grad=True)
+    (one, other) = (torch.autograd.grad(winograd(x, weight).square().sum(), weight)[0] for _ in range(2))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_a_second_derivative_is_refused():
+    x = torch.randn(1, 64, 8, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(winograd(x, FITTING.weight).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def convolution(c=64, k=64, **options):
+    return nn.Conv2d(c, k, **{"kernel_size": 3, "padding": 1, **options})
+
+
+@pytest.mark.usefixtures("_with_kernel")
+@pytest.mark.parametrize(
+    ("layer", "size", "taken"),
+    [
+        (convolution(), (4, 64, 32, 32), True),
+        (convolution(bias=False), (1, 64, 64, 65), True),
+        (convolution(k=256), (4, 64, 32, 32), True),
+        (convolution(), (1, 64, 32, 32), False),  # few pixels
+        (convolution(), (200, 64, 6, 6), False),  # 64 pixels of tiles for 36
+        (convolution(k=48), (4, 64, 32, 32), False),
+        (convolution(c=3), (4, 3, 32, 32), False),
+        (convolution(stride=2), (4, 64, 64, 64), False),
+        (convolution(dilation=2, padding=2), (4, 64, 32, 32), False),
+        (convolution(groups=2), (4, 64, 32, 32), False),
+        (convolution(padding="same"), (4, 64, 32, 32), False),
+        (convolution(kernel_size=1, padding=0), (4, 64, 32, 32), False),
+        (convolution().double(), (4, 64, 32, 32), False),
+        (convolution(c=512, k=256), (4, 512, 32, 32), False),  # the sums of its gradient take much memory
+        (convolution(c=512, k=256).requires_grad_(False), (4, 512, 32, 32), True),
+    ],
+)
+def test_the_kernel_takes_the_convolutions_for_which_it_is_made(monkeypatch, layer, size, taken):
+    calls = []
+    monkeypatch.setattr(module, "winograd", lambda *given: calls.append(given) or functional.conv2d(*given))
+    x = torch.zeros(size, dtype=layer.weight.dtype)
+    layer(x)
+    assert calls == []
+    with convolutions("torch"):
+        layer(x)
+    assert calls == []
+    with convolutions("winograd"):
+        layer(x)
+    assert bool(calls) is taken
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_autocast_is_left_to_torch(monkeypatch):
+    monkeypatch.setattr(module, "winograd", lambda *given: pytest.fail("the kernel is for fp32"))
+    with convolutions("winograd"), torch.autocast("cpu", torch.bfloat16):
+        FITTING(torch.zeros(4, 64, 32, 32))
+
+
+def test_nothing_is_compiled_for_networks_without_a_fitting_layer(monkeypatch):
+    monkeypatch.setattr(module, "kernel", lambda: pytest.fail("compiled"))
+    assert choose("auto", [nn.Conv2d(64, 64, 1), nn.Conv2d(32, 32, 3, padding=1)]).way == "torch"
+    assert choose("torch", [FITTING]) == Convolution("torch", "as the options say", asked=True)
+
+
+@pytest.mark.parametrize(("gain", "way"), [(1.05, "torch"), (1.9, "winograd")])
+def test_auto_takes_the_faster_way_and_says_by_how_much(monkeypatch, gain, way):
+    monkeypatch.setattr(module, "measured_gain", lambda: gain)
+    chosen = choose("auto", [nn.ReLU(), FITTING])
+    assert chosen.way == way
+    assert f"{gain:g}" in chosen.reason
+    assert choose("winograd", []).way == "winograd"
+
+
+def test_without_a_kernel_auto_says_why_and_asking_for_it_is_an_error(monkeypatch):
+    monkeypatch.setattr(module, "measured_gain", no_kernel)
+    assert choose("auto", [FITTING]) == Convolution("torch", "there is no compiler")
+    with pytest.raises(UsageError, match="there is no compiler"):
+        choose("winograd", [FITTING])
+
+
+def test_another_processor_is_told_what_the_kernel_needs(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    with pytest.raises(UsageError, match="needs an x86 processor with AVX2"):
+        kernel.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "named"),
+    [("nowhere-c++", "nowhere-c\\+\\+, which CXX names, is not there"), ("false", "cannot be compiled by")],
+)
+def test_a_missing_or_failing_compiler_is_named(monkeypatch, tmp_path, compiler, named):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(UsageError, match=named):
+        compiled(FLAGS_OF["AVX2"])
+    assert list((tmp_path / "srcx/kernels").iterdir()) == []
+
+
+def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
+    monkeypatch.setattr(module, "compiled", lambda flags: None)
+    monkeypatch.setattr(module, "largest_error", lambda library: float("nan"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    with pytest.raises(UsageError, match="is off by nan of the largest value"):
+        kernel.__wrapped__()
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_the_library_in_the_cache_is_not_compiled_again(monkeypatch):
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("compiled again"))
+    kernel.__wrapped__()
+
+
+@pytest.mark.parametrize("before", ["torch", "winograd"])
+def test_a_resumed_run_keeps_its_way_unless_the_options_name_another(monkeypatch, caplog, before):
+    monkeypatch.setattr(module, "kernel", lambda: None)
+    now = "winograd" if before == "torch" else "torch"
+    assert Convolution(now, "measured").continued(before).way == before
+    assert not caplog.records
+    assert Convolution(now, "as the options say", asked=True).continued(before).way == now
+    (record,) = caplog.records
+    said = f"the convolutions of this run were {before}'s and are now {now}'s, as the options say"
+    assert said in record.getMessage()
+
+
+def test_a_run_that_cannot_keep_the_kernel_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(module, "kernel", no_kernel)
+    assert Convolution("torch", "measured").continued("winograd").way == "torch"
+    assert "will differ by rounding: there is no compiler" in caplog.text
+
+
+def sr_model(convolution):
+    torch.manual_seed(0)
+    AcceleratorState._reset_state()
+    net = MSRResNet(num_block=1, upscale=2)
+    generator = TrainedNetwork(net, torch.optim.SGD(net.parameters(), lr=0.1), multi_step([]))
+    objective = WeightedSum({"pixel": (L1Loss(), 1.0)})
+    return SRModel(generator, objective, accelerator=Accelerator(cpu=True), convolution=convolution)
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_a_training_step_is_that_of_torch(monkeypatch):
+    calls, ours = [], winograd
+    monkeypatch.setattr(module, "winograd", lambda *given: calls.append(given) or ours(*given))
+    batch = {"lq": torch.rand(4, 3, 32, 32), "gt": torch.rand(4, 3, 64, 64)}
+    models = [sr_model(Convolution(way, "test")) for way in ("torch", "winograd")]
+    losses = [model.step(batch)["pixel"] for model in models]
+    assert len(calls) == 4  # of the block two, of the upsampling one, conv_hr
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for one, other in zip(*(model.eval_net.parameters() for model in models), strict=True):
+        assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_a_state_holds_the_way_and_older_ones_go_on_in_the_chosen_one(caplog):
+    state = copy.deepcopy(sr_model(Convolution("winograd", "measured")).state())
+    resumed = sr_model(BY_TORCH)
+    with caplog.at_level(logging.WARNING):
+        resumed.load_state(state)
+        assert resumed.convolution.way == "winograd"
+        del state["convolution"]
+        older = sr_model(BY_TORCH)
+        older.load_state(state)
+    assert older.convolution is BY_TORCH
+    assert not caplog.records
