@@ -99,38 +99,6 @@ def test_what_stands_beside_the_shipped_model_differs_from_it_in_its_terms_alone
     assert other.path.model_dump() == recipe.path.model_dump()
 
 
-@pytest.mark.parametrize("experiment", ["sr", "denoise", "real"])
-def test_what_learns_from_pairs_that_are_not_aligned_differs_in_its_loss_and_steps_alone(
-    experiment: str,
-) -> None:
-    """Steps, since each is to take as long as the others."""
-    files = sorted((ROOT / "nonaligned").glob(f"{experiment}_*.yml"))
-    assert [path.stem.partition("_")[2] for path in files] == ["cobi", "cx", "l1", "l2", "perceptual"]
-    options = [load_options(path) for path in files]
-    bare = {
-        one.model_copy(
-            update={
-                "name": "",
-                "train": one.train.model_copy(update={"losses": {}, "total_iter": 1, "scheduler": None}),
-                "val": one.val.model_copy(update={"val_freq": 1}),
-            }
-        ).to_yaml()
-        for one in options
-        if one.train is not None
-    }
-    assert len(bare) == 1
-    losses = {
-        tuple(term.type for term in one.train.losses.values()) for one in options if one.train is not None
-    }
-    assert losses == {
-        ("ContextualBilateralLoss",),
-        ("ContextualLoss",),
-        ("L1Loss",),
-        ("MSELoss",),
-        ("PerceptualLoss",),
-    }
-
-
 def path_of(name: str) -> Path:
     return ROOT / "train" / f"{name}.yml"
 

@@ -1,345 +1,388 @@
-r"""Train every loss on pairs that are off by up to 0, 2, 4 and 8 pixels, and write the page of the outcome.
+r"""Train on by every loss with pairs that do not line up, and write the page of the outcome.
 
-Without --experiment, it runs two experiments. One is x4 super-resolution with lq of a crop and gt of a
-moved crop (options/nonaligned/sr_*.yml, evaluated on Set14). The other is Figure 6 of the contextual loss's
-paper: one noisy image and clean crops moved at random (options/nonaligned/denoise_*.yml, evaluated on that
-image). --experiment real takes real pairs (options/nonaligned/real_*.yml, which say how to make the pairs;
-evaluated on pairs that are not trained on). All runs of an experiment start from the same weights and take
-about the same time: the option files give cheaper losses more steps. Finished runs stay in
-experiments/nonaligned and are not repeated. A stopped run continues with the same command. The images on
-the page are scikit-image's. Real pairs may not be published, so the page shows none of them.
+A run starts from a network that L1 trained on aligned pairs, and trains on by one loss alone. Every run takes
+the same processor time of one core: a loss's step is timed first, and a cheaper loss gets more steps. Cases
+and losses are on the page. Finished runs stay in experiments/nonaligned and are not repeated, so a stopped
+command continues; all runs of one seed come before those of the next. Most cases need photographs; "warp"
+and "real" need real pairs too, which these commands make of two folders of the same names:
+
+    srcx data align SHORT LONG --scale 1 --write datasets/nonaligned/real
+    srcx data align SHORT_HELD_OUT LONG_HELD_OUT --scale 1 --write datasets/nonaligned/real_held_out
+
+The crops on the page are of scikit-image's pictures.
 
     python scripts/pages/nonaligned.py
-    python scripts/pages/nonaligned.py --experiment sr --loss l1 cx cobi --offset 0 4
+    python scripts/pages/nonaligned.py --case "offset 8" warp --loss l1 cx fdl --seeds 1
     python scripts/pages/nonaligned.py --no-train
 """
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 
 import cv2
 import numpy as np
+import torch
+from _nonaligned_page import Figures, changes, cost_table, figure_tables, losses_of
+from _nonaligned_pairs import (
+    BATCH,
+    CASES,
+    GT_PX,
+    Data,
+    Folders,
+    batches,
+    gradient_energy,
+    noisy_pair,
+    offset,
+    picture,
+)
 from _page import Bytes, command_block, side_by_side, write_markdown
-from skimage import data
+from torch import Tensor, nn
 
+from srcx.archs import SRVGGNetCompact
 from srcx.atomic import atomic_path, make_folder
-from srcx.cli import main as srcx
 from srcx.errors import SrcxError
-from srcx.imaging import ImageArray, imresize, list_images, read_image, rgb_to_grey, write_image
-from srcx.imaging.color import rgb_to_y
-from srcx.inference.load import load_model
-from srcx.metrics import lpips, niqe, psnr
+from srcx.hardware import keep_freed_memory
+from srcx.imaging import imresize, read_image, rgb_to_grey, to_image, to_tensor, write_image
+from srcx.losses import (
+    AESOPLoss,
+    ContextualBilateralLoss,
+    ContextualLoss,
+    FDLLoss,
+    L1Loss,
+    PerceptualLoss,
+    SlicedWassersteinLoss,
+)
+from srcx.losses.weighted_sum import jittered
+from srcx.metrics import dists, lpips, psnr
 from srcx.prepare.shifts import register, smooth
+from srcx.weights.checkpoint import load_state
+from srcx.weights.published import BUNDLED
 
-LOSSES = ("l1", "l2", "perceptual", "cx", "cobi")
-OFFSETS = (0, 2, 4, 8)
-SET14 = Path("datasets/benchmark/Set14")
-NOISY = Path("datasets/nonaligned")
-NOISE_SIGMA = 25.0
-"""Of 255."""
-BORDER_PX = 12
-"""Not looked at for the PSNR after alignment, as a moved image has nothing there."""
-CROP_PX = 128
-CROPS = {"sr": (96, 248), "denoise": (64, 176)}
-"""Top and left in scikit-image's coffee (shrunk and upscaled) and astronaut (noisy)."""
-TITLES = {
-    "sr": "Super-resolution x4",
-    "denoise": "Denoising, Figure 6 of arXiv:1803.02077",
-    "real": "Real pairs, as they came out of `srcx data align`",
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "l1": L1Loss,
+    "perceptual": partial(PerceptualLoss, {"conv3_3": 1.0}, "vgg16", criterion="l2"),
+    "cx": partial(ContextualLoss, {"conv3_3": 1.0}, "vgg16"),
+    "cx-sym": partial(ContextualLoss, {"conv3_3": 1.0}, "vgg16", symmetric=True),
+    "cobi": partial(ContextualBilateralLoss, "features", {"conv3_3": 1.0}, "vgg16"),
+    "fdl": partial(
+        FDLLoss,
+        dict.fromkeys(("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3"), 1.0),
+        "vgg16",
+        stride=2,
+        directions=64,
+    ),
+    "swd": partial(SlicedWassersteinLoss, vgg_type="vgg16"),
+    "aesop": partial(AESOPLoss, "fast-x4"),
 }
-SYNTHETIC = ("sr", "denoise")
-HELD_OUT = Path("datasets/nonaligned/real_held_out")
-FIGURES = ("lpips", "niqe", "gradient energy", "psnr aligned")
+LR = 2e-4
+JITTER_PX = 4
+"""The stride of conv3_3."""
+START_STEPS = 300
+"""By L1, of the small network of the cases without a scale."""
+BORDER_PX = 12
+"""Left out of the PSNR after alignment, as a moved image has nothing there."""
+WARM_UP, TIMED = 2, 5
+"""Steps."""
+SHOWN = ("offset 0", "offset 8", "warp", "denoise")
 
-SHOWN = {"sr": "coffee", "denoise": "astronaut"}
-"""Images of scikit-image whose crops are on the page."""
-
-Figures = dict[str, float | None]
+SETUP = (
+    "Every run starts from a network that L1 trained on aligned pairs, and trains on by one loss alone, with "
+    "nothing else in the objective. The network is `fast-x4`; where lq has the size of gt, it is a small "
+    f"one, trained by {START_STEPS} steps of L1 beforehand. All runs of a case have the same crops in the "
+    f"same order, {BATCH} of {GT_PX} pixels a step, and Adam with a rate of {LR:g} that falls to 0. All "
+    "figures are of held-out crops. For PSNR, the result is first registered to the ground truth, and "
+    f"{BORDER_PX} pixels at the border are left out. The runs are short: they show where each loss pulls a "
+    "network, not where a long training ends."
+)
+LOSSES_IN_WORDS = (
+    "`perceptual` is the mean square of the difference of VGG16's conv3_3; `cx` and `cobi` are the "
+    "contextual and the contextual bilateral loss of the same layer; `cx-sym` is the contextual loss with "
+    "the similarity of both directions; `fdl` is the frequency distribution loss of five layers "
+    "(arXiv:2402.18192); `swd` the local sliced Wasserstein distance of three "
+    "(arXiv:2405.02171); `aesop` is L1 of auto-encoded images (arXiv:2412.00124), with `fast-x4` as the "
+    "decoder. FDL and the sliced Wasserstein distance have VGG16 here, their authors use VGG19. FDL has 64 "
+    "of its 256 directions and every second patch: all of them would leave it a few steps."
+)
+COSTS_IN_WORDS = (
+    "The step is one at x4 and includes the network; it is timed on one core, the least of some. The memory "
+    "is the peak beyond the network, the loss and the batch. A case with lq of gt's size has another "
+    "network, and so another number of steps."
+)
+FIGURES_IN_WORDS = (
+    "Mean of the seeds ± their standard deviation. Bold is the best mean of a case. The start is the network "
+    "before the runs."
+)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One run: an experiment by one loss with offsets up to so many pixels."""
+class Cost:
+    """Of one step on one core."""
 
-    experiment: str
+    step_s: float
+    memory_mib: float
+    """Peak beyond the network, the loss and the batch."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a case by a loss with a seed."""
+
+    case: str
     loss: str
-    offset: int
+    seed: int
 
-    @property
-    def name(self) -> str:
-        return f"{self.experiment}_{self.loss}_offset{self.offset}"
-
-    def model(self, root: Path) -> Path:
-        """Where its weights are once it is trained."""
-        return root / self.name / "models/net_g_latest.pth"
-
-    @property
-    def options(self) -> Path:
-        return Path(f"options/nonaligned/{self.experiment}_{self.loss}.yml")
+    def path(self, root: Path, suffix: str) -> Path:
+        return root / f"{self.case.replace(' ', '_')}-{self.loss}-{self.seed}{suffix}"
 
 
-def train(case: Case, root: Path, iters: int | None) -> Path:
-    """The case's model; it is trained if it is not there yet, from where an earlier call was stopped."""
-    model = case.model(root)
-    if not model.exists():
-        changes = [
-            f"name={case.name}",
-            f"datasets:train:max_offset={case.offset}",
-            f"path:experiments_root={root}",
-        ]
-        if iters is not None:
-            changes += [f"train:total_iter={iters}", f"val:val_freq={iters}"]
-        if code := srcx(["train", "-opt", str(case.options), "--auto_resume", "--force_yml", *changes]):
-            sys.exit(code)
-    return model
+def network(scale: int) -> nn.Module:
+    """Return the network of a scale: `fast-x4`, which L1 trained, or a small one with random weights."""
+    if scale == 1:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return SRVGGNetCompact(num_feat=32, num_conv=6, upscale=1)
+    net = SRVGGNetCompact(num_feat=64, num_conv=12, upscale=scale)
+    net.load_state_dict(load_state(BUNDLED / f"fast-x{scale}.safetensors"))
+    return net
 
 
-def evaluate(case: Case, model: Path) -> Figures:
-    """Return the mean figures of the case's images; a file beside the model stores them."""
-    cached = model.parent.parent / "figures.json"
-    if not cached.exists():
-        net = load_model(model, precision="fp32")
-        means = _means([figures(_bytes(net(lq)), gt) for lq, gt in images(case.experiment)])
-        with atomic_path(cached) as temporary:
-            temporary.write_text(json.dumps(means, indent=1), "utf-8")
-    found: Figures = json.loads(cached.read_text("utf-8"))
-    return found
+def start(case: str, data: Data, root: Path) -> nn.Module:
+    """Return the network that a case's runs start from."""
+    net = network(data.scale)
+    if data.scale == 1:
+        cached = root / f"start_{case}.pth"
+        if not cached.exists():
+            train(net, L1Loss(), batches(data, partial(offset, most=0), seed=0), START_STEPS, rate=5 * LR)
+            with atomic_path(cached) as temporary:
+                torch.save(net.state_dict(), temporary)
+        net.load_state_dict(load_state(cached))
+    return net
 
 
-def figures_of_lq(experiment: str) -> Figures:
-    """Mean figures of the experiment's lq images themselves, brought to the size of gt by bicubic."""
-    return _means(
-        [
-            figures(lq if lq.shape == gt.shape else _bytes(imresize(lq, scale=4.0)), gt)
-            for lq, gt in images(experiment)
-        ]
-    )
+def train(
+    net: nn.Module, loss: nn.Module, crops: Iterator[tuple[Tensor, Tensor]], steps: int, *, rate: float = LR
+) -> None:
+    """Train by Adam, whose steps do not depend on a loss's weight; the rate falls to 0."""
+    optimizer = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    for _ in range(steps):
+        lq, gt = next(crops)
+        optimizer.zero_grad()
+        loss(*jittered(net(lq), gt, jitter_px=JITTER_PX)).backward()
+        optimizer.step()
+        schedule.step()
 
 
-def images(experiment: str) -> Iterator[tuple[Bytes, Bytes]]:
-    """Return the evaluated pairs: lq and ground truth."""
-    if experiment == "denoise":
-        name = f"{SHOWN['denoise']}.png"
-        yield _read(NOISY / "noisy" / name), _read(NOISY / "clean" / name)
-        return
-    if experiment == "real":
-        for path in list_images(HELD_OUT / "gt"):
-            yield _read(HELD_OUT / "lq" / path.name), _read(path)
-        return
-    for path in list_images(SET14 / "HR"):
-        yield _read(SET14 / f"LR_bicubic/X4/{path.stem}x4.png"), _read(path)
+def measure(loss: str, scale: int) -> Cost:
+    """Time steps of a loss, and measure their memory; best in a process of its own."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    net, criterion = network(scale), LOSSES[loss]()
+    lq, gt = torch.rand(BATCH, 3, GT_PX // scale, GT_PX // scale), torch.rand(BATCH, 3, GT_PX, GT_PX)
+    times: list[float] = []
+
+    def timed() -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            times.append(time.process_time())
+            yield lq, gt
+
+    train(net, L1Loss(), repeat((lq[..., :8, :8], gt[..., : 8 * scale, : 8 * scale])), 1)  # loads libraries
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # VmHWM counts from here on
+    before = _resident("VmRSS")
+    train(net, criterion, timed(), WARM_UP + TIMED + 1)
+    # The least of some: whatever else runs on the machine only adds.
+    return Cost(float(min(np.diff(times)[WARM_UP:])), (_resident("VmHWM") - before) / 2**20)
 
 
-def figures(sr: Bytes, gt: Bytes) -> Figures:
-    """LPIPS, NIQE, the energy of the gradients in parts of gt's, and the PSNR once sr lies on gt."""
+def costs(losses: Iterable[str], scales: Iterable[int], root: Path) -> dict[str, Cost]:
+    """Return the costs of losses by "loss xscale"; a file stores them, so that runs have equal steps."""
+    cached = root / "costs.json"
+    known = json.loads(cached.read_text("utf-8")) if cached.exists() else {}
+    for loss in losses:
+        for scale in scales:
+            if f"{loss} x{scale}" not in known:
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+                    known[f"{loss} x{scale}"] = vars(alone.submit(measure, loss, scale).result())
+                _write_json(cached, known)
+    return {name: Cost(**values) for name, values in known.items()}
+
+
+def run(one: Run, folders: Folders, steps: int, root: Path) -> None:
+    """Train and evaluate; write the figures, and of the first seed also the crop for the page."""
+    case = CASES[one.case]
+    data = case.data(folders)
+    net = start(one.case, data, root)
+    torch.manual_seed(one.seed)  # of the jitter and of a loss's random directions
+    began_s = time.process_time()
+    train(net, LOSSES[one.loss](), batches(data, case.motion(folders), one.seed + 1), steps)
+    time_s = time.process_time() - began_s
+    if one.seed == 0 and one.case in SHOWN:
+        write_image(one.path(root, ".png"), shown_crop(one.case, net))
+    _write_json(one.path(root, ".json"), {"steps": steps, "time_s": time_s} | evaluate(net, data))
+
+
+def evaluate(net: nn.Module, data: Data) -> Figures:
+    """Return the mean figures of a network's output on the held-out crops."""
+    sr = [upscale(net, lq) for lq, _ in data.held_out]
+    gt = [gt for _, gt in data.held_out]
+    tensors = [torch.cat([to_tensor(one) for one in side]) for side in (sr, gt)]
     return {
-        "lpips": float(lpips(sr, gt)),
-        "niqe": float(niqe(sr)),
-        "gradient energy": gradient_energy(sr) / gradient_energy(gt),
-        "psnr aligned": float(psnr(aligned(sr, gt), gt, crop_px=BORDER_PX)),
+        "lpips": float(lpips(*tensors).mean()),
+        "dists": float(dists(*tensors).mean()),
+        "energy": fmean(map(gradient_energy, sr)) / fmean(map(gradient_energy, gt)),
+        "psnr": fmean(
+            float(psnr(aligned(*pair), pair[1], crop_px=BORDER_PX)) for pair in zip(sr, gt, strict=True)
+        ),
     }
 
 
-def gradient_energy(image: Bytes) -> float:
-    """Mean squared difference of neighbours in Y."""
-    y = rgb_to_y(image).astype(np.float64)
-    return float((np.diff(y, axis=0) ** 2).mean() + (np.diff(y, axis=1) ** 2).mean())
+def upscale(net: nn.Module, lq: Bytes) -> Bytes:
+    """Return the network's output for an image."""
+    with torch.no_grad():
+        return np.asarray(to_image(net(to_tensor(lq))), np.uint8)
 
 
 def aligned(sr: Bytes, gt: Bytes) -> Bytes:
-    """The image sr moved, by a fraction of a pixel too, to where it lies on gt best."""
+    """Return sr moved, by a fraction of a pixel too, to where it lies on gt best."""
     still, moved = (smooth(rgb_to_grey(one).astype(np.float32)) for one in (gt, sr))
-    _, warp = register(still, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION)
+    _, matrix = register(still, moved, np.eye(2, 3, dtype=np.float32), cv2.MOTION_TRANSLATION)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    lying = cv2.warpAffine(sr, warp, sr.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    lying = cv2.warpAffine(sr, matrix, sr.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(lying, np.uint8)
 
 
-def _read(path: Path) -> Bytes:
-    return _bytes(read_image(path))
+def shown_pair(case: str) -> tuple[Bytes, Bytes]:
+    """Return lq and ground truth of the image that a case shows on the page."""
+    if case == "denoise":
+        return noisy_pair()
+    gt = picture("coffee")
+    return np.asarray(imresize(gt, scale=0.25), np.uint8), gt
 
 
-def _bytes(image: ImageArray) -> Bytes:
-    assert image.dtype == np.uint8
-    return image.astype(np.uint8, copy=False)
+def place_of(case: str) -> tuple[slice, slice]:
+    """Return the place of the crop that a case shows on the page."""
+    top, left = (64, 176) if case == "denoise" else (96, 248)
+    return np.s_[top : top + 128, left : left + 128]
 
 
-def make_noisy() -> None:
-    """The clean image and the noisy one, once."""
-    clean = getattr(data, SHOWN["denoise"])()
-    noise = np.random.default_rng(0).normal(0, NOISE_SIGMA, clean.shape)
-    noisy = np.clip(np.round(clean + noise), 0, 255).astype(np.uint8)
-    for kind, image in {"clean": clean, "noisy": noisy}.items():
-        path = make_folder(NOISY / kind) / f"{SHOWN['denoise']}.png"
-        if not path.exists():
-            write_image(path, image)
+def shown_crop(case: str, net: nn.Module) -> Bytes:
+    """Return the crop that a case shows on the page, of a network's output."""
+    return upscale(net, shown_pair(case)[0])[place_of(case)]
 
 
-def strip(experiment: str, models: Sequence[Path]) -> Bytes:
-    """A square of lq (as large as gt), of gt, and of what each model makes of it, side by side."""
-    if experiment == "denoise":
-        lq, gt = next(images(experiment))
-        shown = lq
-    else:
-        gt = getattr(data, SHOWN["sr"])()
-        lq = imresize(gt, scale=0.25)
-        shown = imresize(lq, scale=4.0)
-    top, left = CROPS[experiment]
-    square = np.s_[top : top + CROP_PX, left : left + CROP_PX]
-    crops = [
-        one[square]
-        for one in (shown, gt, *(_bytes(load_model(model, precision="fp32")(lq)) for model in models))
-    ]
-    return side_by_side(crops)
+def finished(runs: Sequence[Run], root: Path) -> dict[tuple[str, str], list[Figures]]:
+    """Return the figures of the runs that are there, by case and loss."""
+    results: dict[tuple[str, str], list[Figures]] = {}
+    for one in runs:
+        if one.path(root, ".json").exists():
+            figures = json.loads(one.path(root, ".json").read_text("utf-8"))
+            results.setdefault((one.case, one.loss), []).append(figures)
+    order = {(case, loss): None for case in CASES for loss in LOSSES}
+    return {key: results[key] for key in order if key in results}
 
 
-def page(
-    results: dict[Case, Figures],
-    of_lq: dict[str, Figures],
-    strips: dict[tuple[str, int], str],
-    command: str,
-) -> list[str]:
-    """Return the lines of the page in Markdown."""
-    parts = [
-        "# Learning from pairs that are not aligned",
-        "",
-        "The command below writes this page and computes every figure in it. It trains the runs first; with "
-        "--no-train, it uses the runs that are there.",
-        "",
-        *command_block(command, not_run="trains for hours"),
-        "",
-        "All losses of an experiment start from the same weights and train for about the same time; the "
-        "option files are in `options/nonaligned`. The crop of the target is moved down and right by random "
-        "whole pixels, up to the offset in the table. LPIPS uses AlexNet. Gradient energy is that of Y, "
-        "divided by that of the ground truth. For PSNR, the result is first registered to the ground truth, "
-        f"and {BORDER_PX} pixels at the border are left out. Bold: the best of an offset.",
-        "",
-    ]
-    for experiment in dict.fromkeys(case.experiment for case in results):
-        parts += [f"## {TITLES[experiment]}", "", *_table(experiment, results, of_lq[experiment]), ""]
-        parts += [*_verdicts(experiment, results), ""]
-        for (of, offset), file in strips.items():
-            if of == experiment:
-                losses = [case.loss for case in results if (case.experiment, case.offset) == (of, offset)]
-                shown = ", ".join(("lq", "ground truth", *losses))
-                parts += [f"Offsets up to {offset}; {shown}:", "", f"![offset {offset}]({file})", ""]
-    return parts
-
-
-def _table(experiment: str, results: dict[Case, Figures], of_lq: Figures) -> Iterator[str]:
-    yield f"| offset | loss | {' | '.join(FIGURES)} |"
-    yield "|---" * (2 + len(FIGURES)) + "|"
-    yield f"| - | (lq itself) | {' | '.join(_cell(name, of_lq[name], []) for name in FIGURES)} |"
-    for case, row in results.items():
-        if case.experiment == experiment:
-            beside = [
-                other
-                for it, other in results.items()
-                if (it.experiment, it.offset) == (experiment, case.offset)
-            ]
-            cells = (_cell(name, row[name], [other[name] for other in beside]) for name in FIGURES)
-            yield f"| {case.offset} | {case.loss} | {' | '.join(cells)} |"
-
-
-def _cell(name: str, value: float | None, others: Sequence[float | None]) -> str:
-    """Return the text of a figure, bold if it is the best of all compared ones."""
-    if value is None:
-        return "-"
-    text = f"{value:.2f}" if name in ("niqe", "psnr aligned") else f"{value:.3f}"
-    known = [one for one in others if one is not None]
-    best = {"lpips": min, "niqe": min, "psnr aligned": max}.get(name)
-    return f"**{text}**" if best and known and value == best(known) else text
-
-
-def _verdicts(experiment: str, results: dict[Case, Figures]) -> Iterator[str]:
-    """LPIPS of the contextual losses against L1's with the same offsets, and against their own without."""
-    for case, row in results.items():
-        if case.experiment == experiment and case.loss in ("cx", "cobi") and case.offset:
-            l1, without = Case(experiment, "l1", case.offset), Case(experiment, case.loss, 0)
-            said = [
-                f"{_change(row['lpips'], results[other]['lpips'])} against {words}"
-                for other, words in ((l1, "L1 with the same offsets"), (without, "its own without offsets"))
-                if other in results
-            ]
-            if said:
-                yield f"- {case.loss}, offsets up to {case.offset}: LPIPS {' and '.join(said)}."
-
-
-def _change(value: float | None, of: float | None) -> str:
-    return f"{100 * (value / of - 1):+.1f} %" if value and of else "unknown"
-
-
-def _means(figures: Sequence[Figures]) -> Figures:
-    return {name: _mean([one[name] for one in figures]) for name in FIGURES}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    return fmean(known) if known else None
-
-
-def run(cases: Sequence[Case], root: Path, iters: int | None, out: Path, command: str) -> None:
-    """Train, evaluate and write the page OUT/nonaligned.md with its images in OUT/nonaligned/.
-
-    Raises:
-        SrcxError: of the kind that fits.
-    """
-    if any(case.experiment == "denoise" for case in cases):
-        make_noisy()
-    models, results = {}, {}
-    for number, case in enumerate(cases, start=1):
-        print(f"{number} of {len(cases)}: {case.name}", file=sys.stderr, flush=True)
-        models[case] = train(case, root, iters)
-        results[case] = evaluate(case, models[case])
-    strips = {}
+def write_page(
+    results: Mapping[tuple[str, str], Sequence[Figures]],
+    *,
+    folders: Folders,
+    root: Path,
+    out: Path,
+    head: Sequence[str],
+) -> None:
+    """Write OUT/nonaligned.md, which begins with `head`, and its images in OUT/nonaligned/."""
+    cases, losses = list(dict.fromkeys(case for case, _ in results)), losses_of(results)
+    known = costs(losses, (4,), root)
+    nets = {case: start(case, CASES[case].data(folders), root) for case in cases}
+    starts = {case: evaluate(nets[case], CASES[case].data(folders)) for case in cases}
+    parts = [*head, "", SETUP, "", LOSSES_IN_WORDS, "", "The cases:", ""]
+    parts += [f"- {case}: {CASES[case].words}." for case in cases]
+    parts += ["", "## Costs", "", *cost_table(results, {loss: vars(known[f"{loss} x4"]) for loss in losses})]
+    parts += ["", COSTS_IN_WORDS, "", "## Figures", "", FIGURES_IN_WORDS, "", *figure_tables(results, starts)]
+    if said := list(changes(results, of="offset 0", to="offset 8")):
+        parts += ["From aligned pairs to offsets of up to 8 pixels:", "", *said, ""]
+    parts += ["## Crops", ""]
     folder = make_folder(out / "nonaligned")
-    shown = dict.fromkeys((case.experiment, case.offset) for case in cases if case.experiment in SYNTHETIC)
-    for experiment, offset in shown:
-        beside = [models[case] for case in cases if (case.experiment, case.offset) == (experiment, offset)]
-        file = f"{experiment}_offset{offset}.webp"
-        write_image(folder / file, strip(experiment, beside))
-        strips[experiment, offset] = f"nonaligned/{file}"
-    of_lq = {name: figures_of_lq(name) for name in dict.fromkeys(case.experiment for case in cases)}
-    write_markdown(out / "nonaligned.md", page(results, of_lq, strips, command))
+    for case in (case for case in SHOWN if case in nets):
+        files = {loss: Run(case, loss, 0).path(root, ".png") for loss in losses}
+        crops = {
+            loss: np.asarray(read_image(file), np.uint8) for loss, file in files.items() if file.exists()
+        }
+        gt = shown_pair(case)[1][place_of(case)]
+        image = folder / f"{case.replace(' ', '_')}.webp"
+        write_image(image, side_by_side([gt, shown_crop(case, nets[case]), *crops.values()]))
+        parts += [f"{case}; ground truth, the start, {', '.join(crops)}:", ""]
+        parts += [f"![{case}]({folder.name}/{image.name})", ""]
+    write_markdown(out / "nonaligned.md", parts)
+
+
+def _resident(what: str) -> int:
+    """Return VmRSS, what the process has now, or VmHWM, the most it had, in bytes; Linux alone has them."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
+
+
+def _write_json(path: Path, content: object) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), "utf-8")
 
 
 def main() -> None:
-    """Read the command line."""
+    """Read the command line, train what is not finished, and write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiment", nargs="+", choices=tuple(TITLES), default=SYNTHETIC)
-    parser.add_argument("--loss", nargs="+", choices=LOSSES, default=LOSSES)
+    parser.add_argument("--case", nargs="+", choices=tuple(CASES), default=tuple(CASES))
+    parser.add_argument("--loss", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES))
+    parser.add_argument("--seeds", type=int, default=2, help="number of seeds (2)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="processor time of a run (10)")
+    parser.add_argument("--photographs", type=Path, default=Path("datasets/free"))
+    parser.add_argument("--held-out", type=Path, default=Path("datasets/validation_free"))
     parser.add_argument(
-        "--offset", nargs="+", type=int, default=OFFSETS, help="largest offsets, in gt pixels"
+        "--pairs", type=Path, default=Path("datasets/nonaligned"), help="folder of real pairs"
     )
-    parser.add_argument("--iters", type=int, help="steps of every run instead of its option file's")
-    parser.add_argument(
-        "--no-train", action="store_true", help="the page of the runs that are finished already"
-    )
+    parser.add_argument("--no-train", action="store_true", help="write the page of the finished runs")
     parser.add_argument(
         "--root", type=Path, default=Path("experiments/nonaligned"), help="folder of the runs"
     )
     parser.add_argument("-o", "--out", type=Path, default=Path("docs"))
     args = parser.parse_args()
-    cases = [
-        Case(experiment, loss, offset)
-        for experiment in args.experiment
-        for offset in (args.offset if experiment in SYNTHETIC else (0,))
-        for loss in args.loss
-    ]
-    if args.no_train:
-        cases = [case for case in cases if case.model(args.root).exists()]
-        if not cases:
-            sys.exit(f"{args.root}: none of these runs is finished; leave --no-train out to train them")
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    folders = Folders(args.photographs, args.held_out, args.pairs / "real", args.pairs / "real_held_out")
+    root = make_folder(args.root / f"{args.seconds:g}s")  # other seconds are other runs
+    runs = [Run(case, loss, seed) for seed in range(args.seeds) for case in args.case for loss in args.loss]
     try:
-        run(cases, args.root, args.iters, args.out, " ".join(["python", *sys.argv]))
+        for number, one in enumerate(runs if not args.no_train else [], start=1):
+            if not one.path(root, ".json").exists():
+                print(f"{number} of {len(runs)}: {one}", file=sys.stderr, flush=True)
+                scale = CASES[one.case].data(folders).scale
+                cost = costs([one.loss], [scale], root)[f"{one.loss} x{scale}"]
+                run(one, folders, max(round(args.seconds / cost.step_s), 1), root)
+        results = finished(runs, root)
+        if not results:
+            sys.exit(f"{root}: none of these runs is finished; leave --no-train out to train them")
+        head = [
+            "# Learning from pairs that are not aligned",
+            "",
+            "The command below writes this page and computes every figure in it. It trains the runs first; "
+            "with --no-train, it uses the runs that are there.",
+            "",
+            *command_block(" ".join(["python", *sys.argv]), not_run="trains for forty minutes"),
+            "",
+            f"Each run takes {args.seconds:g} seconds of one core, so a cheaper loss has more steps. "
+            f"{sum(map(len, results.values()))} of {len(runs)} runs are finished; seeds: {args.seeds}.",
+        ]
+        write_page(results, folders=folders, root=root, out=args.out, head=head)
     except SrcxError as error:
         sys.exit(str(error))
 
