@@ -42,7 +42,7 @@ EXPECTED = {
     "amx_bf16": ("openvino int8", "openvino bf16", "torch bf16", "ncnn fp32", "openvino fp32", "onnx fp32"),
     "": ("openvino int8", "ncnn fp32", "openvino fp32", "onnx fp32"),
 }
-"""The fastest first, on processors with this instruction and on all; the times are in docs/speed.md. That a
+"""The fastest first, on processors with this instruction and on all; the times are in docs/performance.md. That a
 processor has bf16 in AVX-512 does not tell whether it is fast (docs/training_log.md)."""
 
 Times = Mapping[Engine, float | None]
