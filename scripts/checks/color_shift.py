@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 
 from srcx import load_model
-from srcx.imaging import list_images, read_image, to_rgb
+from srcx.imaging import ImageArray, list_images, read_image, to_rgb
 
 BLOCK_PX = 32
 
 
-def block_colours(image: NDArray[np.uint8], block_px: int) -> NDArray[np.float64]:
+def block_colours(image: ImageArray, block_px: int) -> NDArray[np.float64]:
     """Return the Lab colour of the mean of each block, (rows, columns, 3)."""
     rows, columns = (side // block_px for side in image.shape[:2])
     cut = image[: rows * block_px, : columns * block_px].astype(np.float32) / 255

@@ -47,7 +47,12 @@ def community_networks() -> Mapping[str, type[nn.Module]]:
     for support in spandrel.MAIN_REGISTRY.architectures():
         package = importlib.import_module(type(support.architecture).__module__)
         for name, part in vars(package).items():
-            if inspect.isclass(part) and hasattr(part, "hyperparameters") and name not in OTHER_WORK:
+            if (
+                inspect.isclass(part)
+                and issubclass(part, nn.Module)
+                and hasattr(part, "hyperparameters")
+                and name not in OTHER_WORK
+            ):
                 found[PREFIX + name] = part
     _copy_input(found[PREFIX + "RCAN"])
     return dict(sorted(found.items()))
@@ -61,7 +66,7 @@ def _copy_input(part: type[nn.Module]) -> None:
         sr: Tensor = forward(net, lq.clone())
         return sr
 
-    part.forward = forward_copy  # type: ignore[method-assign]
+    part.forward = forward_copy
 
 
 def community_network(type_name: str) -> type[nn.Module]:

@@ -1,6 +1,6 @@
 """Frames of YUV4MPEG2 streams (Y4M), which ffmpeg and other video programs pipe to each other."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -95,7 +95,7 @@ class Y4M(NamedTuple):
         """
         samples = np.frombuffer(frame, np.uint8)
         luma_px, (across, down) = self.width * self.height, self.chroma_size
-        planes = [samples[:luma_px].reshape(self.height, self.width).astype(np.float32)]
+        planes: list[NDArray[Any]] = [samples[:luma_px].reshape(self.height, self.width).astype(np.float32)]
         for plane in np.split(samples[luma_px:], 2):
             placed = self._placing()
             planes.append(
@@ -108,8 +108,8 @@ class Y4M(NamedTuple):
                 )
             )
         black, luma_range, chroma_range = self._levels()
-        ycc = np.stack(planes, axis=2) - np.float32([black, 128, 128])
-        ycc /= np.float32([luma_range, chroma_range, chroma_range])
+        ycc = np.stack(planes, axis=2) - np.array([black, 128, 128], np.float32)
+        ycc /= np.array([luma_range, chroma_range, chroma_range], np.float32)
         rgb = ycc @ np.linalg.inv(self._weights()).T.astype(np.float32)
         return np.clip(np.rint(255 * rgb), 0, 255).astype(np.uint8)
 
@@ -121,23 +121,24 @@ class Y4M(NamedTuple):
         """
         black, luma_range, chroma_range = self._levels()
         ycc = image.astype(np.float32) / 255 @ self._weights().T.astype(np.float32)
-        ycc = ycc * np.float32([luma_range, chroma_range, chroma_range]) + np.float32([black, 128, 128])
-        planes = [ycc[..., 0], *(self._shrunk(np.ascontiguousarray(ycc[..., index])) for index in (1, 2))]
+        ycc = ycc * np.array([luma_range, chroma_range, chroma_range], np.float32) + np.array(
+            [black, 128, 128], np.float32
+        )
+        chroma = [self._shrunk(np.ascontiguousarray(ycc[..., index])) for index in (1, 2)]
+        planes: list[NDArray[Any]] = [ycc[..., 0], *chroma]
         return b"".join(np.clip(np.rint(plane), 0, 255).astype(np.uint8).tobytes() for plane in planes)
 
     def _placing(self) -> NDArray[np.float32]:
         """Return the matrix from places of luma, (x, y, 1), to those of chroma."""
         across, down, left = CHROMA[self.chroma]
-        return np.float32([[1 / across, 0, -left / across], [0, 1 / down, (1 / down - 1) / 2]])
+        return np.array([[1 / across, 0, -left / across], [0, 1 / down, (1 / down - 1) / 2]], np.float32)
 
     def _shrunk(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         across, down, left = CHROMA[self.chroma]
-        columns = [1.0] if across == 1 else [0.5, 0.5] if left else [0.25, 0.5, 0.25]
-        rows = [0.5, 0.5] if down == 2 else [1.0]
+        columns = np.array([1] if across == 1 else [0.5, 0.5] if left else [0.25, 0.5, 0.25], np.float32)
+        rows = np.array([0.5, 0.5] if down == 2 else [1], np.float32)
         anchor = (1 if len(columns) == 3 else 0, 0)
-        filtered = cv2.sepFilter2D(
-            plane, -1, np.float32(columns), np.float32(rows), anchor=anchor, borderType=cv2.BORDER_REPLICATE
-        )
+        filtered = cv2.sepFilter2D(plane, -1, columns, rows, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
         return np.asarray(filtered[::down, ::across])
 
     def _levels(self) -> tuple[float, float, float]:

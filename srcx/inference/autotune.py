@@ -42,8 +42,8 @@ EXPECTED = {
     "amx_bf16": ("openvino int8", "openvino bf16", "torch bf16", "ncnn fp32", "openvino fp32", "onnx fp32"),
     "": ("openvino int8", "ncnn fp32", "openvino fp32", "onnx fp32"),
 }
-"""The fastest first, on processors with this instruction and on all; the times are in docs/performance.md. That a
-processor has bf16 in AVX-512 does not tell whether it is fast (docs/training_log.md)."""
+"""The fastest first, on processors with this instruction and on all; the times are in docs/performance.md.
+That a processor has bf16 in AVX-512 does not tell whether it is fast (docs/training_log.md)."""
 
 Times = Mapping[Engine, float | None]
 """Seconds of an engine for one piece of an image; None where it does not run, or not within `MIN_PSNR_DB`."""

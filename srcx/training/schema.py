@@ -48,7 +48,10 @@ def schema_text() -> str:
     schema = TypeAdapter(Annotated[Options, MODELS]).json_schema()
     definitions = schema["$defs"]
     for section, kind in SECTIONS.items():
-        own = {**OWN[kind], **(community_networks() if kind == "network" else {})}
+        own: dict[str, Callable[..., Any]] = {
+            **OWN[kind],
+            **(community_networks() if kind == "network" else {}),
+        }
         definitions[section] = _any_of(definitions.pop(section), own)
         for name, part in own.items():
             definitions[f"{section} {name}"] = _named(name, part, definitions[section])

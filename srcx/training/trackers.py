@@ -7,16 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from srcx.atomic import writing
 from srcx.config.options import WandbOptions
 from srcx.errors import OutputError, UsageError
+from srcx.imaging import ImageArray
 
 __all__ = ["TensorBoard", "Tracker", "WeightsAndBiases", "check_wandb"]
-
-Image = NDArray[np.uint8]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +24,7 @@ class Tracker(Protocol):
         """Add figures, such as {"train/pixel": 0.1}."""
         ...
 
-    def add_image(self, iteration: int, name: str, image: Image) -> None:
+    def add_image(self, iteration: int, name: str, image: ImageArray) -> None:
         """Add an image, uint8 RGB (H, W, 3)."""
         ...
 
@@ -52,7 +48,7 @@ class TensorBoard:
             for name, value in values.items():
                 self.events.add_scalar(name, value, iteration)
 
-    def add_image(self, iteration: int, name: str, image: Image) -> None:
+    def add_image(self, iteration: int, name: str, image: ImageArray) -> None:
         with writing(self.folder):
             self.events.add_image(name, image, iteration, dataformats="HWC")
 
@@ -110,7 +106,7 @@ class WeightsAndBiases:
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
         self.run.log({"iteration": iteration, **values})
 
-    def add_image(self, iteration: int, name: str, image: Image) -> None:
+    def add_image(self, iteration: int, name: str, image: ImageArray) -> None:
         self.run.log({"iteration": iteration, name: self.wandb.Image(image)})
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from srcx.data import WholePair
-from srcx.imaging import to_image, to_rgb
+from srcx.imaging import ImageArray, to_image, to_rgb
 
 __all__ = ["contact_sheet", "strip"]
 
@@ -54,7 +54,7 @@ def contact_sheet(pairs: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) 
     return np.asarray(sheet)
 
 
-def strip(pair: WholePair, sr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def strip(pair: WholePair, sr: ImageArray) -> ImageArray:
     """Draw lq, resized to sr by nearest neighbour, sr, and gt where there is one, from left to right.
 
     Args:
