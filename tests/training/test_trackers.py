@@ -1,8 +1,8 @@
 """TensorBoard and Weights & Biases get figures and images; nothing leaves the machine here."""
 
 import re
-import time
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
