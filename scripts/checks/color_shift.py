@@ -16,6 +16,7 @@ from skimage.color import rgb2lab
 
 from srcx import load_model
 from srcx.imaging import ImageArray, list_images, read_image, to_rgb
+from srcx.inference.color_lock import lock_color
 
 BLOCK_PX = 32
 
@@ -43,16 +44,16 @@ def main() -> None:
         images.append(image[top : top + arguments.side, left : left + arguments.side])
     print(f"{len(images)} images | mean | 95 % of the blocks | largest")
     for name in arguments.model:
-        for lock_color in (False, True):
-            upscaler = load_model(name, lock_color=lock_color, precision="fp32", backend="torch")
-            shifts = []
-            for image in images:
-                difference = block_colours(upscaler(image), BLOCK_PX * int(upscaler.scale)) - block_colours(
-                    image, BLOCK_PX
-                )
-                shifts.append(np.linalg.norm(difference, axis=2).ravel())
-            every = np.concatenate(shifts)
-            words = f"{name}{' --lock-color' if lock_color else ''}"
+        upscaler = load_model(name, precision="fp32", backend="torch")
+        shifts: dict[str, list[NDArray[np.float64]]] = {name: [], f"{name} --lock-color": []}
+        for image in images:
+            result = upscaler(image)
+            for row in shifts.values():
+                large = block_colours(result, BLOCK_PX * int(upscaler.scale))
+                row.append(np.linalg.norm(large - block_colours(image, BLOCK_PX), axis=2).ravel())
+                lock_color(result, image)  # for the second row
+        for words, row in shifts.items():
+            every = np.concatenate(row)
             print(
                 f"{words} | {every.mean():.2f} | {np.quantile(every, 0.95):.2f} | {every.max():.2f}",
                 flush=True,
