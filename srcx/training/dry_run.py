@@ -188,6 +188,7 @@ def describe(options: Options) -> str:
             "",
             "# networks",
             *networks,
+            f"  convolutions by {step.model.convolution.way}: {step.model.convolution.reason}",
             "",
             "# data, every pair checked",
             *data,

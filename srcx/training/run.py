@@ -84,7 +84,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                     "%s is finished: %d of %d iterations; a larger train.total_iter trains on",
                     options.name, model.iteration, total,
                 )  # fmt: skip
-            logger.info("convolutions by %s: %s", *model.convolution[:2])
+            logger.info("convolutions by %s: %s", model.convolution.way, model.convolution.reason)
             done, stopping = model.iteration >= total, False
             if model.iteration == 0:
                 validate_start()

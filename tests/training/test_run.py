@@ -77,6 +77,7 @@ def test_a_new_run_of_the_same_name_archives_the_old_one(workplace):
 def test_check_describes_the_run_and_writes_nothing(workplace):
     before = sorted(workplace.rglob("*"))
     text = describe(load_training(SMOKE))
+    assert "\n  convolutions by torch: no layer of these networks is for the Winograd kernel\n" in text
     assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
     assert "train: 3 images" in text
     assert "s an iteration" in text

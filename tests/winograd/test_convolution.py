@@ -107,7 +107,7 @@ def convolution(c=64, k=64, **options):
         (convolution(c=3), (4, 3, 32, 32), False),
         (convolution(stride=2), (4, 64, 64, 64), False),
         (convolution(dilation=2, padding=2), (4, 64, 32, 32), False),
-        (convolution(groups=2), (4, 64, 32, 32), False),
+        (convolution(c=128, k=128, groups=2), (4, 128, 32, 32), False),
         (convolution(padding="same"), (4, 64, 32, 32), False),
         (convolution(kernel_size=1, padding=0), (4, 64, 32, 32), False),
         (convolution().double(), (4, 64, 32, 32), False),
