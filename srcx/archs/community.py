@@ -47,12 +47,8 @@ def community_networks() -> Mapping[str, type[nn.Module]]:
     for support in spandrel.MAIN_REGISTRY.architectures():
         package = importlib.import_module(type(support.architecture).__module__)
         for name, part in vars(package).items():
-            if (
-                inspect.isclass(part)
-                and issubclass(part, nn.Module)
-                and hasattr(part, "hyperparameters")
-                and name not in OTHER_WORK
-            ):
+            is_network = inspect.isclass(part) and issubclass(part, nn.Module)
+            if is_network and hasattr(part, "hyperparameters") and name not in OTHER_WORK:
                 found[PREFIX + name] = part
     _copy_input(found[PREFIX + "RCAN"])
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""BasicSR's dialect: options that srcx has under other keys, of BasicSR, Real-ESRGAN and forks.
+"""BasicSR's dialect: options that srcx has under other keys, of BasicSR, Real-ESRGAN, HAT, NAFNet and others.
 
 The keys that srcx shares with BasicSR are the schema itself (`options.py`).
 """
@@ -19,9 +19,9 @@ from srcx.config.degradation import (
     SigmaRange,
 )
 from srcx.config.document import Document, KeyPath, dotted
-from srcx.config.options import Options
+from srcx.config.options import Options, ValOptions
 from srcx.config.problems import Problem, schema_problems, shown
-from srcx.config.values import Count, Section, Tuple
+from srcx.config.values import Count, Natural, Section, Tuple
 from srcx.nearest import LIKE_AN_OPTION, nearest
 
 __all__ = ["outside", "translate"]
@@ -41,6 +41,17 @@ OUTSIDE = {
 """Models of BasicSR and its family for work that srcx does not do."""
 FORKS_CLIP_NORM = 0.01
 """The norm of `use_grad_clip: true` in the forks of BasicSR that have it (Restormer, NAFNet)."""
+FORKS = {
+    "DATModel": "SRModel",
+    "HATModel": "SRModel",
+    "ImageRestorationModel": "SRModel",
+    "RGTModel": "SRModel",
+    "RealHATGANModel": "RealESRGANModel",
+    "RealHATMSEModel": "RealESRNetModel",
+}
+"""Models of DAT, HAT, NAFNet and RGT, and the one that trains as they do."""
+FORKS_NETWORKS = ("DAT", "HAT", "NAFNet", "RGT", "SAFMN")
+"""Networks that these and SAFMN name without a prefix, and that spandrel has with the same arguments."""
 
 MODELS = {"RealESRNetModel": "SRModel", "RealESRGANModel": "SRGANModel"}
 SYNTHETIC, PAIRED = "RealESRGANDataset", "RealESRGANPairedDataset"
@@ -51,6 +62,42 @@ EVEN_FILTERS = {"area": 0.334, "bilinear": 0.333, "bicubic": 0.333}
 
 KernelName = Literal["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 Shares = Annotated[Tuple[Share], Field(min_length=1)]
+
+
+class ForksTile(Section):
+    """HAT: the tiles of a test."""
+
+    tile_size: Count
+    """No effect: images are validated and tested in one piece."""
+    tile_pad: Natural
+    """No effect: as tile_size."""
+
+
+class ForksTop(Section):
+    """The options that HAT has at the top of a file."""
+
+    tile: ForksTile | None = None
+    """No effect: images are validated and tested in one piece."""
+
+
+class ForksDataset(Section):
+    """The options of data sets of DAT, RGT and NAFNet."""
+
+    task: str = "SR"
+    """DAT, RGT: no effect."""
+    use_flip: bool = True
+    """NAFNet: use_hflip."""
+
+
+class ForksVal(Section):
+    """The options of `val` of DAT, RGT and NAFNet."""
+
+    use_chop: bool = False
+    """DAT, RGT: no effect: images are validated and tested in one piece."""
+    use_image: bool = True
+    """NAFNet: no effect: images are scored as they are saved."""
+    grids: bool = False
+    """NAFNet: no effect: as use_chop."""
 
 
 class ModelOptions(Section):
@@ -159,12 +206,42 @@ def translate(document: Document) -> list[Problem]:
                 document.put(new, value, place, old_word=old)
     if "crop_border" in document.data and document.data["crop_border"] is None:
         document.take(("crop_border",))
+    problems = _forks(document)
     train = document.data.get("train")
     if isinstance(train, dict) and isinstance(train.get("use_grad_clip"), bool):
         clips, place = document.take(("train", "use_grad_clip"))
         if clips and train.get("grad_clip") is None:
             document.put(("train", "grad_clip"), FORKS_CLIP_NORM, place)
-    return _real_esrgan(document)
+    return problems + _real_esrgan(document)
+
+
+def _forks(document: Document) -> list[Problem]:
+    """Rewrite the options of DAT, HAT, NAFNet, RGT and SAFMN."""
+    if document.get(("network_g", "type")) in FORKS_NETWORKS:
+        path: KeyPath = ("network_g", "type")
+        _put(document, path, f"spandrel.{document.get(path)}", path)
+    model = document.data.get("model_type")
+    if not isinstance(model, str) or model not in FORKS:
+        return []
+    _put(document, ("model_type",), FORKS[model], ("model_type",))
+    if model == "ImageRestorationModel" and isinstance(document.get(("train",)), dict):
+        document.data["train"].setdefault("use_grad_clip", True)  # NAFNet's own default
+    problems = _taken(document, (), ForksTop, Options)[1]
+    if isinstance(document.get(("val",)), dict):
+        problems += _taken(document, ("val",), ForksVal, ValOptions)[1]
+    for key in _sections(document, ("datasets",)):
+        path = ("datasets", key)
+        words, found = _taken(document, path, ForksDataset, TrainDataset)
+        problems += found
+        if key == "train" and "use_flip" in words:
+            _put(document, (*path, "use_hflip"), words["use_flip"], (*path, "use_flip"))
+    schedule: KeyPath = ("train", "scheduler")
+    if document.get((*schedule, "type")) == "TrueCosineAnnealingLR":  # PyTorch's, by NAFNet's name
+        _put(document, (*schedule, "type"), "CosineAnnealingRestartLR", (*schedule, "type"))
+        if "T_max" in document.get(schedule):
+            value, place = document.take((*schedule, "T_max"))
+            document.put((*schedule, "periods"), [value], place, old_word=(*schedule, "T_max"))
+    return problems
 
 
 def _real_esrgan(document: Document) -> list[Problem]:
@@ -214,9 +291,9 @@ def _real_esrgan(document: Document) -> list[Problem]:
 
 
 def _misspelt(document: Document) -> Iterator[Problem]:
-    """Yield names nearly Real-ESRGAN's, for which the schema would suggest one of srcx."""
+    """Yield names nearly those of other projects, for which the schema would suggest one of srcx."""
     own = get_args(Options.model_fields["model_type"].annotation)
-    paths: dict[KeyPath, list[str]] = {("model_type",): [*MODELS]}
+    paths: dict[KeyPath, list[str]] = {("model_type",): [*MODELS, *FORKS]}
     for key in _sections(document, ("datasets",)):
         paths["datasets", key, "type"] = [SYNTHETIC, PAIRED]
     for path, names in paths.items():

@@ -48,10 +48,8 @@ def schema_text() -> str:
     schema = TypeAdapter(Annotated[Options, MODELS]).json_schema()
     definitions = schema["$defs"]
     for section, kind in SECTIONS.items():
-        own: dict[str, Callable[..., Any]] = {
-            **OWN[kind],
-            **(community_networks() if kind == "network" else {}),
-        }
+        own: dict[str, Callable[..., Any]] = dict(OWN[kind])
+        own |= community_networks() if kind == "network" else {}
         definitions[section] = _any_of(definitions.pop(section), own)
         for name, part in own.items():
             definitions[f"{section} {name}"] = _named(name, part, definitions[section])
