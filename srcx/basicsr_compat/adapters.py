@@ -102,8 +102,11 @@ def _without_weight(loss: type[nn.Module]) -> type[_UnweightedLoss]:
     return type(loss.__name__, (_UnweightedLoss,), own)
 
 
-def _by_basicsr_arguments(metric: MetricFunction) -> MetricFunction:
-    """Return `psnr` or `ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
+def _by_basicsr_arguments(metric: MetricFunction, name: str) -> MetricFunction:
+    """Return `psnr` or `ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false.
+
+    `name` is its name in this module, by which other processes find it.
+    """
 
     @marked_as(metric)
     def calculate(
@@ -118,7 +121,12 @@ def _by_basicsr_arguments(metric: MetricFunction) -> MetricFunction:
     ) -> Any:
         return metric(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
+    calculate.__qualname__ = name  # type: ignore[attr-defined]  # it is a function too
     return calculate
+
+
+calculate_psnr = _by_basicsr_arguments(psnr, "calculate_psnr")
+calculate_ssim = _by_basicsr_arguments(ssim, "calculate_ssim")
 
 
 @marked_as(niqe)
@@ -131,8 +139,8 @@ def calculate_niqe(
 
 BASICSR_METRICS: Mapping[str, MetricFunction] = {
     "calculate_niqe": calculate_niqe,
-    "calculate_psnr": _by_basicsr_arguments(psnr),
-    "calculate_ssim": _by_basicsr_arguments(ssim),
+    "calculate_psnr": calculate_psnr,
+    "calculate_ssim": calculate_ssim,
 }
 """BasicSR's metric names and arguments, as its option files write them, for srcx's metrics."""
 

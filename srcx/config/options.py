@@ -170,6 +170,10 @@ class ValOptions(Section):
     """End of the names of saved images; null takes the run's name."""
     metrics: Defaulted[dict[str, Metric]] = Field(default_factory=dict)
     """Metrics by any name; the first one picks the best checkpoint."""
+    tile: Natural = 0
+    """srcx: side in pixels of lq of the tiles that larger images are run in; 0: whole images."""
+    metric_workers: Natural = 0
+    """srcx: processes that compute the metrics while the training goes on; 0: the training waits."""
     pbar: bool = False
     """No effect: progress is shown wherever there is a terminal."""
 

@@ -6,9 +6,11 @@
 
 import inspect
 import multiprocessing
+import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,10 +29,12 @@ from srcx.nearest import LIKE_AN_OPTION, nearest
 from srcx.registry import METRICS
 
 __all__ = [
+    "InThisProcess",
     "ScoreJob",
     "Scores",
     "find_metrics",
     "mean_of_set",
+    "metric_executor",
     "score_all",
     "score_files",
     "score_image",
@@ -182,16 +186,41 @@ def _scores_of(jobs: Sequence[ScoreJob], workers: int | None) -> Iterator[Scores
     if workers == 0:
         yield from map(score_files, jobs)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with metric_executor(workers) as pool:
         yield from pool.map(score_files, jobs)
 
 
+def metric_executor(workers: int) -> Executor:
+    """Return what computes metrics: so many processes, started when there is work; 0: this process."""
+    if workers == 0:
+        return InThisProcess()
+    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+class InThisProcess(Executor):
+    """Does the work in `submit`, which also raises its errors."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*args, **named))
+        return future
+
+
 def _start_worker() -> None:
-    """Use one core for each process, and leave Ctrl-C to the process that started it."""
+    """Use one core for each process, leave Ctrl-C to the process that started it, and end with that one."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends: a parent that is killed cannot end it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def mean_of_set(metrics: Iterable[Metric], scores: Sequence[Scores]) -> Scores:

@@ -1,23 +1,41 @@
 """Evaluation of a network on pairs in memory, during a training run or after it."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.data import WholePair
-from srcx.evaluation.scoring import Scores, mean_of_set, score_image
+from srcx.errors import TrainingError
+from srcx.evaluation.scoring import InThisProcess, Scores, mean_of_set, score_image
 from srcx.imaging import imresize, to_image, write_image
 from srcx.imaging.decode import ImageArray
 from srcx.inference.architecture import size_multiple
-from srcx.inference.tiling import NoSizeError, run_padded
+from srcx.inference.tiling import NoSizeError, Tiling, run_padded, run_tiled
 from srcx.metrics.metric import Metric
 
-__all__ = ["ValidationSet", "upscale", "validate", "validate_bicubic"]
+__all__ = [
+    "StartedValidation",
+    "ValidationSet",
+    "start_validation",
+    "upscale",
+    "validate",
+    "validate_bicubic",
+]
+
+WAITING_BYTES = 1 << 30
+"""Most memory of images that wait for their metrics."""
+OVERLAP_PX = 32
+"""Surroundings of a tile, in pixels of lq. What an output pixel sees beyond them is missing at a seam."""
+FADE_PX = 8
 
 logger = logging.getLogger(__name__)
 
@@ -40,29 +58,52 @@ def validate(
     net: nn.Module,
     validation_set: ValidationSet,
     *,
+    tile_px: int = 0,
     save_as: Callable[[str], Path] | None = None,
-    on_image: Callable[[WholePair, ImageArray], None] | None = None,
 ) -> dict[str, float | None]:
     """Return the mean of each metric of the set over its images, in full precision.
 
     Args:
-        net: A generator; its training or eval mode is the same afterwards.
+        net: A generator; its training or eval mode is the same afterwards. It runs where its weights are.
         validation_set: Pairs and metrics.
+        tile_px: Larger images are run in tiles of this side, in pixels of lq; 0 runs them whole.
         save_as: Returns the file for the image of a pair's name; None writes no images.
-        on_image: Called with each pair and its upscaled image.
 
     Returns:
         Metric name -> mean over images; None where the metric cannot rate one of them, with a warning that
         says why.
     """
+    started = start_validation(net, validation_set, InThisProcess(), tile_px=tile_px, save_as=save_as)
+    return started.results()
+
+
+def start_validation(
+    net: nn.Module,
+    validation_set: ValidationSet,
+    executor: Executor,
+    *,
+    tile_px: int = 0,
+    save_as: Callable[[str], Path] | None = None,
+    on_image: Callable[[WholePair, ImageArray], None] | None = None,
+) -> "StartedValidation":
+    """Upscale the images of the set, and let `executor` compute the metrics meanwhile and afterwards.
+
+    Args:
+        net: As for `validate`; so are `validation_set`, `tile_px` and `save_as`.
+        validation_set: Pairs and metrics.
+        executor: Computes the metrics; while WAITING_BYTES of images wait for it, this waits too.
+        tile_px: Side of tiles.
+        save_as: Returns the file for an image.
+        on_image: Called with each pair and its upscaled image.
+    """
     was_training = net.training
     net.eval()
-    multiple_of: int | None = None
+    sizes: tuple[int, int] | None = None
 
     def by_network(pair: WholePair) -> ImageArray:
-        nonlocal multiple_of
-        multiple_of = multiple_of or _multiple_of(net, pair.lq)
-        sr = to_image(upscale(net, pair.lq, multiple_of=multiple_of))
+        nonlocal sizes
+        sizes = sizes or _multiple_and_scale(net, pair.lq)
+        sr = _upscale_in_tiles(net, pair.lq, *sizes, tile_px=tile_px)
         if save_as is not None:
             path = save_as(pair.name)
             make_folder(path.parent)
@@ -72,12 +113,9 @@ def validate(
         return sr
 
     try:
-        means = _means(validation_set, by_network)
+        return _started(validation_set, by_network, executor)
     finally:
         net.train(was_training)
-    for name, reason in means.reasons.items():
-        logger.warning("%s: no %s: %s", validation_set.name, name, reason)
-    return means.values
 
 
 def validate_bicubic(validation_set: ValidationSet, *, scale: int) -> dict[str, float | None]:
@@ -87,16 +125,70 @@ def validate_bicubic(validation_set: ValidationSet, *, scale: int) -> dict[str, 
         lq = to_image(pair.lq)
         return imresize(lq, scale=scale) if scale > 1 else lq
 
-    return _means(validation_set, by_bicubic).values
+    return _started(validation_set, by_bicubic, InThisProcess()).means().values
 
 
-def _means(validation_set: ValidationSet, run: Callable[[WholePair], ImageArray]) -> Scores:
-    scores: list[Scores] = []
+@dataclass(frozen=True)
+class StartedValidation:
+    """A set whose images are upscaled, and whose metrics are being computed."""
+
+    validation_set: ValidationSet
+    scores: list[tuple[str, Future[Scores]]] = field(default_factory=list)
+    """For each image its name and its scores to come."""
+
+    def is_done(self) -> bool:
+        """Return whether `results` would not wait."""
+        return all(future.done() for _, future in self.scores)
+
+    def results(self) -> dict[str, float | None]:
+        """Wait for the metrics; return what `validate` returns, with its warnings.
+
+        Raises:
+            TrainingError: a process that computes metrics has died.
+            Exception: what a metric raised.
+        """
+        means = self.means()
+        for name, reason in means.reasons.items():
+            logger.warning("%s: no %s: %s", self.validation_set.name, name, reason)
+        return means.values
+
+    def means(self) -> Scores:
+        """Wait for the metrics; return their means over the set, or why there are none."""
+        with name_dead_process(self.validation_set):
+            scored = [(name, future.result()) for name, future in self.scores]
+        scores = [
+            Scores(one.values, {key: f"{name}: {why}" for key, why in one.reasons.items()})
+            for name, one in scored
+        ]
+        return mean_of_set(self.validation_set.metrics, scores)
+
+
+@contextmanager
+def name_dead_process(validation_set: ValidationSet) -> Iterator[None]:
+    """Raise a TrainingError in place of that of an executor whose process has died."""
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise TrainingError(
+            f"{validation_set.name}: a process that computes metrics has died, perhaps for lack of memory; "
+            "lower val.metric_workers, or set it to 0"
+        ) from error
+
+
+def _started(
+    validation_set: ValidationSet, run: Callable[[WholePair], ImageArray], executor: Executor
+) -> StartedValidation:
+    started, waiting = StartedValidation(validation_set), dict[Future[Scores], int]()
     for pair in validation_set.pairs:
-        gt = None if pair.gt is None else to_image(pair.gt)
-        one = score_image(validation_set.metrics, run(pair), gt)
-        scores.append(Scores(one.values, {name: f"{pair.name}: {why}" for name, why in one.reasons.items()}))
-    return mean_of_set(validation_set.metrics, scores)
+        sr, gt = run(pair), None if pair.gt is None else to_image(pair.gt)
+        with name_dead_process(validation_set):
+            future = executor.submit(score_image, validation_set.metrics, sr, gt)
+        started.scores.append((pair.name, future))
+        waiting[future] = sr.nbytes + (0 if gt is None else gt.nbytes)
+        while sum(waiting.values()) > WAITING_BYTES:
+            for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                del waiting[done]
+    return started
 
 
 def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Tensor:
@@ -117,7 +209,30 @@ def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Te
 
 
 def _multiple_of(net: nn.Module, lq: Tensor) -> int:
+    return _multiple_and_scale(net, lq)[0]
+
+
+def _multiple_and_scale(net: nn.Module, lq: Tensor) -> tuple[int, int]:
+    """Return what the network says of sizes; scale 0 where it runs on none that was tried."""
     try:
-        return size_multiple(net, lq.shape[1])[0]
+        return size_multiple(net, lq.shape[1])
     except NoSizeError:
-        return 1  # running the network then raises the error that says what is wrong
+        return 1, 0  # running the network then raises the error that says what is wrong
+
+
+def _upscale_in_tiles(
+    net: nn.Module, lq: Tensor, multiple_of: int, scale: int, *, tile_px: int
+) -> ImageArray:
+    """Return the upscaled image of lq (1, C, H, W), in tiles if it is larger than one."""
+    if not tile_px or not scale or max(lq.shape[-2:]) <= tile_px:
+        return to_image(upscale(net, lq, multiple_of=multiple_of))
+    overlap_px = -(-OVERLAP_PX // multiple_of) * multiple_of
+    tiling = Tiling(tile_px, overlap_px, FADE_PX, align_px=multiple_of)
+
+    def run(piece: NDArray[np.float32]) -> ImageArray:
+        return to_image(upscale(net, torch.from_numpy(piece).permute(2, 0, 1)[None], multiple_of=multiple_of))
+
+    height, width, channels = lq.shape[-2] * scale, lq.shape[-1] * scale, lq.shape[1]
+    result = np.empty((height, width) if channels == 1 else (height, width, channels), np.uint8)
+    run_tiled(lq[0].permute(1, 2, 0).numpy(), run, result, tiling)
+    return result

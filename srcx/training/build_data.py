@@ -1,6 +1,7 @@
 """Makes the data sets, batches and validation metrics of a run from its options, and checks their files."""
 
 import inspect
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from srcx.config import DatasetOptions, Options
 from srcx.data import PairDataset
 from srcx.data.batches import Batch, copied_ahead
 from srcx.data.batches import train_batches as batches_of
-from srcx.errors import DataError, SrcxError
+from srcx.errors import DataError, OptionsError, SrcxError
 from srcx.evaluation.validation import ValidationSet
 from srcx.metrics.metric import Metric, MetricFunction
 from srcx.training.build import PARTS
@@ -83,15 +84,34 @@ def check_metrics(options: Options) -> list[Metric]:
 
     Raises:
         WeightsError: a metric lacks its weights.
+        OptionsError: a metric cannot be given to another process, and the options ask for that.
     """
     metrics = [metric(name, part) for name, part in options.val.metrics.items()]
     for one in metrics if options.datasets.val or options.datasets.test else ():
+        if options.val.metric_workers:
+            check_portable(one, options)
         try:
             one.check()
         except SrcxError as error:
             option = f"val.metrics.{one.name}"
             raise type(error)(f"{options.where(option)}: {option}: {error}") from error
     return metrics
+
+
+def check_portable(metric: Metric, options: Options) -> None:
+    """Check that `metric` can be given to another process.
+
+    Raises:
+        OptionsError: it cannot, as some of other packages.
+    """
+    try:
+        pickle.dumps(metric)
+    except Exception as error:  # objects of other packages raise errors of any kind
+        option = "val.metric_workers"
+        raise OptionsError(
+            f"{options.where(option)}: {option}: the metric {metric.name} cannot be given to another "
+            "process; set this to 0"
+        ) from error
 
 
 def metric(name: str, part: config.Metric) -> Metric:

@@ -37,6 +37,7 @@ from srcx.weights.training_state import load_training_state, save_training_state
 __all__ = [
     "Progress",
     "RunFolder",
+    "Validated",
     "check_same_start",
 ]
 
@@ -58,6 +59,14 @@ class Trainable(Protocol):
     def state(self) -> State: ...
 
     def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None: ...
+
+    def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]: ...
+
+
+class Validated(Protocol):
+    """A training model, or what is kept of it, as it was at the iteration that is validated."""
+
+    iteration: int
 
     def weights(self) -> dict[str, dict[str, dict[str, Tensor]]]: ...
 
@@ -241,7 +250,7 @@ class RunFolder:
             }
             save_training_state(self.states / f"{model.iteration}.state", state)
 
-    def save_weights(self, model: Trainable, label: str) -> None:
+    def save_weights(self, model: Validated, label: str) -> None:
         """Write the generator's weights as net_g_LABEL.pth."""
         if self.writes:
             save_state(self.models / f"net_g_{label}.pth", model.weights()["net_g"])
@@ -306,7 +315,7 @@ class RunFolder:
 
     def log_results(
         self,
-        model: Trainable,
+        model: Validated,
         progress: Progress,
         set_name: str,
         results: Mapping[str, float | None],

@@ -6,21 +6,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
 from srcx.config import Options
 from srcx.distributed import name_lost_ranks
 from srcx.errors import Interrupted
-from srcx.evaluation.validation import validate, validate_bicubic
 from srcx.hardware import keep_freed_memory
 from srcx.training import build, build_data
 from srcx.training.checkpoints import Progress, RunFolder, check_same_start
 from srcx.training.dry_run import try_once
-from srcx.training.random_state import random_states, restore_random_state, seed_generators
+from srcx.training.random_state import seed_generators
 from srcx.training.run_lock import run_lock
 from srcx.training.tracking import ProgressBar
+from srcx.training.validations import Validations
 
 __all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]
 
@@ -52,29 +51,21 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     model = build.model(options, accelerator, resumes=run.resumes)
     try_once(model, options)
 
-    def validate_all() -> None:
-        for one in validation_sets if run.writes else ():
-            save_as = partial(run.image_path, model, one.name) if val.save_img else None
-            strips = run.log.strips(model.iteration, one.name)
-            results = validate(model.eval_net, one, save_as=save_as, on_image=strips)
-            if run.log_results(model, progress, one.name, results, one.higher_is_better):
-                run.save_weights(model, f"best_{one.name}")
-        progress.validated = model.iteration
+    validations = Validations(validation_sets if run.writes else [], val, run, scale=options.scale)
 
-    def validate_start() -> None:
-        generators = random_states()  # a metric may draw random numbers, and the run stays BasicSR's
-        for one in validation_sets if run.writes else ():
-            by_bicubic = validate_bicubic(one, scale=options.scale)
-            other = "bicubic" if options.scale > 1 else "input"
-            run.log_start(model, one.name, validate(model.eval_net, one), by_bicubic, other)
-        restore_random_state(generators)
+    def validate(*, is_saved: bool, is_last: bool) -> None:
+        validations.start(model, progress)
+        if is_last:
+            validations.finish(progress)
+        if is_saved and (is_last or not validations.is_parallel):
+            run.save_progress(model, progress)  # with the record of the best
 
     with stop_on_signal() as stop, name_lost_ranks(run.describe_checkpoints), run_lock(run.root):
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
         progress = run.resume(model, resume_from, ignored=ignored) or Progress()
         check_same_start(model.iteration)
         batches = build_data.train_batches(options, training_set, accelerator, start_iter=model.iteration)
-        with run, ProgressBar(model.iteration, total, shown=run.writes) as bar:
+        with run, validations, ProgressBar(model.iteration, total, shown=run.writes) as bar:
             if model.iteration < total:
                 logger.info(
                     "%s from iteration %d on: %s", options.name, model.iteration + 1, training_set.describe()
@@ -87,10 +78,10 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
             logger.info("convolutions by %s: %s", model.convolution.way, model.convolution.reason)
             done, stopping = model.iteration >= total, False
             if model.iteration == 0:
-                validate_start()
+                validations.compare_start(model)
             if model.iteration > progress.validated and (done or model.iteration % val.val_freq == 0):
-                validate_all()  # the run ended between saving this iteration and validating it
-                run.save_progress(model, progress)
+                # The run ended between saving this iteration and validating it.
+                validate(is_saved=True, is_last=done)
             while not (done or stopping):
                 losses = model.step(next(batches))  # forward, losses, backward, optimizer, EMA
                 progress.add(losses)
@@ -104,12 +95,14 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
                 if model.iteration % every.print_freq == 0 or done:
                     run.log_losses(model, progress, bar)
                 saved = model.iteration % every.save_checkpoint_freq == 0 or done or stopping
+                validations.finish(progress, waits=saved and not stopping)
                 if saved:
                     run.save(model, progress)  # before validating, which may fail
                 if done or (model.iteration % val.val_freq == 0 and not stopping):
-                    validate_all()
-                    if saved:
-                        run.save_progress(model, progress)  # with the record of the best
+                    validate(is_saved=saved, is_last=done)
+                elif stopping and validations.is_parallel:
+                    validations.finish(progress)
+                    run.save_progress(model, progress)
             if not done:
                 raise Interrupted(
                     f"stopped after iteration {model.iteration} of {total}, which is saved in {run.root}; "

@@ -75,7 +75,7 @@ def run_test_file(
     for one in sets:
         save_as = partial(image_path, one.name) if options.val.save_img else None
         pairs = dataclasses.replace(one, pairs=pairs_with_progress(one))
-        results[one.name] = validate(net, pairs, save_as=save_as)
+        results[one.name] = validate(net, pairs, tile_px=options.val.tile, save_as=save_as)
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["set", "metric", "value"])

@@ -1,16 +1,22 @@
+import json
 import math
+import os
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import nn
 
 from srcx.data import WholePair
-from srcx.errors import ImageError, WeightsError
+from srcx.errors import ImageError, TrainingError, WeightsError
 from srcx.evaluation.folders import score_folders
-from srcx.evaluation.scoring import find_metrics
-from srcx.evaluation.validation import ValidationSet, upscale, validate
+from srcx.evaluation.scoring import find_metrics, metric_executor
+from srcx.evaluation.validation import ValidationSet, start_validation, upscale, validate
 from srcx.imaging import read_image, to_image, write_image
 from srcx.metrics import rmse, rmse_of_set
 from srcx.metrics.metric import Metric
@@ -192,3 +198,107 @@ def test_validation_scores_images_as_the_benchmark_scores_their_files(doubling, 
     scores = score_folders(tmp_path / "sr", tmp_path / "gt", list(values), border_px=2)
     assert values == scores.means.values
     assert [name for name, value in values.items() if value is None] == ["niqe"]
+
+
+class Wide(nn.Module):
+    """Sees 25 pixels around, takes multiples of 4, and doubles the size."""
+
+    window_size = 4
+
+    def __init__(self, channels):
+        super().__init__()
+        self.blur = nn.Conv2d(channels, 4 * channels, 51, padding=25)
+        self.shuffle = nn.PixelShuffle(2)
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(tuple(x.shape[-2:]))
+        return self.shuffle(self.blur(x))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_give_the_image_of_the_whole(channels):
+    net, images = Wide(channels).eval(), []
+    pairs = [WholePair("large", torch.rand(1, channels, 150, 101), None)]
+    for tile_px in (0, 60):
+        net.seen.clear()
+        start_validation(
+            net, ValidationSet("set", pairs), metric_executor(0), tile_px=tile_px,
+            on_image=lambda pair, sr: images.append(sr),
+        )  # fmt: skip
+        largest = max(max(size) for size in net.seen)
+        assert (largest > 150) == (tile_px == 0)
+    whole, tiled = images
+    assert whole.shape == tiled.shape == (300, 202, 3)[: 2 + (channels > 1)]
+    difference = np.abs(whole.astype(int) - tiled)
+    assert difference.max() <= 1  # rounding, where a tile fades into the next
+    assert (difference > 0).mean() < 0.01
+
+
+def test_a_smaller_image_is_run_whole():
+    net = Wide(3).eval()
+    validate(net, ValidationSet("set", [WholePair("a", torch.rand(1, 3, 60, 56), None)]), tile_px=60)
+    assert net.seen[-1] == (60, 56)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with metric_executor(1) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("waiting", [1, 2**30])
+def test_other_processes_give_the_same_figures_and_reasons(doubling, processes, caplog, monkeypatch, waiting):
+    monkeypatch.setattr("srcx.evaluation.validation.WAITING_BYTES", waiting)
+    metrics = find_metrics(["psnr", "rmse", "niqe"], scale=1)
+    pairs = [WholePair(str(n), torch.rand(1, 3, 12, 14), torch.rand(1, 3, 24, 28)) for n in range(3)]
+    expected = validate(doubling, ValidationSet("set", pairs, metrics))
+    said = list(caplog.messages)
+    caplog.clear()
+    started = start_validation(doubling, ValidationSet("set", pairs, metrics), processes)
+    assert started.results() == expected
+    assert caplog.messages == said
+    assert started.is_done()
+
+
+def test_an_error_of_a_metric_in_another_process_arrives(doubling, processes):
+    broken = ValidationSet("set", [pair("a")], [Metric("broken", json.dumps, False, True)])
+    started = start_validation(doubling, broken, processes)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        started.results()
+
+
+class Deadly:
+    """The process that receives it dies."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_process_that_dies_is_named_with_the_option(doubling):
+    metrics = [Metric("dead", np.mean, False, True, args={"axis": Deadly()})]
+    with metric_executor(1) as executor:
+        started = start_validation(doubling, ValidationSet("Set5", [pair("a")], metrics), executor)
+        with pytest.raises(TrainingError, match=r"Set5: a process that computes .* lower val.metric_workers"):
+            started.results()
+        with pytest.raises(TrainingError, match="Set5: a process that computes metrics has died"):
+            start_validation(doubling, ValidationSet("Set5", [pair("b")], metrics), executor)
+
+
+PARENT = """
+import os, signal
+from srcx.evaluation.scoring import metric_executor
+if __name__ == "__main__":
+    print(metric_executor(1).submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_for_metrics_ends_with_the_one_that_started_it(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py")]
+    worker = int(subprocess.run(command, capture_output=True, text=True, timeout=300).stdout)
+    patience = time.monotonic() + 60
+    while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < patience
+        time.sleep(0.1)

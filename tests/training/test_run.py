@@ -13,6 +13,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from srcx.errors import (
     WeightsError,
 )
 from srcx.evaluation.report.contact_sheet import contact_sheet
-from srcx.evaluation.validation import validate
+from srcx.evaluation.validation import start_validation
 from srcx.imaging import imresize, read_image, to_image, to_rgb
 from srcx.metrics import psnr
 from srcx.training import build, build_data
@@ -312,12 +313,12 @@ def test_a_validation_that_fails_loses_nothing_and_is_repeated(workplace, monkey
     validated = []
 
     def failing(*args, **kwargs):
-        validated.append(validate(*args, **kwargs))
+        validated.append(start_validation(*args, **kwargs))
         if len(validated) == 2:  # the first one is that of iteration 0
             raise RuntimeError("no luck")
         return validated[-1]
 
-    monkeypatch.setattr("srcx.training.run.validate", failing)
+    monkeypatch.setattr("srcx.training.validations.start_validation", failing)
     with pytest.raises(RuntimeError, match="no luck"):
         run_file(SMOKE, overrides=SHORT)
     assert [path.name for path in Path("experiments/smoke_x4/training_states").iterdir()] == ["2.state"]
@@ -335,8 +336,9 @@ def test_a_validation_that_fails_loses_nothing_and_is_repeated(workplace, monkey
 def test_a_finished_validation_is_not_repeated_when_the_run_goes_on(workplace, monkeypatch):
     run_file(SMOKE, overrides=[*SHORT, "train:total_iter=2"])
     seen = []
+    result = SimpleNamespace(results=lambda: {"psnr": 1.0})
     monkeypatch.setattr(
-        "srcx.training.run.validate", lambda *args, **kwargs: seen.append(args) or {"psnr": 1.0}
+        "srcx.training.validations.start_validation", lambda *args, **kwargs: seen.append(args) or result
     )
     run_file(SMOKE, overrides=SHORT, auto_resume=True)
     assert len(seen) == 1
@@ -376,9 +378,9 @@ def test_the_validation_of_the_start_leaves_the_random_numbers_of_the_run_as_the
 
     def drawing(*args, **kwargs):
         torch.rand(1), np.random.rand(1), random.random()
-        return validate(*args, **kwargs)
+        return start_validation(*args, **kwargs)
 
-    monkeypatch.setattr("srcx.training.run.validate", drawing)
+    monkeypatch.setattr("srcx.training.validations.start_validation", drawing)
     run_file(SMOKE, overrides=late)
     states = [
         load_training_state(Path(f"experiments/{run}/training_states/2.state"))["random"]
