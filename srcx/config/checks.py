@@ -57,6 +57,9 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
     storage = dataset.io_backend.type
     if dataset.meta_info is not None and storage != "disk":
         yield Problem((*path, "meta_info"), f"with io_backend {storage} pairs have one name; remove this")
+    if dataset.io_backend.remote and storage != "webdataset":
+        said = "only shards are read from addresses; set type: webdataset, or remove this"
+        yield Problem((*path, "io_backend", "remote"), said)
     for key in ("dataroot_gt", "dataroot_lq"):
         folder = getattr(dataset, key)
         if storage == "lmdb" and isinstance(folder, str) and not folder.endswith(".lmdb"):

@@ -29,6 +29,8 @@ class IoBackend(Section):
 
     type: Literal["disk", "lmdb", "webdataset"] = "disk"
     """disk: image files; lmdb: BasicSR's folders, named *.lmdb; srcx: webdataset: tar shards on a disk."""
+    remote: bool = False
+    """srcx: webdataset: shards may be at addresses (s3://, gs://, hf://, https://); fetched, and cached."""
 
 
 class DatasetOptions(Section):

@@ -10,16 +10,23 @@ import io
 import re
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from srcx.errors import DataError
+from srcx.data.remote import RemoteShard, check_address, is_address
+from srcx.errors import DataError, ImageError
+from srcx.imaging.decode import read_header
 from srcx.imaging.io import IMAGE_SUFFIXES
+from srcx.imaging.parallel import in_parallel
 
 __all__ = ["Member", "Side", "find_members", "open_member"]
 
 Side = Literal["gt", "lq"]
 """Image of a sample: KEY.gt.png or KEY.lq.png, else its only image, KEY.png."""
+SIDES: tuple[Side, ...] = get_args(Side)
+AT_ONCE = 8
+"""Shards that are looked into at once: those at addresses are fetched."""
 
 MAX_IMAGE_BYTES = 256 << 20
 MAX_HEADER_BYTES = 64 << 10
@@ -31,13 +38,15 @@ DAMAGE = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 class Member(NamedTuple):
     """An image of a shard, and where its bytes are."""
 
-    shard: Path
+    shard: Path | RemoteShard
     key: str
     start: int
     size: int
+    pixels: tuple[int, int] | None = None
+    """Height and width, where the index of a remote shard has them."""
 
 
-def find_members(root: Path | str, side: Side) -> list[Member]:
+def find_members(root: Path | str, side: Side, *, remote: bool = False) -> list[Member]:
     """Return the images of one side in the shards of a data root; only headers are read.
 
     A member's key is its path up to the first dot of its name, and what follows says what it is: png, or
@@ -46,6 +55,8 @@ def find_members(root: Path | str, side: Side) -> list[Member]:
     Args:
         root: A folder, whose .tar files are taken; one .tar file; or several, as in train-{0000..0146}.tar.
         side: Which images.
+        remote: Whether the shards may be at addresses, as in s3://bucket/train-{0000..0146}.tar; see
+            remote.py.
 
     Returns:
         By shard, those of a folder by name, and in their order in each.
@@ -56,8 +67,10 @@ def find_members(root: Path | str, side: Side) -> list[Member]:
             images have one key.
     """
     members: dict[str, Member] = {}
-    for shard in _shards(root):
-        for member in _members(shard, side):
+    shards = _shards(root, remote=remote)
+    found = in_parallel(partial(_images, side=side), shards, workers=AT_ONCE)
+    for shard, of_shard in zip(shards, found, strict=True):
+        for member in of_shard:
             first = members.setdefault(member.key, member)
             if first is not member:
                 raise DataError(
@@ -69,15 +82,20 @@ def find_members(root: Path | str, side: Side) -> list[Member]:
 
 def open_member(member: Member) -> io.BufferedReader:
     """Return the image's bytes as a file."""
+    if isinstance(member.shard, RemoteShard):
+        return io.BufferedReader(io.BytesIO(member.shard.read(member.start, member.size)))
     return io.BufferedReader(_Part(member))
 
 
-def _shards(root: Path | str) -> list[Path]:
-    if re.match(r"[A-Za-z][\w+.-]+:", str(root)):  # one letter would be a disk of Windows
-        raise DataError(
-            f"{root}: is an address; shards are read from disks alone, nothing is fetched, and no command of "
-            "'pipe:' is run: put the shards into a folder first"
-        )
+def _shards(root: Path | str, *, remote: bool) -> list[Path] | list[RemoteShard]:
+    if is_address(root):
+        if not remote:
+            raise DataError(
+                f"{root}: is an address; nothing is fetched, and no command of 'pipe:' is run: put the "
+                "shards into a folder first, or write io_backend: {type: webdataset, remote: true}"
+            )
+        check_address(str(root))
+        return [RemoteShard(address) for address in _expanded(str(root))]
     if Path(root).is_dir():
         shards = sorted(path for path in Path(root).glob("*.tar") if not path.name.startswith("."))
         if not shards:
@@ -109,6 +127,33 @@ def _expanded(pattern: str) -> list[str]:
         for number in range(int(first), int(last) + 1)
         for rest in _expanded(after)
     ]
+
+
+def _images(shard: Path | RemoteShard, side: Side) -> list[Member]:
+    """Return the images of a shard; those of a remote one by its index, which has both sides."""
+    if isinstance(shard, Path):
+        return list(_members(shard, side))
+
+    def make(copy: Path) -> dict[Side, list[tuple[str, int, int, tuple[int, int] | None]]]:
+        try:
+            return {one: [(*member[1:4], _pixels(member)) for member in _members(copy, one)] for one in SIDES}
+        except DataError as error:
+            raise DataError(str(error).replace(str(copy), str(shard))) from error
+
+    return [
+        Member(shard, key, start, size, (pixels[0], pixels[1]) if pixels else None)
+        for key, start, size, pixels in shard.index(make)[side]
+    ]
+
+
+def _pixels(member: Member) -> tuple[int, int] | None:
+    """Return height and width of an image; None for a damaged one, which is said when it is read."""
+    try:
+        with open_member(member) as file:
+            header = read_header(file, member.key)
+    except ImageError:
+        return None
+    return (header.height, header.width) if header.looks_whole else None
 
 
 def _members(shard: Path, side: Side) -> Iterator[Member]:
@@ -171,6 +216,7 @@ class _Part(io.RawIOBase):
     """A part of a file, as a file."""
 
     def __init__(self, member: Member) -> None:
+        assert isinstance(member.shard, Path)
         self.file, self.start, self.size = member.shard.open("rb"), member.start, member.size
         self.place = 0
 

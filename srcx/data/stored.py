@@ -21,7 +21,8 @@ from srcx.imaging.io import image_size, list_images, read_image
 
 __all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "lines_in", "list_stored"]
 
-IoBackend = Literal["disk", "lmdb", "webdataset"]
+IoBackend = Literal["disk", "lmdb", "webdataset", "remote"]
+"""Image files, an LMDB folder, or shards: on a disk alone, or also at addresses."""
 META_INFO = "meta_info.txt"
 SIZE_OF_IMAGE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)")
 LONGEST_KEY_BYTES = 511
@@ -108,6 +109,8 @@ class StoredMember:
         return self.member.key
 
     def size(self) -> tuple[int, int]:
+        if self.member.pixels:
+            return self.member.pixels
         with self._opened() as file:
             header = read_header(file, str(self))
         if not header.looks_whole:
@@ -151,8 +154,8 @@ def list_stored(
         DataError: the folder or file is missing, empty, or not what it should be.
     """
     stored: list[Stored]
-    if io_backend == "webdataset":
-        return _members(root, side, meta_info_file)
+    if io_backend in ("webdataset", "remote"):
+        return _members(root, side, meta_info_file, remote=io_backend == "remote")
     root = Path(root)
     if io_backend == "lmdb":
         stored = list(_records(root))
@@ -197,10 +200,12 @@ def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
-def _members(root: Path | str, side: Side, meta_info_file: Path | str | None) -> list[Stored]:
+def _members(
+    root: Path | str, side: Side, meta_info_file: Path | str | None, *, remote: bool
+) -> list[Stored]:
     if meta_info_file is not None:
         raise DataError(f"{meta_info_file}: names files of a folder, and shards are read whole; remove it")
-    stored: list[Stored] = [StoredMember(member) for member in find_members(root, side)]
+    stored: list[Stored] = [StoredMember(member) for member in find_members(root, side, remote=remote)]
     if not stored:
         raise DataError(f"{root}: these shards hold no images called KEY.png or KEY.{side}.png (jpg, ...)")
     return stored

@@ -127,7 +127,8 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
         DataError: with all that is wrong with its files.
     """
     kind = PARTS.part("dataset", part.type)
-    options = {**dict(part), "io_backend": part.io_backend.type, "scale": scale}
+    storage = "remote" if part.io_backend.remote else part.io_backend.type
+    options = {**dict(part), "io_backend": storage, "scale": scale}
     taken = inspect.signature(kind).parameters
     return kind(**{name: value for name, value in options.items() if name in taken})
 
@@ -151,7 +152,7 @@ def check_paths(options: Options, *, test_only: bool = False) -> None:
     for key, part in sets.items():
         for name in ("dataroot_gt", "dataroot_lq", "meta_info_file", "meta_info"):
             given = getattr(part, name) or []
-            if name == "dataroot_gt" and part.io_backend.type == "webdataset":
+            if name.startswith("dataroot") and part.io_backend.type == "webdataset":
                 continue  # a pattern of names of shards
             for path in [given] if isinstance(given, str) else given:
                 if not Path(path).exists():

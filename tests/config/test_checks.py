@@ -288,6 +288,13 @@ def test_a_list_of_pairs_is_for_paired_folders(load: Load, complaints: Complaint
     assert "meta_info: with io_backend webdataset pairs have one name; remove this" in line
 
 
+def test_shards_alone_are_remote(load: Load, complaints: Complaints) -> None:
+    shards = "gt_size: 32\n    io_backend: {type: webdataset, remote: true}"
+    assert load({"gt_size: 32": shards}).datasets.train.io_backend.remote
+    (line,) = complaints({"gt_size: 32": "gt_size: 32\n    io_backend: {remote: true}"})
+    assert "io_backend.remote: only shards are read from addresses; set type: webdataset" in line
+
+
 CYCLE = ADVERSARY | SAME_SIZE | {"SRModel": "CycleGANModel"}
 
 

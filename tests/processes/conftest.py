@@ -73,13 +73,21 @@ def workplace(tmp_path: Path) -> Callable[[str], Path]:
 def start(server, workplace) -> Callable[..., list[BaseProcess]]:
     """Starts the processes of a run in a workplace; `options` are given with --force_yml."""
 
-    def begin(name: str, options: list[str], *, ranks: int = 1, die_at_write: int = 0) -> list[BaseProcess]:
+    def begin(
+        name: str,
+        options: list[str],
+        *,
+        ranks: int = 1,
+        die_at_write: int = 0,
+        environment: dict[str, str] | None = None,
+    ) -> list[BaseProcess]:
         words = ["train", "-opt", "run.yml", "--auto_resume", "--force_yml", "name=run", *options]
         given = {"folder": str(workplace(name)), "words": words, "die_at_write": die_at_write}
         together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": str(ranks)}
         processes = []
         for rank in range(ranks):
             its_own = {**together, "RANK": str(rank), "LOCAL_RANK": str(rank)} if ranks > 1 else {}
+            its_own |= environment or {}
             arguments = {"init_globals": {**given, "environment": its_own}, "run_name": "__main__"}
             processes.append(server.Process(target=runpy.run_path, args=(str(SCRIPT),), kwargs=arguments))
             processes[-1].start()
@@ -92,8 +100,10 @@ def start(server, workplace) -> Callable[..., list[BaseProcess]]:
 def finish(start) -> Callable[..., None]:
     """Starts a run and waits until it has done everything."""
 
-    def to_the_end(name: str, options: list[str], *, ranks: int = 1) -> None:
-        processes = start(name, options, ranks=ranks)
+    def to_the_end(
+        name: str, options: list[str], *, ranks: int = 1, environment: dict[str, str] | None = None
+    ) -> None:
+        processes = start(name, options, ranks=ranks, environment=environment)
         for process in processes:
             process.join()
         assert [process.exitcode for process in processes] == [0] * ranks

@@ -1,7 +1,7 @@
 """Training processes are killed again and again; what they leave continues to an undisturbed run's bits."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +114,63 @@ def test_shards_train_as_the_folder_of_their_images_does(finish, tmp_path):
     folder, shards = (files_of(tmp_path / name) for name in ("folder", "shards"))
     assert folder.pop("run.yml") != shards.pop("run.yml")
     assert folder == shards
+
+
+@pytest.fixture
+def object_store(workplace, tmp_path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Options and environment of a run whose shards are in a local store of S3's protocol."""
+    s3fs = pytest.importorskip("s3fs", reason="needs srcx[remote]")
+    server = pytest.importorskip("moto.server", reason="needs moto[server]").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
+    server.start()
+    host, port = server.get_host_and_port()
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "anyone",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    environment = {
+        **credentials,
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        fs = s3fs.S3FileSystem(skip_instance_cache=True)  # another test had another store
+        fs.mkdir("corpus")
+        for number in range(2):
+            fs.put(str(workplace("whole") / f"shard-{number}.tar"), f"corpus/shard-{number}.tar")
+    options = [
+        "datasets:train:dataroot_gt=s3://corpus/shard-{0..1}.tar",
+        "datasets:train:io_backend={type: webdataset, remote: true}",
+        "datasets:train:cache_mib=0",
+    ]
+    yield options, environment
+    server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_run_of_remote_shards_is_killed_and_ends_with_the_same_bits(
+    start, finish, object_store, tmp_path, copies
+):
+    """Weights, states and figures are also those of the same shards on a disk."""
+    options, environment = object_store
+    finish("whole", options, environment=environment)
+    expected = files_of(tmp_path / "whole")
+    finish("disk", OF_SHARDS)
+    on_disk = files_of(tmp_path / "disk")
+    assert {name for name in expected if expected[name] != on_disk[name]} == {"run.yml"}
+    rng = np.random.default_rng()
+    for _ in range(3):
+        if not copies:  # as where the disk is full: images are then fetched one by one
+            for copy in tmp_path.glob("srcx/shards/*/shard.tar"):
+                copy.unlink()
+        processes = start("broken", options, environment=environment)
+        kill(processes, random_moment(rng, tmp_path / "broken/experiments/run/metrics.csv"))
+    finish("broken", options, environment=environment)
+    assert files_of(tmp_path / "broken") == expected
+    assert len(list(tmp_path.glob("srcx/shards/*/index.json"))) == 2
+    assert bool(list(tmp_path.glob("srcx/shards/*/shard.tar"))) == copies
