@@ -325,7 +325,7 @@ class SRModel:
             "optimizers": {name: network.optimizer.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
-            "convolution": self.convolution.way,
+            "by_winograd": self.convolution.way == "winograd",
         }
 
     def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None:
@@ -355,8 +355,8 @@ class SRModel:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        # Older states do not say how they were computed.
-        self.convolution = self.convolution.continued(state.get("convolution", self.convolution.way))
+        if "by_winograd" in state:  # older states do not say
+            self.convolution = self.convolution.continued("winograd" if state["by_winograd"] else "torch")
         unused = [name for name in state["nets"] if name not in self.networks]
         unused += ["the EMA weights"] if state["ema"] is not None and self.ema is None else []
         if unused:

@@ -430,6 +430,14 @@ def test_a_state_without_an_ema_of_the_discriminator_starts_one_at_its_weights()
 STABLE = {"adaptive_d": 0.01, "r1_reg_weight": 3.0, "net_d_reg_every": 2, "ema_decay_d": 0.5, "warn_iter": 1}
 
 
+@pytest.mark.parametrize("adaptive_d", [0.0, 0.5])
+def test_ranks_share_figures_in_each_step_only_where_they_decide_by_them(monkeypatch, adaptive_d):
+    model, shared = gan_model(SRGANModel, adaptive_d=adaptive_d), []
+    monkeypatch.setattr(model.accelerator, "reduce", lambda figures, how: shared.append(how) or figures)
+    model.step(batch())
+    assert shared == (["mean"] if adaptive_d else [])
+
+
 @pytest.mark.parametrize("kind", [SRGANModel, ESRGANModel])
 def test_a_stabilised_training_goes_on_to_the_same_bits(kind):
     straight, batches, paused = gan_model(kind, **STABLE), [batch() for _ in range(12)], []
