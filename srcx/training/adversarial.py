@@ -79,7 +79,7 @@ class SRGANModel(SRModel):
         self.net_d_iters, self.net_d_init_iters = net_d_iters, net_d_init_iters
         self.adaptive_d, self.warn_iter, self.compares_colors = adaptive_d, warn_iter, compares_colors
         self.r1_reg_weight, self.net_d_reg_every = r1_reg_weight, net_d_reg_every
-        self.balance = Balance()
+        self.balance, self.decides_by_figures = Balance(), adaptive_d > 0
         self.ema_d: AveragedModel | None = None
         if ema_decay_d > 0:
             self.ema_d = AveragedModel(discriminator.net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay_d))
@@ -101,7 +101,7 @@ class SRGANModel(SRModel):
         return self.adaptive_d > 0 and is_ahead and self.iteration > self.net_d_init_iters
 
     def step(self, batch: Part) -> dict[str, float]:
-        terms = super().step(batch)  # means over the ranks, so that all of them decide alike
+        terms = super().step(batch)
         shift = [terms.pop(name) for name in sorted(terms) if name.startswith(SHIFT)]
         if self.adaptive_d:
             terms["d_paused"] = float(self.is_paused)

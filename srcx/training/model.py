@@ -126,6 +126,8 @@ class SRModel:
 
     Attributes:
         iteration: Number of steps so far, those of the resumed run included.
+        decides_by_figures: Whether later steps depend on the figures of this one, which all ranks then share;
+            otherwise they share them when they log or save.
         networks: Every trained network by name, in the order in which states hold them.
         ema: The EMA of `net_g`; None without one.
 
@@ -167,6 +169,7 @@ class SRModel:
             self.ema.update_parameters(generator.net)  # the EMA starts at the first weights
             self.ema.eval()  # its batch norms use the running statistics of net_g
         self._sums: dict[str, Tensor] = {}
+        self.decides_by_figures = False
 
     def add_network(self, name: str, network: TrainedNetwork) -> None:
         """Prepare `network` and train it from now on."""
@@ -180,7 +183,8 @@ class SRModel:
         The batch also has "gt_sharp", gt after an unsharp mask, if a term compares with it.
 
         Returns:
-            The weighted loss terms by name, as means over the parts of this rank's batch.
+            The weighted loss terms by name, and other figures, as means over the parts of this rank's batch;
+            over all ranks if the model decides by them.
 
         Raises:
             TrainingError: a term is not finite; the weights are then of no use, the last checkpoint is. Or
@@ -216,6 +220,8 @@ class SRModel:
                 self.ema.update_parameters(self.networks["net_g"].net)
         # The only copy to the host in a step: a GPU works on until here without being waited for.
         means = torch.stack([value.float() for value in self._sums.values()]) / self.accumulate
+        if self.decides_by_figures:
+            means = self.accelerator.reduce(means, "mean")
         terms: dict[str, float] = dict(zip(self._sums, means.tolist(), strict=True))
         broken = ", ".join(
             f"{name} = {value:g}"

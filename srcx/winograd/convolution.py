@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -316,9 +315,12 @@ class _Winograd(torch.autograd.Function):
         return _convolve(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *of_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (of_y,), needed = ctx.saved_tensors, of_outputs, ctx.needs_input_grad
+        if torch.is_grad_enabled():  # for a second derivative, as in R1, which torch's own gradient has
+            channels = [len(weight)] if needed[2] else None
+            geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+            return torch.ops.aten.convolution_backward(of_y, x, weight, channels, *geometry, list(needed))
         return (
             _gradient_of_input(weight, of_y, kernel()) if needed[0] else None,
             _gradient_of_weight(x, of_y, kernel()) if needed[1] else None,

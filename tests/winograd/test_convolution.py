@@ -1,5 +1,6 @@
 import copy
 import logging
+from functools import partial
 
 import pytest
 import torch
@@ -83,11 +84,18 @@ def test_a_convolution_computed_twice_is_equal_to_the_bit():
 
 
 @pytest.mark.usefixtures("_with_kernel")
-def test_a_second_derivative_is_refused():
-    x = torch.randn(1, 64, 8, 8, requires_grad=True)
-    (gradient,) = torch.autograd.grad(winograd(x, FITTING.weight).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+@pytest.mark.parametrize("bias", [torch.ones(64), None])
+def test_a_second_derivative_is_that_of_torch(bias):
+    """As the R1 penalty of a discriminator takes it."""
+    found = []
+    for convolve in (partial(functional.conv2d, padding=1), winograd):
+        torch.manual_seed(0)
+        leaves = [torch.randn(1, 64, 8, 8), torch.randn(64, 64, 3, 3), *([bias] if bias is not None else [])]
+        leaves = [one.clone().requires_grad_() for one in leaves]
+        (gradient,) = torch.autograd.grad(convolve(*leaves).square().sum(), leaves[0], create_graph=True)
+        found.append(torch.autograd.grad(gradient.square().sum(), leaves))
+    for theirs, ours in zip(*found, strict=True):
+        assert off(ours, theirs) < MAX_ERROR
 
 
 def convolution(c=64, k=64, **options):
