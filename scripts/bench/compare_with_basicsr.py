@@ -126,7 +126,8 @@ def options_of(
 
 def ours_of(options: Mapping[str, Any], *, channels_last: bool) -> SRModel:
     """The model srcx makes of these options, read from a file as a user's would be."""
-    train = {**options["train"], "channels_last": channels_last}
+    # By torch's convolutions, as BasicSR's are: the kernel rounds in another way.
+    train = {**options["train"], "channels_last": channels_last, "convolution": "torch"}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "compare.yml"
         path.write_text(json.dumps({**options, "train": train}), encoding="utf-8")
