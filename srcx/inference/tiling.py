@@ -38,6 +38,7 @@ MIN_PROBE_PX = 17
 MISFIT = (RuntimeError, ValueError, AssertionError, IndexError)
 
 Span = tuple[int, int]
+Sample = TypeVar("Sample", bound=np.generic)
 
 
 class NoSizeError(ValueError):
@@ -187,8 +188,8 @@ BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 
 def run_tiled(
-    image: ImageArray,
-    upscale: Callable[[ImageArray], ImageArray],
+    image: NDArray[Sample],
+    upscale: Callable[[NDArray[Sample]], ImageArray],
     result: ImageArray,
     tiling: Tiling | None,
     on_progress: OnProgress = no_progress,
@@ -196,7 +197,7 @@ def run_tiled(
     """Upscale an image tile by tile into `result`.
 
     Args:
-        image: (H, W) or (H, W, C), of any height and width.
+        image: (H, W) or (H, W, C), of any height, width and type.
         upscale: Upscales a piece of it; called from the left to the right, row by row.
         result: Becomes `upscale(image)`, up to rounding, if `tiling.overlap_px` covers the receptive-field
             radius; a whole factor larger. The memory beyond the two images is that of one tile.
