@@ -139,7 +139,7 @@ def object_store(workplace, tmp_path) -> Iterator[tuple[list[str], dict[str, str
         for name, value in environment.items():
             patch.setenv(name, value)
         fs = s3fs.S3FileSystem(skip_instance_cache=True)  # another test had another store
-        fs.mkdir("corpus")
+        fs.makedirs("corpus", exist_ok=True)  # moto keeps its buckets for all servers of a process
         for number in range(2):
             fs.put(str(workplace("whole") / f"shard-{number}.tar"), f"corpus/shard-{number}.tar")
     options = [
