@@ -1,9 +1,12 @@
 """A model as a file for other programs: written, opened again, and compared with torch."""
 
+import copy
 import importlib
 import json
+import math
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +19,14 @@ import srcx
 from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.imaging import read_image, to_tensor
+from srcx.imaging.planes import Planes
 from srcx.inference.backends import Run, psnr_db
 from srcx.inference.backends.base import SAME_NETWORK_DB, to_onnx
 from srcx.inference.backends.onnxruntime import OnnxRuntime
 from srcx.inference.backends.openvino import OpenVino
 from srcx.inference.backends.pytorch import PyTorch
 from srcx.inference.models import Model, find_model
-from srcx.inference.tiling import pad_to_multiple
+from srcx.inference.tiling import run_padded
 from srcx.weights.checkpoint import save_state
 
 __all__ = [
@@ -43,7 +47,21 @@ CHECK_PX = (120, 93)
 """Another size than the one the network was traced with, and not a square."""
 
 
-def export(model: Model, format: ExportFormat, out: Path, *, image: Path | None = None) -> float:
+HALF_DB = 50.0
+"""Least PSNR between the outputs of the network in half precision and in fp32, as for `--precision fp16`."""
+HALF_PX = 48
+"""Side of the piece that torch upscales in half precision, which is slow on a CPU."""
+
+
+def export(
+    model: Model,
+    format: ExportFormat,
+    out: Path,
+    *,
+    image: Path | None = None,
+    half: bool = False,
+    size_px: tuple[int, int] | None = None,
+) -> float:
     """Write a model for other programs, if the file gives the same result as torch on a real image.
 
     Args:
@@ -53,29 +71,47 @@ def export(model: Model, format: ExportFormat, out: Path, *, image: Path | None 
             checkpoint that describes its network.
         out: The file, with the suffix of the format; OpenVINO writes the weights to a .bin beside it.
         image: The image to compare on; by default a photograph that comes with scikit-image.
+        half: "onnx": weights, input and output in float16, half as large; may differ by `HALF_DB`.
+        size_px: "onnx": the only height and width that the file takes, one image at a time, as programs
+            want that cannot give sizes. None leaves them free.
 
     Returns:
-        PSNR between the results of the file and of torch, in dB; infinite where they are equal.
+        PSNR between the results of the file and of torch in fp32, in dB; infinite where they are equal.
 
     Raises:
-        UsageError: the suffix is another, there is no network, or a package is missing.
+        UsageError: the suffix is another, there is no network, a package is missing, or the network does not
+            take this size.
         CheckpointError: the network cannot be written, or the file gives another result.
         OutputError: the file cannot be written.
     """
     net = check_exportable(model, out, SUFFIXES[format])
+    if format != "onnx" and (half or size_px):
+        raise UsageError(f"{format}: half precision and a fixed size are for onnx; take this format without")
+    if size_px and any(side % model.multiple_of for side in size_px):
+        raise UsageError(
+            f"{model.name}: takes sides that are multiples of {model.multiple_of}; "
+            f"got {size_px[1]} x {size_px[0]}"
+        )
     pixels = read_image(image or photograph())
     top, left = (max(side - px, 0) // 2 for side, px in zip(pixels.shape[:2], CHECK_PX, strict=True))
     middle = pixels[top : top + CHECK_PX[0], left : left + CHECK_PX[1]]
-    lq = pad_to_multiple(to_tensor(middle), model.multiple_of)
+    lq = to_tensor(middle)
     lq = lq[:, :1] if model.channels == 1 else lq[:, :3].expand(-1, 3, -1, -1)
+    if size_px:
+        lq = lq[..., : size_px[0], : size_px[1]]
     with staged(out) as file:
-        run = _write_and_open(model, format, file)
+        run = _write_and_open(model, format, file, half=half, size_px=size_px)
         with torch.inference_mode():
-            found_db = psnr_db(run(lq.numpy()).clip(0, 1), net(lq).clamp(0, 1).numpy())
-        if not found_db >= SAME_NETWORK_DB:  # nor NaN
+            sr = run_padded(run, lq.numpy(), model.multiple_of, size_px).clip(0, 1)
+            found_db = psnr_db(sr, _planes_of(net, lq, model.multiple_of, size_px))
+            if half:
+                found_db = min(found_db, _half_psnr_db(model, lq))  # NaN first stays
+        least_db = HALF_DB if half else SAME_NETWORK_DB
+        if not found_db >= least_db:  # nor NaN
+            other = "leave out half precision" if half else "choose another format"
             raise CheckpointError(
                 f"{model.name}: its {format} file is not written: its result is only {found_db:.1f} dB from "
-                f"torch's, less than {SAME_NETWORK_DB:g}; choose another format"
+                f"torch's, less than {least_db:g}; {other}"
             )
     return found_db
 
@@ -116,7 +152,9 @@ def staged(out: Path) -> Iterator[Path]:
             raise OutputError(f"{out}: cannot be written: {error.strerror}; choose another place") from error
 
 
-def _write_and_open(model: Model, format: ExportFormat, file: Path) -> Run:
+def _write_and_open(
+    model: Model, format: ExportFormat, file: Path, *, half: bool, size_px: tuple[int, int] | None
+) -> Run:
     """Write the file, and open it as other programs do."""
     assert model.net is not None
     if format == "safetensors":
@@ -126,9 +164,10 @@ def _write_and_open(model: Model, format: ExportFormat, file: Path) -> Run:
     backend = OnnxRuntime() if format == "onnx" else OpenVino()
     module = backend.load()
     try:
-        content = to_onnx(model)
+        content = to_onnx(model, size_px)
         if isinstance(backend, OnnxRuntime):
-            file.write_bytes(_with_metadata(content, model))
+            content = _in_half(content) if half else content
+            file.write_bytes(_with_metadata(content, model, io_of(model, half=half, size_px=size_px)))
             return backend.open_onnx(str(file))
         module.save_model(module.Core().read_model(content), str(file), compress_to_fp16=False)
         return backend.open_file(str(file))
@@ -148,17 +187,48 @@ def described_weights(model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:
     return net.state_dict(), about | (part or {})
 
 
-def io_of(model: Model) -> dict[str, str]:
+def io_of(model: Model, *, half: bool = False, size_px: tuple[int, int] | None = None) -> dict[str, str]:
     """Return a description of the input and the output of an exported network, by name."""
     colours = "RGB" if model.channels == 3 else "one channel"
-    sides = f", h and w multiples of {model.multiple_of}" if model.multiple_of > 1 else ""
+    shape = f"1, {model.channels}, {size_px[0]}, {size_px[1]}" if size_px else f"n, {model.channels}, h, w"
+    sides = f", h and w multiples of {model.multiple_of}" if model.multiple_of > 1 and not size_px else ""
     return {
-        "lq": f"float32 (n, {model.channels}, h, w), {colours} in [0, 1]{sides}",
+        "lq": f"{'float16' if half else 'float32'} ({shape}), {colours} in [0, 1]{sides}",
         "sr": f"likewise, {model.scale} times as large",
     }
 
 
-def _with_metadata(content: bytes, model: Model) -> bytes:
+def _half_psnr_db(model: Model, lq: Tensor) -> float:
+    """Return the PSNR between a network in float16 and in fp32, both by torch, on a corner of an image.
+
+    ONNX Runtime computes in fp32 on the CPU, where nothing overflows; -inf stands for that.
+    """
+    assert model.net is not None
+    halved, corner = copy.deepcopy(model.net).half(), lq[..., :HALF_PX, :HALF_PX]
+    sr = run_padded(lambda one: halved(one.half()).float(), corner, model.multiple_of)
+    if not sr.isfinite().all():
+        return -math.inf
+    return psnr_db(sr.clamp(0, 1).numpy(), _planes_of(model.net, corner, model.multiple_of))
+
+
+def _planes_of(
+    net: Callable[[Tensor], Tensor], lq: Tensor, multiple_of: int, size_px: tuple[int, int] | None = None
+) -> Planes:
+    return run_padded(net, lq, multiple_of, size_px).clamp(0, 1).numpy()
+
+
+def _in_half(content: bytes) -> bytes:
+    """Return an ONNX file with weights, input and output in float16."""
+    onnx = importlib.import_module("onnx")
+    float16 = importlib.import_module("onnxruntime.transformers.float16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights so small that float16 rounds them
+        network = float16.convert_float_to_float16(onnx.load_model_from_string(content))
+    halved: bytes = network.SerializeToString()
+    return halved
+
+
+def _with_metadata(content: bytes, model: Model, io: dict[str, str]) -> bytes:
     """Return an ONNX file with a description of the model in its metadata."""
     onnx = importlib.import_module("onnx")
     network = onnx.load_model_from_string(content)
@@ -166,7 +236,7 @@ def _with_metadata(content: bytes, model: Model) -> bytes:
         "name": model.name,
         "architecture": model.architecture,
         "scale": str(model.scale),
-        **io_of(model),
+        **io,
     }
     about |= {"made_by": f"srcx {srcx.__version__}", "sha256_of_checkpoint": model.sha256}
     onnx.helper.set_model_props(network, about)

@@ -60,3 +60,20 @@ def test_the_input_and_output_of_an_export_are_printed_and_stored(srcx, tmp_path
         "made_by": f"srcx {__version__}",
         "sha256_of_checkpoint": hashlib.sha256((tmp_path / "net.pth").read_bytes()).hexdigest(),
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--format", "safetensors", "--fp16"], "--fp16: is for --format onnx; got safetensors"),
+        (["--format", "openvino", "--size", "256"], "--size: is for --format onnx; got openvino"),
+        (
+            ["--format", "onnx", "--size", "256,256"],
+            "--size: expected a side such as 256, or width and height",
+        ),
+    ],
+)
+def test_half_precision_and_a_size_are_refused_where_they_make_no_sense(srcx, words, said):
+    refused = srcx("export", "--model", "srresnet-x4", *words)
+    assert refused.code == 2
+    assert said in refused.sentences[0]

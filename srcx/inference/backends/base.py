@@ -209,23 +209,29 @@ def psnr_db(one: Planes, other: Planes) -> float:
     return -10 * math.log10(error) if error else math.inf
 
 
-def to_onnx(model: "Model") -> bytes:
-    """Return a model's network in ONNX: "lq" (n, channels, h, w) to "sr"; n, h and w are free."""
+def to_onnx(model: "Model", size_px: tuple[int, int] | None = None) -> bytes:
+    """Return a model's network in ONNX: "lq" (n, channels, h, w) to "sr".
+
+    Args:
+        model: Has a network.
+        size_px: The only height and width, of one image; None leaves n, h and w free.
+    """
     import torch
 
     assert model.net is not None
     side = model.multiple_of * -(-16 // model.multiple_of)
+    free = {"lq": {0: "n", 2: "h", 3: "w"}, "sr": {0: "n", 2: "sh", 3: "sw"}}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The newer exporter needs packages that nothing else here needs.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model.net,
-            (torch.zeros(1, model.channels, side, side + model.multiple_of),),
+            (torch.zeros(1, model.channels, *(size_px or (side, side + model.multiple_of))),),
             buffer,  # type: ignore[arg-type] # it takes files too
             input_names=["lq"],
             output_names=["sr"],
-            dynamic_axes={"lq": {0: "n", 2: "h", 3: "w"}, "sr": {0: "n", 2: "sh", 3: "sw"}},
+            dynamic_axes=None if size_px else free,
             opset_version=ONNX_OPSET,
             dynamo=False,
         )
