@@ -5,7 +5,7 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -97,7 +97,16 @@ class Runner:
             try:
                 tiling = self.tiling(image.shape[0], image.shape[1], core_px)
                 side_px = min(side_px, tiling.core_px) if tiling else side_px
-                return run_tiled(image, self._upscale_piece, result, tiling, on_progress)
+                return run_tiled(
+                    image,
+                    lambda piece: self(to_planes(piece)),
+                    result,
+                    tiling,
+                    on_progress,
+                    pixels_of=partial(to_pixels, bits=8 * image.dtype.itemsize),
+                    # On a CPU both works would share the cores, and another tile the memory.
+                    overlapped=self.device != "cpu",
+                )
             except Exception as error:
                 if not self.engine.backend.is_out_of_memory(error):
                     raise
@@ -111,9 +120,6 @@ class Runner:
             log.warning("out of memory: continues in tiles of %d pixels", side_px)
             if self.device.startswith("cuda"):
                 sys.modules["torch"].cuda.empty_cache()
-
-    def _upscale_piece(self, piece: ImageArray) -> ImageArray:
-        return to_pixels(self(to_planes(piece)), bits=8 * piece.dtype.itemsize)
 
     def __call__(self, image: Planes) -> Planes:
         """Run RGB or grey, (1, C, H, W) in [0, 1], of any size; returns the same C, in [0, 1]."""

@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,42 +191,58 @@ BICUBIC_TILING = Tiling(core_px=1024, overlap_px=8, fade_px=0)
 
 def run_tiled(
     image: NDArray[Sample],
-    upscale: Callable[[NDArray[Sample]], ImageArray],
+    upscale: Callable[[NDArray[Sample]], Any],
     result: ImageArray,
     tiling: Tiling | None,
     on_progress: OnProgress = no_progress,
+    *,
+    pixels_of: Callable[[Any], ImageArray] = np.asarray,
+    overlapped: bool = False,
 ) -> None:
     """Upscale an image tile by tile into `result`.
 
     Args:
         image: (H, W) or (H, W, C), of any height, width and type.
         upscale: Upscales a piece of it; called from the left to the right, row by row.
-        result: Becomes `upscale(image)`, up to rounding, if `tiling.overlap_px` covers the receptive-field
-            radius; a whole factor larger. The memory beyond the two images is that of one tile.
+        result: Becomes the upscaled image, the same as of the whole image up to rounding if
+            `tiling.overlap_px` covers the receptive-field radius; a whole factor larger.
         tiling: How to cut; None not to.
         on_progress: Called after each tile with "tile", the tiles done and all tiles. An error that it raises
             ends the work.
+        pixels_of: Makes an image of what `upscale` returns.
+        overlapped: Whether one tile becomes pixels, and part of the result, while the next is upscaled. The
+            memory beyond the two images is then that of two tiles, else of one.
     """
     if tiling is None:
-        result[...] = upscale(image)
+        result[...] = pixels_of(upscale(image))
         on_progress("tile", 1, 1)
         return
     height, width = image.shape[:2]
     scale = result.shape[0] // height
     overlap_px, before_px, after_px = tiling.overlap_px, (tiling.fade_px + 1) // 2, tiling.fade_px // 2
     places = list(itertools.product(tiling.spans(height), tiling.spans(width)))
-    for done, (rows, columns) in enumerate(places, start=1):
-        input_rows, input_columns = (
-            _at_least(_widened(span, overlap_px, overlap_px, length), least, length)
-            for span, least, length in zip((rows, columns), tiling.least_px, (height, width), strict=True)
-        )
-        tile = upscale(image[slice(*input_rows), slice(*input_columns)])
-        used = (
-            _widened(rows, before_px, after_px, height),  # neighbours then share fade_px, odd or even
-            _widened(columns, before_px, after_px, width),
-        )
-        _place(result, tile, used, (input_rows[0], input_columns[0]), scale, tiling.fade_px)
-        on_progress("tile", done, len(places))
+    done = 0
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as placing:  # one thread: a tile fades from those that were placed before it
+        for number, (rows, columns) in enumerate(places, start=1):
+            input_rows, input_columns = (
+                _at_least(_widened(span, overlap_px, overlap_px, length), least, length)
+                for span, least, length in zip((rows, columns), tiling.least_px, (height, width), strict=True)
+            )
+            tile = upscale(image[slice(*input_rows), slice(*input_columns)])
+            used = (
+                _widened(rows, before_px, after_px, height),  # neighbours then share fade_px, odd or even
+                _widened(columns, before_px, after_px, width),
+            )
+            origin = input_rows[0], input_columns[0]
+            pending.append(
+                placing.submit(_place, result, tile, pixels_of, used, origin, scale, tiling.fade_px)
+            )
+            del tile
+            while len(pending) > (overlapped and number < len(places)):
+                pending.popleft().result()
+                done += 1
+                on_progress("tile", done, len(places))
 
 
 def _widened(span: Span, before: int, after: int, length: int) -> Span:
@@ -237,11 +255,17 @@ def _at_least(span: Span, least: int, length: int) -> Span:
 
 
 def _place(
-    result: ImageArray, tile: ImageArray, used: tuple[Span, Span], origin: Span, scale: int, fade_px: int
+    result: ImageArray,
+    tile: Any,
+    pixels_of: Callable[[Any], ImageArray],
+    used: tuple[Span, Span],
+    origin: Span,
+    scale: int,
+    fade_px: int,
 ) -> None:
     """Put the used part of a tile into the result; fade from an earlier tile where the two overlap."""
     target = result[tuple(slice(scale * start, scale * stop) for start, stop in used)]
-    piece = tile[
+    piece = pixels_of(tile)[
         tuple(
             slice(scale * (start - first), scale * (stop - first))
             for (start, stop), first in zip(used, origin, strict=True)

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,3 +99,48 @@ def test_neighbours_that_disagree_fade_into_each_other():
     assert result[0, -1] == 200
     assert steps.min() >= 0
     assert steps.max() <= 200 / 16 + 1
+
+
+def test_tiles_become_pixels_while_the_next_is_upscaled(rng):
+    """Never more than two at once, and placed in their order, as they fade into each other."""
+    image = rng.integers(0, 256, (40, 60), np.uint8)
+    tiling = Tiling(core_px=20, overlap_px=4, fade_px=8)
+    expected = run_tiled(image, doubled, scale=2, tiling=tiling)
+    events, second_began = [], threading.Event()
+
+    def upscale(piece: np.ndarray) -> list[np.ndarray]:
+        events.append("upscale")
+        if events.count("upscale") == 2:
+            second_began.set()
+        return [doubled(piece)]
+
+    def pixels_of(tile: list[np.ndarray]) -> np.ndarray:
+        assert second_began.wait(60), "the first tile blocks the second"
+        events.append("pixels")
+        assert events.count("upscale") - events.count("pixels") <= 2
+        return tile[0]
+
+    result = np.full(expected.shape, UNSET, np.uint8)
+    steps: list[int] = []
+    tiling_module.run_tiled(
+        image,
+        upscale,
+        result,
+        tiling,
+        lambda _what, done, _total: steps.append(done),
+        pixels_of=pixels_of,
+        overlapped=True,
+    )
+    np.testing.assert_array_equal(result, expected)
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("overlapped", [False, True])
+def test_an_error_while_pixels_are_made_is_raised(overlapped):
+    def fails(_tile: np.ndarray) -> np.ndarray:
+        raise MemoryError("no memory for the pixels")
+
+    image, result = np.zeros((40, 60), np.uint8), np.zeros((80, 120), np.uint8)
+    tiling = Tiling(core_px=20, overlap_px=4)
+    with pytest.raises(MemoryError, match="no memory for the pixels"):
+        tiling_module.run_tiled(image, doubled, result, tiling, pixels_of=fails, overlapped=overlapped)

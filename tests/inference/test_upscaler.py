@@ -83,6 +83,16 @@ def test_too_little_memory_makes_tiles_and_the_same_image(net, photo, monkeypatc
     assert np.abs(tiled(photo) - whole).max() <= 1
 
 
+def test_tiles_of_another_device_are_placed_while_it_works_on_the_next(net, photo):
+    runner = Upscaler(model_of(net), precision="fp32", backend="torch")._runner_for(photo)
+    results = []
+    for device in ("cpu", "another"):
+        runner.device = device
+        results.append(np.zeros((224, 272, 3), np.uint8))
+        runner.upscale(photo, results[-1], core_px=48)
+    np.testing.assert_array_equal(*results)
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_progress_counts_the_tiles_of_one_image(net, photo, channels):
     image = np.dstack([photo, photo[..., 0]])[..., :channels]
