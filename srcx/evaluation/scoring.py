@@ -208,10 +208,12 @@ class InThisProcess(Executor):
 
 
 def _start_worker() -> None:
-    """Use one core for each process, leave Ctrl-C to the process that started it, and end with that one."""
+    """Use one core for each process, leave signals to the process that started it, and end with that one."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgrp"):  # not on Windows
+        os.setpgrp()  # a SIGTERM to the whole group stops a training after this iteration, with its metrics
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

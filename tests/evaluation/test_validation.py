@@ -302,3 +302,22 @@ def test_a_process_for_metrics_ends_with_the_one_that_started_it(tmp_path):
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < patience
         time.sleep(0.1)
+
+
+STOPPED = """
+import os, signal
+from srcx.evaluation.scoring import metric_executor
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: print("stopping", flush=True))
+    with metric_executor(1) as executor:
+        executor.submit(os.getpid).result()
+        os.killpg(0, signal.SIGTERM)
+        print(executor.submit(max, 2, 3).result(), flush=True)
+"""
+
+
+def test_a_process_for_metrics_outlives_a_signal_that_stops_the_training_after_the_iteration(tmp_path):
+    (tmp_path / "stopped.py").write_text(STOPPED)
+    command = [sys.executable, str(tmp_path / "stopped.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, start_new_session=True)
+    assert done.stdout.split() == ["stopping", "3"]
