@@ -184,7 +184,8 @@ CASES = {
     ),
     "denoise": Case(
         f"one image with noise (sigma {NOISE_SIGMA:g} of 255), its clean crops moved by up to 4 pixels: "
-        "Figure 6 of arXiv:1803.02077, evaluated on that image",
+        "Figure 6 of arXiv:1803.02077, evaluated on that image; the start is trained on it without offsets, "
+        "so the question is which loss keeps it clean and sharp",
         noisy_image,
         partial(_offsets, most=4),
     ),

@@ -114,9 +114,10 @@ LOSSES_IN_WORDS = (
     "of its 256 directions and every second patch: all of them would leave it a few steps."
 )
 COSTS_IN_WORDS = (
-    "The step is one at x4 and includes the network; it is timed on one core, the least of some. The memory "
-    "is the peak beyond the network, the loss and the batch. A case with lq of gt's size has another "
-    "network, and so another number of steps."
+    "The step is one at x4 and includes the network; it is the processor time of one core, the least of "
+    "some, so other programs on that core changed it a little if there were any. The memory is the peak "
+    "beyond the network, the loss and the batch. A case with lq of gt's size has another network, and so "
+    "another number of steps."
 )
 FIGURES_IN_WORDS = (
     "Mean of the seeds ± their standard deviation. Bold is the best mean of a case. The start is the network "
