@@ -103,9 +103,9 @@ def arguments_of(net: nn.Module) -> tuple[str, dict[str, Any]]:
     defaults = {key: one.default for key, one in inspect.signature(type(net)).parameters.items()}
     given: dict[str, Any] = net.hyperparameters  # type: ignore[assignment] # spandrel's own attribute
     return name, {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in given.items()
-        if key in defaults and value != defaults[key]
+        key: list(given[key]) if isinstance(given[key], tuple) else given[key]
+        for key, default in defaults.items()
+        if key in given and given[key] != default
     }
 
 

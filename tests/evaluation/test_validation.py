@@ -57,7 +57,7 @@ def test_images_are_saved_where_asked(doubling, tmp_path):
     assert (read_image(tmp_path / "new/a.png") == 51).all()
 
 
-def test_the_network_runs_in_eval_mode_and_gets_its_mode_back():
+def test_the_network_runs_in_eval_mode_without_gradients_and_gets_its_mode_back():
     seen = []
 
     class Net(nn.Module):
@@ -66,12 +66,12 @@ def test_the_network_runs_in_eval_mode_and_gets_its_mode_back():
             self.weight = nn.Parameter(torch.ones(1))
 
         def forward(self, x):
-            seen.append((self.training, torch.is_inference_mode_enabled()))
+            seen.append((self.training, torch.is_grad_enabled()))
             return x
 
     net = Net().train()
     validate(net, ValidationSet("set", [pair("a")]))
-    assert set(seen) == {(False, True)}
+    assert set(seen) == {(False, False)}
     assert net.training
 
 

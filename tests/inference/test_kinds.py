@@ -157,6 +157,7 @@ def test_an_upscaler_can_be_pickled_and_copied_after_use(name, image, net):
 def test_the_repr_says_model_settings_and_engine(image, net):
     model = load_model(net, device="cpu", backend="torch", precision="fp32")
     settings = "tile='auto', precision='fp32', device='cpu', scale=2, tta=False, backend='torch'"
+    settings += ", lock_color=False"
     assert repr(model) == f"Upscaler('net', {settings})"
     model(image)
     assert repr(model) == f"Upscaler('net', {settings}, engine='torch fp32')"
