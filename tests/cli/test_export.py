@@ -25,7 +25,9 @@ def test_a_model_without_a_network_is_one_sentence(srcx):
 def test_words_that_do_not_go_together_are_one_sentence(srcx, tmp_path):
     said = srcx("export", "--model", "x.pth", "--format", "onnx", "--int8", ".", "-o", "x.onnx")
     assert said.code == 2
-    assert said.sentences == ["--int8: is for --format openvino alone, and compares on images of its own folder"]
+    assert said.sentences == [
+        "--int8: is for --format openvino alone, and compares on images of its own folder"
+    ]
     said = srcx("export", "--model", "bicubic", "--format", "openvino", "--int8", ".")
     assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])
 
