@@ -36,12 +36,12 @@ from srcx.losses.contextual import ContextualLoss
 from srcx.losses.contextual_bilateral import ContextualBilateralLoss
 from srcx.losses.distributions import FDLLoss, SlicedWassersteinLoss
 from srcx.losses.dists import DISTSLoss
-from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
+from srcx.losses.frequency import FFTLoss, FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.losses.gan import GANLoss, MultiScaleGANLoss
 from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
-from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, TotalVariationLoss
+from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, PSNRLoss, TotalVariationLoss
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
 from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
 from srcx.metrics.metric import MetricFunction
@@ -89,6 +89,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "ContextualLoss": ContextualLoss,
     "DISTSLoss": DISTSLoss,
     "FDLLoss": FDLLoss,
+    "FFTLoss": FFTLoss,
     "FocalFrequencyLoss": FocalFrequencyLoss,
     "GANLoss": GANLoss,
     "GramLoss": GramLoss,
@@ -100,6 +101,7 @@ LOSSES: Mapping[str, type[nn.Module]] = {
     "MSELoss": MSELoss,
     "MSSSIMLoss": MSSSIMLoss,
     "MultiScaleGANLoss": MultiScaleGANLoss,
+    "PSNRLoss": PSNRLoss,
     "PerceptualLoss": PerceptualLoss,
     "SSIMLoss": SSIMLoss,
     "SlicedWassersteinLoss": SlicedWassersteinLoss,

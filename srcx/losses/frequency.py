@@ -1,4 +1,4 @@
-"""Losses around chosen frequencies: low ones, those of a grid, and those that are hardest to reproduce."""
+"""Losses of frequencies: all, low ones, those of a grid, and those that are hardest to reproduce."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from torch.nn import functional
 from srcx.errors import ImageError, OptionsError
 from srcx.tensors import check_same_shape, gaussian_blur
 
-__all__ = ["FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
+__all__ = ["FFTLoss", "FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
 
 
 class LowFrequencyLoss(nn.Module):
@@ -141,6 +141,40 @@ class FocalFrequencyLoss(nn.Module):
             weight = squared ** (self.alpha / 2)
             weight /= weight.amax(dim=(-3, -1), keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
         return (weight * squared).mean()
+
+
+class FFTLoss(nn.Module):
+    """Mean (or sum) of the absolute differences of the spectra, real and imaginary parts apart.
+
+    sr and gt are RGB in [0, 1], (N, C, H, W). The spectra are not normalised: they grow with the image.
+
+    Args:
+        reduction: "mean" or "sum".
+
+    Raises:
+        OptionsError: `reduction` is another word.
+        ImageError: the shapes differ.
+
+    References:
+        Sun et al., "Spatially-Adaptive Feature Modulation for Efficient Image Super-Resolution", ICCV 2023,
+        arXiv:2302.13800; numbers as in the authors' FFTLoss.
+
+    Example:
+        >>> FFTLoss()(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))  # 16 at frequency 0, of 32 numbers
+        tensor(0.5000)
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum"):
+            raise OptionsError(f"FFTLoss: reduction must be 'mean' or 'sum'; got {reduction!r}")
+        self.reduction = reduction
+
+    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_same_shape("FFTLoss", sr, gt)
+        # The transform is linear: one of the difference replaces one of each image.
+        difference = torch.view_as_real(torch.fft.fft2(sr.float() - gt.float())).abs()
+        return difference.mean() if self.reduction == "mean" else difference.sum()
 
 
 def check_kernel_size(name: str, kernel_size: int) -> None:

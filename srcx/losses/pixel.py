@@ -1,4 +1,4 @@
-"""Losses of pixel values: L1, L2 and Charbonnier of two images, total variation of one."""
+"""Losses of pixel values: L1, L2, Charbonnier and PSNR of two images, total variation of one."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,15 @@ from torch import Tensor, nn
 from srcx.errors import OptionsError
 from srcx.tensors import check_floating, check_same_shape
 
-__all__ = ["CharbonnierLoss", "L1Loss", "MSELoss", "TotalVariationLoss", "charbonnier", "total_variation"]
+__all__ = [
+    "CharbonnierLoss",
+    "L1Loss",
+    "MSELoss",
+    "PSNRLoss",
+    "TotalVariationLoss",
+    "charbonnier",
+    "total_variation",
+]
 
 
 def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
@@ -83,6 +91,20 @@ class CharbonnierLoss(_PixelLoss):
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
         return charbonnier(sr, gt, eps=self.eps)
+
+
+class PSNRLoss(_PixelLoss):
+    """Mean (or sum) over the images of -PSNR in dB; sr and gt are RGB in [0, 1], (N, C, H, W).
+
+    Equal images have -80: 1e-8 is added to the mean square.
+
+    References:
+        Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, arXiv:2204.04676; numbers as in the
+        authors' PSNRLoss, whose `reduction` is always "mean" and which has Y as an option.
+    """
+
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        return 10 * torch.log10((sr - gt).square().mean(dim=(1, 2, 3)) + 1e-8)
 
 
 def total_variation(x: Tensor) -> Tensor:

@@ -75,7 +75,6 @@ def test_names_the_nearest_part(basicsr, kind, type_name, near):
 @pytest.mark.parametrize(
     ("kind", "type_name"),
     [
-        ("loss", "PSNRLoss"),
         ("loss", "EdgeLoss"),
         ("dataset", "FFHQDataset"),
         ("scheduler", "TrueCosineAnnealingLR"),

@@ -72,6 +72,19 @@ def test_the_model_is_srmodel_and_the_network_spandrels(load: Load, network: str
     assert (options.model_type, options.network_g.type) == ("SRModel", f"spandrel.{network}")
 
 
+@pytest.mark.parametrize(
+    ("network", "term"),
+    [
+        ("NAFNet", "{type: PSNRLoss, loss_weight: 1, reduction: mean}"),
+        ("SAFMN", "{type: FFTLoss, loss_weight: 0.05, reduction: mean}"),
+    ],
+)
+def test_their_losses_are_those_of_srcx(load: Load, network: str, term: str) -> None:
+    train = load(network, ("{type: L1Loss}", term)).train
+    assert train is not None
+    assert [loss.type in term for loss in train.losses.values()] == [True]
+
+
 def test_an_argument_of_the_network_is_checked_at_its_line(load: Load) -> None:
     with pytest.raises(OptionsError, match=r"x\.yml:\d+: network_g\.upscael: .*'upscale'"):
         load("HAT", ("upscale: 4", "upscael: 4"))

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, OptionsError
-from srcx.losses.frequency import FocalFrequencyLoss, GridLoss, LowFrequencyLoss
+from srcx.losses.frequency import FFTLoss, FocalFrequencyLoss, GridLoss, LowFrequencyLoss
 from srcx.tensors import gaussian_blur
 
 
@@ -143,3 +143,16 @@ def test_the_focal_loss_refuses_wrong_arguments_and_sizes():
     image = torch.rand(1, 3, 9, 8)
     with pytest.raises(ImageError, match=r"multiples of patch_factor 2; got \(1, 3, 9, 8\)"):
         FocalFrequencyLoss(patch_factor=2)(image, image)
+
+
+def test_fft_is_the_mean_of_the_real_and_imaginary_differences(rng):
+    sr, gt = (rng.random((2, 3, 6, 5)) for _ in range(2))
+    spectra = [np.fft.fft2(one) for one in (sr, gt)]
+    difference = spectra[0] - spectra[1]
+    expected = (np.abs(difference.real).mean() + np.abs(difference.imag).mean()) / 2
+    found = FFTLoss()(torch.from_numpy(sr), torch.from_numpy(gt))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+    total = FFTLoss(reduction="sum")(torch.from_numpy(sr), torch.from_numpy(gt))
+    assert total.item() == pytest.approx(2 * sr.size * expected, rel=1e-5)
+    with pytest.raises(OptionsError, match="reduction must be"):
+        FFTLoss(reduction="none")

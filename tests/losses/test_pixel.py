@@ -7,6 +7,7 @@ from srcx.losses.pixel import (
     CharbonnierLoss,
     L1Loss,
     MSELoss,
+    PSNRLoss,
     TotalVariationLoss,
     charbonnier,
     total_variation,
@@ -20,6 +21,13 @@ def test_match_the_formulas_by_hand():
     assert_close(L1Loss()(sr, gt), torch.tensor(0.4))
     assert_close(MSELoss()(sr, gt), torch.tensor(0.16))
     assert_close(CharbonnierLoss(eps=0.09)(sr, gt), torch.tensor(0.5))  # sqrt(0.4² + 0.3²)
+
+
+def test_psnr_is_that_of_each_image():
+    sr, gt = torch.full((2, 3, 4, 4), 0.5), torch.full((2, 3, 4, 4), 0.5)
+    sr[0] += 0.1  # 20 dB
+    assert_close(PSNRLoss()(sr, gt), torch.tensor(-50.0), atol=1e-3, rtol=0)
+    assert_close(PSNRLoss(reduction="sum")(sr, gt), torch.tensor(-100.0), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("loss", ALL)
