@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -235,10 +236,13 @@ def run_tiled(
                 _widened(columns, before_px, after_px, width),
             )
             origin = input_rows[0], input_columns[0]
-            pending.append(
-                placing.submit(_place, result, tile, pixels_of, used, origin, scale, tiling.fade_px)
-            )
-            del tile
+            place = partial(_place, result, tile, pixels_of, used, origin, scale, tiling.fade_px)
+            if overlapped:
+                pending.append(placing.submit(place))
+            else:  # without a thread: where memory is scarce, none can be started
+                pending.append(Future())
+                pending[-1].set_result(place())
+            del tile, place
             while len(pending) > (overlapped and number < len(places)):
                 pending.popleft().result()
                 done += 1
