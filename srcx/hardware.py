@@ -36,7 +36,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 
-TOLD_FLAGS = frozenset({"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
+FLAGS = frozenset({"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"})
 """Instructions of x86 that decide which program runs a network fastest."""
 GPU_FILES = (
     Path("/dev/nvidiactl"),
@@ -71,27 +71,27 @@ def cores() -> int:
 def threads() -> int:
     """Return how many threads a network runs on: as torch has it, also where torch is not imported.
 
-    That is what torch was told, else OMP_NUM_THREADS, else the physical cores that this process may use.
+    That is torch's own number, else OMP_NUM_THREADS, else the physical cores that this process may use.
     """
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return int(told) if told.isdecimal() and int(told) else min(psutil.cpu_count(False) or 1, cores())
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(given) if given.isdecimal() and int(given) else min(psutil.cpu_count(False) or 1, cores())
 
 
 @cache
 def processor() -> tuple[str, frozenset[str]]:
-    """Return the processor's name, and those of `TOLD_FLAGS` that it has; torch is asked but on Linux."""
+    """Return the processor's name, and those of `FLAGS` that it has; outside Linux torch is asked."""
     if not CPUINFO.is_file():
         import torch
 
         flags = frozenset(name for name, has in _torch_capabilities().items() if has)
-        return f"{platform.processor()} {torch.backends.cpu.get_cpu_capability()}", TOLD_FLAGS & flags
+        return f"{platform.processor()} {torch.backends.cpu.get_cpu_capability()}", FLAGS & flags
     words: dict[str, str] = {}
     for line in CPUINFO.read_text("utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         words.setdefault(name.strip(), value.strip())
-    return words.get("model name", platform.machine()), TOLD_FLAGS & set(words.get("flags", "").split())
+    return words.get("model name", platform.machine()), FLAGS & set(words.get("flags", "").split())
 
 
 def may_have_gpu() -> bool:

@@ -15,6 +15,7 @@ from torch import nn
 
 from srcx import archs, losses, registry
 from srcx.losses.feature_loss import FeatureLoss, LayerwiseLoss
+from srcx.losses.pixel import ReducedLoss
 
 TABLES = registry.PARTS
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,7 @@ def public_losses() -> set[str]:
     for info in pkgutil.iter_modules(losses.__path__, "srcx.losses."):
         for name, part in vars(importlib.import_module(info.name)).items():
             is_loss = inspect.isclass(part) and issubclass(part, nn.Module) and name.endswith("Loss")
-            if is_loss and part not in (FeatureLoss, LayerwiseLoss) and not name.startswith("_"):
+            if is_loss and part not in (FeatureLoss, LayerwiseLoss, ReducedLoss) and not name.startswith("_"):
                 found.add(name)
     return found
 

@@ -77,12 +77,12 @@ def page(
     for table in tables(results):
         parts += [f"## {table.title}", "", *_markdown(table, list(results.metrics)), ""]
     parts += [f"No {sentence}." for sentence in results.missing()]
-    height, width = TIMED_SHAPE[:2]
+    (height, width), threads = TIMED_SHAPE[:2], torch.get_num_threads()
     parts += [
         "## Cost",
         "",
         f"An image of {width} x {height} pixels, by the backend that srcx chooses on this machine with "
-        f"{torch.get_num_threads()} threads. Median of {TIMED_RUNS} runs.",
+        f"{threads} thread{'s' * (threads > 1)}. Median of {TIMED_RUNS} runs.",
         "",
         "| model | weights | time |",
         "|---|---|---|",

@@ -27,7 +27,7 @@ STILL_SHORT = (
     "colours of the content stay; with squared distances in its three layers, colours are paler. The "
     "grain is as strong.",
     "",
-    "Still short of the paper's figures: coloured grain in flat and dark places, and the same texture all"
+    "Differences from the paper's figures: coloured grain in flat and dark places, and the same texture all"
     " over. Parts of the style do not go to like parts: the face has no eyes or nose of the cat.",
 )
 
@@ -75,7 +75,7 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
         write_image(folder / file, side_by_side([content, style, *(image for image, _ in results.values())]))
         seconds = ", ".join(f"{by} {time_s:.0f} s" for by, (_, time_s) in results.items())
         parts += [f"![{content_name} in the style of {style_name}](transfer/{file})", "", f"{seconds}.", ""]
-    parts += ["## Still short", "", *STILL_SHORT]
+    parts += ["## Differences from the paper", "", *STILL_SHORT]
     write_markdown(out / "transfer.md", parts)
 
 

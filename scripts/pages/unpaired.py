@@ -142,7 +142,7 @@ def animation(model: Path, folder: Path) -> list[str]:
         "",
         f"![animation]({folder.name}/animation.webp)",
         "",
-        "The layers are the paper's: conv2_2, conv3_2 and conv4_2. Still short of its figures: colours "
+        "The layers are the paper's: conv2_2, conv3_2 and conv4_2. Differences from its figures: colours "
         "follow the target, but there is no fur, the eyes have a colour that it does not have, and the "
         "subject has a halo. The network is small, and its training takes minutes.",
         "",
@@ -182,7 +182,7 @@ def domain(models: dict[str, Path], folder: Path) -> list[str]:
         f"![prints]({folder.name}/domain.webp)",
         "",
         "The layers are conv1_2, conv2_2 and conv3_2, each lower than for the animation, since a print "
-        "differs in colour and grain. Still short: the brown is only part of the way, and there is no grain.",
+        "differs in colour and grain. Two things are missing: part of the brown, and the grain.",
         "",
     ]
 

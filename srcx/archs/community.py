@@ -91,15 +91,19 @@ def is_of_spandrel(net: nn.Module) -> bool:
     return type(net).__module__.startswith(PREFIX)
 
 
-def arguments_of(net: nn.Module) -> tuple[str, dict[str, Any]]:
+def arguments_of(net: nn.Module) -> tuple[str, dict[str, Any]] | None:
     """Return the name and the arguments of a network of spandrel; arguments of their default are left out.
+
+    None for a network that is not one of `community_networks`, such as GFPGAN.
 
     Example:
         >>> net = community_network("spandrel.SPAN")(num_in_ch=3, num_out_ch=3, upscale=2)
         >>> arguments_of(net)
         ('spandrel.SPAN', {'num_in_ch': 3, 'num_out_ch': 3, 'upscale': 2})
     """
-    name = next(name for name, part in community_networks().items() if part is type(net))
+    name = next((name for name, part in community_networks().items() if part is type(net)), None)
+    if name is None:
+        return None
     defaults = {key: one.default for key, one in inspect.signature(type(net)).parameters.items()}
     given: dict[str, Any] = net.hyperparameters  # type: ignore[assignment] # spandrel's own attribute
     return name, {
@@ -133,8 +137,7 @@ def renamed(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]
     try:
         found = recognise(state).model
     except Exception as error:  # noqa: BLE001 # of any kind
-        log.info(
-            "spandrel does not recognise the weights: %s", error
-        )  # whoever loads them says what is wrong
+        # Whoever loads them says what is wrong.
+        log.info("spandrel does not recognise the weights: %s", error)
         return state
     return found.state_dict() if type(found) is type(net) else state

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
+from srcx.errors import UsageError
 
 EXAMPLES = """
   srcx train -opt options/train/srresnet_x4.yml
@@ -43,6 +44,10 @@ def train(
 ) -> None:
     """Train the networks of an option file; the run's files go to experiments/NAME."""
     opt = option_file(file, opt)
+    if check and profile:
+        raise UsageError("--check, --profile: take one of them")
+    if profile and auto_resume:
+        raise UsageError("--auto_resume: a profile always begins anew; leave it out beside --profile")
     if check:
         from srcx.training.build import load_training
         from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet

@@ -144,7 +144,13 @@ def upscale(
     from srcx.inference.load import load_model
     from srcx.inference.upscaler import device_of
 
-    from_pipe = _from_pipe(inputs, out, size)
+    of_files = {
+        "--recursive": recursive,
+        "--format": format != "same",
+        "--quality": quality is not None,
+        "--overwrite": overwrite,
+    }
+    from_pipe = _from_pipe(inputs, out, size, [name for name, is_given in of_files.items() if is_given])
     count: Counter[str] = Counter()
     only: Outcome | None = None
     try:
@@ -182,11 +188,17 @@ def upscale(
         raise typer.Exit(1)
 
 
-def _from_pipe(inputs: list[Path], out: Path, size: str | None) -> bool:
+def _from_pipe(inputs: list[Path], out: Path, size: str | None, of_files: list[str]) -> bool:
     """Return whether frames go from pipe to pipe.
 
+    Args:
+        inputs: As given.
+        out: As given.
+        size: As given.
+        of_files: The options given that are for files alone.
+
     Raises:
-        UsageError: only one side is a pipe, or what is said does not go with it.
+        UsageError: only one side is a pipe, or an option does not fit it.
     """
     from srcx.distributed import launched_processes
 
@@ -197,6 +209,8 @@ def _from_pipe(inputs: list[Path], out: Path, size: str | None) -> bool:
         return False
     if inputs != [pipe] or out != pipe:
         raise UsageError("-: frames go from pipe to pipe; write 'srcx upscale - -o -'")
+    if of_files:
+        raise UsageError(f"{', '.join(of_files)}: for files, not for a pipe; leave out")
     if launched_processes() > 1:
         raise UsageError("-: one process reads a pipe; start srcx without torchrun")
     return True
@@ -221,6 +235,8 @@ def _upscale_pipe(upscaler: "Upscaler", size: str | None, on_progress: OnProgres
     try:
         stream = open_stream(sys.stdin.buffer, (int(wide_high[1]), int(wide_high[2])) if wide_high else None)
         model = upscale_stream(stream, sys.stdout.buffer, upscaler, on_frame)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped after {frames} frames") from None
     except BrokenPipeError:
         # Python would flush stdout at its end and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -171,7 +171,7 @@ def _term(
         yield (), f"LDLLoss needs gt of the same scene, and {CYCLE_MODEL} has none; remove this"
     elif loss == "LDLLoss" and not train.ema_decay:
         yield (), "LDLLoss needs the output of the EMA network; set train.ema_decay, such as 0.999"
-    if name in LOGGED or name.startswith("grad_norm_"):
+    if name in LOGGED or name.startswith(("grad_norm_", "shift_")):
         yield (), f"the log has a figure called {name}; take another name"
     if against == "lq" and options.scale != 1:
         said = f"lq is as large as the output where the scale is 1; it is {options.scale}"

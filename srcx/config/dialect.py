@@ -68,7 +68,7 @@ class ForksTile(Section):
     """HAT: the tiles of a test."""
 
     tile_size: Count
-    """No effect: images are validated and tested in one piece."""
+    """No effect: `val.tile` says how large tiles are."""
     tile_pad: Natural
     """No effect: as tile_size."""
 
@@ -77,7 +77,7 @@ class ForksTop(Section):
     """The options that HAT has at the top of a file."""
 
     tile: ForksTile | None = None
-    """No effect: images are validated and tested in one piece."""
+    """No effect: `val.tile` says how large tiles are."""
 
 
 class ForksDataset(Section):
@@ -93,7 +93,7 @@ class ForksVal(Section):
     """The options of `val` of DAT, RGT and NAFNet."""
 
     use_chop: bool = False
-    """DAT, RGT: no effect: images are validated and tested in one piece."""
+    """DAT, RGT: no effect: `val.tile` says how large tiles are."""
     use_image: bool = True
     """NAFNet: no effect: images are scored as they are saved."""
     grids: bool = False

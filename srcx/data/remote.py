@@ -34,9 +34,10 @@ TRIES, WAIT_S = 4, 1.0
 LEAST_FREE = 0.1
 """Share of the disk that copies leave free."""
 VERSION_KEYS = (
-    *("size", "ETag", "etag", "LastModified", "last_modified", "mtime", "md5Hash", "crc32c", "blob_id"),
+    *("size", "ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime"),
+    *("Content-MD5", "Digest", "md5Hash", "crc32c", "blob_id"),
 )
-"""Facts by which object stores tell versions of an object apart."""
+"""Facts by which versions of an object in a store are distinguished."""
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,13 @@ class RemoteShard:
                 file.seek(start)
                 return file.read(size)
         except FileNotFoundError:
-            return bytes(self._try(lambda fs, path: fs.cat_file(path, start=start, end=start + size)))
+            data = bytes(self._try(lambda fs, path: fs.cat_file(path, start=start, end=start + size)))
+            if len(data) != size:
+                raise DataError(
+                    f"{self}: expected {size} bytes from byte {start} on; got {len(data)}; the server must "
+                    "answer requests for a range of bytes"
+                ) from None
+            return data
 
     def _version(self) -> str:
         facts = self._try(lambda fs, path: fs.info(path))

@@ -22,7 +22,7 @@ quality 25, at a quarter of its size, blurred or with another gamma an image is 
 ZERO = 1e-3
 """Smaller coefficients are rounding, in grey levels."""
 ROWS = 4096
-"""Hash that are compared with all others at once."""
+"""Hashes that are compared with all others at once."""
 
 
 def perceptual_hash(image: ImageArray) -> Hash:

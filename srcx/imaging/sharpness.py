@@ -1,4 +1,4 @@
-"""Estimate whether an image has fine detail: blurred, upscaled and flat ones teach a network nothing."""
+"""Estimate whether an image has fine detail: blurred, upscaled and flat ones have nothing to train on."""
 
 from typing import NamedTuple
 
@@ -54,8 +54,8 @@ def sharpness(image: ImageArray) -> Sharpness:
 
     A blurred background does no harm: sharp parts rule the sum of the tiles. Not seen: blur below JPEG blocks
     or noise, which fill the spectrum again; an enlargement by less than 2, or by repeated pixels. Blur and
-    enlargement are told apart by how steeply the spectrum ends, which is a guess: bilinear enlargement often
-    looks like blur.
+    enlargement are distinguished by how steeply the spectrum ends, which is a guess: bilinear enlargement
+    often looks like blur.
 
     Args:
         image: uint8 or uint16, (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, whose alpha is not looked at.

@@ -329,6 +329,8 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor], part: NetworkPart | N
     supported = {"fp32": True, "bf16": descriptor.supports_bfloat16, "fp16": descriptor.supports_half}
     precisions = frozenset(name for name, works in supported.items() if works)
     multiple_of = descriptor.size_requirements.multiple_of
+    if part is None and (known := arguments_of(descriptor.model)) is not None:
+        part = NetworkPart(*known)
     return LoadedNetwork(
         SpandrelNet(descriptor),
         kind,
@@ -336,7 +338,7 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor], part: NetworkPart | N
         descriptor.input_channels,
         multiple_of,
         precisions,
-        part or NetworkPart(*arguments_of(descriptor.model)),
+        part,
     )
 
 

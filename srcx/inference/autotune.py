@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import srcx
 from srcx.atomic import atomic_path, make_folder
 from srcx.errors import OutputError, UsageError
-from srcx.hardware import cores, processor
+from srcx.hardware import cores, processor, threads
 from srcx.imaging.planes import Planes
 from srcx.inference.backends import BACKENDS, EXACT, Backend, Engine, psnr_db
 from srcx.inference.models import Model
@@ -124,7 +122,7 @@ def expected_order(model: Model, engines: Sequence[Engine]) -> Expected:
     """Return the engines with those first that are expected to be the fastest; nothing is measured.
 
     Only the models that come with srcx are known to be the same in every engine, and how they bear half
-    precision. For others, the order is as it was: torch in fp32 comes first.
+    precision. For others, their order stays: torch in fp32 comes first.
 
     Args:
         model: The model.
@@ -195,9 +193,11 @@ def fastest(times: Times) -> Engine:
     return min(known, key=lambda engine: known[engine], default=EXACT)
 
 
-def cached_times(model: Model, engines: Sequence[Engine]) -> dict[Engine, float | None] | None:
+def cached_times(
+    model: Model, engines: Sequence[Engine], device: str = "cpu"
+) -> dict[Engine, float | None] | None:
     """Return the times of these engines that were measured before; None unless all of them were."""
-    known = _read_cache().get(_cache_key(model), {})
+    known = _read_cache().get(_cache_key(model, device), {})
     if not isinstance(known, dict) or not all(
         isinstance(known.get(str(one), ""), float | None) for one in engines
     ):
@@ -205,13 +205,13 @@ def cached_times(model: Model, engines: Sequence[Engine]) -> dict[Engine, float 
     return {engine: known[str(engine)] for engine in engines}
 
 
-def cache_times(model: Model, times: Times) -> None:
+def cache_times(model: Model, times: Times, device: str = "cpu") -> None:
     """Store times for later processes, if the user's cache can be written."""
     try:
         path = _cache_file()
         make_folder(path.parent)
         with atomic_path(path) as temporary:
-            cache, key = _read_cache(), _cache_key(model)
+            cache, key = _read_cache(), _cache_key(model, device)
             known = cache.get(key)
             new = {str(engine): time_s for engine, time_s in times.items()}
             cache[key] = known | new if isinstance(known, dict) else new
@@ -233,14 +233,14 @@ def _read_cache() -> dict[str, Any]:
     return cache if isinstance(cache, dict) else {}
 
 
-def _cache_key(model: Model) -> str:
-    """Return everything that times depend on: network, machine, threads and versions."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        processors = torch.cuda.get_device_name()
+def _cache_key(model: Model, device: str) -> str:
+    """Return everything that times depend on: network, device, threads and versions."""
+    if device.startswith("cuda"):
+        import torch
+
+        processors = torch.cuda.get_device_name(device)
     else:
         name, flags = processor()
-        told = os.environ.get("OMP_NUM_THREADS", "all")
-        processors = f"{name} {' '.join(sorted(flags))}, {cores()} cores, {told} threads"
+        processors = f"{name} {' '.join(sorted(flags))}, {cores()} cores, {threads()} threads"
     versions = ", ".join(dict.fromkeys(backend.version() for backend in BACKENDS))
     return f"{model.sha256}; {processors}; srcx {srcx.__version__}, {versions}"

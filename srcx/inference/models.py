@@ -101,7 +101,7 @@ class StoredModel(Model):
 
     load: "Callable[[], nn.Module | None]"
     of_largest_layer: InitVar[float]
-    """`values_per_pixel`."""
+    """Becomes `values_per_pixel`."""
 
     def __post_init__(self, of_largest_layer: float) -> None:
         del vars(self)["net"]  # so that the property is asked

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "discard", "is_stored", "made_once", "onnx_of", "read_description", "store_of"]
 
 ABOUT = "about.json"
-TOLD = ("architecture", "scale", "channels", "multiple_of")
+KEPT = ("architecture", "scale", "channels", "multiple_of")
 
 
 def store_of(checkpoint: Path, sha256: str) -> Path | None:
@@ -49,7 +49,7 @@ def read_description(store: Path) -> dict[str, Any] | None:
     try:
         about = json.loads((store / ABOUT).read_text("utf-8"))
         return {
-            **{name: about[name] for name in TOLD},
+            **{name: about[name] for name in KEPT},
             "precisions": frozenset(map(str, about["precisions"])),
             "part": [about["part"]["type"], about["part"]["args"]],
             "of_largest_layer": float(about["values_per_pixel"]),
@@ -70,7 +70,7 @@ def describe(model: "Model") -> None:
         if other != model.store:
             shutil.rmtree(other, ignore_errors=True)
     assert model.part is not None
-    about = {name: getattr(model, name) for name in (*TOLD, "values_per_pixel")}
+    about = {name: getattr(model, name) for name in (*KEPT, "values_per_pixel")}
     about |= {"precisions": sorted(model.precisions), "part": model.part._asdict()}
     with atomic_path(model.store / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1), "utf-8")

@@ -106,7 +106,11 @@ class Y4MStream(Stream):
 
     def encode(self, image: ImageArray, first: bool) -> bytes:
         large = self.format._replace(width=image.shape[1], height=image.shape[0])
-        return (large.header() if first else b"") + b"FRAME\n" + large.from_rgb(image.astype(np.uint8))
+        return (
+            (large.header() if first else b"")
+            + b"FRAME\n"
+            + large.from_rgb(image.astype(np.uint8, copy=False))
+        )
 
     def _line(self) -> bytes:
         line = b""
@@ -181,8 +185,9 @@ def upscale_stream(stream: Stream, target: BinaryIO, upscaler: Upscaler, on_fram
         if done == 1:
             chosen, reason = upscaler.choose(frame)
             words = f"{chosen.model.name} (the first frame is {reason})" if reason else chosen.model.name
-            chosen.prepare(frame)
         target.write(stream.encode(chosen(frame), first=done == 1))
         target.flush()
         on_frame(done)
+    if not words:
+        raise DataError("-: the stream has no frames")
     return words

@@ -237,13 +237,14 @@ def run_tiled(
             )
             origin = input_rows[0], input_columns[0]
             place = partial(_place, result, tile, pixels_of, used, origin, scale, tiling.fade_px)
-            if overlapped:
-                pending.append(placing.submit(place))
-            else:  # without a thread: where memory is scarce, none can be started
-                pending.append(Future())
-                pending[-1].set_result(place())
-            del tile, place
-            while len(pending) > (overlapped and number < len(places)):
+            del tile
+            if not overlapped:  # without a thread: where memory is scarce, none can be started
+                place()
+                on_progress("tile", number, len(places))
+                continue
+            pending.append(placing.submit(place))
+            del place
+            while len(pending) > (number < len(places)):
                 pending.popleft().result()
                 done += 1
                 on_progress("tile", done, len(places))

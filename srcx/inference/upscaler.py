@@ -257,7 +257,7 @@ class Upscaler:
         log.warning("%s: measuring which engine is the fastest on this machine: %s", self.model.name, names)
         self._times = measure(engines, lambda engine: self._try(engine, image))
         self._measured.clear()
-        cache_times(self.model, self._times)
+        cache_times(self.model, self._times, self.device)
         return self._times
 
     def _runner_for(self, image: ImageArray) -> Runner:
@@ -281,7 +281,7 @@ class Upscaler:
         """Return the engine that was measured to be the fastest, or is expected to be."""
         times: Mapping[Engine, float | None] | None = self._times
         if not set(engines) <= self._times.keys():
-            times = None if for_16_bits in self._expected else cached_times(self.model, engines)
+            times = None if for_16_bits in self._expected else cached_times(self.model, engines, self.device)
         if times is None:
             cost_px = len(engines) * (OPENING + TIMED_RUNS + 1) * TRIAL_PX**2
             repays = self._done_px + self._work_px(image) >= REPAYS * cost_px
@@ -299,7 +299,7 @@ class Upscaler:
             order, reason = expected_order(self.model, engines)
             was_stored = is_stored(self.model)
             engine = self._first_that_opens(order)
-            # The first use takes longer than all others, and is told without -v.
+            # The first use takes longer than all others, and is printed without -v.
             level = logging.WARNING if is_stored(self.model) and not was_stored else logging.INFO
             name = self.model.name
             log.log(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
+from srcx.losses.pixel import ReducedLoss
 from srcx.tensors import check_same_shape, gaussian_blur
 
 __all__ = ["FFTLoss", "FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
@@ -143,7 +144,7 @@ class FocalFrequencyLoss(nn.Module):
         return (weight * squared).mean()
 
 
-class FFTLoss(nn.Module):
+class FFTLoss(ReducedLoss):
     """Mean (or sum) of the absolute differences of the spectra, real and imaginary parts apart.
 
     sr and gt are RGB in [0, 1], (N, C, H, W). The spectra are not normalised: they grow with the image.
@@ -164,17 +165,9 @@ class FFTLoss(nn.Module):
         tensor(0.5000)
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
-        super().__init__()
-        if reduction not in ("mean", "sum"):
-            raise OptionsError(f"FFTLoss: reduction must be 'mean' or 'sum'; got {reduction!r}")
-        self.reduction = reduction
-
-    def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
-        check_same_shape("FFTLoss", sr, gt)
+    def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
         # The transform is linear: one of the difference replaces one of each image.
-        difference = torch.view_as_real(torch.fft.fft2(sr.float() - gt.float())).abs()
-        return difference.mean() if self.reduction == "mean" else difference.sum()
+        return torch.view_as_real(torch.fft.fft2(sr.float() - gt.float())).abs()
 
 
 def check_kernel_size(name: str, kernel_size: int) -> None:

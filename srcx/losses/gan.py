@@ -50,7 +50,7 @@ class GANLoss(nn.Module):
 
     @property
     def undecided(self) -> float:
-        """The logit of a discriminator that cannot tell real from fake: the best one for both labels."""
+        """The logit of a discriminator that cannot classify: the best one for both labels."""
         middle = sum(self.labels.values()) / 2
         if self.gan_type == "lsgan":
             return middle

@@ -11,6 +11,7 @@ __all__ = [
     "L1Loss",
     "MSELoss",
     "PSNRLoss",
+    "ReducedLoss",
     "TotalVariationLoss",
     "charbonnier",
     "total_variation",
@@ -45,8 +46,8 @@ def charbonnier(sr: Tensor, gt: Tensor, *, eps: float = 1e-12) -> Tensor:
     return torch.sqrt((sr - gt) ** 2 + eps)
 
 
-class _PixelLoss(nn.Module):
-    """Reduces an image of errors to one number; `reduction` is "mean" or "sum" (BasicSR's words)."""
+class ReducedLoss(nn.Module):
+    """Reduces a tensor of errors to one number; `reduction` is "mean" or "sum" (BasicSR's words)."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -63,21 +64,21 @@ class _PixelLoss(nn.Module):
         return errors.mean() if self.reduction == "mean" else errors.sum()
 
 
-class L1Loss(_PixelLoss):
+class L1Loss(ReducedLoss):
     """Mean (or sum) of |sr - gt|; sr and gt are RGB in [0, 1], (N, C, H, W)."""
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
         return (sr - gt).abs()
 
 
-class MSELoss(_PixelLoss):
+class MSELoss(ReducedLoss):
     """Mean (or sum) of (sr - gt)²; sr and gt are RGB in [0, 1], (N, C, H, W)."""
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
         return (sr - gt) ** 2
 
 
-class CharbonnierLoss(_PixelLoss):
+class CharbonnierLoss(ReducedLoss):
     """Mean (or sum) of `charbonnier`; sr and gt are RGB in [0, 1], (N, C, H, W).
 
     References:
@@ -93,7 +94,7 @@ class CharbonnierLoss(_PixelLoss):
         return charbonnier(sr, gt, eps=self.eps)
 
 
-class PSNRLoss(_PixelLoss):
+class PSNRLoss(ReducedLoss):
     """Mean (or sum) over the images of -PSNR in dB; sr and gt are RGB in [0, 1], (N, C, H, W).
 
     Equal images have -80: 1e-8 is added to the mean square.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -88,9 +89,9 @@ class SRGANModel(SRModel):
             # and spectral norms those of its own weights.
             self.ema_d.requires_grad_(False)
 
-    @property
+    @cached_property
     def chance(self) -> float:
-        """The sum of d_real and d_fake of a discriminator that cannot tell them apart; 0 for wgan."""
+        """The sum of d_real and d_fake of a discriminator that cannot distinguish them; 0 for wgan."""
         logit = torch.full((1,), self.gan_loss.undecided)
         return sum(self.gan_loss(logit, is_real, is_disc=True).item() for is_real in (True, False))
 
@@ -119,7 +120,7 @@ class SRGANModel(SRModel):
             with torch.no_grad():
                 outputs = [self.networks["net_g"](part["lq"]) for part in parts]
         pairs = [(sr, part[self.gan_against]) for sr, part in zip(outputs, parts, strict=True)]
-        for sr, part in zip(outputs, parts, strict=True) if self.compares_colors else ():
+        for sr, part in zip(outputs, parts, strict=True) if self.compares_colors and self.warn_iter else ():
             shift = (sr.float() - part["gt"]).mean((0, 2, 3))
             self.log({f"{SHIFT}{channel}": value for channel, value in enumerate(shift)})
         if self.is_paused:
@@ -173,7 +174,10 @@ class SRGANModel(SRModel):
     def load_state(self, state: State, *, ignored: Collection[str] = ()) -> None:
         """Continue where `state` was taken; without an EMA of net_d in it, that EMA starts at its weights."""
         super().load_state(state, ignored=ignored)
-        self.balance = Balance(**state.get("balance", {}))
+        if "net_d" not in ignored:
+            self.balance = Balance(**state.get("balance", {}))
+        if self.ema_d is None and state.get("ema_d") is not None:
+            logger.warning("the state's EMA weights of net_d are not used: ema_decay_d is 0")
         if self.ema_d is not None and "net_d" not in ignored:
             if state.get("ema_d") is not None:
                 self.ema_d.load_state_dict(state["ema_d"])
@@ -210,7 +214,7 @@ class ESRGANModel(SRGANModel):
         hinge`, where BasicSR's generator term is 0: its hinge for a generator does not look at the target.
     """
 
-    @property
+    @cached_property
     def chance(self) -> float:
         zero = torch.zeros(1)  # the difference of equal logits
         return sum(self.gan_loss(zero, is_real, is_disc=True).item() for is_real in (True, False)) / 2

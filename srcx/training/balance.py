@@ -8,7 +8,7 @@ __all__ = ["Balance"]
 DECAY = 0.99
 """Of the smoothed figures, per iteration: one batch alone does not decide."""
 AT_CHANCE = 0.02
-"""Largest distance from 0 of a lead that is none."""
+"""A lead nearer to 0 than this counts as chance."""
 SHIFTED = 0.02
 """Shift of a colour channel that can be seen: 5 of 255."""
 
@@ -18,7 +18,7 @@ class Balance:
     """Smoothed figures of an adversarial training, as plain values for its state.
 
     Attributes:
-        lead: The discriminator's lead, 1 - (d_real + d_fake) / chance: 0 where it cannot tell real from fake,
+        lead: The discriminator's lead, 1 - (d_real + d_fake) / chance: 0 where it classifies by chance,
             1 where its loss is 0; None before the first iteration, and for losses that have no chance.
         shift: Mean of sr - gt of each colour channel.
         at_chance: Number of iterations in a row without a lead.
@@ -55,8 +55,8 @@ class Balance:
         """Yield what has been wrong for `every` iterations, or for a multiple of it, and what to do."""
         if self.at_chance and self.at_chance % every == 0:
             yield (
-                f"for {self.at_chance} iterations the discriminator has told real from fake no better than "
-                f"chance (lead {self.lead:.3f}), so the generator learns nothing from it: raise "
+                f"for {self.at_chance} iterations the discriminator has classified real and fake no better "
+                f"than chance (lead {self.lead:.3f}), so it gives the generator no useful gradient: raise "
                 "train.optim_d.lr or network_d's num_feat, or set train.net_d_init_iters"
             )
         if self.shifted and self.shifted % every == 0:

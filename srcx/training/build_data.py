@@ -88,7 +88,7 @@ def check_metrics(options: Options) -> list[Metric]:
     """
     metrics = [metric(name, part) for name, part in options.val.metrics.items()]
     for one in metrics if options.datasets.val or options.datasets.test else ():
-        if options.val.metric_workers:
+        if options.val.metric_workers and options.datasets.val:
             check_portable(one, options)
         try:
             one.check()

@@ -26,6 +26,7 @@ EFFECTS = (
         "from iteration {next} on each iteration has the learning rate that the new options give it",
     ),
     (r"train\.optim_[gd]", "from iteration {next} on; the optimizer keeps its moments"),
+    (r"train\.convolution", "the run keeps its way, unless the options name another one than auto"),
     (r"train\.\w+_opt", "in the objective of iteration {next} and later"),
     (r"train\.total_iter", "the run ends there"),
     (r"val\.metrics|datasets\.val", "from the next validation on; the best figures so far stay"),
@@ -39,7 +40,7 @@ FIXED = {
     r"weights of net_d": r"network_d\.",
     r"optimizer of net_g": r"train\.optim_g\.type",
     r"optimizer of net_d": r"train\.optim_d\.type",
-    r"no EMA weights": r"train\.ema_decay",
+    r"no EMA weights": r"train\.ema_decay$",
 }
 """Reason of a model not to load a state -> beginning of the options that may be the cause."""
 

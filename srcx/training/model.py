@@ -223,11 +223,11 @@ class SRModel:
         if self.decides_by_figures:
             means = self.accelerator.reduce(means, "mean")
         terms: dict[str, float] = dict(zip(self._sums, means.tolist(), strict=True))
-        broken = ", ".join(
-            f"{name} = {value:g}"
-            for name, value in terms.items()
-            if not math.isfinite(value) and not name.startswith(GRAD_NORM)  # fp16 passes over such a step
-        )
+        endless = {name: value for name, value in terms.items() if not math.isfinite(value)}
+        if self.accelerator.scaler is not None:  # it passes over a step whose gradients are not finite
+            for name in [name for name in endless if name.startswith(GRAD_NORM)]:
+                del terms[name], endless[name]
+        broken = ", ".join(f"{name} = {value:g}" for name, value in endless.items())
         if broken:
             raise TrainingError(
                 f"iteration {self.iteration}: the loss is not finite ({broken}); the run stops "
@@ -274,7 +274,12 @@ class SRModel:
             if self.grad_clip is not None or self.grad_norms:
                 if scaler is not None:
                     scaler.unscale_(network.optimizer)
-                norm = nn.utils.clip_grad_norm_(network.net.parameters(), self.grad_clip or math.inf)
+                weights = list(network.net.parameters())
+                if self.grad_clip is not None:
+                    norm = nn.utils.clip_grad_norm_(weights, self.grad_clip)
+                else:
+                    gradients = [weight.grad for weight in weights if weight.grad is not None]
+                    norm = nn.utils.get_total_norm(gradients)
                 if self.grad_norms:  # of the whole batch: the step divides figures by the number of parts
                     self.log({f"{GRAD_NORM}{name.removeprefix('net')}": norm * self.accumulate})
             if scaler is not None:

@@ -39,7 +39,7 @@ WORDS = {
     "features of gt": "VGG or the like, of gt",
     "features of gt_sharp": "VGG or the like, of sharpened gt",
     "features of lq": "VGG or the like, of lq",
-    "EMA": "mean of the weights (EMA)",
+    "EMA": "EMA of the weights",
 }
 """What a mark is called in the table, where it does not speak for itself."""
 

@@ -116,7 +116,7 @@ class RunLog:
             tracker.add(iteration, {f"{set_name}/{name}": value for name, value in values.items()})
 
     def strips(self, iteration: int, set_name: str) -> Callable[[WholePair, ImageArray], None] | None:
-        """Return what gives trackers lq, sr and gt of the first images of a validation; or None.
+        """Return a function that gives trackers lq, sr and gt of the first images of a validation; or None.
 
         Args:
             iteration: Of the validation.

@@ -81,6 +81,12 @@ def test_a_name_without_prefix_is_pointed_to_spandrel():
     assert message.startswith("unknown network 'HAT'; did you mean 'spandrel.HAT'?")
 
 
+def test_a_network_of_spandrel_that_has_no_name_here_has_no_arguments():
+    assert (
+        arguments_of(torch.nn.Identity()) is None
+    )  # as GFPGAN, which spandrel upscales and srcx does not train
+
+
 def test_arguments_of_a_network_make_it_again_and_are_json():
     net = made("PLKSR", {"dim": 8, "n_blocks": 1, "upscaling_factor": 2, "sparse_kernels": (3, 3, 3, 3)})
     name, args = arguments_of(net)

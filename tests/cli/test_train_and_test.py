@@ -73,6 +73,13 @@ def test_a_test_looks_at_its_own_sets_alone(srcx, option_files):
     assert said.code == 0, said.err
 
 
+@pytest.mark.parametrize("other", ["--check", "--auto_resume"])
+def test_profile_is_refused_beside_what_it_would_ignore(srcx, option_files, other):
+    said = srcx("train", "-opt", "train.yml", "--profile", other)
+    assert said.code == 2
+    assert said.sentences[0].startswith(f"{other}")
+
+
 def test_profile_says_where_the_time_goes_and_writes_the_trace_alone(srcx, option_files):
     said = srcx("train", "-opt", "train.yml", "--profile")
     assert said.code == 0

@@ -550,6 +550,7 @@ def test_quiet_prints_the_result_alone(srcx, photos):
         ("photos -o -", "-: frames go from pipe to pipe; write 'srcx upscale - -o -'"),
         ("- photos -o -", "-: frames go from pipe to pipe; write 'srcx upscale - -o -'"),
         ("photos -o large --size 4x4", "--size: is of raw frames from a pipe; the INPUT is then -"),
+        ("- -o - --format png --overwrite", "--format, --overwrite: for files, not for a pipe; leave out"),
         ("- -o - --size 4by4", "--size: expected width x height such as 640x360; got '4by4'"),
     ],
 )

@@ -160,6 +160,14 @@ def test_a_damaged_shard_is_named_by_its_address_and_nothing_is_left(shards, tmp
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["lock"]
 
 
+def test_a_server_that_ignores_ranges_is_named(monkeypatch):
+    monkeypatch.setattr(module.RemoteShard, "_try", lambda shard, work: b"x" * 700)
+    with pytest.raises(
+        DataError, match=r"t\.tar: expected 10 bytes from byte 512 on; got 700; the server must"
+    ):
+        module.RemoteShard("https://host/t.tar").read(512, 10)
+
+
 def test_what_is_not_there_is_said(store):
     with pytest.raises(DataError, match=r"gone\.tar: this shard does not exist or may not be read"):
         find_members("s3://films/gone.tar", "gt", remote=True)

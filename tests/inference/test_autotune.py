@@ -163,6 +163,13 @@ def test_the_times_are_cached_for_this_model_and_each_engine(net, tmp_path):
         assert cached_times(model_of(net), ALL) is None, value
 
 
+def test_times_of_a_gpu_are_not_those_of_the_cpu(net, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    cache_times(model_of(net), {EXACT: 2.0}, "cuda:0")
+    assert cached_times(model_of(net), [EXACT], "cuda:0") == {EXACT: 2.0}
+    assert cached_times(model_of(net), [EXACT], "cpu") is None
+
+
 @pytest.mark.parametrize("version", ["srcx", "backend"])
 def test_another_version_is_measured_anew(net, monkeypatch, version):
     cache_times(model_of(net), {EXACT: 2.0})

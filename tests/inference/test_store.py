@@ -13,10 +13,11 @@ import torch
 
 from srcx import load_model
 from srcx.archs import MSRResNet
-from srcx.errors import CheckpointError
+from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import read_image, write_image
 from srcx.inference import Upscaler, bundled, find_model, store
 from srcx.inference.backends import BACKENDS, Engine, find_backend
+from srcx.inference.backends.openvino import OpenVino
 from srcx.inference.models import Model, StoredModel
 from srcx.weights import save_state
 
@@ -220,3 +221,18 @@ def test_a_description_says_everything(folder, lq):
     for missing in about:
         path.write_text(json.dumps({name: value for name, value in about.items() if name != missing}))
         assert store.read_description(path.parent) is None, missing
+
+
+def test_an_8_bit_file_that_does_not_open_leaves_the_store(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("of other weights")
+
+    monkeypatch.setattr(OpenVino, "_open", fail)
+    model = Model(
+        "net", 4, "MSRResNet", "0", net=MSRResNet(num_feat=4, num_block=1).eval(), store=tmp_path / "s"
+    )
+    for precision, is_left in (("int8", True), ("fp32", False)):
+        (tmp_path / "s").mkdir(exist_ok=True)
+        with pytest.raises(UsageError, match="of other weights"):
+            OpenVino().open(model, precision)
+        assert (tmp_path / "s").is_dir() == is_left

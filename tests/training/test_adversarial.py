@@ -464,7 +464,7 @@ def test_a_lost_balance_is_warned_about_by_one_rank(caplog, monkeypatch):
     assert [message.split(",")[0][:60] for message in caplog.messages] == [
         f"iteration {n}: for {n} iterations the {what}"[:60]
         for n in (2, 4)
-        for what in ("discriminator has told real", "colours of the output have been off")
+        for what in ("discriminator has classified real", "colours of the output have been off")
     ]
     assert "+25.5, +0.0, +0.0" in caplog.messages[1]
     caplog.clear()

@@ -156,6 +156,21 @@ def test_the_norm_of_the_gradient_is_that_of_the_whole_batch_before_it_is_clippe
         assert_close(weight, other)
 
 
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_a_gradient_that_is_not_finite_stops_the_run_unless_the_scaler_passes_over_the_step(
+    accelerator, is_scaled
+):
+    if is_scaled:
+        scaled(accelerator)
+    model = sr_model(accelerator, grad_norms=True)
+    next(model.networks["net_g"].net.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    if is_scaled:
+        assert "grad_norm_g" not in model.step(batch())
+    else:
+        with pytest.raises(TrainingError, match="iteration 1: the loss is not finite .grad_norm_g = "):
+            model.step(batch())
+
+
 def test_a_loss_that_is_not_finite_names_the_iteration_and_the_guilty_term_alone(accelerator):
     class Broken(nn.Module):
         def forward(self, sr, gt):

@@ -130,7 +130,8 @@ class Backend(ABC):
             try:
                 return self._open(module, model, precision, device)
             except Exception as error:
-                if self.is_out_of_memory(error) or not discard(model):
+                # The store has no part in the 8-bit file.
+                if precision == "int8" or self.is_out_of_memory(error) or not discard(model):
                     raise
                 return self._open(module, model, precision, device)  # what was stored may have been damaged
         except Exception as error:
