@@ -114,14 +114,14 @@ LOSSES_IN_WORDS = (
     "of its 256 directions and every second patch: all of them would leave it a few steps."
 )
 COSTS_IN_WORDS = (
-    "The step is one at x4 and includes the network; it is the processor time of one core, the least of "
-    "some, so other programs on that core changed it a little if there were any. The memory is the peak "
+    "A step is one at x4 and includes the network. The time is the least of several steps, in processor time "
+    "of one core; other programs on that core can change it a little. The memory is the peak "
     "beyond the network, the loss and the batch. A case with lq of gt's size has another network, and so "
     "another number of steps."
 )
 FIGURES_IN_WORDS = (
-    "Mean of the seeds ± their standard deviation. Bold is the best mean of a case. The start is the network "
-    "before the runs."
+    "The mean of the seeds; ± their standard deviation where there are several. Bold is the best mean of a "
+    "case. A dash: this run is not finished. The start is the network before the runs."
 )
 
 
@@ -378,7 +378,9 @@ def main() -> None:
             "The command below writes this page and computes every figure in it. It trains the runs first; "
             "with --no-train, it uses the runs that are there.",
             "",
-            *command_block(" ".join(["python", *sys.argv]), not_run="trains for forty minutes"),
+            *command_block(
+                " ".join(["python", *sys.argv]), not_run="needs the runs, which take forty minutes"
+            ),
             "",
             f"Each run takes {args.seconds:g} seconds of one core, so a cheaper loss has more steps. "
             f"{sum(map(len, results.values()))} of {len(runs)} runs are finished; seeds: {args.seeds}.",
