@@ -82,7 +82,7 @@ class Convolution(NamedTuple):
             return self
         now = f"the convolutions of this run were {before}'s and are now {self.way}'s"
         if self.asked:
-            logger.warning("%s: its numbers will differ by rounding: %s", now, self.reason)
+            logger.warning("%s, %s: its numbers will differ by rounding", now, self.reason)
             return self
         try:
             if before == "winograd":
