@@ -103,7 +103,7 @@ class TrainOptions(Section):
     freeze_g: list[str] = Field(default_factory=list)
     """srcx: parts of net_g, such as upconv1, whose weights stay as they are."""
     net_d_iters: Count = 1
-    """The generator's optimizer steps once in so many iterations."""
+    """The generator's optimizer steps once in so many iterations, and in those that `adaptive_d` pauses."""
     net_d_init_iters: Natural = 0
     """Iterations at the start in which only the discriminator's optimizer steps."""
     adaptive_d: Fraction = 0.0

@@ -33,7 +33,8 @@ class SRGANModel(SRModel):
         gan_loss: The adversarial loss.
         gan_weight: Its weight for the generator; for the discriminator it is always 1.
         gan_against: The real images of the discriminator: "gt" or "gt_sharp" of the batch.
-        net_d_iters: The generator is updated every `net_d_iters` iterations.
+        net_d_iters: The generator is updated every `net_d_iters` iterations, and in each one in which the
+            discriminator is paused.
         net_d_init_iters: In the first `net_d_init_iters` iterations only the discriminator is updated.
         adaptive_d: Once the generator trains, the discriminator is not updated while its smoothed lead is
             above this, in [0, 1); 0 never pauses it.
@@ -114,7 +115,8 @@ class SRGANModel(SRModel):
         return terms
 
     def optimise_networks(self, parts: Sequence[Part]) -> None:
-        if self.iteration % self.net_d_iters == 0 and self.iteration > self.net_d_init_iters:
+        is_its_turn = self.iteration % self.net_d_iters == 0 or self.is_paused
+        if is_its_turn and self.iteration > self.net_d_init_iters:
             outputs = self.optimise(["net_g"], parts, self._run_against_discriminator)
         else:
             with torch.no_grad():

@@ -320,6 +320,18 @@ def test_a_discriminator_that_trains_alone_does_not_pause():
     assert [model.step(batch())["d_paused"] for _ in range(2)] == [0.0, 1.0]
 
 
+def test_the_generator_trains_in_each_iteration_of_a_pause():
+    """Else an iteration of `net_d_iters: 2` in which it is not the generator's turn would train nothing."""
+    model = gan_model(adaptive_d=0.5, net_d_iters=3, net_d_init_iters=1)
+    seen = []
+    for lead in (0.9, 0.9, 0.9, 0.4, 0.4, 0.4):
+        model.balance.lead = lead
+        before = {name: weights(model, name) for name in ("net_g", "net_d")}
+        model.step(batch())
+        seen.append([name for name in before if not torch.equal(weights(model, name), before[name])])
+    assert seen == [["net_d"], ["net_g"], ["net_g"], ["net_d"], ["net_d"], ["net_g", "net_d"]]
+
+
 def test_a_pause_draws_the_random_numbers_of_a_step():
     net_d = nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1))
     states = []
