@@ -4,10 +4,11 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,9 @@ OWN: Mapping[str, type[nn.Module]] = {
     "SRVGGNetCompact": SRVGGNetCompact,
 }
 """Generators of srcx that are recognised by their weights."""
+
+_SIZES: MutableMapping[nn.Module, tuple[int, int]] = WeakKeyDictionary()
+"""What `size_multiple` found."""
 
 
 @dataclass(frozen=True)
@@ -348,7 +352,7 @@ def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
 
     Of a network of spandrel, spandrel knows both. Another one that has an attribute `window_size` takes
     multiples of that. Of any other, the powers of two and the windows of its layers are tried, on black
-    images.
+    images. The answer is cached for as long as the network lives, as validation asks again and again.
 
     Args:
         net: In eval mode, on any device.
@@ -360,6 +364,12 @@ def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
     Raises:
         NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
     """
+    if net not in _SIZES:
+        _SIZES[net] = _find_sizes(net, channels)
+    return _SIZES[net]
+
+
+def _find_sizes(net: nn.Module, channels: int) -> tuple[int, int]:
     if is_of_spandrel(net):
         try:
             descriptor = recognise(net.state_dict())

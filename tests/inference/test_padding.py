@@ -3,8 +3,18 @@ import pytest
 import torch
 from torch import nn
 
+from srcx.archs import SRVGGNetCompact
+from srcx.archs.community import community_network
+from srcx.inference import architecture
 from srcx.inference.architecture import size_multiple
 from srcx.inference.tiling import NoSizeError, pad_to_multiple, run_padded
+
+NETWORKS = {
+    "SRVGGNetCompact": lambda: SRVGGNetCompact(num_feat=8, num_conv=1, upscale=2).eval(),
+    "spandrel.SPAN": lambda: community_network("spandrel.SPAN")(
+        num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2
+    ).eval(),
+}
 
 
 @pytest.mark.parametrize("size", [(5, 7), (1, 9), (3, 2), (1, 1), (8, 4)])
@@ -53,6 +63,23 @@ class Picky(nn.Module):
 )
 def test_the_multiple_is_found(net, multiple):
     assert size_multiple(net.eval(), 3) == (multiple, 2)
+
+
+@pytest.mark.parametrize("type_name", ["SRVGGNetCompact", "spandrel.SPAN"])
+def test_a_network_is_asked_once_whatever_its_weights_become(type_name, monkeypatch):
+    """Training asks at each validation; recognising a network of spandrel builds it anew."""
+    net = NETWORKS[type_name]()
+    asked = []
+    for name in ("recognise", "find_multiple"):
+        found = getattr(architecture, name)
+        monkeypatch.setattr(architecture, name, lambda *args, found=found: asked.append(1) or found(*args))
+    assert [size_multiple(net, 3) for _ in range(3)] == [(1, 2)] * 3
+    with torch.no_grad():
+        next(net.parameters()).add_(1)
+    assert size_multiple(net, 3) == (1, 2)
+    assert len(asked) == 1
+    assert size_multiple(NETWORKS[type_name](), 3) == (1, 2)
+    assert len(asked) == 2
 
 
 class HalfAndBack(nn.Module):
