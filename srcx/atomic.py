@@ -10,9 +10,10 @@ from pathlib import Path
 
 from srcx.errors import OutputError
 
-__all__ = ["atomic_path", "make_folder", "remove_leftovers", "writing"]
+__all__ = ["DISK_FULL", "atomic_path", "make_folder", "remove_leftovers", "writing"]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of a disk that takes no more."""
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from filelock import FileLock
 
-from srcx.atomic import atomic_path, make_folder, remove_leftovers
+from srcx.atomic import DISK_FULL, atomic_path, make_folder, remove_leftovers
 from srcx.errors import DataError
 from srcx.weights.published import cache_folder
 
@@ -88,6 +88,7 @@ class RemoteShard:
 
         Raises:
             DataError: the shard cannot be fetched, or `make` refuses it.
+            OutputError: its copy cannot be written.
         """
         version = self._version()
         stored = self.folder / "index.json"
@@ -132,7 +133,7 @@ class RemoteShard:
         return " ".join(f"{key}={facts[key]}" for key in VERSION_KEYS if facts.get(key) is not None)
 
     def _try(self, work: Callable[[Any, str], Result]) -> Result:
-        """Return what a request gives; one that fails is repeated."""
+        """Return what a request gives; one that fails is repeated, unless this disk is the cause."""
         import fsspec.core  # only where shards are remote
 
         number = 0
@@ -140,18 +141,26 @@ class RemoteShard:
             try:
                 # Listings that fsspec keeps would be those of the run's start.
                 return work(*fsspec.core.url_to_fs(self.address, use_listings_cache=False))
-            except (FileNotFoundError, PermissionError) as error:
-                raise DataError(
-                    f"{self}: this shard does not exist or may not be read ({error}); check the address and "
-                    "the credentials"
-                ) from error
             except ImportError as error:
                 raise DataError(
                     f"{self}: {error}; pip install 'srcx[remote]' installs what reads it"
                 ) from error
             except Exception as error:
+                if self._is_of_this_disk(error):
+                    raise  # `atomic_path` says it; another try would not help
+                if isinstance(error, (FileNotFoundError, PermissionError)):
+                    raise DataError(
+                        f"{self}: this shard does not exist or may not be read ({error}); check the address "
+                        "and the credentials"
+                    ) from error
                 number += 1
                 if number == TRIES:
                     raise DataError(f"{self}: cannot be fetched: {type(error).__name__}: {error}") from error
                 log.info("%s: %s: %s; tried again", self, type(error).__name__, error)
                 time.sleep(WAIT_S * 2 ** (number - 1))
+
+    def _is_of_this_disk(self, error: Exception) -> bool:
+        """Return whether the copy cannot be written: the disk is full, or the error names its file."""
+        return isinstance(error, OSError) and (
+            error.errno in DISK_FULL or str(error.filename or "").startswith(str(self.folder))
+        )

@@ -1,5 +1,6 @@
 """Shards on a local server of S3's protocol."""
 
+import errno
 import tarfile
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from srcx.data import HighResolutionDataset, PairedImageDataset, train_batches  
 from srcx.data import remote as module  # noqa: E402
 from srcx.data.remote import RemoteShard  # noqa: E402
 from srcx.data.shards import find_members, open_member  # noqa: E402
-from srcx.errors import DataError  # noqa: E402
+from srcx.errors import DataError, OutputError  # noqa: E402
 from srcx.imaging import imresize, write_image  # noqa: E402
 
 
@@ -65,10 +66,11 @@ class Noting:
         self.fs = fs
         self.asked: list[str] = []
         self.failures: list[Exception] = []
+        self.fails = ""  # the one request that fails; all where it is empty
 
     def __getattr__(self, name: str):
         self.asked.append(name)
-        if self.failures:
+        if self.failures and self.fails in ("", name):
             raise self.failures.pop()
         return getattr(self.fs, name)
 
@@ -150,6 +152,29 @@ def test_requests_that_fail_for_a_while_are_repeated(shards, noting):
     noting.failures = [OSError("busy")] * 4
     with pytest.raises(DataError, match=r"t-1\.tar: cannot be fetched: OSError: busy"):
         find_members(address, "gt", remote=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "No space left on device; .* free some disk space",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded; .* free some disk space"),
+        (PermissionError(errno.EACCES, "Permission denied", "the copy"), "Permission denied; .*permissions"),
+        (OSError(errno.EROFS, "Read-only file system", "the copy"), "Read-only file system; .*permissions"),
+    ],
+    ids=["full", "quota", "permission", "read-only"],
+)
+def test_a_disk_that_takes_no_copy_is_said_at_once(shards, noting, tmp_path, error, message):
+    if error.filename:
+        error.filename = str(RemoteShard(shards.replace("{0..1}", "1")).folder / ".1.part.tar")
+    noting.failures = [error]
+    noting.fails = "get_file"
+    with pytest.raises(OutputError, match=rf"cache.*shard\.tar: cannot be written: {message}"):
+        find_members(shards.replace("{0..1}", "1"), "gt", remote=True)
+    assert noting.asked == ["info", "get_file"]
 
 
 def test_a_damaged_shard_is_named_by_its_address_and_nothing_is_left(shards, tmp_path):
