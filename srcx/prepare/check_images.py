@@ -5,12 +5,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from srcx.atomic import make_folder, writing
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging.cleanliness import cleanliness
-from srcx.imaging.io import image_size, list_images, read_image
+from srcx.imaging.io import list_images, read_image
 from srcx.imaging.parallel import in_parallel
 from srcx.imaging.perceptual_hash import Hash, nearest, perceptual_hash
 from srcx.imaging.sharpness import sharpness
@@ -60,9 +58,10 @@ def check_images(folder: Path, against: Sequence[Path], on_progress: OnProgress)
     own = {path.resolve() for path in images}
     others = [path for other in against for path in _images(other) if path.resolve() not in own]
     hashes: dict[Path, Hash] = {}
+    pixels: dict[Path, int] = {}
     found: list[Finding] = []
     every = [*images, *others]
-    for done, (path, (hashed, defects)) in enumerate(
+    for done, (path, (hashed, pixels[path], defects)) in enumerate(
         zip(every, in_parallel(_look_at, every), strict=True), 1
     ):
         if hashed is not None:
@@ -71,7 +70,7 @@ def check_images(folder: Path, against: Sequence[Path], on_progress: OnProgress)
             found += defects
         on_progress(path.name, done, len(every))
     # The largest of near-duplicates is kept: it comes first.
-    by_size = sorted((path for path in images if path in hashes), key=lambda path: -np.prod(image_size(path)))
+    by_size = sorted((path for path in images if path in hashes), key=lambda path: -pixels[path])
     found += _near("duplicate", by_size, by_size, nearest([hashes[path] for path in by_size]))
     known = [path for path in others if path in hashes]
     near_known = nearest([hashes[path] for path in by_size], [hashes[path] for path in known])
@@ -108,12 +107,12 @@ def _images(folder: Path) -> list[Path]:
     return images
 
 
-def _look_at(path: Path) -> tuple[Hash | None, list[Finding]]:
-    """Return the hash of an image, None if it cannot be read, and the defects that it has by itself."""
+def _look_at(path: Path) -> tuple[Hash | None, int, list[Finding]]:
+    """Return the hash of an image, None if it cannot be read, its pixels, and its own defects."""
     try:
         image = read_image(path)
     except ImageError as error:
-        return None, [Finding("unreadable", path, str(error))]
+        return None, 0, [Finding("unreadable", path, str(error))]
     found = []
     if not (clean := cleanliness(image)).is_clean:
         found.append(Finding("damaged", path, ", ".join(clean.damage)))
@@ -123,7 +122,7 @@ def _look_at(path: Path) -> tuple[Hash | None, list[Finding]]:
     elif sharp.defect:
         detail = f"fine detail has {sharp.fine:.2%} of the power of coarse detail"
         found.append(Finding(sharp.defect, path, detail))
-    return perceptual_hash(image), found
+    return perceptual_hash(image), image.shape[0] * image.shape[1], found
 
 
 def _near(

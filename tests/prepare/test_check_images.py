@@ -1,3 +1,6 @@
+from collections import Counter
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -57,6 +60,19 @@ def test_every_kind_is_found_and_nothing_is_changed(folder, tmp_path):
     assert "JPEG blocks of about quality " in by_kind["damaged"].detail
     assert "is empty" in by_kind["unreadable"].detail
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_each_image_is_opened_once(folder, monkeypatch):
+    (folder / "torn.png").unlink()
+    opened, path_open = Counter(), Path.open
+
+    def noted(path, *args, **others):
+        opened[path.name] += path.is_relative_to(folder)
+        return path_open(path, *args, **others)
+
+    monkeypatch.setattr(Path, "open", noted)
+    count, _ = check_images(folder, [], no_progress)
+    assert [times for times in opened.values() if times] == [1] * count
 
 
 def test_the_larger_of_two_is_kept_whatever_their_names(folder):
