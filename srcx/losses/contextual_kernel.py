@@ -65,8 +65,8 @@ class Formula(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Weight of the features' affinities beside the spatial ones."""
-        return 1 - self.prior_weight
+        """Weight of the features' affinities beside the spatial ones; above 0, because it is divided by."""
+        return max(1 - self.prior_weight, 1e-30)
 
     def scores(self, x: Tensor, y: Tensor, step: int, space: Space | None) -> Scores:
         """Return the scores of rows (S, N, K) and targets (S, M, K), for blocks of `step` rows."""

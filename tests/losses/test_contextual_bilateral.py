@@ -77,6 +77,14 @@ def test_agrees_with_the_plain_formula(
     assert (torch.autograd.grad(alone, x)[0] - expected[0]).abs().max() <= 1e-10 * expected[0].abs().max()
 
 
+@pytest.mark.parametrize("y_wanted", [False, True])
+def test_mixed_of_space_alone_has_no_gradient(y_wanted: bool) -> None:
+    x, y = torch.randn(2, 4, 5, 5, requires_grad=True), torch.randn(2, 4, 5, 5, requires_grad=y_wanted)
+    loss = contextual_bilateral_loss(x, y, weight_sp=1, form="mix")
+    for of_one in torch.autograd.grad(loss, [x, y] if y_wanted else [x]):
+        assert of_one.abs().max() < 1e-20
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(form: Any) -> None:
     x = torch.randn(1, 3, 3, 3, dtype=torch.double, requires_grad=True)
