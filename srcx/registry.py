@@ -1,14 +1,12 @@
-"""Every part that an option file can name as `type:`, with one sentence each, and the check of its arguments.
+"""Every part that an option file can name as `type:`, with one sentence each, and its arguments.
 
 To add a part, write its file and then its line here. Its sentence is the first line of its docstring.
 """
 
 import inspect
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn, optim
 
 from srcx.archs import (
@@ -21,8 +19,8 @@ from srcx.archs import (
     UNetDiscriminatorSN,
     VGGStyleDiscriminator,
 )
-from srcx.archs.community import PREFIX
-from srcx.config.problems import in_words
+from srcx.config.arguments import for_option_files
+from srcx.config.part_options import SPANDREL
 from srcx.data import (
     HighResolutionDataset,
     NonAlignedPairDataset,
@@ -43,9 +41,14 @@ from srcx.losses.lpips import LPIPSLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.losses.pixel import CharbonnierLoss, L1Loss, MSELoss, PSNRLoss, TotalVariationLoss
 from srcx.losses.ssim import MSSSIMLoss, SSIMLoss
-from srcx.metrics import dists, lpips, ma, niqe, perceptual_index, psnr, rmse, ssim
+from srcx.metrics.dists import dists
+from srcx.metrics.lpips import lpips
+from srcx.metrics.ma import ma
 from srcx.metrics.metric import MetricFunction
-from srcx.nearest import LIKE_AN_OPTION, nearest
+from srcx.metrics.niqe import niqe
+from srcx.metrics.perceptual_index import perceptual_index
+from srcx.metrics.psnr import psnr, rmse
+from srcx.metrics.ssim import ssim
 from srcx.optim.muon import Muon
 from srcx.optim.schedules import Schedule, cosine_annealing_restart, multi_step
 
@@ -57,7 +60,6 @@ __all__ = [
     "OPTIMIZERS",
     "PARTS",
     "SCHEDULES",
-    "argument_problems",
     "known_arguments",
     "sentence",
 ]
@@ -150,10 +152,6 @@ PARTS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
 }
 """Kind of part -> name -> part."""
 
-GIVEN_BY_SRCX = {"gt", "params", "sr"}
-"""Arguments that no option file gives: images of metrics, weights of optimizers."""
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
 
 def sentence(part: Callable[..., Any]) -> str:
     """Return the first line of the part's docstring; for parts of PyTorch and spandrel, their own name.
@@ -164,64 +162,16 @@ def sentence(part: Callable[..., Any]) -> str:
     """
     if part.__module__.startswith("torch."):
         return f"PyTorch's `torch.optim.{part.__name__}`."
-    if part.__module__.startswith(PREFIX):
+    if part.__module__.startswith(SPANDREL):
         return f"The {part.__name__} of spandrel."
     return (inspect.getdoc(part) or "").partition("\n")[0]
 
 
 def known_arguments(part: Callable[..., Any], *, eval_str: bool = False) -> dict[str, inspect.Parameter]:
-    """Return the arguments that an option file can give, without those only a `**kwargs` would take.
-
-    Nor can a file give a class or a function, as networks take for their kind of normalisation.
+    """Return the arguments that an option file can give.
 
     Args:
         part: A class or function.
         eval_str: Whether annotations that are text are evaluated, as `inspect.signature` does.
     """
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(part, eval_str=eval_str).parameters.items()
-        if parameter.kind in NAMED
-        and name not in GIVEN_BY_SRCX
-        and (parameter.default is inspect.Parameter.empty or not callable(parameter.default))
-    }
-
-
-def argument_problems(
-    part: Callable[..., Any], args: Mapping[str, object], *, check_values: bool
-) -> Iterator[tuple[str | None, str]]:
-    """Yield what is wrong with `args` as keyword arguments of `part`, without making the part.
-
-    Arguments that only a `**kwargs` would take count as unknown: misspelt ones go there.
-
-    Args:
-        part: A class or function.
-        args: Arguments by name, with values as YAML gives them.
-        check_values: Whether the values must fit the part's annotations, where it has some.
-
-    Yields:
-        The argument's name, or None where it is missing, and what is wrong.
-
-    Example:
-        >>> def blur(sr, *, sigma: float, size: int = 21): ...
-        >>> list(argument_problems(blur, {"sigm": 3}, check_values=True))
-        [('sigm', "unknown argument; did you mean 'sigma'?"), (None, "blur needs the argument 'sigma'")]
-        >>> list(argument_problems(blur, {"sigma": 3, "size": "21"}, check_values=True))
-        [('size', "expected a whole number, got '21'")]
-    """
-    known = known_arguments(part, eval_str=check_values)
-    for name, value in args.items():
-        if name not in known:
-            near = nearest(name, known, least=LIKE_AN_OPTION)
-            takes = f"takes {', '.join(known)}" if known else "takes no arguments"
-            meant = f"did you mean '{near}'?" if near else f"{part.__name__} {takes}"
-            yield name, f"unknown argument; {meant}"
-        elif check_values and known[name].annotation is not inspect.Parameter.empty:
-            adapter = TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True))
-            try:
-                adapter.validate_json(json.dumps(value), strict=True)  # as JSON, a list is a tuple too
-            except ValidationError as error:
-                yield name, in_words(error.errors(include_url=False)[0], value)
-    for name, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and name not in args:
-            yield None, f"{part.__name__} needs the argument '{name}'"
+    return for_option_files(inspect.signature(part, eval_str=eval_str))

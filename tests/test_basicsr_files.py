@@ -18,6 +18,7 @@ from srcx.imaging.io import write_image
 from srcx.imaging.resize import imresize
 from srcx.prepare.lmdb_folder import make_lmdb
 from srcx.training import build
+from srcx.training.options import load_options, load_training
 from srcx.weights.checkpoint import load_state, save_state
 
 CONFIG = Path(__file__).parent / "config"
@@ -71,7 +72,7 @@ def small(request, tmp_path, monkeypatch, rng, vgg19):
     monkeypatch.setattr(
         importlib.import_module("srcx.features.extractor"), "extractor", lambda *args, **kwargs: vgg19
     )
-    options = build.load_options(file, FIXES.get(file.stem, []))
+    options = load_options(file, FIXES.get(file.stem, []))
     overrides = [f"network_g:{key}={value}" for key, value in SMALL[options.network_g.type].items()]
     overrides += FIXES.get(file.stem, [])
     if options.network_d is not None:
@@ -92,7 +93,7 @@ def small(request, tmp_path, monkeypatch, rng, vgg19):
         train = [] if options.datasets.train is None else [options.datasets.train]
         for part in (*train, *options.datasets.val.values(), *options.datasets.test.values()):
             make_data(part, options.scale, 2 if part in train else 1, rng)
-    make_weights(build.load_options(file, overrides))
+    make_weights(load_options(file, overrides))
     return file, overrides
 
 
@@ -178,7 +179,7 @@ def test_a_training_file_passes_its_check(small, capsys):
 def test_a_test_file_tests(small):
     file, overrides = small
     succeed("test", "-opt", file, "--force_yml", *overrides)
-    options = build.load_options(file, overrides)
+    options = load_options(file, overrides)
     folder = Path("results") / options.name
     rows = list(csv.DictReader((folder / "metrics.csv").read_text().splitlines()))
     sets = [part.name for part in options.datasets.test.values()]
@@ -200,7 +201,7 @@ def test_a_file_of_each_kind_trains_and_validates(small):
     file, overrides = small
     three = ["train:total_iter=3", "logger:print_freq=1", "val:val_freq=3"]
     succeed("train", "-opt", file, "--force_yml", *overrides, *three)
-    options = build.load_training(file, overrides)
+    options = load_training(file, overrides)
     run = Path("experiments") / options.name
     rows = list(csv.reader((run / "metrics.csv").read_text().splitlines()))[1:]
     last = {(row[1], row[2]) for row in rows if row[0] == "3"}

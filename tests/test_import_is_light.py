@@ -72,3 +72,50 @@ def test_inference_leaves_out_scipy_and_the_packages_of_backends():
     assert not (heavy | {"scipy", "gradio", "nncf"}) & loaded_after_importing(
         ["srcx.inference", "srcx.inference.automatic", "srcx.web"]
     )
+
+
+MISTAKES = {
+    "train:ema_decay=1.5": "train.ema_decay: expected a number below 1, got 1.5",
+    "network_g:type=SRResNett": "network_g.type: unknown network 'SRResNett'; did you mean 'SRResNet'?",
+    "network_d:num_fet=64": "network_d.num_fet: unknown argument; did you mean 'num_feat'?",
+    "network_d:num_feat=wide": "network_d.num_feat: expected a whole number, got 'wide'",
+    "train:total_iter=many": "train.total_iter: expected a whole number, got 'many'",
+    "train:totl_iter=5": "train.totl_iter: unknown option; did you mean 'total_iter'?",
+    "train:edge_opt:type=L1Los": "train.edge_opt.type: unknown loss 'L1Los'; did you mean 'L1Loss'?",
+    "train:pixel_opt:reductoin=sum": "train.pixel_opt.reductoin: unknown argument; did you mean 'reduction'?",
+    "train:optim_d:type=Adamm": "train.optim_d.type: unknown optimizer 'Adamm'; did you mean 'Adam'?",
+    "train:optim_g:epsilon=1": "train.optim_g.epsilon: unknown argument; Adam takes lr, betas, eps, ",
+    "val:metrics:psnr:crop=4": "val.metrics.psnr.crop: unknown argument; calculate_psnr takes crop_border, ",
+}
+
+
+def refused(*words: str) -> str:
+    """What `srcx` with wrong options prints to stderr; torch is not imported for that."""
+    code = (
+        "import sys; from srcx.cli import main; code = main(sys.argv[1:])\n"
+        "print('torch' in sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PACKAGE.parent)
+    assert done.returncode != 0
+    assert done.stdout == "False\n"
+    return done.stderr
+
+
+SMOKE = "options/smoke/smoke_x4.yml"
+
+
+def test_all_that_is_wrong_with_options_is_said_before_torch_is_imported():
+    said = refused("train", "-opt", SMOKE, "--force_yml", *MISTAKES)
+    assert [text for text in MISTAKES.values() if text not in said] == []
+    assert len(said.splitlines()) == len(MISTAKES)
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"], ["--profile"]], ids=str)
+def test_a_missing_folder_is_said_before_torch_is_imported(flags):
+    said = refused("train", "-opt", SMOKE, *flags, "--force_yml", "datasets:train:dataroot_gt=nowhere")
+    assert "datasets.train.dataroot_gt: nowhere: this file or folder does not exist; check the path" in said
+
+
+def test_what_is_wrong_with_a_test_file_is_said_before_torch_is_imported():
+    assert "no `datasets.test`" in refused("test", "-opt", SMOKE)

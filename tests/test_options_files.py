@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from srcx.config import TrainOptions
-from srcx.training.build import load_options
+from srcx.training.options import load_options
 
 ROOT = Path(__file__).resolve().parents[1] / "options"
 FILES = sorted(ROOT.rglob("*.yml"))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.training import build
 from srcx.training.model import SRModel
+from srcx.training.options import load_options
 
 MODELS = ("SRModel", "SRGANModel", "ESRGANModel")
 
@@ -131,7 +132,7 @@ def ours_of(options: Mapping[str, Any], *, channels_last: bool) -> SRModel:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "compare.yml"
         path.write_text(json.dumps({**options, "train": train}), encoding="utf-8")
-        checked = build.load_options(path)
+        checked = load_options(path)
     return build.model(checked, build.accelerator(checked))
 
 

@@ -20,6 +20,7 @@ from srcx.hardware import keep_freed_memory
 from srcx.imaging import read_image, to_tensor
 from srcx.training import build
 from srcx.training.model import SRModel
+from srcx.training.options import load_training
 
 OPTIONS = Path(__file__).resolve().parents[2] / "options/train/srgan_cx_vgg16_x4.yml"
 PERCEPTUAL = "{type: PerceptualLoss, layer_weights: {conv3_3: 1}, vgg_type: vgg16, criterion: l2}"
@@ -28,7 +29,7 @@ WARM_UP_STEPS = 3
 
 def made(*overrides: str) -> SRModel:
     """The training step of the recipe, from random weights."""
-    options = build.load_training(OPTIONS, ["num_gpu=0", "path:pretrain_network_g=~", *overrides])
+    options = load_training(OPTIONS, ["num_gpu=0", "path:pretrain_network_g=~", *overrides])
     torch.manual_seed(0)
     return build.model(options, build.accelerator(options))
 

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from srcx.hardware import keep_freed_memory
 from srcx.training import build
 from srcx.training.model import SRModel
+from srcx.training.options import load_options
 from srcx.winograd import BY_TORCH
 
 BATCH, GT_PX, SCALE = 16, 96, 4
@@ -65,7 +66,7 @@ def our_model(options: dict[str, Any] = OPTIONS, **train: object) -> SRModel:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.yml"
         path.write_text(json.dumps(options), encoding="utf-8")
-        checked = build.load_options(path)
+        checked = load_options(path)
     return build.model(checked, build.accelerator(checked))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from srcx.config.part_options import SPANDREL
 from srcx.errors import OptionsError
 from srcx.nearest import LIKE_AN_OPTION, nearest
 
 __all__ = [
-    "PREFIX",
     "arguments_of",
     "community_network",
     "community_networks",
@@ -25,15 +25,13 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-PREFIX = "spandrel."
-"""`spandrel.SPAN` in an option file is the class SPAN of spandrel."""
 OTHER_WORK = {"GFPGAN", "LaMa", "RestoreFormer"}
 """Networks for faces and to fill holes. GFPGAN also opens a file that an argument names."""
 
 
 @cache
 def community_networks() -> Mapping[str, type[nn.Module]]:
-    """Return every network of spandrel that makes an image from an image, by its name with PREFIX, sorted.
+    """Return every network of spandrel from image to image, by its name with the prefix, sorted.
 
     Importing spandrel takes a second or two, so nothing calls this before such a name is met.
 
@@ -49,8 +47,8 @@ def community_networks() -> Mapping[str, type[nn.Module]]:
         for name, part in vars(package).items():
             is_network = inspect.isclass(part) and issubclass(part, nn.Module)
             if is_network and hasattr(part, "hyperparameters") and name not in OTHER_WORK:
-                found[PREFIX + name] = part
-    _copy_input(found[PREFIX + "RCAN"])
+                found[SPANDREL + name] = part
+    _copy_input(found[SPANDREL + "RCAN"])
     return dict(sorted(found.items()))
 
 
@@ -69,7 +67,7 @@ def community_network(type_name: str) -> type[nn.Module]:
     """Return the network of this name.
 
     Args:
-        type_name: A name with PREFIX, such as "spandrel.SPAN".
+        type_name: A name with the prefix, such as "spandrel.SPAN".
 
     Raises:
         OptionsError: spandrel has no such network; names the nearest.
@@ -78,8 +76,8 @@ def community_network(type_name: str) -> type[nn.Module]:
     if type_name not in known:
         # By the name of its class too, which is the authors' own: ESRGAN is a RRDBNet.
         bare = {part.__name__: name for name, part in known.items()}
-        bare |= {name.removeprefix(PREFIX): name for name in known}
-        near = nearest(type_name.removeprefix(PREFIX), bare, least=LIKE_AN_OPTION)
+        bare |= {name.removeprefix(SPANDREL): name for name in known}
+        near = nearest(type_name.removeprefix(SPANDREL), bare, least=LIKE_AN_OPTION)
         said = f"did you mean '{bare[near]}'?" if near else f"it has {', '.join(known)}"
         raise OptionsError(f"{type_name}: spandrel has no such network for images; {said}")
     warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)  # SwinIR, when made
@@ -88,7 +86,7 @@ def community_network(type_name: str) -> type[nn.Module]:
 
 def is_of_spandrel(net: nn.Module) -> bool:
     """Return whether a network is one of `community_networks`."""
-    return type(net).__module__.startswith(PREFIX)
+    return type(net).__module__.startswith(SPANDREL)
 
 
 def arguments_of(net: nn.Module) -> tuple[str, dict[str, Any]] | None:

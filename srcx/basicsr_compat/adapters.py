@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from srcx import registry
-from srcx.basicsr_compat.importing import open_basicsr
+from srcx.basicsr_compat.importing import REGISTRIES, basicsr_names, open_basicsr
 from srcx.errors import BasicSRError
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.metrics import niqe, psnr, ssim
 from srcx.metrics.metric import MetricFunction, marked_as
 from srcx.nearest import nearest
 
-__all__ = ["BASICSR_METRICS", "basicsr_names", "basicsr_part", "register_in_basicsr"]
+__all__ = ["BASICSR_METRICS", "basicsr_part", "register_in_basicsr"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ImageArray = npt.NDArray[np.uint8]
 
-REGISTRIES = {"dataset": "DATASET_REGISTRY", "loss": "LOSS_REGISTRY", "network": "ARCH_REGISTRY"}
 BASICSR_SUFFIX = "_basicsr"
 """BasicSR's own suffix for a part whose name another library has too."""
 SRCX_SUFFIX = "srcx"
@@ -54,16 +53,6 @@ def basicsr_part(kind: str, name: str) -> Callable[..., Any]:
     near = nearest(bare, known)
     said = f"did you mean '{near}'?" if near else f"it has {', '.join(known)}"
     raise BasicSRError(f"{name}: BasicSR has no such {kind}; {said}")
-
-
-def basicsr_names(kind: str) -> list[str]:
-    """Return BasicSR's names of a kind, sorted, without those of `register_in_basicsr`.
-
-    Raises:
-        BasicSRError: BasicSR cannot be imported.
-    """
-    names = (key for key, _ in _basicsr_registry(kind) if not key.endswith(f"_{SRCX_SUFFIX}"))
-    return sorted(name.removesuffix(BASICSR_SUFFIX) for name in names)
 
 
 def _basicsr_registry(kind: str) -> Any:
@@ -102,31 +91,34 @@ def _without_weight(loss: type[nn.Module]) -> type[_UnweightedLoss]:
     return type(loss.__name__, (_UnweightedLoss,), own)
 
 
-def _by_basicsr_arguments(metric: MetricFunction, name: str) -> MetricFunction:
-    """Return `psnr` or `ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false.
-
-    `name` is its name in this module, by which other processes find it.
-    """
-
-    @marked_as(metric)
-    def calculate(
-        sr: Any,
-        gt: Any,
-        /,
-        *,
-        crop_border: int,
-        test_y_channel: bool = False,
-        round_y: bool = True,
-        input_order: Literal["HWC"] = "HWC",
-    ) -> Any:
-        return metric(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
-
-    calculate.__qualname__ = name  # type: ignore[attr-defined]  # it is a function too
-    return calculate
+@marked_as(psnr)
+def calculate_psnr(
+    sr: Any,
+    gt: Any,
+    /,
+    *,
+    crop_border: int,
+    test_y_channel: bool = False,
+    round_y: bool = True,
+    input_order: Literal["HWC"] = "HWC",
+) -> Any:
+    """`psnr` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
+    return psnr(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
-calculate_psnr = _by_basicsr_arguments(psnr, "calculate_psnr")
-calculate_ssim = _by_basicsr_arguments(ssim, "calculate_ssim")
+@marked_as(ssim)
+def calculate_ssim(
+    sr: Any,
+    gt: Any,
+    /,
+    *,
+    crop_border: int,
+    test_y_channel: bool = False,
+    round_y: bool = True,
+    input_order: Literal["HWC"] = "HWC",
+) -> Any:
+    """`ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
+    return ssim(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
 @marked_as(niqe)

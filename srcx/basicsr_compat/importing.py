@@ -2,16 +2,23 @@
 
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from srcx.errors import BasicSRError
 
-__all__ = ["open_basicsr"]
+__all__ = ["REGISTRIES", "basicsr_names", "open_basicsr"]
+
+REGISTRIES = {"dataset": "DATASET_REGISTRY", "loss": "LOSS_REGISTRY", "network": "ARCH_REGISTRY"}
+"""Kind of part -> BasicSR's table of it."""
+REGISTERED = re.compile(r"^@(\w+)\.register\(.*\)\n(?:@.*\n)*(?:class|def) (\w+)", re.MULTILINE)
+"""A class or function that is put into a table."""
 
 LAST_PYTHON = (3, 12)  # setup.py of BasicSR 1.4.2 fails on later ones
 
@@ -44,6 +51,24 @@ def open_basicsr(module: str = "basicsr") -> Any:
                 f"BasicSR is installed, but importing {module} fails ({error}); "
                 "srcx was made with release 1.4.2: pip install basicsr==1.4.2"
             ) from error
+
+
+def basicsr_names(kind: str) -> list[str]:
+    """Return BasicSR's names of a kind, sorted; its files are read and nothing is imported.
+
+    Args:
+        kind: "network", "loss" or "dataset".
+
+    Raises:
+        BasicSRError: BasicSR is not installed.
+    """
+    spec = importlib.util.find_spec("basicsr") if _exists("basicsr") else None
+    if spec is None:
+        raise BasicSRError(_why_absent(sys.version_info[:2]))
+    folders = [Path(folder) for folder in spec.submodule_search_locations or []]
+    texts = (file.read_text("utf-8") for folder in folders for file in folder.glob("*/*.py"))
+    registered = {found for text in texts for found in REGISTERED.findall(text)}
+    return sorted(name for table, name in registered if table == REGISTRIES[kind])
 
 
 def _why_absent(python: tuple[int, int]) -> str:

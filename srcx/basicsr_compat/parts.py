@@ -6,11 +6,12 @@ from typing import Any, cast
 from torch import nn
 
 from srcx import registry
-from srcx.archs.community import PREFIX, community_network, community_networks
-from srcx.basicsr_compat.adapters import BASICSR_METRICS, basicsr_names, basicsr_part
+from srcx.archs.community import community_network, community_networks
+from srcx.basicsr_compat.adapters import BASICSR_METRICS, basicsr_part
+from srcx.basicsr_compat.checks import is_of_basicsr, part_problems, unknown_part
+from srcx.config.part_options import SPANDREL
 from srcx.errors import BasicSRError, OptionsError
-from srcx.nearest import LIKE_A_PART, LIKE_AN_OPTION, nearest
-from srcx.registry import argument_problems
+from srcx.registry import known_arguments
 
 __all__ = ["GENERATORS", "AllParts"]
 
@@ -18,13 +19,10 @@ OWN: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     **registry.PARTS,
     "metric": {**registry.METRICS, **BASICSR_METRICS},
 }
-KINDS_OF_BASICSR = ("loss", "network")
 GENERATORS = frozenset(
     {"ECBSR", "EDSR", "MSRResNet", "RCAN", "RIDNet", "RRDBNet", "SRResNet", "SRVGGNetCompact", "SwinIR"}
 )
 """Networks of srcx and BasicSR that upscale single images, none of which takes the path of a file."""
-WEIGHTS = {"PerceptualLoss": {"perceptual_weight", "style_weight"}}
-"""Weights among a loss's arguments in an option file: `srcx.training.build` makes terms of them."""
 
 
 class AllParts:
@@ -54,27 +52,14 @@ class AllParts:
         own = OWN[kind]
         if type_name in own:
             return own[type_name]
-        if kind == "network" and type_name.startswith(PREFIX):
+        if kind == "network" and type_name.startswith(SPANDREL):
             return community_network(type_name)
-        known = {"srcx": sorted(own)}
-        why = ""
-        if kind in KINDS_OF_BASICSR:
-            try:
-                known["BasicSR"] = basicsr_names(kind)
-            except BasicSRError as error:
-                why = str(error)
-        if type_name.startswith("basicsr.") or type_name in known.get("BasicSR", ()):
+        if is_of_basicsr(kind, type_name):
             return basicsr_part(kind, type_name)
-        if kind == "network" and PREFIX + type_name in community_networks():
-            raise BasicSRError(
-                f"unknown network '{type_name}'; did you mean '{PREFIX}{type_name}'? {why}".rstrip()
-            )
-        # Names of metrics are short, as names of options are; the others end alike, as "...Loss".
-        least = LIKE_AN_OPTION if kind == "metric" else LIKE_A_PART
-        near = nearest(type_name, [name for names in known.values() for name in names], least=least)
-        said = "; ".join(f"{library} has {', '.join(names)}" for library, names in known.items())
-        hint = f"did you mean '{near}'? {why}".rstrip() if near else f"{said}; {why}".removesuffix("; ")
-        raise BasicSRError(f"unknown {kind} '{type_name}'; {hint}")
+        of_spandrel = SPANDREL + type_name
+        if kind == "network" and of_spandrel in community_networks():
+            raise unknown_part(kind, type_name, own, meant=of_spandrel)
+        raise unknown_part(kind, type_name, own)
 
     def network(self, type_name: str) -> type[nn.Module]:
         """Return the network class of this name; raises as `part` does."""
@@ -95,8 +80,7 @@ class AllParts:
             part = self.part(kind, type_name)
         except (BasicSRError, OptionsError) as error:
             return [(None, str(error))]
-        weights = WEIGHTS.get(type_name, set())
-        own = {name: value for name, value in args.items() if name not in weights}
         # Annotations of optimizers allow tensors, and BasicSR's parts have no annotations.
-        has_hints = (type_name in OWN[kind] or type_name.startswith(PREFIX)) and kind != "optimizer"
-        return list(argument_problems(part, own, check_values=has_hints))
+        has_hints = (type_name in OWN[kind] or type_name.startswith(SPANDREL)) and kind != "optimizer"
+        known = known_arguments(part, eval_str=has_hints)
+        return part_problems(type_name, part.__name__, known, args, check_values=has_hints)

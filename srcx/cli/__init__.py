@@ -1,6 +1,9 @@
 """The command line, `srcx VERB ...`: one file per verb; each imports what it works with when it is called."""
 
+import atexit
+import gc
 import io
+import os
 import re
 import sys
 import traceback
@@ -100,6 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.
     """
+    # pydantic would look for plugins of its own in every package that is installed, and at its end Python
+    # would look for garbage in all that was imported: a tenth of a second.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    atexit.register(gc.freeze)
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from srcx.cli.progress import progress
-from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file, uncollected
 
 EXAMPLES = """
   srcx test -opt options/test/srresnet_x4.yml
@@ -24,11 +24,14 @@ def run_test(
     debug: Debug = False,
 ) -> None:
     """Run the network of an option file over its test sets; images and scores go to results/NAME."""
-    from srcx.training.testing import run_test_file
+    with uncollected():
+        from srcx.training.options import load_test
 
-    opt = option_file(file, opt)
+        options = load_test(option_file(file, opt), force_yml or [])  # before torch is imported
+    from srcx.training import testing
+
     with progress() as on_progress:
-        results = run_test_file(opt, overrides=force_yml or [], on_progress=on_progress)
+        results = testing.run_test(options, on_progress=on_progress)
     for name, means in results.items():
         figures = ", ".join(
             f"{metric} {'none' if value is None else f'{value:.4f}'}" for metric, value in means.items()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file
+from srcx.cli.verb import Debug, OptionFile, OptionFlag, option_file, uncollected
 from srcx.errors import UsageError
 
 EXAMPLES = """
@@ -48,21 +48,23 @@ def train(
         raise UsageError("--check, --profile: take one of them")
     if profile and auto_resume:
         raise UsageError("--auto_resume: a profile always begins anew; leave it out beside --profile")
-    if check:
-        from srcx.training.build import load_training
-        from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
+    with uncollected():
+        from srcx.training.options import check_paths, load_training
 
         options = load_training(opt, force_yml or [])
+        check_paths(options)  # what is wrong is said now: importing torch takes seconds
+    if check:
+        from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
+
         print(describe(options))
         print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
         print(f"  {write_contact_sheet(options)}")
         print("nothing was trained, and nothing else was written")
     elif profile:
-        from srcx.training.build import load_training
         from srcx.training.profiling import profile_run
 
-        print(profile_run(load_training(opt, force_yml or [])).table())
+        print(profile_run(options).table())
     else:
-        from srcx.training.run import run_file
+        from srcx.training.run import run_options
 
-        run_file(opt, overrides=force_yml or [], auto_resume=auto_resume)
+        run_options(options, auto_resume=auto_resume)

@@ -1,5 +1,6 @@
 """Shared parts of all verbs: lists after one flag, examples in the help, Ctrl-C, messages, tables."""
 
+import gc
 import logging
 import re
 import sys
@@ -28,6 +29,7 @@ __all__ = [
     "option_file",
     "print_table",
     "printable",
+    "uncollected",
 ]
 
 STOPPED = 130
@@ -111,6 +113,16 @@ def print_table(
             *map(printable, words), *("-" if value is None else f"{value:.4f}" for value in figures.values())
         )
     Console(width=None if sys.stdout.isatty() else WIDE, markup=False).print(table)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect no garbage inside the block: imports make none, and the search takes time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 LEVEL = "srcx.level"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from srcx.config.datasets import DatasetOptions, TrainDataset
 from srcx.config.document import KeyPath
 from srcx.config.options import Options, TrainOptions
+from srcx.config.part_options import SPANDREL
 from srcx.config.problems import Problem
 
 __all__ = ["GAN_LOSSES", "cross_problems"]
@@ -30,7 +31,7 @@ def cross_problems(options: Options) -> Iterator[Problem]:
         yield Problem(("datasets", "train"), "this section is needed because the file has 'train'")
     for argument in ("upscale", "scale"):  # networks call it by one of these names
         given = options.network_g.args.get(argument)
-        of_spandrel = options.network_g.type.startswith("spandrel.")  # its RRDBNet may shrink lq before
+        of_spandrel = options.network_g.type.startswith(SPANDREL)  # its RRDBNet may shrink lq before
         if isinstance(given, int) and given != options.scale and not of_spandrel:
             said = f"{given} beside scale {options.scale}; make both the same"
             yield Problem(("network_g", argument), said)

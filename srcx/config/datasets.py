@@ -54,7 +54,7 @@ class DatasetOptions(Section):
     """Name of the lq file without suffix, from the gt file's: '{}x4' pairs baby.png with babyx4.png."""
     degradation: DegradationOptions | None = None
     """srcx: HighResolutionDataset: the degradation that makes lq from gt; null is MATLAB's bicubic."""
-    io_backend: Defaulted[IoBackend] = IoBackend()
+    io_backend: Defaulted[IoBackend] = IoBackend.model_construct()
     """Storage of the images."""
     color: Literal["y"] | None = None
     """y: train and test on the luma channel alone; null: RGB."""

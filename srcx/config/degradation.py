@@ -127,7 +127,7 @@ class Blur(Section):
 
     prob: Share = 1.0
     """Probability of this stage."""
-    kernels: Kernels = Kernels(iso=1.0)
+    kernels: Kernels = Kernels.model_construct(iso=1.0)
     """The kernel."""
     size_px: KernelSizes = (7, 21)
     """Side of the kernel."""
@@ -150,7 +150,7 @@ class Resize(Section):
     """Probability that the image gets smaller, by a factor from the lower end of `factor` to 1."""
     factor: FactorRange = (0.15, 1.5)
     """The smallest and the largest factor."""
-    filters: Filters = Filters(area=0.34, bilinear=0.33, bicubic=0.33)
+    filters: Filters = Filters.model_construct(area=0.34, bilinear=0.33, bicubic=0.33)
     """The filter."""
 
     @model_validator(mode="after")
@@ -211,7 +211,7 @@ class Pass(Section):
 class Final(Section):
     """The last stages of every degradation: the size of lq, a sinc filter, a compression."""
 
-    filters: Filters = Filters(bicubic_antialiased=1.0)
+    filters: Filters = Filters.model_construct(bicubic_antialiased=1.0)
     """Filter of the resize to the size of lq, where the image has another size."""
     sinc_prob: Share = 0.0
     """Probability of a sinc filter."""
@@ -232,5 +232,5 @@ class DegradationOptions(Section):
     """Make lq from gt sharpened by an unsharp mask (`srcx.data.degradation.sharpen`)."""
     passes: Tuple[Pass] = ()
     """The passes, one after the other."""
-    final: Defaulted[Final] = Final()
+    final: Defaulted[Final] = Final.model_construct()
     """The end."""

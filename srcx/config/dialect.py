@@ -20,6 +20,7 @@ from srcx.config.degradation import (
 )
 from srcx.config.document import Document, KeyPath, dotted
 from srcx.config.options import Options, ValOptions
+from srcx.config.part_options import SPANDREL
 from srcx.config.problems import Problem, schema_problems, shown
 from srcx.config.values import Count, Natural, Section, Tuple
 from srcx.nearest import LIKE_AN_OPTION, nearest
@@ -219,7 +220,7 @@ def _forks(document: Document) -> list[Problem]:
     """Rewrite the options of DAT, HAT, NAFNet, RGT and SAFMN."""
     if document.get(("network_g", "type")) in FORKS_NETWORKS:
         path: KeyPath = ("network_g", "type")
-        _put(document, path, f"spandrel.{document.get(path)}", path)
+        _put(document, path, f"{SPANDREL}{document.get(path)}", path)
     model = document.data.get("model_type")
     if not isinstance(model, str) or model not in FORKS:
         return []

@@ -202,7 +202,7 @@ class LoggerOptions(Section):
     """srcx: images of each validation set that TensorBoard and wandb get: lq, sr and gt side by side."""
     grad_norms: bool = False
     """srcx: log the norm of the gradient of each network, before it is clipped."""
-    wandb: Defaulted[WandbOptions] = WandbOptions()
+    wandb: Defaulted[WandbOptions] = WandbOptions.model_construct()
     """Weights & Biases."""
 
 
@@ -247,15 +247,15 @@ class Options(Section):
     """The generator."""
     network_d: Part | None = None
     """The discriminator."""
-    path: Defaulted[PathOptions] = PathOptions()
+    path: Defaulted[PathOptions] = PathOptions.model_construct()
     """Checkpoints to start from, and the folder of runs."""
     train: TrainOptions | None = None
     """Training; a test file has none."""
-    val: Defaulted[ValOptions] = ValOptions()
+    val: Defaulted[ValOptions] = ValOptions.model_construct()
     """Validation."""
-    logger: Defaulted[LoggerOptions] = LoggerOptions()
+    logger: Defaulted[LoggerOptions] = LoggerOptions.model_construct()
     """Logs and checkpoints."""
-    dist_params: Defaulted[DistOptions] = DistOptions()
+    dist_params: Defaulted[DistOptions] = DistOptions.model_construct()
     """Multi-process training."""
     find_unused_parameters: bool = False
     """Let multi-process training look for weights without gradient."""
@@ -335,7 +335,7 @@ class PlainOptions(Options):
 
     model_type: Literal["SRModel", "SwinIRModel"]
     network_d: None = None
-    path: Defaulted[PlainPath] = PlainPath()
+    path: Defaulted[PlainPath] = PlainPath.model_construct()
     train: PlainTrain | None = None
 
 
@@ -343,7 +343,7 @@ class AdversarialOptions(Options):
     """The options of a model with a discriminator."""
 
     model_type: Literal["SRGANModel", "ESRGANModel"]
-    path: Defaulted[AdversarialPath] = AdversarialPath()
+    path: Defaulted[AdversarialPath] = AdversarialPath.model_construct()
     train: AdversarialTrain | None = None
 
 
@@ -351,7 +351,7 @@ class CycleOptions(Options):
     """The options of a model with two generators and two discriminators."""
 
     model_type: Literal["CycleGANModel"]
-    path: Defaulted[CyclePath] = CyclePath()
+    path: Defaulted[CyclePath] = CyclePath.model_construct()
     train: CycleTrain | None = None
 
 

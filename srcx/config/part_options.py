@@ -19,7 +19,10 @@ from srcx.config.values import (
     wrong,
 )
 
-__all__ = ["SCHEDULERS", "LossTerm", "Metric", "Optimizer", "Part", "Scheduler"]
+__all__ = ["SCHEDULERS", "SPANDREL", "LossTerm", "Metric", "Optimizer", "Part", "Scheduler"]
+
+SPANDREL = "spandrel."
+"""`spandrel.SPAN` in an option file is the network SPAN of spandrel."""
 
 
 class Part(Section):

@@ -1,6 +1,7 @@
 """Sections of an option file and the values in them, read strictly: text is never taken for a number."""
 
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -20,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from srcx.config.yaml_io import BACKSLASHES
+from srcx.signatures import UnreadableError, docstrings, look_up
 
 __all__ = [
     "Count",
@@ -53,11 +55,23 @@ FORMULA_SIGNS = "=+-@"
 
 
 class Section(BaseModel):
-    """A mapping of the option file: frozen, strict, and closed to unknown keys."""
+    """A mapping of the option file: frozen, strict, and closed to unknown keys.
+
+    The docstring below an option is its description. Making these classes takes most of the time until a
+    wrong file is refused, so the validators are made once, for the whole file.
+    """
 
     model_config = ConfigDict(
-        frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+        frozen=True, strict=True, extra="forbid", defer_build=True, protected_namespaces=()
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Set the descriptions; pydantic can too, but reads the source file again for each class."""
+        with suppress(UnreadableError):
+            for name, text in docstrings(look_up(cls.__module__, cls.__name__)).items():
+                if name in cls.model_fields:
+                    cls.model_fields[name].description = text
 
 
 def is_foreign(field: FieldInfo) -> bool:

@@ -13,11 +13,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from srcx.archs.community import PREFIX, arguments_of, is_of_spandrel, recognise
+from srcx.archs.community import arguments_of, is_of_spandrel, recognise
 from srcx.archs.compact import SRVGGNetCompact
 from srcx.archs.layers import Upscale
 from srcx.archs.msrresnet import MSRResNet
 from srcx.archs.srresnet import SRResNet
+from srcx.config.part_options import SPANDREL
 from srcx.errors import CheckpointError, SrcxError
 from srcx.inference.models import ALL_PRECISIONS, NetworkPart
 from srcx.inference.tiling import MULTIPLES, NoSizeError, find_multiple
@@ -110,7 +111,7 @@ def load_network(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> 
     Raises:
         CheckpointError: there is no such network, the weights do not fit, or its channels are not 1 or 3.
     """
-    if part.type.startswith(PREFIX):
+    if part.type.startswith(SPANDREL):
         return from_spandrel(path, state, part)
     net = OWN[part.type](**part.args) if part == own_generator(state) else build(part, source=path)
     load_into(net, state, source=path)
@@ -208,10 +209,10 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
     """
     from srcx.basicsr_compat.parts import GENERATORS, AllParts  # loads every part there is: half a second
 
-    if not part.type.startswith(PREFIX) and part.type.rpartition(".")[2] not in GENERATORS:
+    if not part.type.startswith(SPANDREL) and part.type.rpartition(".")[2] not in GENERATORS:
         raise CheckpointError(
             f"{source}: '{part.type}' is not a network that upscales single images; a checkpoint may name "
-            f"{', '.join(sorted(GENERATORS))}, or one of spandrel as {PREFIX}NAME"
+            f"{', '.join(sorted(GENERATORS))}, or one of spandrel as {SPANDREL}NAME"
         )
     parts = AllParts()
     problems = parts.problems("network", part.type, part.args)

@@ -16,7 +16,6 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
-from srcx import config
 from srcx.archs.community import renamed
 from srcx.basicsr_compat.parts import AllParts
 from srcx.config import Options, Part
@@ -39,9 +38,7 @@ from srcx.winograd import Convolution, choose
 __all__ = [
     "accelerator",
     "convolution",
-    "load_options",
     "load_pretrained",
-    "load_training",
     "losses",
     "model",
     "network",
@@ -64,33 +61,6 @@ MODELS: Mapping[str, type[SRModel]] = {
 
 RANKS_TIMEOUT = timedelta(hours=2)
 """Longest wait of the other ranks while rank 0 validates and saves."""
-
-
-def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
-    """Read an option file and check every part it names.
-
-    Args:
-        path: The file.
-        overrides: KEY:SUB=VALUE, replacing options of the file.
-
-    Raises:
-        OptionsError: with every mistake found, one line each.
-    """
-    return config.load_options(path, overrides=overrides, parts=PARTS)
-
-
-def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
-    """`load_options` of a file that says how to train.
-
-    Raises:
-        OptionsError: as `load_options`, or the file is a test file.
-    """
-    options = load_options(path, overrides)
-    if options.train is None or options.datasets.train is None:
-        raise OptionsError(
-            f"{path}: no `train` or `datasets.train`, so there is nothing to train; use srcx test"
-        )
-    return options
 
 
 def network(part: Part, place: str = "network_g") -> nn.Module:

@@ -4,7 +4,6 @@ import inspect
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from accelerate import Accelerator
@@ -14,7 +13,7 @@ from srcx.config import DatasetOptions, Options
 from srcx.data import PairDataset
 from srcx.data.batches import Batch, copied_ahead
 from srcx.data.batches import train_batches as batches_of
-from srcx.errors import DataError, OptionsError, SrcxError
+from srcx.errors import OptionsError, SrcxError
 from srcx.evaluation.validation import ValidationSet
 from srcx.metrics.metric import Metric, MetricFunction
 from srcx.training.build import PARTS
@@ -22,7 +21,6 @@ from srcx.training.build import PARTS
 __all__ = [
     "check_data",
     "check_metrics",
-    "check_paths",
     "dataset",
     "metric",
     "train_batches",
@@ -131,36 +129,6 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
     options = {**dict(part), "io_backend": storage, "scale": scale}
     taken = inspect.signature(kind).parameters
     return kind(**{name: value for name, value in options.items() if name in taken})
-
-
-def check_paths(options: Options, *, test_only: bool = False) -> None:
-    """Check that the folders and files of the data sets are there, before any of them is read.
-
-    Args:
-        options: A training or test file's options.
-        test_only: Whether to check the test sets alone, because no other set is read.
-
-    Raises:
-        DataError: with a line for each that is missing.
-    """
-    sets: dict[str, DatasetOptions] = {**options.datasets.test}
-    if not test_only:
-        sets = {**options.datasets.val, **sets}
-    if options.datasets.train is not None and not test_only:
-        sets = {"train": options.datasets.train, **sets}
-    missing = []
-    for key, part in sets.items():
-        for name in ("dataroot_gt", "dataroot_lq", "meta_info_file", "meta_info"):
-            given = getattr(part, name) or []
-            if name.startswith("dataroot") and part.io_backend.type == "webdataset":
-                continue  # a pattern of names of shards
-            for path in [given] if isinstance(given, str) else given:
-                if not Path(path).exists():
-                    option = f"datasets.{key}.{name}"
-                    place = f"{options.where(option)}: {option}"
-                    missing.append(f"{place}: {path}: this file or folder does not exist; check the path")
-    if missing:
-        raise DataError("\n".join(missing))
 
 
 def check_data(options: Options) -> dict[str, str]:

@@ -19,8 +19,8 @@ from srcx.errors import UsageError
 from srcx.hardware import cores, free_bytes
 from srcx.inference.bundled import file_of
 from srcx.inference.models import Model, find_model
-from srcx.training import build
 from srcx.training.dry_run import Step, measure_step
+from srcx.training.options import load_training
 from srcx.training.own_images import OwnImages
 from srcx.training.recipes import OPTIONS_SCHEMA, Recipe, find_recipe
 
@@ -250,7 +250,7 @@ class _Draft:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "new.yml"
             file.write_text(self._body(), encoding="utf-8")
-            step = measure_step(build.load_training(file))
+            step = measure_step(load_training(file))
         self.train_set["batch_size_per_gpu"] = recipe_batch
         return step
 

@@ -16,12 +16,13 @@ from srcx.hardware import keep_freed_memory
 from srcx.training import build, build_data
 from srcx.training.checkpoints import Progress, RunFolder, check_same_start
 from srcx.training.dry_run import try_once
+from srcx.training.options import check_paths, load_training
 from srcx.training.random_state import seed_generators
 from srcx.training.run_lock import run_lock
 from srcx.training.tracking import ProgressBar
 from srcx.training.validations import Validations
 
-__all__ = ["StopRequest", "run_file", "stop_on_signal", "train"]
+__all__ = ["StopRequest", "run_file", "run_options", "stop_on_signal", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +126,21 @@ def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = F
     Raises:
         SrcxError: of the kind that fits; wrong options and data are found before anything is written.
     """
-    options = build.load_training(path, overrides)
-    build_data.check_paths(options)
+    options = load_training(path, overrides)
+    check_paths(options)
+    run_options(options, auto_resume=auto_resume)
+
+
+def run_options(options: Options, *, auto_resume: bool = False) -> None:
+    """Train as `options` say, whose paths were checked; the run's files go to experiments/NAME.
+
+    Args:
+        options: A training file's options.
+        auto_resume: Resume from the newest state of the run, if there is one.
+
+    Raises:
+        SrcxError: of the kind that fits; wrong data are found before anything is written.
+    """
     resume_from = Path(options.path.resume_state) if options.path.resume_state else None
     root = Path(options.path.experiments_root) / options.name
     run = RunFolder(

@@ -15,9 +15,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
 from srcx.archs.community import community_networks
-from srcx.basicsr_compat.parts import OWN, WEIGHTS
+from srcx.basicsr_compat.checks import WEIGHTS
+from srcx.basicsr_compat.parts import OWN
 from srcx.config import Options
 from srcx.config.options import MODELS
+from srcx.config.values import Section
 from srcx.registry import known_arguments, sentence
 
 __all__ = ["schema_text"]
@@ -45,6 +47,7 @@ def schema_text() -> str:
         >>> json.loads(schema_text())["properties"]["model_type"]["enum"][:2]
         ['SRModel', 'SwinIRModel']
     """
+    _build(Section)  # pydantic writes a class that was not used before another way
     schema = TypeAdapter(Annotated[Options, MODELS]).json_schema()
     definitions = schema["$defs"]
     for section, kind in SECTIONS.items():
@@ -57,6 +60,13 @@ def schema_text() -> str:
             then = {"$ref": f"#/$defs/{section} {name}"}
             definitions[section]["allOf"].append({"if": condition, "then": then})
     return json.dumps({"$schema": DRAFT, **_plain(schema)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _build(above: type[Section]) -> None:
+    """Make the validators of every class below `above`."""
+    for section in above.__subclasses__():
+        section.model_rebuild()
+        _build(section)
 
 
 def _any_of(section: Schema, own: Mapping[str, Callable[..., Any]]) -> Schema:

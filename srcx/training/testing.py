@@ -3,35 +3,33 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sized
 from functools import partial
 from pathlib import Path
 
 from srcx.atomic import atomic_path, make_folder
+from srcx.config import Options
 from srcx.data import WholePair
-from srcx.errors import OptionsError
 from srcx.evaluation.validation import ValidationSet, validate
 from srcx.progress import OnProgress, no_progress
 from srcx.training import build, build_data
 from srcx.training.checkpoints import RunFolder
 
-__all__ = ["run_test_file"]
+__all__ = ["run_test"]
 
 SetResults = dict[str, dict[str, float | None]]
 
 
-def run_test_file(
-    path: Path,
+def run_test(
+    options: Options,
     *,
-    overrides: Sequence[str] = (),
     results_root: Path = Path("results"),
     on_progress: OnProgress = no_progress,
 ) -> SetResults:
-    """Test the network of an option file; images and metrics.csv go to results/NAME.
+    """Test the network of a test file; images and metrics.csv go to results/NAME.
 
     Args:
-        path: An option file in BasicSR's dialect, with `datasets.test*` and `path.pretrain_network_g`.
-        overrides: KEY:SUB=VALUE, replacing options of the file.
+        options: Of a test file, from `load_test`.
         results_root: Folder of results/NAME; an older folder of this name is renamed.
         on_progress: Called after each image.
 
@@ -39,17 +37,11 @@ def run_test_file(
         Set -> metric -> mean over its images; None if the metric is undefined for one of them.
 
     Raises:
-        OptionsError: the file is wrong, or is no test file.
         DataError: a set's files are wrong.
         CheckpointError: the weights cannot be read or do not fit.
     """
-    options = build.load_options(path, overrides)
-    build_data.check_paths(options, test_only=True)
     source = options.path.pretrain_network_g
-    if not options.datasets.test:
-        raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")
-    if source is None:
-        raise OptionsError(f"{path}: no `path.pretrain_network_g`: name the checkpoint to test")
+    assert source is not None
     net = build.network(options.network_g)
     strict = options.path.strict_load_g
     build.load_pretrained(net, source, key=options.path.param_key_g, strict=strict)

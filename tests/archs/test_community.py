@@ -9,7 +9,6 @@ from spandrel import MAIN_REGISTRY
 
 from srcx.archs.community import (
     OTHER_WORK,
-    PREFIX,
     arguments_of,
     community_network,
     community_networks,
@@ -17,6 +16,7 @@ from srcx.archs.community import (
     renamed,
 )
 from srcx.basicsr_compat.parts import AllParts
+from srcx.config.part_options import SPANDREL
 from srcx.errors import OptionsError
 from srcx.registry import known_arguments
 
@@ -32,7 +32,7 @@ def test_every_architecture_of_spandrel_has_a_name_but_those_for_other_work():
     packages = {type(support.architecture).__module__ for support in MAIN_REGISTRY.architectures()}
     for package in packages:
         exported = importlib.import_module(package).__all__
-        named = [name for name in exported if PREFIX + name in community_networks()]
+        named = [name for name in exported if SPANDREL + name in community_networks()]
         assert bool(named) != bool(OTHER_WORK & set(exported)), package
     assert len(community_networks()) > 40
 

@@ -12,6 +12,7 @@ from srcx.basicsr_compat.importing import open_basicsr
 from srcx.losses.gan import MultiScaleGANLoss
 from srcx.losses.locally_discriminative import artifact_map
 from srcx.training import build
+from srcx.training.options import load_training
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/bench/compare_with_basicsr.py"
 ADAM = {"type": "Adam", "lr": 1e-4, "weight_decay": 0, "betas": [0.9, 0.99]}
@@ -71,7 +72,7 @@ def test_ten_iterations_equal_basicsrs(basicsr, tmp_path, monkeypatch, l1_gt_usm
     monkeypatch.setattr(torch.nn.Module, "cuda", lambda self: self)
     chosen = options(l1_gt_usm=l1_gt_usm, gan_gt_usm=gan_gt_usm)
     (tmp_path / "compare.yml").write_text(json.dumps(chosen))
-    checked = build.load_training(tmp_path / "compare.yml")
+    checked = load_training(tmp_path / "compare.yml")
     ours, theirs = (
         build.model(checked, build.accelerator(checked)),
         runpy.run_path(str(SCRIPT))["BasicSRModel"](chosen),

@@ -11,6 +11,7 @@ from srcx.features.extractor import FeatureExtractor
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 from srcx.training import build, build_data
 from srcx.training.adversarial import SRGANModel
+from srcx.training.options import load_options, load_training
 from srcx.weights.checkpoint import save_state
 from srcx.winograd import Convolution
 
@@ -24,7 +25,7 @@ THEIRS = sorted(
 @pytest.mark.skipif(find_spec("basicsr") is None, reason="needs BasicSR, which does not build on this Python")
 @pytest.mark.parametrize("path", THEIRS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_basicsrs_files_name_only_parts_that_exist_and_arguments_they_take(path):
-    build.load_options(path, ["network_g:upscale=2"] if path.stem == "train_RCAN_x2" else [])
+    load_options(path, ["network_g:upscale=2"] if path.stem == "train_RCAN_x2" else [])
 
 
 def test_mistakes_in_schema_and_parts_are_listed_together_with_their_lines(tmp_path):
@@ -32,7 +33,7 @@ def test_mistakes_in_schema_and_parts_are_listed_together_with_their_lines(tmp_p
     text = SMOKE.read_text().replace("num_block:", "num_blok:").replace("ema_decay:", "ema_decy:")
     path.write_text(text.replace("type: L1Loss", "type: L1Los"))
     with pytest.raises(OptionsError) as error:
-        build.load_options(path)
+        load_options(path)
     lines = {line.split(": ", 2)[1]: line for line in error.value.problems}
     assert "did you mean 'num_block'?" in lines["network_g.num_blok"]
     assert "did you mean 'ema_decay'?" in lines["train.ema_decy"]
@@ -48,7 +49,7 @@ def test_mistakes_in_schema_and_parts_are_listed_together_with_their_lines(tmp_p
     ],
 )
 def test_whole_numbers_with_exponents_are_whole_in_lists_too(scheduler):
-    options = build.load_training(SMOKE, [f"train:scheduler={scheduler}"])
+    options = load_training(SMOKE, [f"train:scheduler={scheduler}"])
     build.schedule(options)(1.0, 3)
     given = options.train.scheduler.args
     counts = [one for name in ("milestones", "restarts", "periods") for one in given.get(name, ())]
@@ -57,7 +58,7 @@ def test_whole_numbers_with_exponents_are_whole_in_lists_too(scheduler):
 
 def test_milestones_that_are_not_whole_are_refused():
     with pytest.raises(OptionsError, match=r"milestones\[1\]: expected a whole number, got 1.5"):
-        build.load_training(SMOKE, ["train:scheduler={type: MultiStepLR, milestones: [1, 1.5]}"])
+        load_training(SMOKE, ["train:scheduler={type: MultiStepLR, milestones: [1, 1.5]}"])
 
 
 def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
@@ -68,7 +69,7 @@ def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
     perceptual = (
         "{type: PerceptualLoss, layer_weights: {conv1_1: 1}, vgg_type: vgg16, perceptual_weight: 0.5, "
     )
-    options = build.load_training(SMOKE, [f"train:pixel_opt={perceptual}style_weight: 2.0}}"])
+    options = load_training(SMOKE, [f"train:pixel_opt={perceptual}style_weight: 2.0}}"])
     objective = build.losses(options)
     assert objective.weights["pixel"] == 0.5
     assert objective.weights["pixel_style"] == 2.0
@@ -77,7 +78,7 @@ def test_perceptual_opt_becomes_two_terms_with_basicsrs_weights(monkeypatch):
 
 
 def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
-    options = build.load_training(SMOKE, ["train:gan_opt:loss_weight=0.25"])
+    options = load_training(SMOKE, ["train:gan_opt:loss_weight=0.25"])
     model = build.model(options, build.accelerator(options))
     assert isinstance(model, SRGANModel)
     assert model.gan_weight == 0.25
@@ -86,7 +87,7 @@ def test_a_gan_files_model_has_both_networks_and_its_weights(monkeypatch):
 
 
 def test_a_cycle_files_model_has_two_of_each_network_with_weights_of_their_own():
-    options = build.load_training(REPOSITORY / "options/unpaired/domain_cycle.yml")
+    options = load_training(REPOSITORY / "options/unpaired/domain_cycle.yml")
     model = build.model(options, build.accelerator(options))
     assert list(model.networks) == ["net_g", "net_g_back", "net_d", "net_d_back"]
     for name in ("net_g", "net_d"):
@@ -98,22 +99,22 @@ def test_a_cycle_files_model_has_two_of_each_network_with_weights_of_their_own()
 
 def test_terms_say_what_they_compare_with():
     pixel = "train:pixel_opt={type: L1Loss, against: lq}"
-    options = build.load_training(REPOSITORY / "options/unpaired/domain_cx.yml", [pixel])
+    options = load_training(REPOSITORY / "options/unpaired/domain_cx.yml", [pixel])
     options = options.model_copy(
         update={
             "train": options.train.model_copy(update={"losses": {"pixel": options.train.losses["pixel"]}})
         }
     )
     assert build.losses(options).against == {"pixel": "lq"}
-    assert build.losses(build.load_training(SMOKE)).against == {}
+    assert build.losses(load_training(SMOKE)).against == {}
 
 
 def test_ema_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
-    options = build.load_training(SMOKE)
+    options = load_training(SMOKE)
     params, averaged = (build.network(options.network_g).state_dict() for _ in range(2))
     path = tmp_path / "net_g.pth"
     save_state(path, {"params": params, "params_ema": averaged})
-    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    options = load_training(SMOKE, [f"path:pretrain_network_g={path}"])
     model = build.model(options, build.accelerator(options))
     assert_close(dict(model.networks["net_g"].net.state_dict()), dict(params))
     assert_close(dict(model.eval_net.state_dict()), dict(averaged))
@@ -122,20 +123,20 @@ def test_ema_weights_start_from_their_own_entry_of_a_checkpoint(tmp_path):
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     path = tmp_path / "other.pth"
     save_state(path, {"params": {"weight": torch.zeros(3)}})
-    options = build.load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    options = load_training(SMOKE, [f"path:pretrain_network_g={path}"])
     with pytest.raises(CheckpointError, match=r"other.pth: these weights do not fit MSRResNet"):
         build.model(options, build.accelerator(options))
 
 
 def test_the_schedule_warms_up_where_asked():
-    options = build.load_training(SMOKE, ["train:warmup_iter=10"])
+    options = load_training(SMOKE, ["train:warmup_iter=10"])
     schedule = build.schedule(options)
     assert schedule(1.0, 4) == pytest.approx(0.5)
     assert schedule(1.0, 12) == 1.0
 
 
 def test_higher_is_better_as_the_metric_says_unless_the_file_says_otherwise():
-    options = build.load_training(SMOKE)
+    options = load_training(SMOKE)
     part = options.val.metrics["psnr"]
     assert build_data.metric("psnr", part).higher_is_better
     assert not build_data.metric("psnr", part.model_copy(update={"better": "lower"})).higher_is_better
@@ -144,7 +145,7 @@ def test_higher_is_better_as_the_metric_says_unless_the_file_says_otherwise():
 @pytest.mark.parametrize(("fast", "precision"), [(torch.bfloat16, "bf16"), (torch.float32, "no")])
 def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monkeypatch, fast, precision):
     monkeypatch.setattr("srcx.training.build.fast_dtype", lambda device: fast)
-    options = build.load_training(SMOKE, ["num_gpu=0", "train:precision=auto"])
+    options = load_training(SMOKE, ["num_gpu=0", "train:precision=auto"])
     assert build.accelerator(options).mixed_precision == precision
 
 
@@ -160,7 +161,7 @@ def test_auto_precision_is_bf16_only_where_the_processor_multiplies_it_fast(monk
     ],
 )
 def test_an_optimizer_is_one_kernel_on_a_gpu_where_torch_has_one(optimizer, fused):
-    options = build.load_training(SMOKE, [f"train:optim_g={optimizer}"])
+    options = load_training(SMOKE, [f"train:optim_g={optimizer}"])
     on_gpu, on_cpu = (
         build.trained_network(options, "network_g", "optim_g", torch.device(device)).optimizer
         for device in ("cuda", "cpu")
@@ -171,26 +172,26 @@ def test_an_optimizer_is_one_kernel_on_a_gpu_where_torch_has_one(optimizer, fuse
 
 def test_bf16_that_the_processor_emulates_is_a_warning_with_the_factor(monkeypatch, caplog):
     monkeypatch.setattr("srcx.training.build.bf16_gain", lambda: 0.08)
-    build.accelerator(build.load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
+    build.accelerator(load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
     assert "train.precision is bf16, in which this processor takes 12.5 times as long" in caplog.text
     caplog.clear()
     monkeypatch.setattr("srcx.training.build.bf16_gain", lambda: 3.0)
-    build.accelerator(build.load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
+    build.accelerator(load_training(SMOKE, ["num_gpu=0", "train:precision=bf16"]))
     assert not caplog.records
 
 
 @pytest.mark.parametrize("other", ["train:precision=bf16", "train:compile=true"])
 def test_the_kernel_is_refused_where_it_cannot_be_used_with_the_line_of_the_option(other):
     overrides = ["num_gpu=0", "train:convolution=winograd", other]
-    options = build.load_training(SMOKE, overrides)
+    options = load_training(SMOKE, overrides)
     with pytest.raises(OptionsError, match=r"train.convolution: the Winograd kernel is for fp32 on the CPU"):
         build.convolution(options, build.accelerator(options), [])
-    options = build.load_training(SMOKE, ["num_gpu=0", other])
+    options = load_training(SMOKE, ["num_gpu=0", other])
     assert build.convolution(options, build.accelerator(options), []).way == "torch"
 
 
 def test_all_ranks_convolve_in_the_way_that_each_of_them_can(monkeypatch):
-    options = build.load_training(SMOKE, ["num_gpu=0"])
+    options = load_training(SMOKE, ["num_gpu=0"])
     chosen, slow = Convolution("winograd", "twice as fast"), Convolution("torch", "rank 1 has no compiler")
     monkeypatch.setattr("srcx.training.build.choose", lambda asked, nets: chosen)
     accelerator = build.accelerator(options)
@@ -200,11 +201,11 @@ def test_all_ranks_convolve_in_the_way_that_each_of_them_can(monkeypatch):
 
 
 def test_the_objective_is_jittered_as_the_file_says():
-    assert build.losses(build.load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
+    assert build.losses(load_training(SMOKE, ["train:jitter=4"])).jitter_px == 4
 
 
 def test_frozen_parts_are_not_trained_and_the_others_are():
-    options = build.load_training(SMOKE, ["num_gpu=0", "train:freeze_g=[conv_last]"])
+    options = load_training(SMOKE, ["num_gpu=0", "train:freeze_g=[conv_last]"])
     model = build.model(options, build.accelerator(options))
     before = {name: weight.clone() for name, weight in model.networks["net_g"].net.state_dict().items()}
     model.step({"lq": torch.rand(2, 3, 12, 12), "gt": torch.rand(2, 3, 48, 48)})
@@ -221,4 +222,4 @@ def test_a_part_to_freeze_that_is_not_there_is_named():
     with pytest.raises(
         OptionsError, match=r"freeze_g: \w+ has no part 'conv_lst'; it has conv_first, .*conv_last"
     ):
-        build.freeze(build.network(build.load_training(SMOKE, []).network_g), ["conv_lst"])
+        build.freeze(build.network(load_training(SMOKE, []).network_g), ["conv_lst"])

@@ -7,8 +7,8 @@ import pytest
 
 from srcx.config import read_options
 from srcx.errors import CheckpointError, OptionsError
-from srcx.training.build import load_training
 from srcx.training.changes import Change, changes_since, describe
+from srcx.training.options import load_training
 from srcx.training.run import run_file
 
 SMOKE = Path(__file__).resolve().parents[2] / "options/smoke/smoke_x4.yml"

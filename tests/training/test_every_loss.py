@@ -14,6 +14,7 @@ from srcx import registry
 from srcx.config.checks import GAN_LOSSES
 from srcx.features.extractor import FeatureExtractor
 from srcx.training import build
+from srcx.training.options import load_training
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state, save_state
 
@@ -89,7 +90,7 @@ def test_an_option_file_trains_with_it_for_three_iterations(workplace, name):
 
 @pytest.mark.parametrize("name", OF_IMAGES)
 def test_its_value_and_gradient_are_computed_without_waiting_for_the_device(workplace, name, host_reads):
-    objective = build.losses(build.load_training(option_file(name)))
+    objective = build.losses(load_training(option_file(name)))
     sr, gt = torch.rand(2, 1, 3, 64, 64)
     sr.requires_grad_()
     objective(sr, gt, sr_ema=gt)  # a loss may prepare itself at its first call

@@ -15,9 +15,9 @@ from srcx.data import NonAlignedPairDataset
 from srcx.errors import CheckpointError, DataError, UsageError
 from srcx.imaging import imresize, read_image, write_image
 from srcx.training import new
-from srcx.training.build import load_training
 from srcx.training.dry_run import Step
 from srcx.training.new import write_new
+from srcx.training.options import load_training
 from srcx.training.recipes import OPTIONS, OPTIONS_SCHEMA, RECIPES
 
 SMALL_MODEL = "network_g={type: MSRResNet, num_feat: 4, num_block: 1, upscale: 4}"

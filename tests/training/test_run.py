@@ -37,9 +37,9 @@ from srcx.evaluation.validation import start_validation
 from srcx.imaging import imresize, read_image, to_image, to_rgb
 from srcx.metrics import psnr
 from srcx.training import build, build_data
-from srcx.training.build import load_training
 from srcx.training.dry_run import PeakMemory, describe, try_once, write_contact_sheet
 from srcx.training.model import SRModel
+from srcx.training.options import load_training
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state
 from srcx.weights.training_state import load_training_state

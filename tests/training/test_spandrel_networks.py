@@ -13,7 +13,7 @@ from srcx.cli import main
 from srcx.errors import OptionsError
 from srcx.imaging import read_image, write_image
 from srcx.inference import Upscaler, find_model
-from srcx.training.build import load_training
+from srcx.training.options import load_training
 from srcx.training.run import run_file
 from srcx.weights.checkpoint import load_state
 

@@ -17,8 +17,8 @@ from srcx.inference.upscaler import Upscaler
 from srcx.losses.pixel import L1Loss
 from srcx.losses.weighted_sum import WeightedSum
 from srcx.optim.schedules import multi_step
-from srcx.training import build
 from srcx.training.model import SRModel, TrainedNetwork
+from srcx.training.options import load_training
 from srcx.training.run import run_file
 from srcx.training.teacher import Teacher
 from srcx.weights.checkpoint import save_state
@@ -172,11 +172,11 @@ def test_a_teacher_that_does_not_fit_is_named_before_the_run(workplace, name, er
 )
 def test_options_that_make_no_sense_together_are_named(overrides, said):
     with pytest.raises(OptionsError, match=said):
-        build.load_training(SMOKE, [*PLAIN, *overrides])
+        load_training(SMOKE, [*PLAIN, *overrides])
 
 
 @pytest.mark.parametrize("override", ["path:teacher=x4.pth", "train:teacher_iter=3"])
 def test_a_model_with_a_discriminator_has_no_teacher(override):
     key = override.replace(":", ".", 1).partition("=")[0]
     with pytest.raises(OptionsError, match=rf"{key}: .*SRGANModel"):
-        build.load_training(SMOKE, [override])
+        load_training(SMOKE, [override])

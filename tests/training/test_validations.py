@@ -12,7 +12,7 @@ from srcx.errors import OptionsError
 from srcx.evaluation.validation import StartedValidation
 from srcx.registry import METRICS
 from srcx.training import build_data
-from srcx.training.build import load_training
+from srcx.training.options import load_training
 from srcx.training.run import StopRequest, run_file
 from srcx.weights.checkpoint import load_state
 from srcx.weights.training_state import load_training_state

@@ -1,0 +1,84 @@
+"""The options of a run from their file, and all that is wrong with them: found before torch is imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from srcx import config
+from srcx.basicsr_compat.checks import PartChecks
+from srcx.config import DatasetOptions, Options
+from srcx.errors import DataError, OptionsError
+
+__all__ = ["check_paths", "load_options", "load_test", "load_training"]
+
+
+def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """Read an option file and check every part it names.
+
+    Args:
+        path: The file.
+        overrides: KEY:SUB=VALUE, replacing options of the file.
+
+    Raises:
+        OptionsError: with every mistake found, one line each.
+    """
+    return config.load_options(path, overrides=overrides, parts=PartChecks())
+
+
+def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """`load_options` of a file that says how to train.
+
+    Raises:
+        OptionsError: as `load_options`, or the file is a test file.
+    """
+    options = load_options(path, overrides)
+    if options.train is None or options.datasets.train is None:
+        raise OptionsError(
+            f"{path}: no `train` or `datasets.train`, so there is nothing to train; use srcx test"
+        )
+    return options
+
+
+def load_test(path: Path, overrides: Sequence[str] = ()) -> Options:
+    """`load_options` of a file that says what to test, whose sets are there.
+
+    Raises:
+        OptionsError: as `load_options`, or the file is no test file.
+        DataError: as `check_paths`.
+    """
+    options = load_options(path, overrides)
+    check_paths(options, test_only=True)
+    if not options.datasets.test:
+        raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")
+    if options.path.pretrain_network_g is None:
+        raise OptionsError(f"{path}: no `path.pretrain_network_g`: name the checkpoint to test")
+    return options
+
+
+def check_paths(options: Options, *, test_only: bool = False) -> None:
+    """Check that the folders and files of the data sets are there, before any of them is read.
+
+    Args:
+        options: A training or test file's options.
+        test_only: Whether to check the test sets alone, because no other set is read.
+
+    Raises:
+        DataError: with a line for each that is missing.
+    """
+    sets: dict[str, DatasetOptions] = {**options.datasets.test}
+    if not test_only:
+        sets = {**options.datasets.val, **sets}
+    if options.datasets.train is not None and not test_only:
+        sets = {"train": options.datasets.train, **sets}
+    missing = []
+    for key, part in sets.items():
+        for name in ("dataroot_gt", "dataroot_lq", "meta_info_file", "meta_info"):
+            given = getattr(part, name) or []
+            if name.startswith("dataroot") and part.io_backend.type == "webdataset":
+                continue  # a pattern of names of shards
+            for path in [given] if isinstance(given, str) else given:
+                if not Path(path).exists():
+                    option = f"datasets.{key}.{name}"
+                    place = f"{options.where(option)}: {option}"
+                    missing.append(f"{place}: {path}: this file or folder does not exist; check the path")
+    if missing:
+        raise DataError("\n".join(missing))
