@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["describe", "discard", "is_stored", "made_once", "onnx_of", "read_description", "store_of"]
 
 ABOUT = "about.json"
+OUTDATED_S = 90 * 24 * 3600.0
 KEPT = ("architecture", "scale", "channels", "multiple_of")
 
 
 def store_of(checkpoint: Path, sha256: str) -> Path | None:
     """Return the folder for the files of a checkpoint; None for those that do not come with srcx.
 
-    Other versions of srcx or torch have another folder, and `describe` removes theirs.
+    Other versions of srcx or torch have another folder; `describe` removes those that are `OUTDATED_S` old.
 
     Raises:
         OutputError: this user has no home folder.
@@ -67,13 +69,21 @@ def describe(model: "Model") -> None:
     assert model.store is not None
     make_folder(model.store)
     for other in model.store.parent.iterdir():
-        if other != model.store:
+        # Another environment of this user may have made it, and remove ours in turn.
+        if other != model.store and _age_s(other) > OUTDATED_S:
             shutil.rmtree(other, ignore_errors=True)
     assert model.part is not None
     about = {name: getattr(model, name) for name in (*KEPT, "values_per_pixel")}
     about |= {"precisions": sorted(model.precisions), "part": model.part._asdict()}
     with atomic_path(model.store / ABOUT) as temporary:
         temporary.write_text(json.dumps(about, indent=1), "utf-8")
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:  # another process removed it
+        return 0
 
 
 def discard(model: "Model") -> bool:
