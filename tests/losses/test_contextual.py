@@ -292,8 +292,9 @@ def test_half_precision_is_converted_to_float32_and_autocast_changes_nothing(
     assert_close(alone, expected[1], rtol=1e-4, atol=1e-7)
 
 
-def test_gradient_of_channels_last_features_is_the_same() -> None:
-    x, y = torch.randn(2, 8, 6, 7), torch.randn(2, 8, 6, 7)
+@pytest.mark.parametrize("size", [(6, 7), (32, 32)])  # the latter has columns in one set of a CPU's cache
+def test_gradient_of_channels_last_features_is_the_same(size: tuple[int, int]) -> None:
+    x, y = torch.randn(2, 8, *size), torch.randn(2, 8, *size)
     last = gradient(
         contextual_loss,
         x.contiguous(memory_format=torch.channels_last),
