@@ -18,7 +18,8 @@ is in row i, and g = dL/dCX / M,
 where the last term comes from the row's smallest distance: a row's scores may all be shifted, but not
 scaled. Rows that hold no maximum have no gradient. Where s_ij = <x_i, y_j>, the gradient of x_i needs,
 besides a few single targets, only sum_j p_ij y_j: the forward pass sums it while a block is in the CPU's
-cache, and nothing is computed twice. The gradient of y, or of other scores, computes the blocks of the rows
+cache, for the rows that hold a maximum so far, and nothing is computed twice. With r the share of these rows,
+that is 1 + r products of all pairs. The gradient of y, or of other scores, computes the blocks of the rows
 that hold maxima once more.
 
 Masks: a masked target is `FAR` from all rows, so it is nobody's nearest and has no affinity. A masked row
@@ -36,7 +37,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from srcx.losses.contextual_scores import InnerProducts, L1Distances, Scores, Space, on_cpu, taken
+from srcx.losses.contextual_scores import (
+    InnerProducts,
+    L1Distances,
+    Rows,
+    Scores,
+    Space,
+    on_cpu,
+    put_,
+    taken,
+)
 
 __all__ = ["Formula", "Saved", "backward", "forward"]
 
@@ -96,7 +106,10 @@ class Formula(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs of the forward pass; p_ij is proportional to 2^(slope (s_ij - top))."""
+    """What the backward pass needs of the forward pass.
+
+    p_ij is proportional to 2^(slope (s_ij - top)), and its sum over j is `Formula.share`.
+    """
 
     # The column maxima of p, with the spatial affinities:
     row: Tensor  # (B, M) index of the row that holds it
@@ -105,7 +118,8 @@ class Saved(NamedTuple):
     top: Tensor  # (B, N, 1) largest score
     slope: Tensor  # (B, N, 1)
     total: Tensor  # (B, N, 1) sum of these powers, at least 1
-    # Filled if only x needs a gradient and the scores are inner products, else of length 0:
+    # Of the rows that held a maximum after their block, and 0 of others; of length 0 unless only x needs a
+    # gradient and the scores are inner products:
     nearest: Tensor  # (B, N, 1) target with the largest score
     others: Tensor  # (B, N, 1) sum of p_ij over the other targets
     others_y: Tensor  # (B, N, K) sum of p_ij y_j over them
@@ -152,21 +166,24 @@ def forward(
     """
     saved = Saved.empty(x, y, with_others=with_others)
     peak = torch.full_like(saved.p, -1)
-    saved.row.zero_()
-    saved.p.zero_()
+    for one in (saved.row, saved.p, saved.nearest, saved.others, saved.others_y, saved.others_score):
+        one.zero_()
     step, groups = _division(x, y)
     with _without_autocast(x):
         for group in groups:
             scores = formula.scores(x[group], y[group], step, space)
+            of_group = saved.of(group)
             hidden_rows, hidden = _hidden(x_mask, group), _hidden(y_mask, group)
             for start in range(0, x.shape[1], step):
                 rows = slice(start, min(start + step, x.shape[1]))
-                affinities = _softmax(scores, rows, formula, saved.of(group), hidden)
+                affinities = _softmax(scores, rows, formula, of_group, hidden)
                 prior = formula.prior_affinities(rows, space, hidden)
                 mixed = affinities if prior is None else affinities + prior
                 if hidden_rows is not None:
                     mixed.masked_fill_(hidden_rows[..., rows].mT, -1)
-                _update(peak[group], saved.of(group), affinities, mixed, start)
+                leading = _update(peak[group], of_group, affinities, mixed, start)
+                if with_others:
+                    _pull_others(scores, of_group, affinities, start, leading)
     if y_mask is None:
         return peak.mean(1), saved
     return peak.mul_(y_mask).sum(1) / _count(y_mask), saved
@@ -177,45 +194,71 @@ def _softmax(scores: Scores, rows: slice, formula: Formula, saved: Saved, hidden
     block = scores.block(rows)
     if hidden is not None:
         block.masked_fill_(hidden, FAR)
-    with_others = saved.nearest.numel() > 0
-    top = _row_max(block, saved.nearest[:, rows]) if with_others else block.amax(2, keepdim=True)
+    top = block.amax(2, keepdim=True)
     slope = formula.slope(top)
     affinities = _affinities_(block, top, slope)
-    if with_others:
-        assert isinstance(scores, InnerProducts)
-        # The targets that are not nearest may have far less together than the rounding error of 1, which
-        # is the affinity of the nearest. They are summed without it, so nothing of them is lost.
-        nearest = saved.nearest[:, rows]
-        affinities.scatter_(2, nearest, 0)
-        mass = affinities.sum(2, keepdim=True)
-        total = mass + 1
-        pulled = scores.pull(affinities, top)
-        score = scores.total_score(rows, affinities, pulled, mass) - mass * top
-        saved.others[:, rows], saved.others_score[:, rows] = mass / total, score / total
-        torch.div(pulled, total, out=saved.others_y[:, rows])
-        affinities.scatter_(2, nearest, 1)
-    else:
-        total = affinities.sum(2, keepdim=True)
+    total = affinities.sum(2, keepdim=True)
     saved.top[:, rows], saved.slope[:, rows], saved.total[:, rows] = top, slope, total
     return affinities.mul_(formula.share / total)
 
 
-def _update(peak: Tensor, saved: Saved, affinities: Tensor, mixed: Tensor, start: int) -> None:
-    """Add the rows from `start` to the column maxima `peak` (S, M) of `mixed` affinities (S, R, M)."""
+def _update(peak: Tensor, saved: Saved, affinities: Tensor, mixed: Tensor, start: int) -> Rows:
+    """Add the rows from `start` to the column maxima `peak` (S, M) of `mixed` affinities (S, R, M).
+
+    Returns:
+        The rows of the block that hold a maximum so far, others cannot in the end; on a GPU, all.
+    """
+    samples, rows, columns = mixed.shape
     of_block, first, length = _column_max(mixed)
-    better = of_block > peak  # of equal ones the first stays
+    better = (of_block > peak).flatten()  # of equal ones the first stays
     torch.maximum(of_block, peak, out=peak)  # preserves NaN
-    if on_cpu(peak):
-        sample, column = better.nonzero(as_tuple=True)
-    else:  # all columns: for the number of the better ones the host would have to wait
-        sides = (torch.arange(n, device=peak.device) for n in peak.shape)
-        sample, column = (index.flatten() for index in torch.meshgrid(*sides, indexing="ij"))
-    first = first[sample, column]
-    candidates = first[:, None] + torch.arange(length, device=peak.device)
-    row = first + mixed[sample[:, None], candidates, column[:, None]].argmax(1)
-    better, p = better[sample, column], affinities[sample, row, column]
-    saved.row[sample, column] = torch.where(better, row + start, saved.row[sample, column])
-    saved.p[sample, column] = torch.where(better, p, saved.p[sample, column])
+    # On a GPU all columns: for the number of the better ones the host would have to wait.
+    at = better.nonzero()[:, 0] if on_cpu(peak) else torch.arange(better.numel(), device=peak.device)
+    first = first.flatten()[at]
+    sample = at.div(columns, rounding_mode="floor")
+    place = at + sample * ((rows - 1) * columns)  # of the column's row 0 in the flat affinities
+    steps = torch.arange(0, length * columns, columns, device=peak.device)
+    candidates = ((place + first * columns)[:, None] + steps).flatten()
+    row = first + mixed.flatten().index_select(0, candidates).unflatten(0, (-1, length)).argmax(1)
+    better, p = better[at], affinities.flatten()[place + row * columns]
+    for whole, new in ((saved.row, row + start), (saved.p, p)):
+        flat = whole.view(-1)
+        flat[at] = torch.where(better, new, flat[at])
+    if not on_cpu(peak):
+        return slice(0, rows)
+    holds = torch.zeros(samples, rows, dtype=torch.uint8)
+    holds.view(-1).index_fill_(0, sample * rows + row, 1)
+    return _held_first(holds)[:, : int(holds.sum(1).max())]
+
+
+def _held_first(holds: Tensor) -> Tensor:
+    """Return the indices (S, R) of rows: those that `holds` in rising order, then the others."""
+    return holds.argsort(stable=True, dim=1, descending=True)
+
+
+def _pull_others(scores: Scores, saved: Saved, affinities: Tensor, start: int, leading: Rows) -> None:
+    """Write what the gradient of x alone needs of the `leading` rows of the block from `start`."""
+    assert isinstance(scores, InnerProducts)
+    if isinstance(leading, Tensor):
+        rows: Rows = leading + start
+    else:
+        rows = slice(start, start + affinities.shape[1])
+    p = taken(affinities, leading)
+    nearest = torch.empty_like(p[..., :1], dtype=torch.long)
+    _row_max(p, nearest)
+    # The targets that are not nearest may have far less together than the rounding error of 1, which is about
+    # the affinity of the nearest. They are summed without it, so nothing of them is lost.
+    others = p.scatter_(2, nearest, 0).sum(2, keepdim=True)
+    top = taken(saved.top, rows)
+    pulled = scores.pull(p, top)
+    score = scores.total_score(rows, p, pulled, others) - others * top
+    for out, values in (
+        (saved.nearest, nearest),
+        (saved.others, others),
+        (saved.others_y, pulled),
+        (saved.others_score, score),
+    ):
+        put_(out, rows, values)
 
 
 def backward(
@@ -231,17 +274,14 @@ def backward(
     of_y: bool,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of x and y where they are wanted, from that of CX, (B,)."""
-    grad_x, grad_y = (torch.zeros_like(z) if wanted else None for z, wanted in ((x, of_x), (y, of_y)))
     g = (grad / (y.shape[1] if y_mask is None else _count(y_mask)))[:, None, None]
     step, groups = _division(x, y)
-    from_saved = grad_x is not None and grad_y is None and saved.nearest.numel() > 0
-    winning = None if from_saved else _Winning.of(saved, x.shape[1])
     with _without_autocast(x):
+        if of_x and not of_y and saved.nearest.numel():
+            return _backward_from_saved(saved, formula, g, y, groups), None
+        grad_x, grad_y = (torch.zeros_like(z) if wanted else None for z, wanted in ((x, of_x), (y, of_y)))
+        winning = _Winning.of(saved, x.shape[1])
         for group in groups:
-            if winning is None:
-                assert grad_x is not None
-                _backward_from_saved(saved.of(group), formula, g[group], y[group], grad_x[group])
-                continue
             scores = formula.scores(x[group], y[group], step, space)
             of_group = (z if z is None else z[group] for z in (grad_x, grad_y))
             _backward_by_blocks(
@@ -288,8 +328,8 @@ def _terms(row: Tensor, saved: Saved, formula: Formula, g: Tensor, inside: Tenso
     exponent = (saved.p.clamp_min(tiny) * by_column(saved.total) / formula.share).log2()
     own = ~other if inside is None else ~other & inside
     p = saved.p * (other if inside is None else other & inside)
-    won, nearest_won = by_row(p), by_row(own.to(p.dtype)) * formula.share
-    q = won + nearest_won / saved.total
+    won, nearest_won = by_row(p), by_row(own.to(p.dtype))
+    q = won / formula.share + nearest_won / saved.total
     # 1 - q and the like are small where one target has nearly all: they are summed up from small parts.
     shift = (nearest_won * saved.others - won) / saved.total
     stretch = by_row(p * exponent) / saved.slope - q * saved.others_score
@@ -297,12 +337,16 @@ def _terms(row: Tensor, saved: Saved, formula: Formula, g: Tensor, inside: Tenso
     return _Terms(g[..., 0] * by_column(a) * p, -g * a * q, nearest)
 
 
-def _backward_from_saved(saved: Saved, formula: Formula, g: Tensor, y: Tensor, grad_x: Tensor) -> None:
-    """Write the gradient of x, from the sums of the forward pass, into `grad_x` (S, N, K)."""
-    terms = _terms(saved.row, saved, formula, g)
-    torch.mul(saved.others_y, terms.spread, out=grad_x)
-    _add_at_(grad_x, saved.row, y * terms.won[..., None])
-    grad_x += taken(y, saved.nearest[..., 0]).mul_(terms.nearest)
+def _backward_from_saved(saved: Saved, formula: Formula, g: Tensor, y: Tensor, groups: list[slice]) -> Tensor:
+    """Return the gradient of x, (B, N, K), from the sums of the forward pass."""
+    won, spread, nearest = _terms(saved.row, saved, formula, g)
+    grad_x = torch.empty_like(saved.others_y)
+    for group in groups:
+        targets, out = y[group], grad_x[group]
+        torch.mul(saved.others_y[group], spread[group], out=out)
+        _add_at_(out, saved.row[group], targets * won[group, :, None])
+        out.addcmul_(taken(targets, saved.nearest[group, :, 0]), nearest[group])
+    return grad_x
 
 
 class _Winning(NamedTuple):
@@ -318,7 +362,7 @@ class _Winning(NamedTuple):
         holds = torch.zeros(len(saved.row), n, dtype=torch.uint8, device=saved.row.device)
         holds.scatter_(1, saved.row, 1)
         place = holds.cumsum(1).sub_(1).gather(1, saved.row)
-        return cls(holds.argsort(stable=True, dim=1, descending=True), place, holds.sum(1).tolist())
+        return cls(_held_first(holds), place, holds.sum(1).tolist())
 
     def of_group(self, samples: slice) -> "_Winning":
         """Return those of some samples of a batch."""
@@ -347,7 +391,7 @@ def _backward_by_blocks(
         nearest = torch.empty_like(rows)[..., None]
         _row_max(block, nearest)
         top, slope, total = (taken(one, rows) for one in (saved.top, saved.slope, saved.total))
-        p = block.sub_(top).mul(slope).exp2_().div_(total).scatter_(2, nearest, 0)
+        p = block.sub_(top).mul(slope).exp2_().mul_(formula.share / total).scatter_(2, nearest, 0)
         others, others_score = (sums.sum(2, keepdim=True) for sums in (p, block.mul_(p)))
         here = Saved(saved.row, saved.p, top, slope, total, nearest, others, saved.others_y, others_score)
         place = winning.place - start

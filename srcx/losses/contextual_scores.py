@@ -1,8 +1,9 @@
 """Scores of the rows of some samples against all their targets, a block at a time: minus their distances.
 
-S samples are computed at once. The whole score matrix is never in memory, unless it is small. On a CPU,
-products run through oneDNN where it has kernels for the processor: its AVX-512 kernels are more than twice as
-fast as the BLAS behind `torch.mm` on processors of AMD.
+S samples are computed at once, by one batched product. The whole score matrix is never in memory, unless it
+is small. On a CPU, products of the rows of one sample run through oneDNN where it has kernels for the
+processor: on processors of AMD, for few rows and many targets, its AVX-512 kernels are up to twice as fast as
+the BLAS behind `torch.mm`. For small samples they are no faster, and would need one call for each.
 """
 
 from functools import cache
@@ -28,10 +29,21 @@ def on_cpu(x: Tensor) -> bool:
 
 
 def taken(vectors: Tensor, rows: Rows) -> Tensor:
-    """Return `rows` of (S, N, K), (S, R, K)."""
+    """Return `rows` of a contiguous (S, N, K), (S, R, K)."""
     if isinstance(rows, slice):
         return vectors[:, rows]
-    return vectors.gather(1, rows[..., None].expand(-1, -1, vectors.shape[2]))
+    samples, n = vectors.shape[:2]
+    if samples > 1:  # an index of one axis is the fastest
+        rows = rows + torch.arange(0, samples * n, n, device=rows.device)[:, None]
+    return vectors.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
+def put_(out: Tensor, rows: Rows, vectors: Tensor) -> None:
+    """Write vectors (S, R, K) into `rows` of (S, N, K)."""
+    if isinstance(rows, slice):
+        out[:, rows] = vectors
+    else:
+        out[torch.arange(len(out), device=out.device)[:, None], rows] = vectors
 
 
 class Scores(Protocol):
@@ -98,27 +110,27 @@ class InnerProducts:
     ) -> None:
         self.x, self.y, self.step, self.bias = x, y, step, bias
         self.bf16, self.space, self.space_weight = bf16 and on_cpu(x), space, space_weight
-        self._factors: dict[tuple[int, torch.dtype, bool], Tensor] = {}
+        self._factors: dict[tuple[torch.dtype, bool], Tensor] = {}
 
     def block(self, rows: Rows) -> Tensor:
         x = taken(self.x, rows)
-        out = self._scores(x)
+        out = self._product(x, bf16=self.bf16)
         if self.bf16:
             for sample, close in _close(out.amax(2)):
-                out[sample, close] = self._product(sample, x[sample, close])
+                out[sample, close] = _times(x[sample, close], self.y[sample], self._bias(x.dtype))
         if self.space is not None:
             out.sub_(self.space.euclidean(rows), alpha=self.space_weight)
         return out
 
     def pull(self, weights: Tensor, top: Tensor) -> Tensor:
         """Return `weights` (S, R, M) @ targets, (S, R, K); `top` (S, R, 1) has each row's largest score."""
-        out = self._pull(weights, bf16=self.bf16)
+        out = self._product(weights, pull=True, bf16=self.bf16)
         if self.bf16:
             for sample, close in _close(top[..., 0]):
-                out[sample, close] = self._product(sample, weights[sample, close], pull=True)
+                out[sample, close] = _times(weights[sample, close], self.y[sample].t())
         return out
 
-    def total_score(self, rows: slice, weights: Tensor, pulled: Tensor, mass: Tensor) -> Tensor:
+    def total_score(self, rows: Rows, weights: Tensor, pulled: Tensor, mass: Tensor) -> Tensor:
         """Return the sums of weights * scores, (S, R, 1).
 
         Args:
@@ -127,7 +139,7 @@ class InnerProducts:
             pulled: Sums of weights * y, (S, R, K).
             mass: Sums of the weights, (S, R, 1).
         """
-        out = (self.x[:, rows] * pulled).sum(2, keepdim=True).add_(mass, alpha=self.bias)
+        out = torch.linalg.vecdot(taken(self.x, rows), pulled)[..., None].add_(mass, alpha=self.bias)
         if self.space is not None:
             away = self.space.euclidean(rows).mul(weights).sum(2, keepdim=True)
             out.sub_(away, alpha=self.space_weight)
@@ -135,35 +147,27 @@ class InnerProducts:
 
     def backward(self, rows: Tensor, grad: Tensor, grad_x: Tensor | None, grad_y: Tensor | None) -> None:
         if grad_x is not None:
-            index = rows[..., None].expand(-1, -1, grad_x.shape[2])
-            grad_x.scatter_(1, index, self._pull(grad, bf16=False))
+            put_(grad_x, rows, self._product(grad, pull=True))
         if grad_y is not None:
             x = taken(self.x, rows)
-            if on_cpu(grad):
-                for sample, (of_scores, here) in enumerate(zip(grad, x, strict=True)):
-                    grad_y[sample] += _times(of_scores.t(), here.t())
+            if len(x) == 1:
+                grad_y[0] += _times(grad[0].t(), x[0].t())
             else:
                 grad_y.baddbmm_(grad.mT, x)
 
-    def _scores(self, x: Tensor) -> Tensor:
-        if on_cpu(x):
-            return _stacked([self._product(s, one, bf16=self.bf16) for s, one in enumerate(x)])
-        return torch.baddbmm(x.new_full((), self.bias), x, self.y.mT)
-
-    def _pull(self, weights: Tensor, *, bf16: bool) -> Tensor:
-        if on_cpu(weights):
-            return _stacked([self._product(s, one, pull=True, bf16=bf16) for s, one in enumerate(weights)])
-        return weights @ self.y
-
-    def _product(self, sample: int, x: Tensor, *, pull: bool = False, bf16: bool = False) -> Tensor:
-        """Return scores of x (R, K) without space, (R, M); or, to pull, x (R, M) @ targets, (R, K)."""
+    def _product(self, x: Tensor, *, pull: bool = False, bf16: bool = False) -> Tensor:
+        """Return scores of x (S, R, K) without space, (S, R, M); or, to pull, x (S, R, M) @ y, (S, R, K)."""
         dtype = torch.bfloat16 if bf16 else x.dtype
-        key = (sample, dtype, pull)
-        if key not in self._factors:
-            y = (self.y[sample].t() if pull else self.y[sample]).to(dtype)
-            self._factors[key] = _laid_out(y, self.step, products=self.x.shape[1] // self.step)
-        bias = None if pull else x.new_full((self.y.shape[1],), self.bias, dtype=dtype)
-        return _times(x.to(dtype), self._factors[key], bias).to(x.dtype)
+        if (dtype, pull) not in self._factors:
+            # (M, K) of a single sample, for oneDNN has no batches of products.
+            y = (self.y[0] if len(self.y) == 1 else self.y).to(dtype)
+            factor = _laid_out(y.mT if pull else y, self.step, products=self.x.shape[1] // self.step)
+            self._factors[dtype, pull] = factor
+        bias = None if pull else self._bias(dtype)
+        return _times(x.to(dtype), self._factors[dtype, pull], bias).to(x.dtype)
+
+    def _bias(self, dtype: torch.dtype) -> Tensor:
+        return self.y.new_full((self.y.shape[1],), self.bias, dtype=dtype)
 
 
 class L1Distances:
@@ -175,7 +179,7 @@ class L1Distances:
     """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        self.x, self.y = x, y
+        self.x, self.y = x.contiguous(), y
 
     def block(self, rows: Rows) -> Tensor:
         return torch.cdist(taken(self.x, rows), self.y, p=1).neg_()
@@ -190,11 +194,7 @@ class L1Distances:
             if grad_y is not None:
                 grad_y[..., channel] += signs.sum(1)
         if grad_x is not None:
-            grad_x.scatter_(1, rows[..., None].expand_as(of_x), of_x)
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+            put_(grad_x, rows, of_x)
 
 
 def _close(top: Tensor) -> list[tuple[int, Tensor]]:
@@ -223,14 +223,19 @@ def _onednn_serves(x: Tensor) -> bool:
 
 def _laid_out(factor: Tensor, rows: int, *, products: int) -> Tensor:
     """Return `factor` (M, K) in oneDNN's layout if that saves time in `products` products of `rows` rows."""
-    if products < PRODUCTS_WORTH_A_LAYOUT or not _onednn_serves(factor):
+    if products < PRODUCTS_WORTH_A_LAYOUT or factor.ndim > 2 or not _onednn_serves(factor):
         return factor
     laid_out: Tensor = torch.ops.mkldnn._reorder_linear_weight(factor.contiguous(), rows)
     return laid_out
 
 
 def _times(x: Tensor, factor: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x (R, K) @ `factor` (M, K) transposed + `bias`; `factor` may come from `_laid_out`."""
+    """Return x (..., R, K) @ `factor` transposed + `bias`.
+
+    `factor` is (M, K) and may come from `_laid_out`, or it is (S, M, K), one for each sample of x.
+    """
+    if factor.ndim > 2:
+        return x @ factor.mT if bias is None else torch.baddbmm(bias, x, factor.mT)
     if not _onednn_serves(x):
         return functional.linear(x, factor, bias)
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, factor, bias, "none", [], "")

@@ -242,6 +242,47 @@ def test_rounding_errors_of_a_constant_image_have_no_direction() -> None:
     assert not of_y.any()
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+@pytest.mark.parametrize("product", ["fp32", "bf16"])
+@pytest.mark.parametrize("y_wanted", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_samples_computed_at_once_give_what_each_gives_alone(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, product: Any, y_wanted: bool, masked: bool
+) -> None:
+    x, y = torch.randn(5, 8, 9, 9), torch.randn(5, 8, 9, 9)
+    x[1] = torch.randn(8, 1, 1)  # one row holds all maxima; in the other samples, many do
+    x[3] = y[3] + 0.1 * x[3]
+    masks = {role: torch.rand(5, 9, 9) < 0.8 if masked else None for role in ("x_mask", "y_mask")}
+
+    def loss(samples: slice) -> tuple[Tensor, ...]:
+        a, b = x[samples].clone().requires_grad_(), y[samples].clone().requires_grad_(y_wanted)
+        of = {role: mask if mask is None else mask[samples] for role, mask in masks.items()}
+        losses = contextual_loss(a, b, product=product, centering="sample", reduction="none", **of)
+        return losses.detach(), *torch.autograd.grad(losses.sum(), [a, b] if y_wanted else [a])
+
+    alone = [loss(slice(n, n + 1)) for n in range(5)]
+    monkeypatch.setattr(contextual_kernel, "_division", lambda x, y: (81, _groups(len(x), at_once)))
+    for together, parts in zip(loss(slice(0, 5)), zip(*alone, strict=True), strict=True):
+        assert_close(together, torch.cat(parts), rtol=1e-4, atol=1e-6)
+
+
+def test_only_rows_that_hold_a_maximum_are_multiplied_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    multiplied, pull = [], contextual_scores.InnerProducts.pull
+
+    def recorded(self: Any, weights: Tensor, top: Tensor) -> Tensor:
+        multiplied.append(weights.shape[1])
+        return pull(self, weights, top)
+
+    monkeypatch.setattr(contextual_scores.InnerProducts, "pull", recorded)
+    x, y = torch.randn(2, 4, 1, 1).expand(2, 4, 5, 5), torch.randn(2, 4, 5, 5)  # the first of equal rows
+    gradient(contextual_loss, x, y)
+    assert multiplied == [1]
+
+
+def _groups(samples: int, at_once: int) -> list[slice]:
+    return [slice(first, first + at_once) for first in range(0, samples, at_once)]
+
+
 @pytest.mark.usefixtures("_small_blocks")
 def test_of_equal_vectors_the_first_gets_the_gradient() -> None:
     once, y = torch.randn(1, 4, 4, 8).double(), torch.randn(1, 4, 9, 9).double()
