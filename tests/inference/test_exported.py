@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.archs import MSRResNet
+from srcx.archs.community import community_network
 from srcx.errors import CheckpointError, UsageError
 from srcx.inference import Model, Upscaler, find_model
 from srcx.inference.backends import BACKENDS, Backend
@@ -172,6 +173,48 @@ def test_a_size_that_is_free_by_declaration_alone_is_found(tmp_path, rng):
     assert input_of(model) == "RGB, 48 x 48 pixels; larger images in tiles"
     image = rng.integers(0, 256, (60, 100, 3), np.uint8)
     assert largest_difference(Upscaler(model)(image), image.repeat(2, 0).repeat(2, 1)) == 0
+
+
+SPANDREL = {
+    "ESRGAN": {"num_filters": 8, "num_blocks": 1, "scale": 2},
+    "SPAN": {"num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2},
+    "SwinIR": {"depths": [2], "embed_dim": 16, "num_heads": [2], "window_size": 8, "upscale": 2}
+    | {"upsampler": "pixelshuffle"},
+}
+"""Networks of spandrel that are exported as their users do, by torch alone."""
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("name", SPANDREL)
+def test_a_network_of_spandrel_that_torch_exported_gives_its_image(tmp_path, rng, name, free):
+    net = community_network(f"spandrel.{name}")(**SPANDREL[name]).eval().requires_grad_(False)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    model = find_model(traced(net, tmp_path / "net.onnx", 1, 3, 48, 48, free=free))
+    assert (model.scale, model.size_px) == (2, None if free else (48, 48))
+    assert model.multiple_of == (8 if free and name == "SwinIR" else 1)
+    image = rng.integers(0, 256, (57, 70, 3) if free else (48, 48, 3), np.uint8)
+    expected = Upscaler(find_model(tmp_path / "net.pth"), precision="fp32", backend="torch", tile=0)(image)
+    assert largest_difference(Upscaler(model)(image), expected) <= 1
+    assert np.ptp(expected) > 20
+
+
+def test_a_file_in_8_bits_of_onnxruntime_gives_nearly_the_image(tmp_path, rng):
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Images(CalibrationDataReader):
+        left = 4
+
+        def get_next(self):
+            self.left -= 1
+            return {"image": rng.random((1, 3, 32, 32), np.float32)} if self.left else None
+
+    traced(tiny(), tmp_path / "net.onnx", 1, 3, 32, 32, free=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_static(tmp_path / "net.onnx", tmp_path / "small.onnx", Images())
+    image = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    found = Upscaler(find_model(tmp_path / "small.onnx"))(image)
+    assert np.abs(found.astype(int) - by_torch(tiny(), image)).mean() < 8
 
 
 def test_half_precision_files_run_too(tmp_path, rng):
