@@ -278,6 +278,8 @@ class RunFolder:
             try:
                 state = load_training_state(candidate)
             except CheckpointError as error:
+                if path is not None:
+                    raise
                 logger.warning("%s", error)
                 damage = damage or error
                 continue

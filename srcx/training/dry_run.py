@@ -26,7 +26,7 @@ from srcx.losses.gan import r1_penalty, scales
 from srcx.losses.weighted_sum import WeightedSum, jittered
 from srcx.training import build, build_data
 from srcx.training.model import SRModel
-from srcx.training.options import check_paths
+from srcx.training.options import check_paths, check_weights
 
 __all__ = ["Step", "describe", "measure_step", "try_once", "write_contact_sheet"]
 
@@ -171,6 +171,7 @@ def describe(options: Options) -> str:
     assert train is not None
     assert train_set is not None
     check_paths(options)
+    check_weights(options)
     data = [f"  {name}: {counts}" for name, counts in build_data.check_data(options).items()]
     build_data.check_metrics(options)
     step = measure_step(options)

@@ -6,9 +6,11 @@ from pathlib import Path
 from srcx import config
 from srcx.basicsr_compat.checks import PartChecks
 from srcx.config import DatasetOptions, Options
-from srcx.errors import DataError, OptionsError
+from srcx.errors import CheckpointError, DataError, OptionsError
+from srcx.inference.bundled import bundled_models, file_of
+from srcx.nearest import did_you_mean
 
-__all__ = ["check_paths", "load_options", "load_test", "load_training"]
+__all__ = ["check_paths", "check_weights", "load_options", "load_test", "load_training"]
 
 
 def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
@@ -82,3 +84,33 @@ def check_paths(options: Options, *, test_only: bool = False) -> None:
                     missing.append(f"{place}: {path}: this file or folder does not exist; check the path")
     if missing:
         raise DataError("\n".join(missing))
+
+
+def check_weights(options: Options, *, test_only: bool = False) -> None:
+    """Check that the files of `path` are there, before any of them is read.
+
+    A run that resumes reads its state, and may have lost the weights that it started from.
+
+    Args:
+        options: A training or test file's options.
+        test_only: Whether to check the generator's weights alone, because no other file is read.
+
+    Raises:
+        CheckpointError: with a line for each that is missing.
+    """
+    names = ["pretrain_network_g"]
+    if not test_only:
+        names = ["resume_state"] if options.path.resume_state else [*names, "pretrain_network_d"]
+    missing = []
+    for name in names:
+        given = getattr(options.path, name)
+        takes_models = name == "pretrain_network_g"
+        if given is None or Path(given).exists() or (takes_models and file_of(given)):
+            continue
+        said = "this file does not exist; check the path"
+        if takes_models and not Path(given).suffix:
+            hint = did_you_mean(given, bundled_models())
+            said = f"neither a model that comes with srcx nor a file; {hint}"
+        missing.append(f"{options.where(f'path.{name}')}: path.{name}: {given}: {said}")
+    if missing:
+        raise CheckpointError("\n".join(missing))

@@ -21,7 +21,7 @@ from srcx.hardware import keep_freed_memory
 from srcx.training import build, build_data
 from srcx.training.dry_run import try_once
 from srcx.training.model import SRModel
-from srcx.training.options import check_paths
+from srcx.training.options import check_paths, check_weights
 from srcx.training.random_state import seed_generators
 
 __all__ = ["PROFILED_STEPS", "Profile", "profile_run", "profile_steps"]
@@ -82,6 +82,7 @@ def profile_run(options: Options) -> Profile:
     """
     assert options.train is not None
     check_paths(options)
+    check_weights(options)
     keep_freed_memory()
     seed_generators(options.manual_seed)
     accelerator = build.accelerator(options)

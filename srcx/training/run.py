@@ -16,7 +16,7 @@ from srcx.hardware import keep_freed_memory
 from srcx.training import build, build_data
 from srcx.training.checkpoints import Progress, RunFolder, check_same_start
 from srcx.training.dry_run import try_once
-from srcx.training.options import check_paths, load_training
+from srcx.training.options import check_paths, check_weights, load_training
 from srcx.training.random_state import seed_generators
 from srcx.training.run_lock import run_lock
 from srcx.training.tracking import ProgressBar
@@ -143,10 +143,13 @@ def run_options(options: Options, *, auto_resume: bool = False) -> None:
     """
     resume_from = Path(options.path.resume_state) if options.path.resume_state else None
     root = Path(options.path.experiments_root) / options.name
+    auto_resumes = auto_resume and bool(RunFolder.saved_states(root))
+    if resume_from is not None or not auto_resumes:
+        check_weights(options)
     run = RunFolder(
         root,
         options_text=options.to_yaml(),
-        resumes=resume_from is not None or (auto_resume and bool(RunFolder.saved_states(root))),
+        resumes=resume_from is not None or auto_resumes,
         logs=options.logger,
     )
     train(options, run, resume_from=resume_from)

@@ -11,9 +11,11 @@ from srcx.atomic import atomic_path, make_folder
 from srcx.config import Options
 from srcx.data import WholePair
 from srcx.evaluation.validation import ValidationSet, validate
+from srcx.inference.bundled import file_of
 from srcx.progress import OnProgress, no_progress
 from srcx.training import build, build_data
 from srcx.training.checkpoints import RunFolder
+from srcx.training.options import check_weights
 
 __all__ = ["run_test"]
 
@@ -42,9 +44,10 @@ def run_test(
     """
     source = options.path.pretrain_network_g
     assert source is not None
+    check_weights(options, test_only=True)
     net = build.network(options.network_g)
     strict = options.path.strict_load_g
-    build.load_pretrained(net, source, key=options.path.param_key_g, strict=strict)
+    build.load_pretrained(net, file_of(source) or source, key=options.path.param_key_g, strict=strict)
     net = net.to(build.accelerator(options).device)
     metrics = build_data.check_metrics(options)
     tests = options.datasets.test.values()

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from srcx.imaging import read_image
+from srcx.inference import bundled
+
+SHIPPED = bundled.BUNDLED
 
 
 @pytest.fixture
@@ -192,3 +195,52 @@ def test_every_missing_folder_is_a_line_before_anything_is_read(srcx, option_fil
         assert f".dataroot_{name}: " in line
         assert line.endswith(": this file or folder does not exist; check the path")
     assert not (option_files / "experiments").exists()
+
+
+@pytest.mark.parametrize(
+    "words", ["train -opt train.yml", "train -opt train.yml --check", "test -opt test.yml"]
+)
+def test_a_misspelt_model_is_named_with_its_option_and_the_nearest(srcx, option_files, monkeypatch, words):
+    monkeypatch.setattr(bundled, "BUNDLED", SHIPPED)
+    answer = srcx(*words.split(), "--force_yml", "path:pretrain_network_g=srresnet-x5")
+    assert answer.code == 1
+    assert answer.sentences == [
+        "--force_yml: path.pretrain_network_g: srresnet-x5: neither a model that comes with srcx nor a file; "
+        "did you mean 'srresnet-x4'?"
+    ]
+
+
+@pytest.mark.parametrize("check", [[], ["--check"]])
+@pytest.mark.parametrize("option", ["pretrain_network_g=gone.pth", "resume_state=gone.state"])
+def test_a_missing_file_of_path_is_one_line_before_anything_is_read(srcx, option_files, option, check):
+    answer = srcx("train", "-opt", "train.yml", *check, "--force_yml", f"path:{option}")
+    key, _, name = option.partition("=")
+    assert answer.code == 1
+    assert answer.sentences == [f"--force_yml: path.{key}: {name}: this file does not exist; check the path"]
+    assert not (option_files / "experiments").exists()
+
+
+def test_a_run_that_resumes_needs_no_weights_to_start_from(srcx, option_files):
+    assert srcx("train", "-opt", "train.yml").code == 0
+    start = "path:pretrain_network_g=gone.pth"
+    assert (
+        srcx("train", "-opt", "train.yml", "--auto_resume", "--force_yml", "train:total_iter=4", start).code
+        == 0
+    )
+
+
+def test_what_is_no_training_state_is_named_once(srcx, option_files):
+    (option_files / "text.pth").write_text("text")
+    answer = srcx("train", "-opt", "train.yml", "--force_yml", "path:resume_state=text.pth")
+    assert answer.code == 1
+    assert (
+        len([line for line in answer.sentences if line.startswith("text.pth: this is no training state")])
+        == 1
+    )
+
+
+def test_a_model_that_comes_with_srcx_is_tested_by_its_name(srcx, option_files, monkeypatch):
+    monkeypatch.setattr(bundled, "BUNDLED", SHIPPED)
+    network = ("network_g:num_feat=64", "network_g:num_block=16")
+    answer = srcx("test", "-opt", "test.yml", "--force_yml", "path:pretrain_network_g=srresnet-x4", *network)
+    assert answer.code == 0, answer.err
