@@ -244,12 +244,14 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
                 which = gradio.Radio([], label="Image", visible=False, elem_id="which")
                 about = gradio.Markdown(elem_id="about")
                 files = gradio.File(label="Results", interactive=False, visible=False, elem_id="results")
-        start.click(do.begin, None, [start, stop], js=SHOW_SLIDER, **AT_ONCE).then(
+        work = start.click(do.begin, None, [start, stop], js=SHOW_SLIDER, **AT_ONCE).then(
             do.work,
             [images, model, other, fidelity, scale],
             [made, files, which, slider, about],
             show_progress_on=slider,
-        ).then(do.end, None, [start, stop], **AT_ONCE)
+        )
+        work.success(do.end, None, [start, stop], **AT_ONCE)
+        work.failure(do.end, None, [start, stop], **AT_ONCE)  # gradio 6.31 runs no `then` after an error
         stop.click(do.stop, None, None, **AT_ONCE)
         page.unload(do.stop)
         which.input(do.look, [which, made], [slider, about])

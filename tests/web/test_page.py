@@ -126,6 +126,25 @@ def test_the_stop_button_ends_the_work_and_the_next_image_is_upscaled(address, t
         page.wait_for_selector("#about >> text=is now 16 x 16 pixels")
 
 
+@pytest.mark.slow
+@in_a_browser
+def test_after_an_error_the_next_image_is_upscaled(address, tmp_path, rng):
+    (tmp_path / "broken.png").write_text("text")
+    write_image(tmp_path / "small.png", rng.integers(0, 256, (8, 8, 3), np.uint8))
+    with browser(address) as page:
+        page.click("#start")
+        page.wait_for_selector("text=choose an image first")
+        page.set_input_files("#images input[type=file]", tmp_path / "broken.png")
+        page.wait_for_selector("#images .file-preview")
+        page.click("#start")
+        page.wait_for_selector("text=broken.png: is not an image, by its content")
+        page.click("#images button[aria-label='Clear']")
+        page.set_input_files("#images input[type=file]", tmp_path / "small.png")
+        page.wait_for_selector("#images .file-preview")
+        page.click("#start")
+        page.wait_for_selector("#about >> text=is now 16 x 16 pixels")
+
+
 def test_without_gradio_the_error_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["web"]) == 2
