@@ -77,6 +77,11 @@ def make_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+        raise OutputError(
+            f"{path}: cannot make this folder: {there} is there and is no folder; choose another name"
+        ) from error
     except OSError as error:
         raise OutputError(
             f"{path}: cannot make this folder: {error.strerror or error}; {_remedy(path, error)}"

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from srcx.atomic import atomic_path, remove_leftovers
+from srcx.atomic import atomic_path, make_folder, remove_leftovers
 from srcx.errors import OutputError
 
 
@@ -48,3 +48,12 @@ def test_a_name_as_long_as_the_file_system_takes_is_written(tmp_path):
         atomic_path(tmp_path / ("x" * 252 + ".txt")) as temporary,
     ):
         temporary.write_text("whole")
+
+
+@pytest.mark.parametrize("make", ["a file", "a dangling link"])
+@pytest.mark.parametrize("below", [".", "deep/folder"])
+def test_what_is_in_the_place_of_a_folder_is_named(tmp_path, make, below):
+    place = tmp_path / "notes"
+    place.symlink_to("gone") if make == "a dangling link" else place.write_text("")
+    with pytest.raises(OutputError, match=f"{place} is there and is no folder; choose another name"):
+        make_folder(place / below)

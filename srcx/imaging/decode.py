@@ -73,7 +73,7 @@ SMALL_COPY, WHITE_IS_ZERO, UNSIGNED = 1, 0, 1
 GREY_LEVELS = {"L;2": 85, "L;4": 17}
 """By what Pillow multiplies grey samples of PNG files, though not the transparent one."""
 
-PILLOW_FILTER = ("ignore", None, UserWarning, re.compile(r"PIL\."), 0)  # as Python keeps it
+PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as Python keeps it
 
 
 class ImageHeader(NamedTuple):
@@ -230,7 +230,7 @@ def _hush_pillow() -> None:
     that fits decides, and a program may have added "error" since.
     """
     if warnings.filters[:1] != [PILLOW_FILTER]:
-        warnings.filterwarnings("ignore", category=UserWarning, module=PILLOW_FILTER[3].pattern)
+        warnings.filterwarnings("ignore", category=PILLOW_FILTER[2], module=PILLOW_FILTER[3].pattern)
 
 
 def _limit() -> int:

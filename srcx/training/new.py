@@ -237,7 +237,7 @@ class _Draft:
 
         total = min(max(_two_digits(time_s / each_s), LEAST_ITERATIONS), recipe_total)
         took = timedelta(seconds=round(total * each_s / TRAINING_SHARE / 10) * 10)
-        where = torch.cuda.get_device_name(device) if on_gpu else f"{cores()} cores"
+        where = torch.cuda.get_device_name(device) if on_gpu else _cores()
         why = f"{each_s:.2g} s each on {where}, {took} with validation"
         enough = math.ceil(ENOUGH_ITERATIONS * each_s / TRAINING_SHARE / 60)
         why += f"; few: {ENOUGH_ITERATIONS} take --minutes {enough}" if total < FEW_ITERATIONS else ""
@@ -323,6 +323,11 @@ def _flow(values: list[int]) -> Any:
     sequence = CommentedSeq(values)
     sequence.fa.set_flow_style()
     return sequence
+
+
+def _cores() -> str:
+    count = cores()
+    return f"{count} core" if count == 1 else f"{count} cores"
 
 
 def _two_digits(value: float) -> int:

@@ -73,7 +73,8 @@ def check_suffix(path: Path) -> None:
     """
     if path.suffix not in (*PICKLED_SUFFIXES, ".safetensors"):
         raise CheckpointError(
-            f"{path}: expected a .pth, .pt or .safetensors file, got the suffix '{path.suffix}'; rename it"
+            f"{path}: expected a .pth, .pt or .safetensors file, got the suffix '{path.suffix}'; "
+            "name a file of weights, and rename it if it has another suffix"
         )
 
 

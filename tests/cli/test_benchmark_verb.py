@@ -96,7 +96,7 @@ def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 1
     assert said.sentences == [
-        "out: cannot make this folder: File exists; choose another place or fix its permissions"
+        "out: cannot make this folder: out is there and is no folder; choose another name"
     ]
 
 

@@ -134,7 +134,11 @@ REFUSED = [
     ("empty -o x --recursive", 1, "empty: there are no images in this folder"),
     ("photos -o x --model gone.pth", 1, "gone.pth: there is no such file; check the path"),
     ("photos -o x --model notes.pth", 1, "notes.pth: is damaged, cut short or no .pth file"),
-    ("photos -o notes.txt", 1, "notes.txt: cannot make this folder: File exists; choose another place"),
+    (
+        "photos -o notes.txt",
+        1,
+        "notes.txt: cannot make this folder: notes.txt is there and is no folder; choose another name",
+    ),
 ]
 
 

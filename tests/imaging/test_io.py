@@ -2,6 +2,7 @@ import contextlib
 import io
 import os
 import struct
+import warnings
 import zlib
 
 import numpy as np
@@ -306,6 +307,15 @@ def test_opencvs_complaints_are_not_shown_to_the_user(capfd):
 def test_more_pixels_than_pillows_own_limit_are_read(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert decode_image(KINDS["rgb.png"][0], "x").shape == RGB.shape
+
+
+def test_pillows_warning_about_large_images_stays_quiet(monkeypatch):
+    data = io.BytesIO()
+    Image.fromarray(RGB).save(data, "TIFF")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", RGB.shape[0] * RGB.shape[1] - 1)  # it refuses twice that
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_array_equal(decode_image(data.getvalue(), "x"), RGB)
 
 
 def test_says_what_stands_in_place_of_a_file(tmp_path):

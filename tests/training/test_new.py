@@ -294,3 +294,10 @@ def test_the_recipes_are_files_of_options():
         for scale in recipe.scales:
             assert recipe.file(scale).is_relative_to(OPTIONS)
             assert recipe.file(scale).is_file()
+
+
+def test_one_core_is_no_cores(monkeypatch):
+    monkeypatch.setattr(new, "cores", lambda: 1)
+    assert new._cores() == "1 core"
+    monkeypatch.setattr(new, "cores", lambda: 2)
+    assert new._cores() == "2 cores"
