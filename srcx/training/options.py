@@ -46,6 +46,7 @@ def load_test(path: Path, overrides: Sequence[str] = ()) -> Options:
     Raises:
         OptionsError: as `load_options`, or the file is no test file.
         DataError: as `check_paths`.
+        CheckpointError: as `check_weights`.
     """
     options = load_options(path, overrides)
     check_paths(options, test_only=True)
@@ -53,6 +54,7 @@ def load_test(path: Path, overrides: Sequence[str] = ()) -> Options:
         raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")
     if options.path.pretrain_network_g is None:
         raise OptionsError(f"{path}: no `path.pretrain_network_g`: name the checkpoint to test")
+    check_weights(options, test_only=True)
     return options
 
 

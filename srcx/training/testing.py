@@ -15,7 +15,6 @@ from srcx.inference.bundled import file_of
 from srcx.progress import OnProgress, no_progress
 from srcx.training import build, build_data
 from srcx.training.checkpoints import RunFolder
-from srcx.training.options import check_weights
 
 __all__ = ["run_test"]
 
@@ -44,7 +43,6 @@ def run_test(
     """
     source = options.path.pretrain_network_g
     assert source is not None
-    check_weights(options, test_only=True)
     net = build.network(options.network_g)
     strict = options.path.strict_load_g
     build.load_pretrained(net, file_of(source) or source, key=options.path.param_key_g, strict=strict)

@@ -123,7 +123,11 @@ def test_every_mistake_of_an_option_file_is_a_line_and_nothing_is_written(srcx, 
         ("train -opt gone.yml", 2, "gone.yml"),
         ("train -opt test.yml", 2, "test.yml: no `train`"),
         ("test -opt train.yml", 2, "train.yml: no `datasets.test`, so there is nothing to test on; add one"),
-        ("test -opt test.yml", 1, "experiments/tiny/models/net_g_latest.pth: there is no such file"),
+        (
+            "test -opt test.yml",
+            1,
+            "test.yml:9: path.pretrain_network_g: experiments/tiny/models/net_g_latest.pth: this file does not",
+        ),
         (
             "test -opt test.yml --force_yml path:pretrain_network_g=~",
             2,
