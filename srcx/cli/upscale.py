@@ -64,7 +64,7 @@ Fidelity = Annotated[
 Tile = Annotated[str, typer.Option(metavar="auto|0|N", help="Side of the tiles in input pixels; 0 for none.")]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16", "int8"],
-    typer.Option(help="auto: the fastest within 50 dB of fp32; int8: needs a file of 'srcx export --int8'."),
+    typer.Option(help="auto: the fastest within 50 dB of fp32; int8: 8 bits by OpenVINO, made at first use."),
 ]
 BackendName = Annotated[
     Literal["auto", "torch", "nnpack", "onnx", "openvino", "ncnn"],

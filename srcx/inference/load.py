@@ -38,8 +38,7 @@ def load_model(
             damaged.
         tile: Side in input pixels of the tiles an image is cut into, at least 16; 0 for none, "auto" for what
             the free memory allows.
-        precision: "fp32", "bf16", "fp16", "int8" (needs a file of `srcx export --int8`), or "auto" for the
-            fastest within 50 dB of fp32.
+        precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest within 50 dB of fp32.
         device: Where the network runs: "cpu", "cuda", "cuda:1" ...; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not; where it differs from the model's, its results
             are resampled. None takes the model's, 4 for "auto".

@@ -15,7 +15,7 @@ from srcx.imaging.planes import to_pixels
 from srcx.inference.backends import psnr_db
 from srcx.inference.backends.base import import_without_telemetry, to_onnx
 from srcx.inference.backends.openvino import SOURCE_KEY, OpenVino
-from srcx.inference.export import check_exportable, staged
+from srcx.inference.export import check_exportable, photograph, staged
 from srcx.inference.models import Model
 from srcx.metrics import rmse, rmse_of_set
 
@@ -24,6 +24,11 @@ __all__ = ["QuantizationReport", "export_int8"]
 MAX_LOSS_DB = 0.05
 """PSNR-Y that 8 bits may lose against fp32 on images that were not used for calibration, over all pixels
 together: with a mean over images, a smooth image of 45 dB would outweigh all that have detail."""
+PHOTOGRAPHS = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
+    "hubble_deep_field.jpg", "motorcycle_left.png", "rocket.jpg",
+)  # fmt: skip
+"""Of those that come with scikit-image."""
 IMAGES = 120
 ONE_IN = 6
 """One of so many images is for the comparison; the others are for calibration."""
@@ -48,7 +53,7 @@ class Piece(NamedTuple):
     gt: ImageArray
 
 
-def export_int8(model: Model, out: Path, images: Sequence[Path]) -> QuantizationReport:
+def export_int8(model: Model, out: Path, images: Sequence[Path] | None) -> QuantizationReport:
     """Write a model's network in 8 bits, if its images are as good as in fp32.
 
     Args:
@@ -56,7 +61,8 @@ def export_int8(model: Model, out: Path, images: Sequence[Path]) -> Quantization
         out: The .xml file; OpenVINO writes the weights to a .bin beside it. A model finds its file at
             `int8_of`.
         images: High-resolution images, such as the model was trained on; some 120 of them, evenly drawn, are
-            shrunk by MATLAB's bicubic for the network to upscale.
+            shrunk by MATLAB's bicubic for the network to upscale. None takes all parts of the ten photographs
+            and textures that come with scikit-image.
 
     Returns:
         The quality on a sixth of these, which are not used for calibration.
@@ -78,7 +84,7 @@ def export_int8(model: Model, out: Path, images: Sequence[Path]) -> Quantization
     nncf.set_log_level(logging.WARNING)  # below, it logs every operation that stays in fp32
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    pieces = _pieces(model, images)
+    pieces = _parts_of_photographs(model) if images is None else _pieces(model, images)
     held_out = pieces[::ONE_IN]
     calibration = [piece for place, piece in enumerate(pieces) if place % ONE_IN]
     exact = openvino.Core().read_model(to_onnx(model))
@@ -132,17 +138,36 @@ def _fp32_operations(exact: Any) -> list[str]:
     return list(dict.fromkeys([*convolutions[:1], *convolutions[-1:], *sums]))
 
 
+def _parts_of_photographs(model: Model) -> list[Piece]:
+    """Return parts that lie beside each other of each photograph, as many as fit."""
+    side = _side_px(model)
+    pieces = []
+    for name in PHOTOGRAPHS:
+        image = read_image(photograph().with_name(name))
+        rows, columns = (range(0, length - side + 1, side) for length in image.shape[:2])
+        pieces += [_piece(model, image, top, left) for top in rows for left in columns]
+    return pieces
+
+
+def _side_px(model: Model) -> int:
+    return model.scale * (PIECE_PX // model.multiple_of * model.multiple_of)
+
+
+def _piece(model: Model, image: ImageArray, top: int, left: int) -> Piece:
+    side = _side_px(model)
+    gt = to_rgb(image[top : top + side, left : left + side])
+    return Piece(to_tensor(imresize(gt, scale=1 / model.scale))[:, : model.channels], gt)
+
+
 def _pieces(model: Model, images: Sequence[Path]) -> list[Piece]:
     """Return the middles of evenly drawn images, all of one size."""
-    side = model.scale * (PIECE_PX // model.multiple_of * model.multiple_of)
+    side = _side_px(model)
     pieces = []
     for path in images[:: max(len(images) // IMAGES, 1)][:IMAGES]:
         image = read_image(path)
         top, left = ((length - side) // 2 for length in image.shape[:2])
         if min(top, left) >= 0:
-            gt = to_rgb(image[top : top + side, left : left + side])
-            lq = to_tensor(imresize(gt, scale=1 / model.scale))
-            pieces.append(Piece(lq[:, : model.channels], gt))
+            pieces.append(_piece(model, image, top, left))
     if len(pieces) < ONE_IN:
         raise DataError(
             f"int8: expected at least {ONE_IN} images of {side} x {side} pixels or more; got {len(pieces)}"

@@ -68,7 +68,8 @@ class Upscaler:
         tile: Side in input pixels of the tiles an image is cut into, at least 16; 0 for none, "auto" for what
             the free memory allows.
         precision: "fp32", "bf16", "fp16", "int8", or "auto" for the fastest. "auto" runs 16-bit images in
-            fp32. For "int8" the model needs its 8-bit file, and OpenVINO runs it.
+            fp32. "int8" is run by OpenVINO, from the model's 8-bit file; that of a model that comes with
+            srcx is made at first use.
         device: Where the network runs: "cpu", "cuda", "cuda:1" ...; None takes CUDA if it is there.
         scale: Factor of the results, 1 to 32, whole or not. Where it differs from the model's, the results of
             the model are resampled by bicubic. None takes the model's.

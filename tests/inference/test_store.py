@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from srcx import load_model
 from srcx.archs import MSRResNet
 from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import read_image, write_image
-from srcx.inference import Upscaler, bundled, find_model, store
+from srcx.inference import Upscaler, bundled, find_model, quantize, store
 from srcx.inference.backends import BACKENDS, Engine, find_backend
 from srcx.inference.backends.openvino import OpenVino
 from srcx.inference.models import Model, StoredModel
@@ -240,5 +241,37 @@ def test_an_8_bit_file_that_does_not_open_leaves_the_store(tmp_path, monkeypatch
     for precision, is_left in (("int8", True), ("fp32", False)):
         (tmp_path / "s").mkdir(exist_ok=True)
         with pytest.raises(UsageError, match="of other weights"):
-            OpenVino().open(model, precision)
+            OpenVino().open(replace(model, int8=tmp_path / "exported.xml"), precision)
         assert (tmp_path / "s").is_dir() == is_left
+
+
+def test_8_bits_are_made_once_where_they_are_asked_for_and_auto_does_not_take_them(
+    folder, lq, monkeypatch, caplog
+):
+    pytest.importorskip("nncf")
+    pytest.importorskip("openvino")
+    exact = Upscaler(find_model("real-x4"), backend="torch", precision="fp32")(lq)
+    monkeypatch.setattr(quantize, "PHOTOGRAPHS", ("chelsea.png", "coffee.png", "rocket.jpg", "brick.png"))
+    monkeypatch.setattr(quantize, "MAX_LOSS_DB", 1.0)  # the weights are random
+    first = Upscaler(find_model("real-x4"), precision="int8")(lq)
+    said = "real-x4: making its 8-bit file, once"
+    assert [said in text for text in caplog.messages].count(True) == 1
+    assert 0 < np.square(np.subtract(first, exact, dtype=float)).mean() < 255**2 / 10**3
+    second = Upscaler(find_model("real-x4"), precision="int8")
+    assert [said in text for text in caplog.messages].count(True) == 1
+    np.testing.assert_array_equal(second(lq), first)
+    assert "int8" not in Upscaler(find_model("real-x4")).precisions()
+    (xml,) = (path for path in files_of(find_model("real-x4")) if path.suffix == ".xml")
+    xml.write_text("damaged")
+    np.testing.assert_array_equal(Upscaler(find_model("real-x4"), precision="int8")(lq), first)
+
+
+def test_8_bits_that_lose_too_much_are_refused_and_the_store_stays(folder, lq, monkeypatch):
+    pytest.importorskip("nncf")
+    Upscaler(find_model("real-x4"), backend="onnx", precision="fp32")(lq)
+    before = files_of(find_model("real-x4"))
+    monkeypatch.setattr(quantize, "PHOTOGRAPHS", ("chelsea.png", "coffee.png", "rocket.jpg", "brick.png"))
+    monkeypatch.setattr(quantize, "MAX_LOSS_DB", -1.0)
+    with pytest.raises(CheckpointError, match=r"^real-x4: in 8 bits it loses .* dB, more than -1"):
+        Upscaler(find_model("real-x4"), precision="int8")
+    assert files_of(find_model("real-x4")) == before

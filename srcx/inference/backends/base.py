@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from srcx.errors import CheckpointError, UsageError
+from srcx.errors import CheckpointError, SrcxError, UsageError
 from srcx.imaging.planes import Planes
 from srcx.inference.store import discard
 
@@ -130,12 +130,14 @@ class Backend(ABC):
             try:
                 return self._open(module, model, precision, device)
             except Exception as error:
-                # The store has no part in the 8-bit file.
-                if precision == "int8" or self.is_out_of_memory(error) or not discard(model):
+                has_own_file = precision == "int8" and model.int8 is not None  # no part of the store
+                if isinstance(error, SrcxError) or has_own_file or self.is_out_of_memory(error):
+                    raise
+                if not discard(model):
                     raise
                 return self._open(module, model, precision, device)  # what was stored may have been damaged
         except Exception as error:
-            if isinstance(error, UsageError) or self.is_out_of_memory(error):
+            if isinstance(error, SrcxError) or self.is_out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
             raise UsageError(
