@@ -126,7 +126,7 @@ def test_every_mistake_of_an_option_file_is_a_line_and_nothing_is_written(srcx, 
         (
             "test -opt test.yml",
             1,
-            "test.yml:9: path.pretrain_network_g: experiments/tiny/models/net_g_latest.pth: this file does not",
+            "test.yml:9: path.pretrain_network_g: experiments/tiny/models/net_g_latest.pth: this file does",
         ),
         (
             "test -opt test.yml --force_yml path:pretrain_network_g=~",
