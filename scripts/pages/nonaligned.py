@@ -379,7 +379,7 @@ def main() -> None:
             "with --no-train, it uses the runs that are there.",
             "",
             *command_block(
-                " ".join(["python", *sys.argv]), not_run="needs the runs, which take forty minutes"
+                " ".join(["python", *sys.argv]), not_run="needs the runs, which take an hour"
             ),
             "",
             f"Each run takes {args.seconds:g} seconds of one core, so a cheaper loss has more steps. "

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -171,6 +172,8 @@ def upscale(
                 return _upscale_pipe(upscaler, size, on_progress)
             # One process lists the files: the others would find results among them.
             all_jobs = run_on_main(lambda: plan(inputs, out, recursive=recursive, format=format))
+            if quality is not None:
+                _check_quality(all_jobs)
             jobs = all_jobs[rank() :: world_size()]
             on_tile = _tile_progress(on_progress, len(jobs), count)
             outcomes = run(jobs, upscaler, overwrite=overwrite, quality=quality, on_tile=on_tile)
@@ -186,6 +189,18 @@ def upscale(
         print(_printable(_summary(count, where=_where(count, only, out))))
     if count["failed"]:
         raise typer.Exit(1)
+
+
+def _check_quality(jobs: "Sequence[Job]") -> None:
+    """Raise UsageError if none of the results is in a format that has a quality."""
+    from srcx.imaging.io import LOSSY_SUFFIXES
+
+    suffixes = sorted({job.target.suffix.lower() for job in jobs})
+    if jobs and not set(suffixes) & set(LOSSY_SUFFIXES):
+        raise UsageError(
+            f"--quality: JPEG, WebP and AVIF have it, and the results are {', '.join(suffixes)}; "
+            "choose another --format or leave --quality out"
+        )
 
 
 def _from_pipe(inputs: list[Path], out: Path, size: str | None, of_files: list[str]) -> bool:

@@ -47,6 +47,8 @@ UNREAD_SUFFIXES = (
 """Suffixes of images in formats that srcx does not read."""
 
 SUFFIXES_OF_16_BITS = (".png", ".tif", ".tiff")
+LOSSY_SUFFIXES = (".avif", *JPEG_SUFFIXES, ".webp")
+"""Suffixes of the formats that have a quality."""
 SUFFIXES_OF_ALPHA = (".avif", ".png", ".tif", ".tiff", ".webp")
 LONGEST_SIDE = {".avif": 32_768, **dict.fromkeys(JPEG_SUFFIXES, 65_500), ".webp": 16_383}
 """Pixels that a format holds in a row or column, where that is less than an image may have."""
