@@ -378,9 +378,7 @@ def main() -> None:
             "The command below writes this page and computes every figure in it. It trains the runs first; "
             "with --no-train, it uses the runs that are there.",
             "",
-            *command_block(
-                " ".join(["python", *sys.argv]), not_run="needs the runs, which take an hour"
-            ),
+            *command_block(" ".join(["python", *sys.argv]), not_run="needs the runs, which take an hour"),
             "",
             f"Each run takes {args.seconds:g} seconds of one core, so a cheaper loss has more steps. "
             f"{sum(map(len, results.values()))} of {len(runs)} runs are finished; seeds: {args.seeds}.",

@@ -50,8 +50,8 @@ from srcx.losses.contextual_scores import (
 
 __all__ = ["Formula", "Saved", "backward", "forward"]
 
-# A block's scores should fit a CPU's shared cache, and samples of a block should divide among its threads; a GPU
-# is faster with larger blocks, limited by memory.
+# A block's scores should fit a CPU's shared cache, and its samples should divide among the threads; a GPU is
+# faster with larger blocks, limited by memory.
 BLOCK_MIB = 8
 BLOCK_MIB_GPU = 128
 LEAST_ROWS = 32  # matrix products of fewer rows are slow
