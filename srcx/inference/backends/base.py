@@ -130,10 +130,9 @@ class Backend(ABC):
             try:
                 return self._open(module, model, precision, device)
             except Exception as error:
-                has_own_file = precision == "int8" and model.int8 is not None  # no part of the store
-                if isinstance(error, SrcxError) or has_own_file or self.is_out_of_memory(error):
-                    raise
-                if not discard(model):
+                # An 8-bit file of the user's is not stored, and one that is refused would be refused again.
+                is_sound = precision == "int8" and (model.int8 is not None or isinstance(error, SrcxError))
+                if is_sound or self.is_out_of_memory(error) or not discard(model):
                     raise
                 return self._open(module, model, precision, device)  # what was stored may have been damaged
         except Exception as error:
