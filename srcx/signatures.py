@@ -98,7 +98,7 @@ def signature(part: Source, *, annotated: Collection[str] = ()) -> inspect.Signa
         annotated: The parameters whose annotations are read; the others have none.
 
     Returns:
-        The signature. Its defaults are only so far right that those which can be called are told from others.
+        The signature. Each default is `...`: its value is not read.
 
     Raises:
         UnreadableError: it has none that can be read.
@@ -149,7 +149,7 @@ def _parameters(part: Source, annotated: Collection[str]) -> list[inspect.Parame
         inspect.Parameter(
             one.arg,
             kind,
-            default=empty if default is None else _default(Source(part.module, default)),
+            default=empty if default is None else ...,
             annotation=_evaluated(Source(part.module, one.annotation))
             if one.arg in annotated and one.annotation is not None
             else empty,
@@ -170,16 +170,8 @@ def _constructor(part: Source) -> Source:
     raise UnreadableError(f"{part.module}: {part.node.name} has no constructor")
 
 
-def _default(value: Source) -> Any:
-    """Return a value that can be called where the default can: it is a class or a function."""
-    found = named(value)
-    if isinstance(found, Source):
-        return callable if isinstance(found.node, ast.ClassDef | ast.FunctionDef) else ...
-    return found
-
-
 def _evaluated(piece: Source) -> Any:
-    """Return the value of an annotation or of a default."""
+    """Return the value of an annotation."""
     module, node = piece
     match node:
         case ast.Constant():

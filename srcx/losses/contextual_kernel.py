@@ -207,7 +207,7 @@ def _update(peak: Tensor, saved: Saved, affinities: Tensor, mixed: Tensor, start
     """Add the rows from `start` to the column maxima `peak` (S, M) of `mixed` affinities (S, R, M).
 
     Returns:
-        The rows of the block that hold a maximum so far, others cannot in the end; on a GPU, all.
+        The rows of the block that hold a maximum so far: no other row can hold one in the end. On a GPU, all.
     """
     samples, rows, columns = mixed.shape
     of_block, first, length = _column_max(mixed)
@@ -233,7 +233,7 @@ def _update(peak: Tensor, saved: Saved, affinities: Tensor, mixed: Tensor, start
 
 
 def _held_first(holds: Tensor) -> Tensor:
-    """Return the indices (S, R) of rows: those that `holds` in rising order, then the others."""
+    """Return the indices (S, R) of rows: first those where `holds` is 1, in rising order, then the others."""
     return holds.argsort(stable=True, dim=1, descending=True)
 
 
