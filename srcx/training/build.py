@@ -77,8 +77,12 @@ def network(part: Part, place: str = "network_g") -> nn.Module:
     return made
 
 
-def accelerator(options: Options) -> Accelerator:
+def accelerator(options: Options, *, precision_before: str | None = None) -> Accelerator:
     """Return the accelerator: device, precision and processes of this run.
+
+    Args:
+        options: The options of a run.
+        precision_before: The precision of a resumed run up to now, which `auto` keeps.
 
     Raises:
         UsageError: several GPUs are asked for, but fewer processes were started; or fp16 on the CPU.
@@ -89,8 +93,11 @@ def accelerator(options: Options) -> Accelerator:
     # accelerate has one setting per process; a second run in this process may want another precision.
     AcceleratorState._reset_state()
     on_cpu = gpus == 0 or there == 0
-    precision = options.train.precision if options.train else "fp32"
-    if precision == "auto":
+    precision: str = options.train.precision if options.train else "fp32"
+    resumes_in = precision_before if precision == "auto" else None
+    if resumes_in:
+        precision = resumes_in
+    elif precision == "auto":
         # bf16 where the processor multiplies it faster than fp32; unlike fp16 it needs no loss scaling.
         cuda_has_bf16 = not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False)
         fast = cuda_has_bf16 or (on_cpu and fast_dtype(torch.device("cpu")) == torch.bfloat16)
@@ -98,8 +105,10 @@ def accelerator(options: Options) -> Accelerator:
     if precision == "fp16" and on_cpu:
         raise UsageError("train.precision is fp16, which needs a GPU; on the CPU take bf16 or fp32")
     if precision == "bf16" and on_cpu and bf16_gain() < 1:
+        source = "this run was started in bf16" if resumes_in else "train.precision is bf16"
         logger.warning(
-            "train.precision is bf16, in which this processor takes %.1f times as long as in fp32; take auto",
+            "%s, in which this processor takes %.1f times as long as in fp32; set train.precision to fp32",
+            source,
             1 / bf16_gain(),
         )
     # Without cpu=True, accelerate does not connect processes that have no GPU: each would train alone.

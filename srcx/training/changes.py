@@ -26,7 +26,10 @@ EFFECTS = (
         "from iteration {next} on each iteration has the learning rate that the new options give it",
     ),
     (r"train\.optim_[gd]", "from iteration {next} on; the optimizer keeps its moments"),
-    (r"train\.convolution", "the run keeps its way, unless the options name another one than auto"),
+    (
+        r"train\.(convolution|precision)",
+        "auto keeps what the run had; any other value holds from iteration {next} on",
+    ),
     (r"train\.\w+_opt", "in the objective of iteration {next} and later"),
     (r"train\.total_iter", "the run ends there"),
     (r"val\.metrics|datasets\.val", "from the next validation on; the best figures so far stay"),

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from textwrap import shorten
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -37,6 +37,7 @@ from srcx.weights.training_state import load_training_state, save_training_state
 __all__ = [
     "Progress",
     "RunFolder",
+    "SavedState",
     "Validated",
     "check_same_start",
 ]
@@ -46,6 +47,19 @@ State = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 MIB = 2**20
+
+
+class SavedState(NamedTuple):
+    """A training state and its file."""
+
+    path: Path
+    state: State
+
+    @property
+    def precision(self) -> str | None:
+        """The number format that the run had; older states do not say."""
+        model = self.state.get("model")
+        return model.get("precision") if isinstance(model, dict) else None
 
 
 class Trainable(Protocol):
@@ -255,58 +269,63 @@ class RunFolder:
         if self.writes:
             save_state(self.models / f"net_g_{label}.pth", model.weights()["net_g"])
 
-    def resume(
-        self, model: Trainable, path: Path | None = None, *, ignored: Collection[str] = ()
-    ) -> Progress | None:
-        """Load a state into `model` and the random generators.
+    def find_state(self, path: Path | None = None) -> SavedState | None:
+        """Read the state that this run resumes from.
 
         Args:
-            model: A training model of the same options.
             path: The state; None takes the newest undamaged one of the folder.
-            ignored: Names of networks whose present weights stay.
 
         Returns:
-            The run's progress; None if this run does not resume.
+            None if this run does not resume, or there is no state.
 
         Raises:
-            CheckpointError: `path` is damaged, or all states of the folder are, or the state does not fit.
+            CheckpointError: `path` is damaged, or all states of the folder are.
         """
         if not self.resumes:
             return None
+        if path is not None:
+            return SavedState(path, load_training_state(path))
         damage: CheckpointError | None = None
-        for candidate in [path] if path is not None else self.saved_states(self.root)[::-1]:
+        for candidate in self.saved_states(self.root)[::-1]:
             try:
-                state = load_training_state(candidate)
+                return SavedState(candidate, load_training_state(candidate))
             except CheckpointError as error:
-                if path is not None:
-                    raise
                 logger.warning("%s", error)
                 damage = damage or error
-                continue
-            changes = changes_since(candidate.absolute().parent.parent, self.options_text)
-            try:
-                model.load_state(state["model"], ignored=ignored)
-                progress = Progress.of_state(state["progress"])
-                restore_random_state(state["random"])
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
-                reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
-                if fixed := fixed_names(changes, str(error)):
-                    said = f"resuming cannot change {fixed} ({reason}); give it back"
-                else:
-                    said = (
-                        "this state does not fit the option file's networks and optimizers "
-                        f"({reason}); resume with the option file the run was started with"
-                    )
-                raise CheckpointError(
-                    f"{candidate}: {said}, or begin a new run under another name"
-                ) from error
-            self._start, self._validated = model.iteration, progress.validated
-            self._changes = describe(changes, self._start)
-            logger.info("%s: going on after iteration %d", candidate, self._start)
-            return progress
         if damage is not None:
             raise damage
         return None
+
+    def resume(self, model: Trainable, saved: SavedState, *, ignored: Collection[str] = ()) -> Progress:
+        """Load a state into `model` and the random generators; return the run's progress.
+
+        Args:
+            model: A training model of the same options.
+            saved: A result of `find_state`.
+            ignored: Names of networks whose present weights stay.
+
+        Raises:
+            CheckpointError: the state does not fit.
+        """
+        changes = changes_since(saved.path.absolute().parent.parent, self.options_text)
+        try:
+            model.load_state(saved.state["model"], ignored=ignored)
+            progress = Progress.of_state(saved.state["progress"])
+            restore_random_state(saved.state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = shorten(" ".join(str(error).split()), 300, placeholder=" ...")
+            if fixed := fixed_names(changes, str(error)):
+                said = f"resuming cannot change {fixed} ({reason}); give it back"
+            else:
+                said = (
+                    "this state does not fit the option file's networks and optimizers "
+                    f"({reason}); resume with the option file the run was started with"
+                )
+            raise CheckpointError(f"{saved.path}: {said}, or begin a new run under another name") from error
+        self._start, self._validated = model.iteration, progress.validated
+        self._changes = describe(changes, self._start)
+        logger.info("%s: going on after iteration %d", saved.path, self._start)
+        return progress
 
     def log_losses(self, model: Trainable, progress: Progress, bar: ProgressBar) -> None:
         """Log the mean of each loss term since the last such line."""

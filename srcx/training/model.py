@@ -327,6 +327,11 @@ class SRModel:
             weights["net_g"]["params_ema"] = self.ema.module.state_dict()
         return weights
 
+    @property
+    def precision(self) -> str:
+        """The number format of a step, as train.precision names it."""
+        return "fp32" if self.accelerator.mixed_precision == "no" else self.accelerator.mixed_precision
+
     def state(self) -> State:
         """Return everything the next step depends on, as tensors and plain values."""
         scaler = self.accelerator.scaler
@@ -336,6 +341,7 @@ class SRModel:
             "optimizers": {name: network.optimizer.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "precision": self.precision,
             "by_winograd": self.convolution.way == "winograd",
         }
 

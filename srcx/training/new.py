@@ -228,11 +228,10 @@ class _Draft:
         why += f"; a step takes about {step_mib:.0f} MiB, and {free_mib / 1024:.1f} GiB are free"
         self.choose(self.train_set, "batch_size_per_gpu", batch, Choice("batch", f"{batch} crops", why))
 
-        precision = step.model.accelerator.mixed_precision
+        precision = step.model.precision
         what = "the GPU" if on_gpu else "this processor"
-        why = f"{what} has no fast bf16" if precision == "no" else f"{what} multiplies bf16 faster"
-        shown = "fp32" if precision == "no" else precision
-        self.choose(self.train, "precision", "auto", Choice("precision", f"auto, here {shown}", why))
+        why = f"{what} has no fast bf16" if precision == "fp32" else f"{what} multiplies bf16 faster"
+        self.choose(self.train, "precision", "auto", Choice("precision", f"auto, here {precision}", why))
         self._fit_cache(decoded_mib)
 
         total = min(max(_two_digits(time_s / each_s), LEAST_ITERATIONS), recipe_total)

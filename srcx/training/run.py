@@ -43,7 +43,8 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
     assert options.train is not None
     total, val, every = options.train.total_iter, options.val, options.logger
     keep_freed_memory()
-    accelerator = build.accelerator(options)
+    state = run.find_state(resume_from)
+    accelerator = build.accelerator(options, precision_before=state.precision if state else None)
     run.writes = accelerator.is_main_process
     if not run.writes:
         logging.getLogger("srcx").setLevel(logging.WARNING)  # rank 0 alone reports progress
@@ -63,7 +64,8 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
 
     with stop_on_signal() as stop, name_lost_ranks(run.describe_checkpoints), run_lock(run.root):
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
-        progress = run.resume(model, resume_from, ignored=ignored) or Progress()
+        progress = run.resume(model, state, ignored=ignored) if state else Progress()
+        del state  # as large as the networks and their optimizers
         check_same_start(model.iteration)
         batches = build_data.train_batches(options, training_set, accelerator, start_iter=model.iteration)
         with run, validations, ProgressBar(model.iteration, total, shown=run.writes) as bar:

@@ -48,7 +48,7 @@ def opened(root, **options):
 def gone_on(root, path=None, **options):
     """A run that resumed, entered only then, as `train` does; its model and progress."""
     run, model = RunFolder(root, resumes=True, **options), Counter()
-    progress = run.resume(model, path)
+    progress = run.resume(model, run.find_state(path))
     return run.__enter__(), model, progress
 
 
@@ -69,14 +69,14 @@ def test_resuming_gives_the_same_numbers_as_going_straight_on(tmp_path):
 
     resumed = Counter()
     torch.manual_seed(99)  # whatever happened in between
-    assert run.resume(resumed) == progress
+    assert run.resume(resumed, run.find_state()) == progress
     for _ in range(2):
         resumed.step()
     assert torch.equal(resumed.value, straight.value)
 
 
 def test_a_new_folder_has_nothing_to_resume(tmp_path):
-    assert opened(tmp_path / "run").resume(Counter()) is None
+    assert opened(tmp_path / "run").find_state() is None
 
 
 def test_loss_means_go_over_an_interruption(tmp_path):
@@ -84,7 +84,7 @@ def test_loss_means_go_over_an_interruption(tmp_path):
     progress = Progress()
     progress.add({"pixel": 1.0})
     run.save(Counter(), progress)
-    resumed = run.resume(Counter())
+    resumed = run.resume(Counter(), run.find_state())
     resumed.add({"pixel": 2.0})
     assert resumed.take_means() == {"pixel": 1.5}
     assert resumed.take_means() == {}
@@ -113,7 +113,7 @@ def test_a_term_of_every_second_iteration_is_logged_at_its_true_mean_also_after_
         model.step()
         straight.add(values)
         run.save(model, straight)
-        resumed = run.resume(Counter())
+        resumed = run.resume(Counter(), run.find_state())
         for rest in terms[done:]:
             resumed.add(rest)
         with ProgressBar(0, 7) as bar:
@@ -132,7 +132,7 @@ def test_a_state_that_counted_iterations_alone_is_resumed_as_it_was(tmp_path, su
     older = {"iteration": 3, "sums": sums, "summed": summed, "best": {}, "validated": 2}
     state = {"model": model.state(), "progress": older, "random": random_states()}
     save_training_state(run.states / "3.state", state)
-    progress = run.resume(resumed)
+    progress = run.resume(resumed, run.find_state())
     assert (resumed.iteration, progress.validated) == (3, 2)
     progress.add({"pixel": 9.0})
     means = progress.take_means()
@@ -150,7 +150,7 @@ def test_a_damaged_newest_state_is_skipped_with_a_warning(tmp_path, caplog):
     newest.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         resumed = Counter()
-        run.resume(resumed)
+        run.resume(resumed, run.find_state())
     assert resumed.iteration == 1
     assert "2.state: this training state is damaged" in caplog.text
 
@@ -159,7 +159,7 @@ def test_a_state_that_is_asked_for_and_damaged_stops_the_run(tmp_path):
     path = tmp_path / "5.state"
     path.write_bytes(b"half a fi")
     with pytest.raises(CheckpointError, match="damaged"):
-        opened(tmp_path / "run").resume(Counter(), path)
+        opened(tmp_path / "run").find_state(path)
 
 
 def test_a_state_of_another_network_is_named(tmp_path):
@@ -170,7 +170,7 @@ def test_a_state_of_another_network_is_named(tmp_path):
     run = opened(tmp_path / "run")
     trained(run, 1)
     with pytest.raises(CheckpointError, match="does not fit the option file"):
-        run.resume(Other())
+        run.resume(Other(), run.find_state())
 
 
 def test_old_checkpoints_are_pruned_but_best_and_latest_stay(tmp_path):
@@ -304,7 +304,7 @@ def test_a_full_disk_is_one_sentence_with_what_to_free_whichever_file_meets_it(t
     with RunFolder(tmp_path / "run") as run:
         trained(run, 1)
     run, model = RunFolder(tmp_path / "run", resumes=True), Counter()
-    progress = run.resume(model)
+    progress = run.resume(model, run.find_state())
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -47,9 +47,9 @@ def photos(rng):
 def machine(monkeypatch):
     """Sets the seconds and MiB that two crops take, the free memory, and what bf16 is."""
 
-    def of(*, two_crops_s=0.4, two_crops_mib=200.0, free_mib=8000, precision="no"):
-        accelerator = SimpleNamespace(device=torch.device("cpu"), mixed_precision=precision)
-        step = Step(SimpleNamespace(accelerator=accelerator), two_crops_s, "", two_crops_mib)
+    def of(*, two_crops_s=0.4, two_crops_mib=200.0, free_mib=8000, precision="fp32"):
+        model = SimpleNamespace(accelerator=SimpleNamespace(device=torch.device("cpu")), precision=precision)
+        step = Step(model, two_crops_s, "", two_crops_mib)
         monkeypatch.setattr(new, "measure_step", lambda options: step)
         monkeypatch.setattr(new, "free_bytes", lambda device=None: free_mib * 2**20)
 
@@ -185,7 +185,7 @@ def test_batch_and_iterations_are_those_that_memory_and_time_hold(
     assert options.train.ema_decay <= max(1 - 10 / iterations, 0.5)
 
 
-@pytest.mark.parametrize(("precision", "shown"), [("no", "auto, here fp32"), ("bf16", "auto, here bf16")])
+@pytest.mark.parametrize(("precision", "shown"), [("fp32", "auto, here fp32"), ("bf16", "auto, here bf16")])
 def test_the_number_format_is_that_of_the_processor(photos, machine, precision, shown):
     photos(*[(200, 300)] * 4)
     machine(precision=precision)

@@ -37,6 +37,7 @@ from srcx.evaluation.validation import start_validation
 from srcx.imaging import imresize, read_image, to_image, to_rgb
 from srcx.metrics import psnr
 from srcx.training import build, build_data
+from srcx.training.checkpoints import RunFolder
 from srcx.training.dry_run import PeakMemory, describe, try_once, write_contact_sheet
 from srcx.training.model import SRModel
 from srcx.training.options import load_training
@@ -214,7 +215,9 @@ def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
     model = build.model(options, build.accelerator(options))
     before, random = copy.deepcopy(model.state()), torch.get_rng_state()
     try_once(model, options)
-    assert_close(model.state(), before)
+    after = model.state()
+    assert after.pop("precision") == before.pop("precision")
+    assert_close(after, before)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(weight.grad is None for net in model.networks.values() for weight in net.net.parameters())
 
@@ -385,6 +388,22 @@ def test_the_validation_of_the_start_leaves_the_random_numbers_of_the_run_as_the
         for run in ("quiet", "smoke_x4")
     ]
     assert str(states[0]) == str(states[1])
+
+
+def test_a_resumed_run_keeps_the_precision_that_auto_chose(workplace, caplog, monkeypatch):
+    fast = iter([torch.bfloat16, torch.float32])
+    monkeypatch.setattr("srcx.training.build.fast_dtype", lambda device: next(fast))
+    monkeypatch.setattr("srcx.training.build.bf16_gain", lambda: 0.5)
+    auto = ["train:precision=auto", "logger:save_checkpoint_freq=1", "datasets:train:num_worker_per_gpu=0"]
+    run_file(SMOKE, overrides=["train:total_iter=1", *auto])
+    run_file(SMOKE, overrides=["train:total_iter=2", *auto], auto_resume=True)
+    states = [load_training_state(path) for path in RunFolder.saved_states(Path("experiments/smoke_x4"))]
+    assert [state["model"]["precision"] for state in states] == ["bf16", "bf16"]
+    assert "this run was started in bf16, in which this processor takes 2.0 times as long" in caplog.text
+    changed = ["train:total_iter=3", *auto, "train:precision=fp32"]
+    run_file(SMOKE, overrides=changed, auto_resume=True)
+    newest = load_training_state(RunFolder.saved_states(Path("experiments/smoke_x4"))[-1])
+    assert newest["model"]["precision"] == "fp32"
 
 
 def test_a_resumed_run_convolves_as_before_and_says_where_it_cannot(workplace, caplog, monkeypatch):
