@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,15 +32,41 @@ from srcx.inference.load import load_model
 SETS = ("Set5", "Set14", "BSD100")
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe", "rmse")
 IMAGES = ("astronaut", "chelsea", "coffee", "rocket")
-SCALE = 4
+SCALE = 4  # of the crops and of the plane
 CROP_PX = 128
 PLACES = {"astronaut": (64, 176), "chelsea": (88, 152), "coffee": (96, 248), "rocket": (232, 256)}
 """Top and left of each crop, multiples of the scale: a face, fur, metal, lattice."""
 TIMED_SHAPE, TIMED_RUNS = (180, 320, 3), 5
 
 
-def cost(model: str) -> str:
-    """Return the row of a model: its name, number of weights, and median time of an image."""
+class Target(NamedTuple):
+    """What a model is to reach on the sets, by one metric, and whose figures these are."""
+
+    model: str
+    metric: str
+    figures: tuple[float, ...]
+    source: str
+
+
+TARGETS = (
+    Target("srresnet-x4", "psnr", (32.05, 28.49, 27.58), "SRResNet, published (arXiv:1609.04802)"),
+    Target("fast-x4", "psnr", (31.601, 28.155, 27.389), "`srresnet-x4`"),
+    Target("srgan-cx-x4", "lpips", (0.0882, 0.1663, 0.1980), "SRGAN, published (table of arXiv:2003.13081)"),
+    Target("srgan-cx-x4", "lpips", (0.0748, 0.1329, 0.1614), "ESRGAN, published (the same table)"),
+)
+"""On `SETS`. Published figures are by their authors' code, on the same sets."""
+
+
+class Cost(NamedTuple):
+    """What a model takes: its number of weights, and the median time of an image."""
+
+    name: str
+    weights: int
+    time_s: float
+
+
+def cost(model: str) -> Cost:
+    """Measure the time of a model."""
     upscaler = load_model(model)
     net = upscaler.model.net
     weights = sum(weight.numel() for weight in net.parameters()) if net else 0
@@ -50,14 +77,32 @@ def cost(model: str) -> str:
         start = time.perf_counter()
         upscaler(image)
         times.append(time.perf_counter() - start)
-    return f"| {upscaler.model.name} | {weights:,} | {statistics.median(times):.2f} s |"
+    return Cost(upscaler.model.name, weights, statistics.median(times))
+
+
+def beside_targets(results: Results) -> Iterator[str]:
+    """Yield the rows of what the models are to reach, what is reached in bold."""
+    yield f"| model | metric | {' | '.join(SETS)} | target | of |"
+    yield "|---" * (4 + len(SETS)) + "|"
+    for target in TARGETS:
+        figures = {one.set: one.metrics[target.metric] for one in results.means if one.model == target.model}
+        if not figures:
+            continue
+        higher = results.metrics[target.metric] == "higher"
+        digits, cells = 3 if target.metric == "psnr" else 4, []
+        for name, wanted in zip(SETS, target.figures, strict=True):
+            value = float(figures[name] or 0)
+            reached = value >= wanted if higher else value <= wanted
+            cells.append(f"**{value:.{digits}f}**" if reached else f"{value:.{digits}f}")
+        wanted_text = ", ".join(f"{one:.{digits}f}".rstrip("0") for one in target.figures)
+        yield f"| {target.model} | {target.metric} | {' | '.join(cells)} | {wanted_text} | {target.source} |"
 
 
 def page(
     results: Results,
     command: str,
     names: Sequence[str],
-    costs: Sequence[str],
+    costs: Sequence[Cost],
     strips: dict[str, str],
     plane: str,
 ) -> list[str]:
@@ -77,6 +122,14 @@ def page(
     for table in tables(results):
         parts += [f"## {table.title}", "", *_markdown(table, list(results.metrics)), ""]
     parts += [f"No {sentence}." for sentence in results.missing()]
+    parts += [
+        "## Beside what is published",
+        "",
+        "What is reached is in bold. A set's target stands in the order of the columns.",
+        "",
+        *beside_targets(results),
+        "",
+    ]
     (height, width), threads = TIMED_SHAPE[:2], torch.get_num_threads()
     parts += [
         "## Cost",
@@ -86,9 +139,9 @@ def page(
         "",
         "| model | weights | time |",
         "|---|---|---|",
-        *costs,
+        *(f"| {one.name} | {one.weights:,} | {one.time_s:.2f} s |" for one in costs),
     ]
-    parts += ["", "## Perception and distortion on BSD100", "", f"![PSNR against NIQE]({plane})", ""]
+    parts += ["", "## Perception and distortion on BSD100 x4", "", f"![PSNR against NIQE]({plane})", ""]
     parts += ["## Crops", "", f"From left to right: {', '.join(('ground truth', *names))}.", ""]
     for image, file in strips.items():
         parts += [f"![{image}]({file})", ""]
@@ -126,16 +179,17 @@ def write_page(models: Sequence[str], data_root: Path, out: Path, command: str) 
     )
     figures = make_folder(out / "results")
     (bsd100,) = (
-        one for one in planes(results.means) if one.x_metric == "psnr" and one.title.startswith("BSD100")
+        one for one in planes(results.means) if one.x_metric == "psnr" and one.title == f"BSD100 x{SCALE}"
     )
     with atomic_path(figures / "plane.svg") as temporary:
         temporary.write_text(plane_svg(bsd100), "utf-8")
+    shown = [one for one in models if load_model(one).model.scale == SCALE]
     for image in IMAGES:
-        write_image(figures / f"{image}.webp", strip(image, models))
+        write_image(figures / f"{image}.webp", strip(image, shown))
     lines = page(
         results,
         command,
-        [model.name for model in results.models],
+        [model.name for model in results.models if model.scale == SCALE],
         [cost(model) for model in models],
         {image: f"results/{image}.webp" for image in IMAGES},
         "results/plane.svg",
