@@ -45,11 +45,14 @@ def load_into(net: nn.Module, state: State, *, source: Path | str, strict: bool 
 
 
 def weights_difference(net: nn.Module, state: State) -> str:
-    """Say which names and shapes of weights differ between `net` and `state`; empty where none does."""
-    own = net.state_dict()
-    missing = [name for name in own if name not in state or state[name].shape != own[name].shape]
-    left = [name for name in state if name not in own or own[name].shape != state[name].shape]
-    return f"{_names('not in it', missing, own)}{_names('not in the network', left, state)}".rstrip("; ")
+    """Say which names and shapes of weights differ between `net` and `state`; empty where none does.
+
+    Example:
+        >>> import torch
+        >>> weights_difference(nn.Linear(2, 1), {"weight": torch.zeros(1, 3), "bias": torch.zeros(1)})
+        'of another shape: weight (1, 3), expected (1, 2)'
+    """
+    return _difference(net.state_dict(), state, left="not in the network")
 
 
 def average_states(states: Sequence[tuple[Path | str, State]], shares: Sequence[float]) -> dict[str, Tensor]:
@@ -72,12 +75,10 @@ def average_states(states: Sequence[tuple[Path | str, State]], shares: Sequence[
     for source, other in states[1:]:
         shapes, others = ({name: value.shape for name, value in state.items()} for state in (first, other))
         if shapes != others:
-            missing = [name for name in first if others.get(name) != shapes[name]]
-            left = [name for name in other if shapes.get(name) != others[name]]
-            difference = f"{_names('not in it', missing, first)}{_names('only in it', left, other)}"
+            difference = _difference(first, other, left="only in it")
             raise CheckpointError(
                 f"{source}: expected the names and shapes of the weights it is mixed with: "
-                f"{difference.rstrip('; ')}; mix weights of one network"
+                f"{difference}; mix weights of one network"
             )
     averaged = {
         name: value if not value.is_floating_point() else shares[0] * value.float()
@@ -90,9 +91,19 @@ def average_states(states: Sequence[tuple[Path | str, State]], shares: Sequence[
     return averaged
 
 
-def _names(what: str, names: list[str], values: State) -> str:
-    if not names:
-        return ""
-    some = ", ".join(f"{name} {tuple(values[name].shape)}" for name in names[:NAMED_AT_MOST])
+def _difference(own: State, state: State, *, left: str) -> str:
+    """Say how `state` differs from `own`; `left` says of names that they are in `state` alone."""
+    shared = [name for name in own if name in state and own[name].shape != state[name].shape]
+    groups = {
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)}, expected {tuple(own[name].shape)}" for name in shared
+        ],
+        "not in it": [f"{name} {tuple(own[name].shape)}" for name in own if name not in state],
+        left: [f"{name} {tuple(state[name].shape)}" for name in state if name not in own],
+    }
+    return "; ".join(f"{what}: {_few(names)}" for what, names in groups.items() if names)
+
+
+def _few(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
-    return f"{what}: {some}{more}; "
+    return ", ".join(names[:NAMED_AT_MOST]) + more
