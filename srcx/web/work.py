@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from srcx.atomic import make_folder
-from srcx.errors import SrcxError, UsageError
+from srcx.errors import ImageError, SrcxError, UsageError
 from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
 from srcx.progress import OnProgress, no_progress
@@ -76,8 +76,9 @@ def compare(
         One for each image, as soon as it is done.
 
     Raises:
-        UsageError: there are too many images or none, or they take too long, or one is too large or cannot
-            be read or upscaled; the message has the names of files without their folders.
+        UsageError: there are too many images or none, or they take too long. Or images are too large or
+            cannot be read; then this comes after all others are done. The message has the names of files
+            without their folders.
     """
     if not paths:
         raise UsageError("choose an image first")
@@ -93,17 +94,23 @@ def compare(
             )
         on_progress(what, done, total)
 
+    bad = []
     try:
-        sizes = [image_size(path) for path in paths]
         make_folder(folder)  # a cleaner of temporary folders may have removed it
         ours = _upscaler(model, _files_of(model), scale, fidelity)
         theirs = _upscaler(other, _files_of(other), ours.scale)
-        for path, size in zip(paths, sizes, strict=True):
-            _check_size(path, size, ours.scale)
         for number, path in enumerate(paths, start=1):
             label = path.name if len(paths) == 1 else f"{number} of {len(paths)}: {path.name}"
-            place = Path(tempfile.mkdtemp(dir=folder))
-            yield _compare_one(path, place, ours, theirs, label, within_time)
+            try:
+                _check_size(path, image_size(path), ours.scale)
+                place = Path(tempfile.mkdtemp(dir=folder))
+                made = _compare_one(path, place, ours, theirs, label, within_time)
+            except ImageError as error:
+                bad.append(str(error))
+            else:
+                yield made
+        if bad:
+            raise UsageError("; ".join(bad))
     except SrcxError as error:
         text = str(error)
         for path in paths:
@@ -179,7 +186,7 @@ def _check_size(path: Path, size: tuple[int, int], scale: float) -> None:
     height, width = size
     megapixels = height * width * scale**2 / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        raise UsageError(
+        raise ImageError(
             f"{path.name}: {width} x {height} pixels at x{scale:g} are {megapixels:.0f} megapixels, and this "
             f"page makes at most {MAX_MEGAPIXELS}; choose a smaller scale, or take 'srcx upscale'"
         )

@@ -212,6 +212,14 @@ def test_old_results_are_deleted_and_new_ones_stay(photo, tmp_path):
     }
 
 
+def test_a_bad_image_is_named_after_the_others_are_done(photo, tmp_path):
+    bad, done = tmp_path / "bad.png", []
+    bad.write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"^bad\.png: is not an image"):
+        done.extend(compare([bad, photo], "bicubic", "bicubic", tmp_path / "results"))
+    assert [one.name for one in done] == [photo.name]
+
+
 def test_an_unreadable_file_is_named_without_its_folder(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     with pytest.raises(UsageError, match=r"^bad\.png: is not an image"):
