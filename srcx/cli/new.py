@@ -25,7 +25,7 @@ EXAMPLES = """
 
 def new(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Name of the run and of its files.")
+        str | None, typer.Argument(metavar="[NAME]", help="Name of the run and of its files.")
     ] = None,
     data: Annotated[
         Path | None,

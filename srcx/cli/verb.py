@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from srcx.errors import UsageError
 
@@ -190,6 +190,16 @@ def _be_quiet(ctx: typer.Context, wanted: bool) -> None:
         ctx.meta[LEVEL] = logging.ERROR
 
 
+class Argument(TyperArgument):
+    """An argument that the help shows by its metavar alone; typer adds braces and Python's types."""
+
+    def get_usage_pieces(self, ctx: Any) -> list[str]:
+        return [str(self.metavar)]
+
+    def get_help_record(self, ctx: Any) -> tuple[str, str]:
+        return str(self.metavar), self.help or ""
+
+
 class Verb(TyperCommand):
     """A command whose list options take their values after one flag, as argparse's nargs="+" does.
 
@@ -202,6 +212,9 @@ class Verb(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for param in self.params:
+            if isinstance(param, TyperArgument):
+                param.__class__ = Argument  # typer makes the arguments itself
         self.params += verbosity_options()
 
     def get_short_help_str(self, limit: int = 45) -> str:

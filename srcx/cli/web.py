@@ -18,9 +18,9 @@ def web(
         typer.Option(metavar="FILE ...", help="Checkpoints or exported files to offer besides srcx's own."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to your network.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen at; 0.0.0.0 opens it to your network.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 7860,
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen at.")] = 7860,
     debug: Debug = False,
 ) -> None:
     """Serve a page for upscaling images and comparing models, until Ctrl-C."""

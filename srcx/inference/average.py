@@ -33,7 +33,8 @@ def average(
         The name of each checkpoint, and its share in the mean.
 
     Raises:
-        UsageError: there are fewer than two checkpoints, not as many weights, or `out` is no .safetensors.
+        UsageError: there are fewer than two checkpoints, not as many weights, or `out` is no .safetensors or
+            one of the checkpoints.
         CheckpointError: a file is damaged, or of another network than the first.
         OutputError: the file cannot be written.
 
@@ -52,6 +53,8 @@ def average(
         raise UsageError(f"weights: expected numbers from 0 on, not all 0; got {given}")
     shares = [weight / sum(given) for weight in given]
     models = [find_model(checkpoint) for checkpoint in checkpoints]
+    if any(model.path and out.exists() and out.samefile(model.path) for model in models):
+        raise UsageError(f"{out}: is one of the checkpoints; name another file for the mean")
     nets = [check_exportable(model, out, SUFFIXES["safetensors"]) for model in models]
     # A network's text shows its layers, also where options left out their defaults.
     kinds = [(model.architecture, model.scale, str(net)) for model, net in zip(models, nets, strict=True)]

@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def test_every_verb_has_help_with_an_example(srcx, words):
     said = srcx(*words, "--help")
     assert said.code == 0
     assert f"Examples:\n\n  srcx {' '.join(words)}" in said.out
+    reference = said.out.partition("Examples:")[0]
+    assert not re.search(r"<(str|int|float|path|file|dir|list)|\{.*\}", reference), "types of Python"
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,11 @@ def test_equal_shapes_with_other_activations_are_another_network(folder):
 def test_what_cannot_be_averaged_is_named(folder, checkpoints, out, weights, said):
     with pytest.raises(UsageError, match=said):
         average(checkpoints, folder / out, weights=weights)
+
+
+def test_a_checkpoint_is_not_replaced_by_the_mean(folder):
+    average(["a.pth", "c.pth"], folder / "mean.safetensors")
+    before = (folder / "mean.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="is one of the checkpoints; name another file"):
+        average([folder / "mean.safetensors", "c.pth"], folder / "mean.safetensors")
+    assert (folder / "mean.safetensors").read_bytes() == before
