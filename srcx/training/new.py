@@ -162,7 +162,8 @@ class _Draft:
         content["name"], content["scale"] = name, self.scale
         _put(content, "manual_seed", 0)
         path = content["path"]
-        path.pop("resume_state", None)
+        for key in ("resume_state", "pretrain_network_g", "param_key_g", "strict_load_g"):
+            path.pop(key, None)
         if start is None:
             content["network_g"]["upscale"] = self.scale
         else:
@@ -172,9 +173,7 @@ class _Draft:
             bundled = file_of(start.name) is not None
             source = start.name if bundled else str(start.path)
             _put(path, "pretrain_network_g", source, "of `srcx models`" if bundled else "")
-            if bundled:
-                path.pop("param_key_g", None)
-            else:
+            if not bundled:
                 _put(path, "param_key_g", None, "the EMA weights, if there are any")
             self.on_choice(Choice("start", source, f"its network ({start.architecture}) is trained further"))
         if not path:

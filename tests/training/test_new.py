@@ -95,6 +95,8 @@ def test_every_recipe_loads_at_every_scale(photos, machine, name, scale):
     assert options.scale == scale == options.network_g.args["upscale"]
     assert options.train.total_iter <= load_training(RECIPES[name].file(scale)).train.total_iter
     assert options.datasets.train.degradation == options.datasets.val["val"].degradation
+    assert options.path.pretrain_network_g == RECIPES[name].start.get(scale)
+    assert options.path.strict_load_g
     periods = options.train.scheduler.args.get("periods", [options.train.total_iter])
     assert list(periods) == [options.train.total_iter]
     assert max(options.train.scheduler.args.get("milestones", [1])) <= options.train.total_iter
