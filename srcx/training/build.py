@@ -261,14 +261,14 @@ def convolution(options: Options, accelerator: Accelerator, nets: Sequence[nn.Mo
     """
     assert options.train is not None
     asked, place = options.train.convolution, _place(options, "train.convolution")
-    in_fp32 = accelerator.mixed_precision == "no" and accelerator.device.type == "cpu"
-    if not in_fp32 or options.train.compile:
-        said = "the Winograd kernel is for fp32 on the CPU, in networks that are not compiled"
+    dtype = {"no": torch.float32, "bf16": torch.bfloat16}.get(accelerator.mixed_precision)
+    if accelerator.device.type != "cpu" or dtype is None or options.train.compile:
+        said = "the Winograd kernel is for the CPU, in networks that are not compiled"
         if asked == "winograd":
             raise OptionsError(f"{place}: {said}; take auto")
         return Convolution("torch", said, asked=True)
     try:
-        chosen = choose(asked, nets)
+        chosen = choose(asked, nets, dtype)
     except UsageError as error:
         raise OptionsError(f"{place}: {error}; take auto") from error
     every = gather(chosen)

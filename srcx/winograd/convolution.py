@@ -1,5 +1,7 @@
 """3 x 3 convolutions by Winograd's method in training on the CPU, where that is faster than torch's.
 
+In a run of precision bf16 the maps are bf16, as torch has them there. Weights, products and sums stay fp32.
+
 kernel.cpp beside this file is compiled at its first use, which needs a C++ compiler, takes some seconds, and
 leaves a library in the user's cache. Without a compiler, or on another processor than x86 with AVX2, all
 convolutions stay torch's, and the log of the run says why.
@@ -51,21 +53,21 @@ MIN_PIXELS = 4096
 """With fewer pixels in a batch, transforming the weights takes as long as the products it saves."""
 MAX_WASTE = 1.5
 """Largest ratio of the pixels of all 4 x 4 tiles to those of the maps: 6 x 6 maps would need 64 for 36."""
-MAX_TRAINED = 2**16
-"""Largest product of the numbers of channels for a gradient of the weights: each thread sums 36 times it."""
+MAX_PRODUCT = 2**16
+"""Largest product of the numbers of channels for a gradient of the weights, since each thread sums 36 times it,
+and in bf16, where torch is faster beyond."""
 MIN_GAIN = 1.1
 """The kernel must be this much faster than torch to be worth another rounding."""
-MAX_ERROR = 1e-5
-"""Of the largest value; the kernel is compared with torch before its first use."""
+MAX_ERRORS = {torch.float32: 1e-5, torch.bfloat16: 4e-3}
+"""Of the largest value, by the number format of the maps; bf16 itself rounds by up to 2^-8. The kernel is
+compared with torch in fp32 before its first use."""
 TIMED_RUNS = 4
+SUFFIXES = {torch.float32: "", torch.bfloat16: "_bf16"}
+"""Of the names of the kernel's functions, by the number format of the maps."""
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
 FLAGS_OF = {"AVX2": ("-mavx2", "-mfma"), "AVX512": ("-mavx512f", "-mfma")}
 """By torch's name of what the processor can do."""
-
-# Lavin and Gray's G, which brings 3 weights to 6 places, in both directions: (36, 9).
-G = torch.tensor([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-PLACES = torch.kron(G, G)
 
 
 class Convolution(NamedTuple):
@@ -96,12 +98,15 @@ class Convolution(NamedTuple):
 BY_TORCH = Convolution("torch", "no other way was chosen")
 
 
-def choose(asked: Literal["auto", "torch", "winograd"], nets: Iterable[nn.Module]) -> Convolution:
-    """Choose how to compute the convolutions of networks that are trained on the CPU in fp32.
+def choose(
+    asked: Literal["auto", "torch", "winograd"], nets: Iterable[nn.Module], dtype: torch.dtype = torch.float32
+) -> Convolution:
+    """Choose how to compute the convolutions of networks that are trained on the CPU.
 
     Args:
         asked: "auto" takes the kernel where it runs and is faster, which is measured.
         nets: The networks; if no layer of theirs is for the kernel, nothing is compiled or measured.
+        dtype: The number format of the maps, fp32 or bf16.
 
     Raises:
         UsageError: "winograd" is asked for and cannot be had.
@@ -111,7 +116,7 @@ def choose(asked: Literal["auto", "torch", "winograd"], nets: Iterable[nn.Module
     if asked == "auto" and not any(_could_take(layer) for net in nets for layer in net.modules()):
         return Convolution("torch", "no layer of these networks is for the Winograd kernel")
     try:
-        gain = measured_gain()
+        gain = measured_gain(dtype)
     except UsageError as error:
         if asked == "winograd":
             raise
@@ -131,12 +136,13 @@ def winograd(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return conv2d(x, weight, bias, padding=1) of 3 x 3 weights, by Winograd's F(4x4, 3x3).
 
     Args:
-        x: (N, C, H, W), float32 on the CPU; C a multiple of 64. Best in channels-last order.
-        weight: (K, C, 3, 3); K a multiple of 64.
-        bias: (K,).
+        x: (N, C, H, W), float32 or bfloat16 on the CPU; C a multiple of 64. Best in channels-last order.
+        weight: (K, C, 3, 3), float32; K a multiple of 64.
+        bias: (K,), float32.
 
     Returns:
-        (N, K, H, W) in channels-last order, within 1e-5 of the largest value.
+        (N, K, H, W) of the dtype of x in channels-last order, within 1e-5 of the largest value before the
+        result is rounded to bfloat16.
 
     References:
         Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, arXiv:1509.09308.
@@ -158,11 +164,12 @@ def kernel() -> ctypes.CDLL:
     if flags is None:
         raise UsageError("the Winograd kernel needs an x86 processor with AVX2")
     library = compiled(flags)
-    if not (error := largest_error(library)) <= MAX_ERROR:
-        raise UsageError(
-            f"the compiled Winograd kernel is off by {error:.1e} of the largest value, more than "
-            f"{MAX_ERROR:.0e}; please report this with the name of the compiler and of the processor"
-        )
+    for dtype, limit in MAX_ERRORS.items():
+        if not (error := largest_error(library, dtype)) <= limit:
+            raise UsageError(
+                f"the compiled Winograd kernel is off by {error:.1e} of the largest value in {dtype}, more "
+                f"than {limit:.0e}; please report this with the name of the compiler and of the processor"
+            )
     return library
 
 
@@ -184,11 +191,23 @@ def compiled(flags: Sequence[str]) -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
     except (OSError, OutputError) as error:
         raise UsageError(f"the Winograd kernel cannot be stored or loaded: {error}") from error
-    sizes = (*[ctypes.c_int64] * 5, ctypes.c_int)
-    library.srcx_convolve.argtypes = (*[ctypes.c_void_p] * 4, *sizes)
-    library.srcx_weight_gradient.argtypes = (*[ctypes.c_void_p] * 3, *sizes)
-    library.srcx_convolve.restype = library.srcx_weight_gradient.restype = None
+    pointer, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    signatures: dict[str, list[Any]] = {
+        "pack": [pointer, *[size] * 4, pointer, *[size] * 2, count],
+        "unpack": [*[pointer] * 2, *[size] * 6, count],
+    }
+    for suffix in SUFFIXES.values():
+        for name in ("convolve", "weight_gradient"):
+            signatures[name + suffix] = [*[pointer] * 4, *[size] * 5, count]
+    for name, arguments in signatures.items():
+        function = getattr(library, f"srcx_{name}")
+        function.argtypes, function.restype = arguments, None
     return library
+
+
+def _function(library: ctypes.CDLL, name: str, dtype: torch.dtype) -> Any:
+    """Return a function of the kernel for maps of this number format."""
+    return getattr(library, f"srcx_{name}{SUFFIXES[dtype]}")
 
 
 def _compile(arguments: Sequence[str]) -> None:
@@ -209,45 +228,51 @@ def _compile(arguments: Sequence[str]) -> None:
         raise UsageError(f"the Winograd kernel cannot be compiled by {found}: {said[:300]}")
 
 
-def largest_error(library: ctypes.CDLL) -> float:
+def largest_error(library: ctypes.CDLL, dtype: torch.dtype = torch.float32) -> float:
     """Return the largest difference to torch in output and gradients, as a share of the largest value.
 
-    The maps are no whole number of tiles, and the numbers of channels differ.
+    The maps are no whole number of tiles, and the numbers of channels differ. Torch computes in fp32.
     """
     draw = torch.Generator().manual_seed(0)  # the run's own generator stays as it is
-    x, weight = (torch.randn(size, generator=draw) for size in ((2, 64, 13, 9), (128, 64, 3, 3)))
-    bias, of_y = (torch.randn(size, generator=draw) for size in ((128,), (2, 128, 13, 9)))
+    x, of_y = (torch.randn(size, generator=draw).to(dtype) for size in ((2, 64, 13, 9), (2, 128, 13, 9)))
+    weight, bias = (torch.randn(size, generator=draw) for size in ((128, 64, 3, 3), (128,)))
     of_x = _gradient_of_input(weight, of_y, library)
-    ours = [_convolve(x, weight, bias, library), of_x, _gradient_of_weight(x, of_y, library)]
-    leaves = [x.requires_grad_(), weight.requires_grad_()]
+    ours = [_convolve(x, weight, bias, library), of_x, *_gradient_of_weight(x, weight, of_y, library)]
+    leaves = [x.float().requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
     with torch.enable_grad():
-        y = functional.conv2d(x, weight, bias, padding=1)
-        theirs = [y.detach(), *torch.autograd.grad(y, leaves, of_y)]
+        y = functional.conv2d(leaves[0], weight, bias, padding=1)
+        theirs = [y.detach(), *torch.autograd.grad(y, leaves, of_y.float())]
     return max(
         float((one - other).abs().max() / other.abs().max()) for one, other in zip(ours, theirs, strict=True)
     )
 
 
 @cache
-def measured_gain() -> float:
+def measured_gain(dtype: torch.dtype = torch.float32) -> float:
     """Return torch's time for a convolution, forward and backward, over the kernel's; takes half a second.
+
+    Args:
+        dtype: The number format of the maps; torch's weights have it too.
 
     Raises:
         UsageError: there is no kernel.
     """
     kernel()
-    by_torch, ours = (lambda x, weight, bias: functional.conv2d(x, weight, bias, padding=1)), winograd
-    times_s: dict[Convolve, list[float]] = {by_torch: [], ours: []}
+
+    def by_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.conv2d(x, weight.to(x.dtype), bias, padding=1)
+
+    times_s: dict[Convolve, list[float]] = {by_torch: [], winograd: []}
     for _ in range(1 + TIMED_RUNS):  # in turn, so that what else the machine does meets both
         for convolve, taken_s in times_s.items():
-            taken_s.append(_step_s(convolve))
-    return min(times_s[by_torch][1:]) / min(times_s[ours][1:])
+            taken_s.append(_step_s(convolve, dtype))
+    return min(times_s[by_torch][1:]) / min(times_s[winograd][1:])
 
 
 @torch.enable_grad()
-def _step_s(convolve: Convolve) -> float:
+def _step_s(convolve: Convolve, dtype: torch.dtype) -> float:
     """Time forward and backward of a convolution as in the shipped networks, of 64 channels."""
-    x = torch.ones(4, CHANNELS, 48, 48).to(memory_format=torch.channels_last).requires_grad_()
+    x = torch.ones(8, CHANNELS, 48, 48, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
     weight = torch.ones(CHANNELS, CHANNELS, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
     start = time.perf_counter()
     convolve(x, weight, None).backward(torch.ones_like(x))
@@ -261,7 +286,8 @@ class _ByKernel(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is functional.conv2d and (taken := _taken(*args, **(kwargs or {}))):
-            return winograd(*taken)
+            with torch.autocast("cpu", enabled=False):  # it would round the transformed weights
+                return winograd(*taken)
         return func(*args, **(kwargs or {}))
 
 
@@ -275,20 +301,16 @@ def _taken(
     groups: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """Return what the kernel needs of conv2d's arguments, or None where torch is the better one."""
-    takes = (
-        _fits(weight.shape, stride, padding, dilation, groups)
-        and input.dtype == weight.dtype == torch.float32
-        and input.device.type == "cpu"
-        and input.ndim == 4
-        and not torch.is_autocast_enabled("cpu")
-    )
-    if not takes:
+    if input.device.type != "cpu" or input.ndim != 4 or weight.dtype != torch.float32:
+        return None
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
+    if dtype not in SUFFIXES or not _fits(weight.shape, stride, padding, dilation, groups):
         return None
     n, c, height, width = input.shape
     pixels, tiled = n * height * width, 16 * n * -(-height // 4) * -(-width // 4)
     pays = pixels >= MIN_PIXELS and tiled <= MAX_WASTE * pixels
-    bounded = c * len(weight) <= MAX_TRAINED or not weight.requires_grad
-    return (input, weight, bias) if pays and bounded else None
+    bounded = c * len(weight) <= MAX_PRODUCT or (dtype == torch.float32 and not weight.requires_grad)
+    return (input.to(dtype), weight, bias) if pays and bounded else None
 
 
 def _could_take(layer: nn.Module) -> bool:
@@ -320,39 +342,58 @@ class _Winograd(torch.autograd.Function):
         if torch.is_grad_enabled():  # for a second derivative, as in R1, which torch's own gradient has
             channels = [len(weight)] if needed[2] else None
             geometry = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
-            return torch.ops.aten.convolution_backward(of_y, x, weight, channels, *geometry, list(needed))
-        return (
-            _gradient_of_input(weight, of_y, kernel()) if needed[0] else None,
-            _gradient_of_weight(x, of_y, kernel()) if needed[1] else None,
-            of_y.sum((0, 2, 3)) if needed[2] else None,
+            same = weight.to(x.dtype)
+            return torch.ops.aten.convolution_backward(of_y, x, same, channels, *geometry, list(needed))
+        of_y = of_y.contiguous(memory_format=torch.channels_last)  # once for both gradients
+        of_x = _gradient_of_input(weight, of_y, kernel()) if needed[0] else None
+        of_weight, of_bias = (
+            _gradient_of_weight(x, weight, of_y, kernel()) if any(needed[1:]) else (None, None)
         )
+        return of_x, of_weight if needed[1] else None, of_bias if needed[2] else None
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CDLL | None = None) -> Tensor:
     """Return the convolution by the kernel, (N, K, H, W) in channels-last order."""
-    (n, c, height, width), k = x.shape, len(weight)
-    inner, packed = _innermost(x), _packed(weight)
-    y = torch.empty((n, k, height, width), memory_format=torch.channels_last)
+    library = library or kernel()
+    k, c, *_ = weight.shape
+    return _convolve_packed(x, _packed(weight.data_ptr(), weight.stride(), k, c, library), bias, k, library)
+
+
+def _gradient_of_input(weight: Tensor, of_y: Tensor, library: ctypes.CDLL) -> Tensor:
+    """Return the convolution of a gradient with the weights turned around, outputs for inputs."""
+    k, c, *_ = weight.shape
+    stride_k, stride_c, stride_y, stride_x = weight.stride()
+    last = weight.data_ptr() + 2 * (stride_y + stride_x) * weight.element_size()
+    packed = _packed(last, (stride_c, stride_k, -stride_y, -stride_x), c, k, library)
+    return _convolve_packed(of_y, packed, None, c, library)
+
+
+def _convolve_packed(x: Tensor, packed: Tensor, bias: Tensor | None, k: int, library: ctypes.CDLL) -> Tensor:
+    n, c, height, width = x.shape
+    inner = _innermost(x)
+    y = torch.empty((n, k, height, width), dtype=x.dtype, memory_format=torch.channels_last)
     offsets = bias.contiguous() if bias is not None else None
-    (library or kernel()).srcx_convolve(
+    _function(library, "convolve", x.dtype)(
         inner.data_ptr(), packed.data_ptr(), None if offsets is None else offsets.data_ptr(), y.data_ptr(),
         n, height, width, c, k, torch.get_num_threads(),
     )  # fmt: skip
     return y
 
 
-def _gradient_of_input(weight: Tensor, of_y: Tensor, library: ctypes.CDLL) -> Tensor:
-    return _convolve(of_y, weight.flip(2, 3).transpose(0, 1), None, library)
-
-
-def _gradient_of_weight(x: Tensor, of_y: Tensor, library: ctypes.CDLL) -> Tensor:
+def _gradient_of_weight(
+    x: Tensor, weight: Tensor, of_y: Tensor, library: ctypes.CDLL
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the weights, in their order of memory, and of the bias."""
     (n, c, height, width), k, threads = x.shape, of_y.shape[1], torch.get_num_threads()
-    parts = torch.zeros(threads, k // CHANNELS, c // CHANNELS, 36, CHANNELS, CHANNELS)
+    parts, bias_parts = torch.empty(threads, 36 * k * c), torch.empty(threads, k)
     inner, of_inner = _innermost(x), _innermost(of_y)
-    library.srcx_weight_gradient(
-        inner.data_ptr(), of_inner.data_ptr(), parts.data_ptr(), n, height, width, c, k, threads
-    )
-    return _unpacked(parts.sum(0))
+    _function(library, "weight_gradient", x.dtype)(
+        inner.data_ptr(), of_inner.data_ptr(), parts.data_ptr(), bias_parts.data_ptr(),
+        n, height, width, c, k, threads,
+    )  # fmt: skip
+    of_weight = torch.empty_like(weight)
+    library.srcx_unpack(parts.data_ptr(), of_weight.data_ptr(), *of_weight.stride(), c, k, threads)
+    return of_weight, bias_parts.sum(0)
 
 
 def _innermost(maps: Tensor) -> Tensor:
@@ -360,16 +401,8 @@ def _innermost(maps: Tensor) -> Tensor:
     return maps.detach().permute(0, 2, 3, 1).contiguous()
 
 
-def _packed(weight: Tensor) -> Tensor:
-    """Return weights (K, C, 3, 3) transformed, as the kernel reads them: (K / 64, C / 64, 36, 64, 64)."""
-    k, c = weight.shape[:2]
-    places = PLACES @ weight.detach().permute(2, 3, 1, 0).reshape(9, c * k)
-    groups = places.view(36, c // CHANNELS, CHANNELS, k // CHANNELS, CHANNELS)
-    return groups.permute(3, 1, 0, 2, 4).contiguous()
-
-
-def _unpacked(gradient: Tensor) -> Tensor:
-    """Return the gradient of the weights from that of the packed ones."""
-    k, c = (CHANNELS * groups for groups in gradient.shape[:2])
-    places = gradient.permute(2, 1, 3, 0, 4).reshape(36, c * k)
-    return (PLACES.T @ places).view(3, 3, c, k).permute(3, 2, 0, 1)
+def _packed(weight: int, strides: Sequence[int], k: int, c: int, library: ctypes.CDLL) -> Tensor:
+    """Return weights (K, C, 3, 3) at this address, with these strides, as the kernel reads them."""
+    packed = torch.empty(36 * k * c)
+    library.srcx_pack(weight, *strides, packed.data_ptr(), c, k, torch.get_num_threads())
+    return packed

@@ -13,7 +13,7 @@ from srcx.training import build, build_data
 from srcx.training.adversarial import SRGANModel
 from srcx.training.options import load_options, load_training
 from srcx.weights.checkpoint import save_state
-from srcx.winograd import Convolution
+from srcx.winograd import BY_TORCH, Convolution
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = REPOSITORY / "options/smoke/smoke_x4.yml"
@@ -180,20 +180,30 @@ def test_bf16_that_the_processor_emulates_is_a_warning_with_the_factor(monkeypat
     assert not caplog.records
 
 
-@pytest.mark.parametrize("other", ["train:precision=bf16", "train:compile=true"])
-def test_the_kernel_is_refused_where_it_cannot_be_used_with_the_line_of_the_option(other):
-    overrides = ["num_gpu=0", "train:convolution=winograd", other]
-    options = load_training(SMOKE, overrides)
-    with pytest.raises(OptionsError, match=r"train.convolution: the Winograd kernel is for fp32 on the CPU"):
+def test_the_kernel_is_refused_where_it_cannot_be_used_with_the_line_of_the_option():
+    compiled = ["num_gpu=0", "train:compile=true"]
+    options = load_training(SMOKE, ["train:convolution=winograd", *compiled])
+    with pytest.raises(OptionsError, match=r"train.convolution: the Winograd kernel is for the CPU"):
         build.convolution(options, build.accelerator(options), [])
-    options = load_training(SMOKE, ["num_gpu=0", other])
+    options = load_training(SMOKE, compiled)
     assert build.convolution(options, build.accelerator(options), []).way == "torch"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_the_kernel_is_compared_with_torch_in_the_precision_of_the_run(monkeypatch, precision, dtype):
+    asked = []
+    monkeypatch.setattr(
+        "srcx.training.build.choose", lambda way, nets, dtype: asked.append(dtype) or BY_TORCH
+    )
+    options = load_training(SMOKE, ["num_gpu=0", f"train:precision={precision}"])
+    build.convolution(options, build.accelerator(options), [])
+    assert asked == [dtype]
 
 
 def test_all_ranks_convolve_in_the_way_that_each_of_them_can(monkeypatch):
     options = load_training(SMOKE, ["num_gpu=0"])
     chosen, slow = Convolution("winograd", "twice as fast"), Convolution("torch", "rank 1 has no compiler")
-    monkeypatch.setattr("srcx.training.build.choose", lambda asked, nets: chosen)
+    monkeypatch.setattr("srcx.training.build.choose", lambda asked, nets, dtype: chosen)
     accelerator = build.accelerator(options)
     assert build.convolution(options, accelerator, []) is chosen
     monkeypatch.setattr("srcx.training.build.gather", lambda one: [one, slow])

@@ -409,7 +409,8 @@ def test_a_resumed_run_keeps_the_precision_that_auto_chose(workplace, caplog, mo
 def test_a_resumed_run_convolves_as_before_and_says_where_it_cannot(workplace, caplog, monkeypatch):
     ways = iter(["winograd", "torch", "torch"])
     monkeypatch.setattr(
-        "srcx.training.build.choose", lambda asked, nets: Convolution(next(ways), "measured so", asked=False)
+        "srcx.training.build.choose",
+        lambda asked, nets, dtype: Convolution(next(ways), "measured so", asked=False),
     )
     caplog.set_level("INFO")
     short = ["logger:save_checkpoint_freq=1", "datasets:train:num_worker_per_gpu=0"]

@@ -18,7 +18,7 @@ from srcx.optim.schedules import multi_step
 from srcx.training.model import SRModel, TrainedNetwork
 from srcx.winograd import BY_TORCH, Convolution, choose, convolutions
 from srcx.winograd import convolution as module
-from srcx.winograd.convolution import FLAGS_OF, MAX_ERROR, compiled, kernel, largest_error, winograd
+from srcx.winograd.convolution import FLAGS_OF, MAX_ERRORS, compiled, kernel, largest_error, winograd
 
 FITTING = nn.Conv2d(64, 64, 3, padding=1)
 
@@ -43,21 +43,24 @@ def off(ours, exact):
 
 
 @pytest.mark.usefixtures("_with_kernel")
+@pytest.mark.parametrize("dtype", MAX_ERRORS, ids=str)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(
     ("n", "c", "k", "height", "width"),
     [(2, 64, 64, 24, 24), (1, 64, 256, 17, 31), (3, 128, 64, 5, 4), (1, 256, 256, 12, 12), (1, 64, 64, 1, 1)],
 )
-def test_values_and_gradients_are_those_of_torch(n, c, k, height, width):
-    x, weight = torch.randn(n, c, height, width), torch.randn(k, c, 3, 3)
-    bias, of_y = torch.randn(k), torch.randn(n, k, height, width)
-    found = []
-    for convolve, dtype in ((winograd, torch.float32), (functional.conv2d, torch.float64)):
-        leaves = [one.to(dtype).requires_grad_() for one in (x, weight, bias)]
-        y = convolve(*leaves, **({"padding": 1} if convolve is functional.conv2d else {}))
-        found.append([y.detach(), *torch.autograd.grad(y, leaves, of_y.to(dtype))])
-    for ours, exact in zip(*found, strict=True):
+def test_values_and_gradients_are_those_of_torch(n, c, k, height, width, order, dtype):
+    x, of_y = (torch.randn(n, channels, height, width).to(dtype, memory_format=order) for channels in (c, k))
+    weight, bias = torch.randn(k, c, 3, 3).to(memory_format=order), torch.randn(k)
+    leaves = [one.requires_grad_() for one in (x, weight, bias)]
+    y = winograd(*leaves)
+    found = [y.detach(), *torch.autograd.grad(y, leaves, of_y)]
+    assert [one.dtype for one in found] == [dtype, dtype, torch.float32, torch.float32]
+    doubles = [one.detach().double().requires_grad_() for one in leaves]
+    y = functional.conv2d(*doubles, padding=1)
+    for ours, exact in zip(found, [y.detach(), *torch.autograd.grad(y, doubles, of_y.double())], strict=True):
         assert ours.shape == exact.shape
-        assert off(ours, exact) < MAX_ERROR
+        assert off(ours, exact) < MAX_ERRORS[ours.dtype]
 
 
 @pytest.mark.usefixtures("_with_kernel")
@@ -67,13 +70,31 @@ def test_long_sums_stay_exact_in_the_gradient_of_the_weights():
     (ours,) = torch.autograd.grad(winograd(x, weight), weight, of_y)
     twin = weight.double().detach().requires_grad_()
     (exact,) = torch.autograd.grad(functional.conv2d(x.double(), twin, padding=1), twin, of_y.double())
-    assert off(ours, exact) < MAX_ERROR
+    assert off(ours, exact) < MAX_ERRORS[torch.float32]
 
 
 @pytest.mark.usefixtures("_with_kernel")
 def test_the_kernel_of_avx2_gives_the_values_too():
     """A processor with AVX-512 runs it as well, so that this machine tests both."""
-    assert largest_error(compiled(FLAGS_OF["AVX2"])) < MAX_ERROR
+    for dtype, limit in MAX_ERRORS.items():
+        assert largest_error(compiled(FLAGS_OF["AVX2"]), dtype) < limit
+
+
+@pytest.mark.usefixtures("_with_kernel")
+@pytest.mark.parametrize("flags", FLAGS_OF.values(), ids=FLAGS_OF)
+def test_values_are_rounded_to_bf16_as_torch_rounds_them(flags):
+    """One tap of 1 hands each pixel on; its sum is exact, so only the rounding is left."""
+    if "-mavx512f" in flags and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("needs AVX-512")
+    values = torch.tensor(
+        [1.00390625, 1.01171875, -1.00390625, 3e38, 3.4e38, 1e-40, float("inf"), float("nan")]
+    )
+    x, weight = torch.zeros(1, 64, 4, 4, dtype=torch.bfloat16), torch.zeros(64, 64, 3, 3)
+    bias = values.repeat(8)
+    y = module._convolve(x, weight, bias, compiled(flags))
+    expected = bias.to(torch.bfloat16)[None, :, None, None].expand_as(y)
+    assert torch.equal(y.nan_to_num(7.0), expected.nan_to_num(7.0))
+    assert torch.equal(y.isnan(), expected.isnan())
 
 
 @pytest.mark.usefixtures("_with_kernel")
@@ -95,7 +116,7 @@ def test_a_second_derivative_is_that_of_torch(bias):
         (gradient,) = torch.autograd.grad(convolve(*leaves).square().sum(), leaves[0], create_graph=True)
         found.append(torch.autograd.grad(gradient.square().sum(), leaves))
     for theirs, ours in zip(*found, strict=True):
-        assert off(ours, theirs) < MAX_ERROR
+        assert off(ours, theirs) < MAX_ERRORS[torch.float32]
 
 
 def convolution(c=64, k=64, **options):
@@ -138,10 +159,33 @@ def test_the_kernel_takes_the_convolutions_for_which_it_is_made(monkeypatch, lay
 
 
 @pytest.mark.usefixtures("_with_kernel")
-def test_autocast_is_left_to_torch(monkeypatch):
-    monkeypatch.setattr(module, "winograd", lambda *given: pytest.fail("the kernel is for fp32"))
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16], ids=str)
+def test_under_autocast_maps_are_bf16_and_weights_are_not_rounded(given):
+    x = torch.randn(4, 64, 32, 32).to(given).requires_grad_()
     with convolutions("winograd"), torch.autocast("cpu", torch.bfloat16):
-        FITTING(torch.zeros(4, 64, 32, 32))
+        y = FITTING(x)
+    assert y.dtype == torch.bfloat16
+    exact = functional.conv2d(
+        x.bfloat16().double(), FITTING.weight.double(), FITTING.bias.double(), padding=1
+    )
+    assert off(y.detach(), exact.detach()) < MAX_ERRORS[torch.bfloat16]
+    gradients = torch.autograd.grad(y.float().square().sum(), [x, FITTING.weight])
+    assert [one.dtype for one in gradients] == [given, torch.float32]
+    wide = convolution(c=512, k=256).requires_grad_(False)
+    with convolutions("winograd"), torch.autocast("cpu", torch.bfloat16):
+        assert "Winograd" not in type(wide(torch.ones(4, 512, 32, 32, requires_grad=True)).grad_fn).__name__
+    with convolutions("winograd"), torch.autocast("cpu", torch.float16):
+        assert FITTING(x).dtype == torch.float16  # torch's
+
+
+@pytest.mark.usefixtures("_with_kernel")
+def test_a_second_derivative_can_be_taken_in_bf16():
+    x = torch.randn(1, 64, 8, 8).bfloat16().requires_grad_()
+    weight = torch.randn(64, 64, 3, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(winograd(x, weight).float().square().sum(), x, create_graph=True)
+    (of_weight,) = torch.autograd.grad(gradient.float().square().sum(), weight)
+    assert of_weight.dtype == torch.float32
+    assert of_weight.isfinite().all()
 
 
 def test_nothing_is_compiled_for_networks_without_a_fitting_layer(monkeypatch):
@@ -152,7 +196,7 @@ def test_nothing_is_compiled_for_networks_without_a_fitting_layer(monkeypatch):
 
 @pytest.mark.parametrize(("gain", "way"), [(1.05, "torch"), (1.9, "winograd")])
 def test_auto_takes_the_faster_way_and_says_by_how_much(monkeypatch, gain, way):
-    monkeypatch.setattr(module, "measured_gain", lambda: gain)
+    monkeypatch.setattr(module, "measured_gain", lambda dtype: gain)
     chosen = choose("auto", [nn.ReLU(), FITTING])
     assert chosen.way == way
     assert f"{gain:g}" in chosen.reason
@@ -186,7 +230,7 @@ def test_a_missing_or_failing_compiler_is_named(monkeypatch, tmp_path, compiler,
 
 def test_a_kernel_that_computes_something_else_is_not_used(monkeypatch):
     monkeypatch.setattr(module, "compiled", lambda flags: None)
-    monkeypatch.setattr(module, "largest_error", lambda library: float("nan"))
+    monkeypatch.setattr(module, "largest_error", lambda library, dtype: float("nan"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     with pytest.raises(UsageError, match="is off by nan of the largest value"):
         kernel.__wrapped__()
