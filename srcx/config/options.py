@@ -121,7 +121,7 @@ class TrainOptions(Section):
     channels_last: bool = True
     """srcx: channels innermost in memory; faster, same numbers up to rounding."""
     convolution: Literal["auto", "torch", "winograd"] = "auto"
-    """srcx: 3 x 3 convolutions in fp32 on the CPU; auto: the faster way, torch's or Winograd's."""
+    """srcx: 3 x 3 convolutions on the CPU; auto: the faster way, torch's or Winograd's."""
     compile: bool = False
     """srcx: compile the generator by torch.compile: a slow first iteration, the others may be faster."""
     grad_clip: Positive | None = None
