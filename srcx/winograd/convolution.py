@@ -54,8 +54,8 @@ MIN_PIXELS = 4096
 MAX_WASTE = 1.5
 """Largest ratio of the pixels of all 4 x 4 tiles to those of the maps: 6 x 6 maps would need 64 for 36."""
 MAX_PRODUCT = 2**16
-"""Largest product of the numbers of channels for a gradient of the weights, as each thread sums 36 times it, and
-in bf16, where torch is faster beyond."""
+"""Largest product of the numbers of channels for a gradient of the weights: each thread sums 36 times it.
+In bf16 torch is faster beyond it, whether there is a gradient or not."""
 MIN_GAIN = 1.1
 """The kernel must be this much faster than torch to be worth another rounding."""
 MAX_ERRORS = {torch.float32: 1e-5, torch.bfloat16: 4e-3}
