@@ -36,7 +36,7 @@ class Recipe:
         return OPTIONS / self.files.get(scale, next(iter(self.files.values())))
 
 
-CLEAN = {4: "srresnet-x4", 2: "real-x2"}
+CLEAN = {4: "srresnet-x4", 2: "fast-x2"}
 SHARP = {4: "srgan-cx-x4", 2: "real-x2"}
 DAMAGED = {4: "real-x4", 2: "real-x2"}
 
