@@ -1,10 +1,11 @@
 """A training run, from top to bottom."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,9 @@ from srcx.training.validations import Validations
 __all__ = ["StopRequest", "run_file", "run_options", "stop_on_signal", "train"]
 
 logger = logging.getLogger(__name__)
+
+STDERR = 2
+STOPPING = b"\nstopping after this iteration or validation, which is saved; once more stops at once\n"
 
 
 def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) -> None:
@@ -62,7 +66,11 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         if is_saved and (is_last or not validations.is_parallel):
             run.save_progress(model, progress)  # with the record of the best
 
-    with stop_on_signal() as stop, name_lost_ranks(run.describe_checkpoints), run_lock(run.root):
+    with (
+        stop_on_signal(announced=run.writes) as stop,
+        name_lost_ranks(run.describe_checkpoints),
+        run_lock(run.root),
+    ):
         ignored = [name.replace("network", "net") for name in options.path.ignore_resume_networks]
         progress = run.resume(model, state, ignored=ignored) if state else Progress()
         del state  # as large as the networks and their optimizers
@@ -165,12 +173,15 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
+def stop_on_signal(*, announced: bool = True) -> Iterator[StopRequest]:
     """Inside the block the first signal to stop only sets `requested`; a second one interrupts at once.
 
     The signals are SIGINT, SIGTERM and SIGHUP, which comes when the terminal or its connection is gone; a
     signal that the process was started to ignore, as by `nohup`, stays ignored.
     Outside the main thread signals cannot be caught, and `requested` stays False.
+
+    Args:
+        announced: Say so on stderr, since the end of an iteration or of a validation may take minutes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -181,6 +192,9 @@ def stop_on_signal() -> Iterator[StopRequest]:
         if request.requested:
             raise KeyboardInterrupt
         request.requested = True
+        if announced:
+            with suppress(OSError):  # the terminal may be gone
+                os.write(STDERR, STOPPING)  # not by a stream, which the signal may have met at work
 
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
     signals: list[int] = [getattr(signal, name) for name in names]

@@ -37,6 +37,17 @@ with stop_on_signal() as stop:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\nTrue\ninterrupted\n"
+    assert (
+        done.stderr
+        == "\nstopping after this iteration or validation, which is saved; once more stops at once\n"
+    )
+
+
+def test_ranks_without_a_voice_say_nothing(capfd):
+    with stop_on_signal(announced=False) as stop:
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.requested
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("number", SIGNALS)
