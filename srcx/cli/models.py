@@ -47,8 +47,8 @@ def models(
 def _list() -> None:
     from srcx.inference.bundled import automatic_models, bundled_models, models_with_parent
 
-    clean, damaged = automatic_models(None)
     for name, (scale, about) in bundled_models().items():
+        clean, damaged = automatic_models(scale)
         kinds = [kind for kind, model in (("clean", clean), ("damaged", damaged)) if model == name]
         notes = [
             *([f"auto takes it for {' and '.join(kinds)} images"] if kinds else []),

@@ -24,7 +24,7 @@ PARENT_SUFFIX = ".parent.safetensors"
 
 FOR_DAMAGED = {2: "real-x2", 4: "real-x4"}
 """Models of "auto" for damaged images, by the largest scale of the result, if they are bundled."""
-FOR_CLEAN = {4: "srgan-cx-x4"}
+FOR_CLEAN = {2: "srgan-cx-x2", 4: "srgan-cx-x4"}
 """Likewise for clean images."""
 BEST_FIRST = ("srgan-cx-x4", "srresnet-x4", "bicubic")
 """The first of these that is bundled is used where neither table has a bundled model."""

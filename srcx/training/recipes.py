@@ -37,7 +37,7 @@ class Recipe:
 
 
 CLEAN = {4: "srresnet-x4", 2: "fast-x2"}
-SHARP = {4: "srgan-cx-x4", 2: "real-x2"}
+SHARP = {4: "srgan-cx-x4", 2: "srgan-cx-x2"}
 DAMAGED = {4: "real-x4", 2: "real-x2"}
 
 RECIPES: Mapping[str, Recipe] = {
@@ -56,7 +56,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "srgan-cx": Recipe(
         "Contextual and adversarial losses: sharp, natural texture for clean images.",
-        {4: "shipped/srgan_cx_x4.yml"},
+        {4: "shipped/srgan_cx_x4.yml", 2: "shipped/srgan_cx_x2.yml"},
         SHARP,
     ),
     "real": Recipe(
