@@ -460,7 +460,9 @@ def test_a_stabilised_training_goes_on_to_the_same_bits(kind):
         resumed = gan_model(kind, **STABLE)
         resumed.load_state(state)
         assert resumed.step(data) == terms, number
-        assert_close(resumed.state(), straight.state(), rtol=0, atol=0)
+        ends = resumed.state(), straight.state()
+        assert ends[0].pop("precision") == ends[1].pop("precision")
+        assert_close(*ends, rtol=0, atol=0)
     assert 0 < sum(paused) < len(paused)
 
 
