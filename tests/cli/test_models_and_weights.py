@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from safetensors.torch import load_file
 from srcx.archs import SRResNet
 from srcx.imaging import read_image
 from srcx.inference.backends import BACKENDS
-from srcx.inference.bundled import card_of
+from srcx.inference.bundled import bundled_models, card_of
 from srcx.weights import save_state
 
 
@@ -15,6 +16,14 @@ def test_models_lists_what_needs_no_file(srcx):
     said = srcx("models")
     assert said.code == 0
     assert said.out.startswith("bicubic ")
+
+
+@pytest.mark.parametrize("name", sorted(bundled_models().keys() - {"bicubic"}))
+def test_every_card_has_licence_classes_option_files_and_seconds(name):
+    card = card_of(name)
+    assert "| licence classes of the" in card
+    assert "| option file" in card
+    assert re.search(r"An image of 320 x 180 pixels takes \d\.\d\d s on one CPU core", card)
 
 
 def test_models_shows_the_card_of_what_comes_with_srcx(srcx):
