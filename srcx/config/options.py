@@ -117,7 +117,7 @@ class TrainOptions(Section):
     warn_iter: Natural = 1000
     """srcx: iterations of a discriminator at chance or of shifted colours before a warning; 0: none."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """srcx: number format of the networks' products, else fp32; auto: bf16 where fast, kept on resuming."""
+    """srcx: number format of products, all else is fp32; auto: bf16 if it is fast; resumed runs keep it."""
     channels_last: bool = True
     """srcx: channels innermost in memory; faster, same numbers up to rounding."""
     convolution: Literal["auto", "torch", "winograd"] = "auto"

@@ -28,7 +28,7 @@ __all__ = ["StopRequest", "run_file", "run_options", "stop_on_signal", "train"]
 logger = logging.getLogger(__name__)
 
 STDERR = 2
-STOPPING = b"\nstopping after this iteration or validation, which is saved; once more stops at once\n"
+STOPPING = b"\nstopping after this iteration or validation and saving it; a second Ctrl-C stops at once\n"
 
 
 def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) -> None:

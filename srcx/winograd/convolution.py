@@ -55,7 +55,7 @@ MAX_WASTE = 1.5
 """Largest ratio of the pixels of all 4 x 4 tiles to those of the maps: 6 x 6 maps would need 64 for 36."""
 MAX_PRODUCT = 2**16
 """Largest product of the numbers of channels for a gradient of the weights: each thread sums 36 times it.
-In bf16 torch is faster beyond it, whether there is a gradient or not."""
+In bf16 torch is faster beyond it, also without that gradient (scripts/bench/convolution.py)."""
 MIN_GAIN = 1.1
 """The kernel must be this much faster than torch to be worth another rounding."""
 MAX_ERRORS = {torch.float32: 1e-5, torch.bfloat16: 4e-3}
@@ -360,7 +360,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, library: ctypes.CD
 
 
 def _gradient_of_input(weight: Tensor, of_y: Tensor, library: ctypes.CDLL) -> Tensor:
-    """Return the convolution of a gradient with the weights turned around, outputs for inputs."""
+    """Return the gradient of the input: a convolution with the weights flipped, outputs taken for inputs."""
     k, c, *_ = weight.shape
     stride_k, stride_c, stride_y, stride_x = weight.stride()
     last = weight.data_ptr() + 2 * (stride_y + stride_x) * weight.element_size()

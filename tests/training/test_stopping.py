@@ -39,7 +39,7 @@ with stop_on_signal() as stop:
     assert done.stdout == "False\nTrue\ninterrupted\n"
     assert (
         done.stderr
-        == "\nstopping after this iteration or validation, which is saved; once more stops at once\n"
+        == "\nstopping after this iteration or validation and saving it; a second Ctrl-C stops at once\n"
     )
 
 
