@@ -20,7 +20,7 @@ from pathlib import Path
 from srcx.config import load_options
 from srcx.errors import DataError, SrcxError
 
-TARGETS = {"Set5": (31.0, 31.3, 31.6, 31.9), "validation_free": (25.5, 26.0)}
+TARGETS = {"Set5": (31.0, 31.3, 31.6, 31.9), "validation_free": (33.0, 33.5)}
 """In dB."""
 
 LINE = re.compile(r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \w+ (?P<text>.*)")

@@ -176,7 +176,9 @@ def options_page() -> Iterator[str]:
         "",
         "Written by `python scripts/pages/look_up.py` from `srcx/config`. The keys are BasicSR's.",
         '"srcx:" marks a key that srcx adds. "No effect" marks a key that srcx accepts and does not need.',
-        "A key that is not on this page is an error, except the arguments of a part.",
+        "A key that is not on this page is an error, except the arguments of a part, and the keys and",
+        "names of Real-ESRGAN, HAT, DAT, RGT and NAFNet, which srcx translates",
+        "([Coming from](../coming_from.md)).",
     )
     for section, (title, about) in SECTIONS.items():
         hints = all_hints(section)

@@ -101,7 +101,7 @@ SETUP = (
     f"one, trained by {START_STEPS} steps of L1 beforehand. All runs of a case have the same crops in the "
     f"same order, {BATCH} of {GT_PX} pixels a step, and Adam with a rate of {LR:g} that falls to 0. All "
     "figures are of held-out crops. For PSNR, the result is first registered to the ground truth, and "
-    f"{BORDER_PX} pixels at the border are left out. The runs are short: they show where each loss pulls a "
+    f"{BORDER_PX} pixels at the border are left out. The runs are short: they show how each loss changes a "
     "network, not where a long training ends."
 )
 LOSSES_IN_WORDS = (

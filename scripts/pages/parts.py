@@ -41,7 +41,9 @@ LAYERS = {"layer_weights": {"conv3_3": 1.0}, "vgg_type": "vgg16"}
 PAPER = re.compile(r'(?P<authors>[A-Z]\w+(?: et al\.|, \w+ and \w+)), "[^"]+?,?"(?P<published>[^"]*)')
 HEAD = f"""# Parts
 
-The names that `type:` takes in an option file; BasicSR's networks and losses work too.
+The names that `type:` takes in an option file, with their arguments and the defaults of these.
+BasicSR's networks, losses and metrics (`calculate_psnr`, `calculate_ssim`, `calculate_niqe`, with
+`crop_border` and `test_y_channel`) work too.
 Written by `python scripts/pages/parts.py`, from the docstrings.
 
 Cost: milliseconds of one processor thread in fp32 for one crop of {SIDE_PX} x {SIDE_PX} pixels
@@ -67,15 +69,30 @@ def paper(part: Callable[..., Any]) -> str:
     return f"[{named}](https://arxiv.org/abs/{arxiv[1]})" if arxiv else named
 
 
+def arguments(part: Callable[..., Any]) -> Iterator[str]:
+    """Yield each argument that an option file can give, with its default, as YAML writes both."""
+    if part.__module__.startswith("torch"):  # torch's change from version to version
+        return
+    for name, argument in registry.known_arguments(part).items():
+        default = argument.default
+        if default is argument.empty:
+            yield f"`{name}`"
+        else:
+            plain = dict(default) if isinstance(default, Mapping) else default
+            plain = list(plain) if isinstance(plain, tuple) else plain
+            yield f"`{name}: {str(plain) if isinstance(plain, str) else json.dumps(plain)}`".replace('"', "")
+
+
 def markdown(costs: Mapping[str, Any]) -> str:
     """The page, with costs as `measured` gives them."""
     page = HEAD.replace("MACHINE", costs["machine"])
     for kind, parts in registry.PARTS.items():
         has_costs = kind in costs
-        page += f"\n## {kind}\n\n| `type` | | Paper |{' Cost, ms |' * has_costs}\n"
-        page += f"|---|---|---|{'--:|' * has_costs}\n"
+        page += f"\n## {kind}\n\n| `type` | | Arguments | Paper |{' Cost, ms |' * has_costs}\n"
+        page += f"|---|---|---|---|{'--:|' * has_costs}\n"
         for name, part in parts.items():
-            page += f"| {name} | {registry.sentence(part).replace('|', '&#124;')} | {paper(part)} |"
+            sentence = registry.sentence(part).replace("|", "&#124;")
+            page += f"| {name} | {sentence} | {', '.join(arguments(part))} | {paper(part)} |"
             page += f" {costs[kind].get(name, '')} |\n" if has_costs else "\n"
     page += "\n## network of spandrel\n\n| `type` | Arguments |\n|---|---|\n"
     for name, part in community_networks().items():

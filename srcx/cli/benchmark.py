@@ -22,7 +22,10 @@ EXAMPLES = """
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder of the report and the images.")]
 Models = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME|FILE ...", help="Models to compare; bicubic if none is named."),
+    typer.Option(
+        metavar="NAME|FILE ...",
+        help="Names of 'srcx models', checkpoints or folders of runs; bicubic if none is named.",
+    ),
 ]
 Data = Annotated[
     Path | None,

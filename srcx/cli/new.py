@@ -17,7 +17,7 @@ EXAMPLES = """
   srcx new --list
   srcx new first --data photos && srcx train -opt first.yml
   srcx new sharp --data photos --recipe srgan-cx --minutes 120
-  srcx new lens --data tele --lq wide --recipe nonaligned
+  srcx new lens --data aligned/gt --lq aligned/lq --recipe nonaligned
   srcx new better --data photos --from experiments/first
   srcx new mine --data photos --recipe finetune --from 4x_community.pth
 """

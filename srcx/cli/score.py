@@ -10,8 +10,8 @@ from srcx.cli.progress import progress
 from srcx.cli.verb import Debug, print_table
 
 EXAMPLES = """
-  srcx score --sr results/mine/Set5 --gt datasets/benchmark/Set5/HR
-  srcx score --sr results/mine/Set5 --metrics niqe --json
+  srcx score --sr results/mine/images/mine/Set5 --gt datasets/benchmark/Set5/HR
+  srcx score --sr results/mine/images/mine/Set5 --metrics niqe --json
 """
 
 
