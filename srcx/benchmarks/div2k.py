@@ -4,7 +4,8 @@ from pathlib import Path
 
 from srcx.benchmarks.inspect import inspect_lq
 from srcx.benchmarks.manifest import Archive, known_set
-from srcx.benchmarks.verdict import Verdict, counted, describe_lqs, listed
+from srcx.benchmarks.verdict import Verdict, describe_lqs, listed
+from srcx.counted import counted
 from srcx.errors import ImageError
 from srcx.imaging.io import image_size, list_images, read_image
 from srcx.imaging.parallel import in_parallel

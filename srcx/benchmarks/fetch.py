@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from srcx.atomic import atomic_path, make_folder
 from srcx.benchmarks.manifest import KnownFile, KnownSet
+from srcx.counted import counted
 from srcx.digest import Digest
 from srcx.download import Wire, alone, download
 from srcx.errors import DataError, DownloadError, ImageError, SrcxError
@@ -195,5 +196,5 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo], *, missing: li
             )
     if missing:
         raise DataError(
-            f"{archive}: lacks {len(missing)} images such as {missing[0]}; it is not the published archive"
+            f"{archive}: lacks {counted(len(missing))} such as {missing[0]}; it is not the published archive"
         )

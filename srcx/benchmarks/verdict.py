@@ -8,8 +8,9 @@ from pathlib import Path
 from srcx.benchmarks.inspect import Finding, Kind, LqFinding
 from srcx.benchmarks.manifest import KnownSet
 from srcx.benchmarks.shrinking import METHODS
+from srcx.counted import counted
 
-__all__ = ["Verdict", "counted", "describe_gts", "describe_lqs", "listed"]
+__all__ = ["Verdict", "describe_gts", "describe_lqs", "listed"]
 
 SHOWN = 5
 ELSEWHERE = 12.0  # levels of 255: an image this far from all methods shows something else
@@ -30,16 +31,6 @@ class Verdict:
     folder: Path
     sentence: str
     problems: tuple[str, ...]
-
-
-def counted(number: int) -> str:
-    """Return the number with the word image or images.
-
-    Example:
-        >>> counted(1), counted(5)
-        ('1 image', '5 images')
-    """
-    return f"{number} image{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ from srcx.benchmarks.div2k import is_div2k, verify_div2k
 from srcx.benchmarks.inspect import Finding, inspect
 from srcx.benchmarks.layout import NamedFile, gt_files, is_set, lq_files
 from srcx.benchmarks.manifest import KnownSet, known_sets
-from srcx.benchmarks.verdict import Verdict, counted, describe_gts, describe_lqs, listed
+from srcx.benchmarks.verdict import Verdict, describe_gts, describe_lqs, listed
+from srcx.counted import counted
 from srcx.errors import DataError
 from srcx.imaging.parallel import in_parallel
 from srcx.progress import OnProgress

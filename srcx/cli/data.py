@@ -9,6 +9,7 @@ import typer
 from srcx.cli import prepare
 from srcx.cli.progress import progress
 from srcx.cli.verb import Debug, Group, Verb, complain, print_table
+from srcx.counted import counted
 from srcx.errors import DataError, Interrupted, SrcxError, UsageError
 
 if TYPE_CHECKING:
@@ -234,11 +235,11 @@ def check(
         images, found = check_images(folder, against or [], on_progress)
     write_check(out, folder, images, found)
     counts = {kind: sum(one.kind == kind for one in found) for kind in KINDS}
-    print(f"{folder}: {images} images, {len({one.path for one in found})} with a defect; {out} shows them")
+    print(f"{folder}: {counted(images)}, {len({one.path for one in found})} with a defect; {out} shows them")
     for kind, count in counts.items():
         print(f"  {kind:<10} {count}")
     if move_to:
-        print(f"{move_to}: {move(found, folder, move_to, kinds or KINDS)} images moved")
+        print(f"{move_to}: {counted(move(found, folder, move_to, kinds or KINDS))} moved")
 
 
 @app.command("align", cls=Verb, epilog=ALIGN)
@@ -278,7 +279,10 @@ def align_pairs(
                 f"{scale}, so it is enlarged and blurred; take a smaller --scale"
             )
     if write and found:
-        print(f"{write}: {len(found)} pairs in lq and gt, fit for NonAlignedPairDataset with scale: {scale}")
+        print(
+            f"{write}: {counted(len(found), 'pair')} in lq and gt, fit for NonAlignedPairDataset with "
+            f"scale: {scale}"
+        )
     if failed:
         raise typer.Exit(1)
 

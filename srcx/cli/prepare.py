@@ -7,6 +7,7 @@ import typer
 
 from srcx.cli.progress import progress
 from srcx.cli.verb import Debug, Verb, complain
+from srcx.counted import counted
 from srcx.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -141,6 +142,6 @@ def report(outcome: "Outcome", out: Path) -> None:
         complain(problem)
     skipped = f", {outcome.skipped} existed already" if outcome.skipped else ""
     failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
-    print(f"{out}: {outcome.made} images made{skipped}{failed}")
+    print(f"{out}: {counted(outcome.made)} made{skipped}{failed}")
     if outcome.problems:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ import typer
 
 from srcx.cli.progress import progress
 from srcx.cli.verb import Debug, complain, is_quiet, one_line
+from srcx.counted import counted
 from srcx.errors import Interrupted, UsageError
 from srcx.progress import OnProgress
 
@@ -251,14 +252,14 @@ def _upscale_pipe(upscaler: "Upscaler", size: str | None, on_progress: OnProgres
         stream = open_stream(sys.stdin.buffer, (int(wide_high[1]), int(wide_high[2])) if wide_high else None)
         model = upscale_stream(stream, sys.stdout.buffer, upscaler, on_frame)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped after {frames} frames") from None
+        raise Interrupted(f"stopped after {counted(frames, 'frame')}") from None
     except BrokenPipeError:
         # Python would flush stdout at its end and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        complain(f"-: the program that reads the results stopped after {frames} frames")
+        complain(f"-: the program that reads the results stopped after {counted(frames, 'frame')}")
         raise typer.Exit(1) from None
     if not is_quiet():
-        complain(f"{frames} frames upscaled by {model}")
+        complain(f"{counted(frames, 'frame')} upscaled by {model}")
 
 
 def _tile_progress(on_progress: OnProgress, images: int, count: Counter[str]) -> "OnTile":

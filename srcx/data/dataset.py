@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from srcx.counted import counted
 from srcx.data.crops import Crops, Pair
 from srcx.data.pairs import Size
 from srcx.errors import DataError
@@ -158,7 +159,7 @@ class PairDataset(ABC):
     def describe(self) -> str:
         """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
-        return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
+        return f"{counted(len(self))}, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
 
     def _decoded_mib(self) -> int:
         values = sum(height * width * 3 for height, width in self._sizes)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from srcx.counted import counted
 from srcx.data.dataset import Levels, WholePair
 from srcx.data.pairs import Problems, check_names
 from srcx.data.stored import IoBackend, list_stored
@@ -61,4 +62,4 @@ class SingleImageDataset:
     def describe(self) -> str:
         """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
-        return f"{len(self)} images, {pixels / 1e6:.1f} megapixels, without ground truth"
+        return f"{counted(len(self))}, {pixels / 1e6:.1f} megapixels, without ground truth"

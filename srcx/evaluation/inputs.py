@@ -9,6 +9,7 @@ import numpy as np
 import srcx
 from srcx.benchmarks.layout import BenchmarkSet, ImagePair, find_sets, image_folder
 from srcx.config import DegradationOptions, load_degradation
+from srcx.counted import counted
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import DataError, ImageError, UsageError
 from srcx.imaging import Border, ImageArray, image_size, imresize, rgb_to_grey, to_rgb
@@ -146,7 +147,7 @@ def _check_sizes(one: BenchmarkSet) -> None:
             wrong.append(f"{pair.name} ({lq_width} x {lq_height} for {width} x {height})")
     if wrong:
         raise DataError(
-            f"{one.lq_folder}: {len(wrong)} images are not 1/{one.scale} of their ground truth: "
+            f"{one.lq_folder}: {counted(len(wrong))} not 1/{one.scale} the size of the ground truth: "
             f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}; are they of another scale?"
         )
 

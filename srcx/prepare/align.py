@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srcx.atomic import make_folder
+from srcx.counted import counted
 from srcx.errors import DataError, ImageError, SrcxError, UsageError
 from srcx.imaging.color import rgb_to_grey, to_rgb
 from srcx.imaging.io import read_image, write_image
@@ -131,8 +132,8 @@ def find_pairs(lq: Path, gt: Path) -> list[tuple[str, Path, Path]]:
     alone = [str((lqs | gts)[name]) for name in sorted(lqs.keys() ^ gts.keys())]
     if alone:
         raise DataError(
-            f"{lq} and {gt}: {len(alone)} images have no partner of their name ({alone[0]} ...); rename "
-            "them, or name two files"
+            f"{lq} and {gt}: {counted(len(alone))} without a partner of the same name ({alone[0]} ...); "
+            "rename them, or name two files"
         )
     return [(name, lqs[name], path) for name, path in gts.items()]
 

@@ -64,7 +64,7 @@ def test_an_absurd_size_is_refused(archive, tmp_path, monkeypatch):
 
 
 def test_a_lacking_image_and_a_damaged_archive_are_reported(archive, tmp_path):
-    with pytest.raises(DataError, match=r"lacks 1 images such as 0002.png"):
+    with pytest.raises(DataError, match=r"lacks 1 image such as 0002.png"):
         unpack(archive({"0001.png": b"x"}), tmp_path / "out", ["0001.png", "0002.png"], quiet)
     (tmp_path / "b.zip").write_bytes(b"no zip at all")
     with pytest.raises(DataError, match="is not a complete zip file"):

@@ -111,7 +111,7 @@ def test_low_resolution_images_of_another_scale_are_found_before_the_work(srcx, 
     shutil.copy(benchmark_data / "Tiny/HR/0.png", benchmark_data / "Tiny/LR_bicubic/X4/0x4.png")
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")
     assert said.code == 1
-    assert "1 images are not 1/4 of their ground truth: 0 (48 x 64 for 48 x 64)" in said.err
+    assert "1 image not 1/4 the size of the ground truth: 0 (48 x 64 for 48 x 64)" in said.err
 
 
 def test_ctrl_c_says_where_the_images_are(srcx, benchmark_data, tmp_path, monkeypatch):

@@ -169,7 +169,7 @@ def test_degrade_makes_pairs_names_what_failed_and_goes_on(srcx, photos):
     assert f"{photos}/a.png: is damaged or cut off; get a whole copy of the file" in said.sentences
     (photos / "a.png").write_bytes(whole)
     said = srcx(*words)
-    assert (said.code, said.out) == (0, "out: 1 images made, 2 existed already\n")
+    assert (said.code, said.out) == (0, "out: 1 image made, 2 existed already\n")
     assert read_image("out/gt/b.png").shape == (10, 8, 3)
     assert read_image("out/lq/b.png").shape == (5, 4, 3)
 
@@ -230,5 +230,5 @@ def test_check_counts_shows_and_moves(srcx, photos):
     )
     assert (photos / "d.png").exists()
     said = srcx("data", "check", photos, "--move-to", "aside", "--kinds", "duplicate", "flat")
-    assert said.out.endswith("aside: 1 images moved\n")
+    assert said.out.endswith("aside: 1 image moved\n")
     assert not (photos / "d.png").exists()

@@ -144,7 +144,7 @@ def test_images_without_a_partner_are_named(tmp_path, photo):
     for path in ("lq/a.png", "gt/a.png", "gt/b.png"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         write_image(tmp_path / path, photo[:8, :8])
-    with pytest.raises(DataError, match=r"1 images have no partner of their name \(.*b.png"):
+    with pytest.raises(DataError, match=r"1 image without a partner of the same name \(.*b.png"):
         find_pairs(tmp_path / "lq", tmp_path / "gt")
     assert find_pairs(tmp_path / "lq/a.png", tmp_path / "gt/b.png")[0][0] == "b"
 

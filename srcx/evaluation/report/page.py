@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from srcx.atomic import atomic_path
 from srcx.config.yaml_io import to_text
+from srcx.counted import counted
 from srcx.evaluation.report.crops import CROP_PX, WIDE_CROP_PX, crop_rows, crops_of_inputs
 from srcx.evaluation.report.plane import plane_svg, planes
 from srcx.evaluation.report.results import PUBLISHED, Results
@@ -113,8 +114,7 @@ def tables(results: Results) -> list[Table]:
             and row.metrics.keys() & results.metrics.keys()
             and comparable
         ]
-        images = f"{one.images} image{'s' if one.images != 1 else ''}"
-        made.append(Table(f"{one.label}, {images}", (*ours, *published)))
+        made.append(Table(f"{one.label}, {counted(one.images)}", (*ours, *published)))
     return made
 
 
