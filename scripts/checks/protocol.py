@@ -26,7 +26,8 @@ def bicubic(gt: ImageArray) -> ImageArray:
 def opencv(gt: ImageArray) -> ImageArray:
     """Return gt made small by OpenCV's bicubic and large again by MATLAB's."""
     height, width = (side // SCALE for side in gt.shape[:2])
-    return imresize(cv2.resize(gt, (width, height), interpolation=cv2.INTER_CUBIC), scale=SCALE)
+    small = cv2.resize(gt, (width, height), interpolation=cv2.INTER_CUBIC)
+    return imresize(small.astype(np.uint8), scale=SCALE)
 
 
 def noisy(gt: ImageArray) -> ImageArray:

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srcx.archs.layers import SubPixelConv
+from srcx.archs.layers import SubPixelConv, check_count
 from srcx.errors import OptionsError
 
 __all__ = ["SRVGGNetCompact"]
@@ -28,7 +28,7 @@ class SRVGGNetCompact(nn.Module):
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is below 1, or the activation has another name.
+        OptionsError: the scale is below 1, a count below 0, or the activation has another name.
 
     References:
         Wang et al., "Real-ESRGAN", ICCVW 2021, arXiv:2107.10833, whose code has it as the small network;
@@ -51,8 +51,8 @@ class SRVGGNetCompact(nn.Module):
         act_type: Activation = "prelu",
     ) -> None:
         super().__init__()
-        if upscale < 1:
-            raise OptionsError(f"SRVGGNetCompact: upscale must be 1 or more; got {upscale!r}")
+        check_count("SRVGGNetCompact", "upscale", upscale, least=1)
+        check_count("SRVGGNetCompact", "num_conv", num_conv)
         self.upscale = upscale
         self.body = nn.Sequential(
             nn.Conv2d(num_in_ch, num_feat, 3, padding=1), activation(act_type, num_feat)

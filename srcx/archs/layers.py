@@ -13,6 +13,7 @@ __all__ = [
     "ResizeConv",
     "SubPixelConv",
     "Upscale",
+    "check_count",
     "check_image_size",
     "leaky",
     "normalised_conv",
@@ -41,6 +42,12 @@ def shuffle_factors(network: str, upscale: int) -> list[int]:
         known = ", ".join(str(scale) for scale in get_args(Upscale))
         raise OptionsError(f"{network}: upscale must be one of {known}; got {upscale!r}")
     return [3] if upscale == 3 else [2] * (upscale.bit_length() - 1)
+
+
+def check_count(network: str, name: str, number: int, *, least: int = 0) -> None:
+    """Raise an OptionsError that names the network and its argument if `number` is below `least`."""
+    if number < least:
+        raise OptionsError(f"{network}: {name} must be {least} or more; got {number!r}")
 
 
 @torch.no_grad()

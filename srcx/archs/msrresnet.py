@@ -5,7 +5,14 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srcx.archs.layers import ResizeConv, SubPixelConv, Upscale, scale_kaiming_normal, shuffle_factors
+from srcx.archs.layers import (
+    ResizeConv,
+    SubPixelConv,
+    Upscale,
+    check_count,
+    scale_kaiming_normal,
+    shuffle_factors,
+)
 
 __all__ = ["MSRResNet"]
 
@@ -33,7 +40,7 @@ class MSRResNet(nn.Module):
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is not 1, 2, 3, 4 or 8.
+        OptionsError: the scale is not 1, 2, 3, 4 or 8, or the number of blocks is below 0.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
@@ -61,6 +68,7 @@ class MSRResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.upscale = upscale
+        check_count("MSRResNet", "num_block", num_block)
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat, act_type) for _ in range(num_block)))

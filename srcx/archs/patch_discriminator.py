@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from srcx.archs.layers import normalised_conv
-from srcx.errors import ImageError, OptionsError
+from srcx.archs.layers import check_count, normalised_conv
+from srcx.errors import ImageError
 
 __all__ = ["PatchDiscriminator"]
 
@@ -45,8 +45,7 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, num_layers: int = 3) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise OptionsError(f"PatchDiscriminator: num_layers must be at least 1; got {num_layers}")
+        check_count("PatchDiscriminator", "num_layers", num_layers, least=1)
         self.least_px = 3 * 2**num_layers
         widths = [num_feat * min(2**stage, MOST_WIDENING) for stage in range(num_layers + 1)]
         self.layers = nn.Sequential(

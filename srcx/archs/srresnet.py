@@ -4,7 +4,7 @@ from itertools import chain
 
 from torch import Tensor, nn
 
-from srcx.archs.layers import SubPixelConv, Upscale, shuffle_factors
+from srcx.archs.layers import SubPixelConv, Upscale, check_count, shuffle_factors
 
 __all__ = ["SRResNet"]
 
@@ -22,7 +22,7 @@ class SRResNet(nn.Module):
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
     Raises:
-        OptionsError: the scale is not 1, 2, 3, 4 or 8.
+        OptionsError: the scale is not 1, 2, 3, 4 or 8, or the number of blocks is below 0.
 
     References:
         Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
@@ -46,6 +46,7 @@ class SRResNet(nn.Module):
         upscale: Upscale = 4,
     ) -> None:
         super().__init__()
+        check_count("SRResNet", "num_block", num_block)
         factors = shuffle_factors("SRResNet", upscale)
         self.head = nn.Sequential(nn.Conv2d(num_in_ch, num_feat, 9, padding=4), nn.PReLU())
         self.body = nn.Sequential(

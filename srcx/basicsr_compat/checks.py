@@ -10,6 +10,7 @@ from pathlib import Path
 from srcx.basicsr_compat.importing import basicsr_names
 from srcx.config.arguments import argument_problems, for_option_files
 from srcx.config.part_options import SPANDREL
+from srcx.config.values import Number
 from srcx.errors import BasicSRError
 from srcx.nearest import LIKE_A_PART, LIKE_AN_OPTION, nearest
 from srcx.signatures import UnreadableError, entries, look_up, named, signature
@@ -75,9 +76,11 @@ def part_problems(
         args: The arguments that the option file gives.
         check_values: Whether the values must fit the annotations.
     """
-    weights = WEIGHTS.get(type_name, set())
-    own = {name: value for name, value in args.items() if name not in weights}
-    return list(argument_problems(part, known, own, check_values=check_values))
+    weights = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=1.0, annotation=Number)
+        for name in WEIGHTS.get(type_name, ())
+    }
+    return list(argument_problems(part, {**known, **weights}, args, check_values=check_values))
 
 
 def unknown_part(

@@ -23,7 +23,10 @@ def run_test(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Run the network of an option file over its test sets; images and scores go to results/NAME."""
+    """Run the network of an option file over its test sets; images and scores go to results/NAME.
+
+    The exit code is 1 if a metric has no value.
+    """
     with uncollected():
         from srcx.training.options import load_test
 
@@ -37,3 +40,5 @@ def run_test(
             f"{metric} {'none' if value is None else f'{value:.4f}'}" for metric, value in means.items()
         )
         print(f"{name}: {figures or 'no metric asked for'}")
+    if any(value is None for means in results.values() for value in means.values()):
+        raise typer.Exit(1)

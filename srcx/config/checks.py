@@ -61,6 +61,12 @@ def _dataset(path: KeyPath, dataset: DatasetOptions) -> Iterator[Problem]:
     if dataset.io_backend.remote and storage != "webdataset":
         said = "only shards are read from addresses; set type: webdataset, or remove this"
         yield Problem((*path, "io_backend", "remote"), said)
+    channels = 1 if dataset.color == "y" else 3
+    for key in ("mean", "std"):
+        given = getattr(dataset, key)
+        if given is not None and len(given) not in (1, channels):
+            numbers = "1 number, for luma" if channels == 1 else "3 numbers, or 1 for all channels"
+            yield Problem((*path, key), f"expected {numbers}; got {list(given)}")
     for key in ("dataroot_gt", "dataroot_lq"):
         folder = getattr(dataset, key)
         if storage == "lmdb" and isinstance(folder, str) and not folder.endswith(".lmdb"):
@@ -130,6 +136,8 @@ def _train(options: Options, train: TrainOptions) -> Iterator[Problem]:
     for path, piece in pieces.items():
         if model in GAN_MODELS and piece is None:
             yield Problem(path, f"{model} requires this option and it is missing")
+    if model not in GAN_MODELS and "network_d" in options.path.ignore_resume_networks:
+        yield Problem(("path", "ignore_resume_networks"), f"{model} has no network_d; remove it")
     if model not in GAN_MODELS and "gan" in train.losses:
         yield Problem(("train", "gan_opt"), f"{model} has no discriminator; remove this")
 

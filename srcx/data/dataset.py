@@ -18,6 +18,7 @@ from srcx.data.crops import Crops, Pair
 from srcx.data.pairs import Size
 from srcx.errors import DataError
 from srcx.imaging.color import to_rgb, y_of_tensor
+from srcx.imaging.decode import ImageArray
 from srcx.imaging.tensors import to_image
 
 __all__ = ["ImageCache", "Levels", "PairDataset", "WholePair", "crops_of", "large_enough"]
@@ -27,15 +28,6 @@ logger = logging.getLogger(__name__)
 MIB = 2**20
 Item = TypeVar("Item")
 Arrays = tuple[NDArray[np.uint8], ...]
-
-
-@dataclass(frozen=True)
-class WholePair:
-    """Whole images to validate on; lq and gt are float32 (1, C, H, W), gt is None where there is none."""
-
-    name: str
-    lq: Tensor
-    gt: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -63,11 +55,26 @@ class Levels:
 
     def images(self, values: Tensor) -> NDArray[np.uint8]:
         """Undo the call: float32 (N, C, H, W) to uint8 RGB (N, H, W, 3), luma alone as grey."""
+        return np.stack([to_rgb(self.image(value[None])) for value in values])
+
+    def image(self, values: Tensor) -> ImageArray:
+        """Undo `mean` and `std`: float (1, C, H, W) to uint8 (H, W, 3), or (H, W) for one channel."""
         if self.std is not None:
             values = values * values.new_tensor(self.std).view(1, -1, 1, 1)
         if self.mean is not None:
             values = values + values.new_tensor(self.mean).view(1, -1, 1, 1)
-        return np.stack([to_rgb(to_image(value)) for value in values])
+        return to_image(values)
+
+
+@dataclass(frozen=True)
+class WholePair:
+    """Whole images to validate on; lq and gt are float32 (1, C, H, W), gt is None where there is none."""
+
+    name: str
+    lq: Tensor
+    gt: Tensor | None
+    levels: Levels = Levels()
+    """What made lq and gt of the pixels; its `image` makes pixels of the network's output."""
 
 
 class ImageCache:
@@ -146,7 +153,8 @@ class PairDataset(ABC):
 
     def __getitem__(self, index: int) -> WholePair:
         pair = self._cached(range(len(self))[index])
-        return WholePair(self.name(index), self.levels(pair.lq[None]), self.levels(pair.gt[None]))
+        lq, gt = self.levels(pair.lq[None]), self.levels(pair.gt[None])
+        return WholePair(self.name(index), lq, gt, self.levels)
 
     def __iter__(self) -> Iterator[WholePair]:
         return (self[index] for index in range(len(self)))

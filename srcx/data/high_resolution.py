@@ -11,7 +11,7 @@ from srcx.config.degradation import DegradationOptions
 from srcx.data.crops import Pair
 from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.degradation import degrade
-from srcx.data.pairs import Problems, Size
+from srcx.data.pairs import Problems, Size, check_names
 from srcx.data.stored import IoBackend, Stored, list_stored
 from srcx.imaging.resize import crop_to_multiple, imresize
 
@@ -89,6 +89,8 @@ class HighResolutionDataset(PairDataset):
                     root, io_backend=io_backend, meta_info_file=meta_info_file, recursive=True
                 )
                 sizes |= cut_sizes(stored, scale, problems)
+        if crops is None:  # results are called by these names
+            check_names(list(sizes), problems=problems)
         where = ", ".join(str(root) for root in roots)
         problems.stop_if_any(where)
         fitting = large_enough(sizes, crops, where)

@@ -54,7 +54,7 @@ class SingleImageDataset:
 
     def __getitem__(self, index: int) -> WholePair:
         image = self.images[index]
-        return WholePair(image.name, self.levels(image.read()[None]), None)
+        return WholePair(image.name, self.levels(image.read()[None]), None, self.levels)
 
     def __iter__(self) -> Iterator[WholePair]:
         return (self[index] for index in range(len(self)))

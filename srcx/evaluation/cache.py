@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srcx.atomic import atomic_path, make_folder
+from srcx.errors import ImageError
 from srcx.imaging import ImageArray, write_image
 
 __all__ = ["Cache", "sha256_of"]
@@ -16,8 +17,11 @@ log = logging.getLogger(__name__)
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the sha256 of an image file's content; ImageError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 class Cache:

@@ -244,7 +244,7 @@ def _score(
         if task.sr in failed:
             everything.append(Scores.none(metrics, failed[task.sr]))
             continue
-        files = f"{cache.images[task.sr]['sha256']} {_sha256_of_gt(task.pair)}"
+        files = f"{cache.images[task.sr]['sha256']} {_digest(task.pair.gt) if task.pair.gt else None}"
         keys = {one.name: f"{one.name} {one.args} {srcx.__version__} {files}" for one in metrics}
         scores = Scores({name: cache.scores.get(key) for name, key in keys.items()})
         everything.append(scores)
@@ -265,8 +265,12 @@ def _score(
     return everything
 
 
-def _sha256_of_gt(pair: ImagePair) -> str | None:
-    return None if pair.gt is None else sha256_of(pair.gt)
+def _digest(path: Path) -> str:
+    """Return the sha256 of a file, or "" where it cannot be read; its scores then have a reason."""
+    try:
+        return sha256_of(path)
+    except ImageError:
+        return ""
 
 
 def _results(
@@ -324,8 +328,8 @@ def _image_result(task: Task, scores: Scores, cache: Cache) -> ImageResult:
         None if task.pair.gt is None else str(task.pair.gt),
         str(task.lq or ""),
         cache.images.get(task.sr, {}).get("sha256", ""),
-        _sha256_of_gt(task.pair),
-        sha256_of(task.lq) if task.lq else "",
+        _digest(task.pair.gt) if task.pair.gt else None,
+        _digest(task.lq) if task.lq else "",
         task.source.damage,
     )
 

@@ -16,7 +16,7 @@ from srcx.atomic import make_folder
 from srcx.data import WholePair
 from srcx.errors import TrainingError
 from srcx.evaluation.scoring import InThisProcess, Scores, mean_of_set, score_image
-from srcx.imaging import imresize, to_image, write_image
+from srcx.imaging import imresize, write_image
 from srcx.imaging.decode import ImageArray
 from srcx.inference.architecture import size_multiple
 from srcx.inference.tiling import NoSizeError, Tiling, run_padded, run_tiled
@@ -103,7 +103,7 @@ def start_validation(
     def by_network(pair: WholePair) -> ImageArray:
         nonlocal sizes
         sizes = sizes or _multiple_and_scale(net, pair.lq)
-        sr = _upscale_in_tiles(net, pair.lq, *sizes, tile_px=tile_px)
+        sr = _upscale_in_tiles(net, pair, *sizes, tile_px=tile_px)
         if save_as is not None:
             path = save_as(pair.name)
             make_folder(path.parent)
@@ -122,7 +122,7 @@ def validate_bicubic(validation_set: ValidationSet, *, scale: int) -> dict[str, 
     """Return what `validate` returns, of lq enlarged by MATLAB's bicubic; of lq itself where `scale` is 1."""
 
     def by_bicubic(pair: WholePair) -> ImageArray:
-        lq = to_image(pair.lq)
+        lq = pair.levels.image(pair.lq)
         return imresize(lq, scale=scale) if scale > 1 else lq
 
     return _started(validation_set, by_bicubic, InThisProcess()).means().values
@@ -180,7 +180,7 @@ def _started(
 ) -> StartedValidation:
     started, waiting = StartedValidation(validation_set), dict[Future[Scores], int]()
     for pair in validation_set.pairs:
-        sr, gt = run(pair), None if pair.gt is None else to_image(pair.gt)
+        sr, gt = run(pair), None if pair.gt is None else pair.levels.image(pair.gt)
         with name_dead_process(validation_set):
             future = executor.submit(score_image, validation_set.metrics, sr, gt)
         started.scores.append((pair.name, future))
@@ -221,16 +221,18 @@ def _multiple_and_scale(net: nn.Module, lq: Tensor) -> tuple[int, int]:
 
 
 def _upscale_in_tiles(
-    net: nn.Module, lq: Tensor, multiple_of: int, scale: int, *, tile_px: int
+    net: nn.Module, pair: WholePair, multiple_of: int, scale: int, *, tile_px: int
 ) -> ImageArray:
-    """Return the upscaled image of lq (1, C, H, W), in tiles if it is larger than one."""
+    """Return the upscaled image of a pair's lq, in tiles if it is larger than one."""
+    lq = pair.lq
     if not tile_px or not scale or max(lq.shape[-2:]) <= tile_px:
-        return to_image(upscale(net, lq, multiple_of=multiple_of))
+        return pair.levels.image(upscale(net, lq, multiple_of=multiple_of))
     overlap_px = -(-OVERLAP_PX // multiple_of) * multiple_of
     tiling = Tiling(tile_px, overlap_px, FADE_PX, align_px=multiple_of)
 
     def run(piece: NDArray[np.float32]) -> ImageArray:
-        return to_image(upscale(net, torch.from_numpy(piece).permute(2, 0, 1)[None], multiple_of=multiple_of))
+        tile = torch.from_numpy(piece).permute(2, 0, 1)[None]
+        return pair.levels.image(upscale(net, tile, multiple_of=multiple_of))
 
     height, width, channels = lq.shape[-2] * scale, lq.shape[-1] * scale, lq.shape[1]
     result = np.empty((height, width) if channels == 1 else (height, width, channels), np.uint8)

@@ -53,8 +53,8 @@ def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
 
 
 def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:
-    """Return the recipe for these images and settings."""
-    states = {path.name: path.stat() for path in images}
+    """Return the recipe for these images and settings; a link without a file fails when it is read."""
+    states = {path.name: path.stat() if path.exists() else path.lstat() for path in images}
     return Recipe(settings, {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in states.items()})
 
 

@@ -329,6 +329,8 @@ def freeze(net: nn.Module, parts: Sequence[str]) -> None:
             parts_of_it = ", ".join(known)
             raise OptionsError(f"freeze_g: {type(net).__name__} has no part {name!r}; it has {parts_of_it}")
         known[name].requires_grad_(False)
+    if parts and not any(weight.requires_grad for weight in net.parameters()):
+        raise OptionsError(f"freeze_g: no weight of {type(net).__name__} is left to train; name fewer parts")
 
 
 def _place(options: Options, name: str) -> str:

@@ -148,7 +148,9 @@ class RunFolder:
     Args:
         root: experiments/NAME.
         options_text: The resolved options, written to NAME.yml.
-        resumes: Whether this run resumes from a saved state; otherwise an older run of the name is archived.
+        resumes: Whether this run resumes from a saved state.
+        archives: Whether an older run of the name is archived first; None does so for a run that resumes not.
+            A run that resumes from the state of another one begins a folder of its own.
         logs: How to log, and the number of checkpoints to retain; None takes the defaults.
         writes: Whether this process writes; of several only rank 0 does.
     """
@@ -159,6 +161,7 @@ class RunFolder:
         *,
         options_text: str = "",
         resumes: bool = False,
+        archives: bool | None = None,
         logs: LoggerOptions | None = None,
         writes: bool = True,
     ) -> None:
@@ -166,6 +169,7 @@ class RunFolder:
         self.root, self.keep_last, self.writes = root, logs.keep_last, writes
         self.models, self.states = root / "models", root / "training_states"
         self.options_text, self.resumes = options_text, resumes
+        self.archives = not resumes if archives is None else archives
         self.log = RunLog(root, options=logs, options_text=options_text)
         self._start, self._validated = 0, 0  # of the state this run resumes from
         self._changes: list[str] = []
@@ -174,7 +178,7 @@ class RunFolder:
         """Make the folder, or clean up after a killed process, and open the log."""
         if not self.writes:
             return self
-        if not self.resumes and (archive := self.archive(self.root)):
+        if self.archives and (archive := self.archive(self.root)):
             logger.warning("%s held an earlier run, which is now %s", self.root, archive)
         for folder in (self.models, self.states, self.log.folder):
             make_folder(folder)

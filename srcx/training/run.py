@@ -151,15 +151,19 @@ def run_options(options: Options, *, auto_resume: bool = False) -> None:
     Raises:
         SrcxError: of the kind that fits; wrong data are found before anything is written.
     """
-    resume_from = Path(options.path.resume_state) if options.path.resume_state else None
     root = Path(options.path.experiments_root) / options.name
     auto_resumes = auto_resume and bool(RunFolder.saved_states(root))
+    # As in BasicSR, --auto_resume comes first: a run that began with `resume_state` continues from its own.
+    named = None if auto_resumes else options.path.resume_state
+    resume_from = Path(named) if named else None
+    is_own = auto_resumes or (resume_from is not None and root.resolve() in resume_from.resolve().parents)
     if resume_from is not None or not auto_resumes:
         check_weights(options)
     run = RunFolder(
         root,
         options_text=options.to_yaml(),
         resumes=resume_from is not None or auto_resumes,
+        archives=not is_own,
         logs=options.logger,
     )
     train(options, run, resume_from=resume_from)

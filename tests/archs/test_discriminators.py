@@ -142,7 +142,7 @@ def test_patch_discriminator_names_the_sizes_it_accepts():
     assert PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 24, 30)).shape == (1, 1, 1, 1)
     with pytest.raises(ImageError, match=r"made for at least 24 x 24 pixels, got shape \(1, 3, 23, 30\)"):
         PatchDiscriminator(num_feat=2)(torch.rand(1, 3, 23, 30))
-    with pytest.raises(OptionsError, match="num_layers must be at least 1; got 0"):
+    with pytest.raises(OptionsError, match="num_layers must be 1 or more; got 0"):
         PatchDiscriminator(num_layers=0)
 
 

@@ -43,6 +43,12 @@ def test_an_unknown_scale_is_an_error_that_names_the_known_ones(network):
         network(upscale=5)
 
 
+@pytest.mark.parametrize(("network", "count"), [(MSRResNet, "num_block"), (SRVGGNetCompact, "num_conv")])
+def test_a_count_below_0_is_an_error_and_not_a_network_without_them(network, count):
+    with pytest.raises(OptionsError, match=f"{network.__name__}: {count} must be 0 or more; got -3"):
+        network(**{count: -3})
+
+
 @pytest.mark.parametrize("network", GENERATORS)
 def test_keeps_channels_last(network):
     net = network(num_feat=8, num_block=1).to(memory_format=torch.channels_last)

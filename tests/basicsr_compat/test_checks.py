@@ -1,5 +1,7 @@
 """The check from source files says what the imported parts say."""
 
+import re
+
 import pytest
 
 from srcx.basicsr_compat.checks import PartChecks
@@ -56,3 +58,11 @@ def test_the_names_in_the_files_of_basicsr_are_those_it_registers(basicsr, kind)
     table = getattr(open_basicsr("basicsr.utils.registry"), REGISTRIES[kind])
     registered = {name.removesuffix("_basicsr") for name, _ in table if not name.endswith("_srcx")}
     assert set(basicsr_names(kind)) == registered
+
+
+@pytest.mark.parametrize("value", ["abc", None, [1], float("nan")])
+def test_the_two_weights_of_the_perceptual_loss_are_numbers(value):
+    args = {"layer_weights": {"conv3_3": 1}, "style_weight": value}
+    ((name, problem),) = PartChecks().problems("loss", "PerceptualLoss", args)
+    assert name == "style_weight"
+    assert re.match("expected a (finite )?number", problem)

@@ -91,6 +91,20 @@ def test_a_folder_without_ground_truth_needs_no_ground_truth(srcx, photos, tmp_p
     assert "photos x4 · b.jpg" in (tmp_path / "out/report.html").read_text()
 
 
+def test_one_image_that_cannot_be_read_stops_no_other(srcx, benchmark_data, photos, tmp_path):
+    data = (photos / "a.png").read_bytes()
+    (photos / "cut.png").write_bytes(data[: len(data) // 2])
+    (photos / "gone.png").symlink_to("nowhere.png")
+    said = srcx("benchmark", "--images", photos, "-o", "out", "--metrics", "niqe")
+    assert said.code == 0
+    assert "photos x4 · a.png" in (tmp_path / "out/report.html").read_text()
+    (benchmark_data / "Bare/HR/gone.png").symlink_to("nowhere.png")
+    assert srcx("benchmark", "--data", benchmark_data, "--sets", "Bare", "-o", "of_set").code == 1
+    results = json.loads((tmp_path / "of_set/results.json").read_text())
+    known = {one["image"]: one["metrics"]["psnr"] is not None for one in results["images"]}
+    assert known == {"0": True, "gone": False}
+
+
 def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path):
     (tmp_path / "out").write_text("")
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")

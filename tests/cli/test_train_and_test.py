@@ -67,6 +67,30 @@ def test_a_second_test_of_the_name_archives_the_first(srcx, option_files):
     assert not (option_files / "results/tiny_test/visualization").exists()
 
 
+def test_a_metric_without_a_value_makes_the_exit_code_1(srcx, option_files, photos):
+    assert srcx("train", "-opt", "train.yml").code == 0
+    alone = "datasets:test_1={name: Alone, type: SingleImageDataset, dataroot_lq: photos}"
+    said = srcx("test", "-opt", "test.yml", "--force_yml", alone)
+    assert (said.code, said.out) == (1, "Alone: psnr none, ssim none\n")
+
+
+def test_a_state_of_another_run_begins_a_run(srcx, option_files):
+    for name in ("tiny", "other"):
+        assert srcx("train", "-opt", "train.yml", "--force_yml", f"name={name}").code == 0
+    runs = option_files / "experiments"
+    of_tiny = "path:resume_state=experiments/tiny/training_states/3.state"
+    more = ("train:total_iter=4", "name=other", of_tiny)
+    assert srcx("train", "-opt", "train.yml", "--force_yml", *more).code == 0
+    assert [path.name for path in sorted((runs / "other/training_states").iterdir())] == ["4.state"]
+    assert len(list(runs.glob("other_archived_*/training_states/3.state"))) == 1
+    more = ("train:total_iter=5", "name=other", of_tiny)
+    said = srcx("train", "-opt", "train.yml", "--auto_resume", "--force_yml", *more)
+    assert "other/training_states/4.state: going on after iteration 4" in said.err
+    own = ("train:total_iter=6", "name=other", "path:resume_state=experiments/other/training_states/5.state")
+    assert srcx("train", "-opt", "train.yml", "--force_yml", *own).code == 0
+    assert len(list(runs.glob("*_archived_*"))) == 1
+
+
 def test_a_test_looks_at_its_own_sets_alone(srcx, option_files):
     assert srcx("train", "-opt", "train.yml").code == 0
     val = "  val: {name: v, type: PairedImageDataset, dataroot_gt: nowhere, dataroot_lq: nowhere}\n"

@@ -131,6 +131,26 @@ ADVERSARY = {
             "x.yml:12: path.ignore_resume_networks[0]: expected one of 'network_g' or 'network_d', got",
         ),
         (
+            "train:\n  total",
+            "path: {ignore_resume_networks: [network_d]}\ntrain:\n  total",
+            "x.yml:12: path.ignore_resume_networks: SRModel has no network_d; remove it",
+        ),
+        (
+            "gt_size: 32",
+            "gt_size: 32\n    mean: [0.5, 0.5]",
+            "x.yml:11: datasets.train.mean: expected 3 numbers, or 1 for all channels; got [0.5, 0.5]",
+        ),
+        (
+            "gt_size: 32",
+            "gt_size: 32\n    std: []",
+            "x.yml:11: datasets.train.std: expected 3 numbers, or 1 for all channels; got []",
+        ),
+        (
+            "gt_size: 32",
+            "gt_size: 32\n    color: y\n    mean: [0.5, 0.5, 0.5]",
+            "x.yml:12: datasets.train.mean: expected 1 number, for luma; got [0.5, 0.5, 0.5]",
+        ),
+        (
             "dataroot_gt: gt",
             'dataroot_gt: "new\\train"',
             "x.yml:8: datasets.train.dataroot_gt: expected a path without control characters (in double",

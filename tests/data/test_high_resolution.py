@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import cv2
 import numpy as np
@@ -206,3 +207,10 @@ def test_crops_and_whole_images_may_be_taken_in_turn_and_decoded_ones_stay_as_th
     assert_array_equal(to_image(dataset[0].gt), read_image(folder / "a/2.png")[:36, :50])
     crops = [dataset.sample(1, np.random.default_rng(seed)).lq for seed in (0, 1, 0)]
     assert_array_equal(crops[0], crops[2])
+
+
+def test_two_whole_images_of_one_name_are_refused_since_their_results_would_be_one_file(folder):
+    shutil.copy(folder / "a/2.png", folder / "b/2.png")
+    with pytest.raises(DataError, match=r"b.2\.png: has the same name as 2\.png"):
+        HighResolutionDataset(dataroot_gt=folder, scale=2)
+    assert len(HighResolutionDataset(dataroot_gt=folder, scale=2, gt_size=16)) == 4

@@ -13,10 +13,17 @@ import torch
 from torch import nn
 
 from srcx.data import WholePair
+from srcx.data.dataset import Levels
 from srcx.errors import ImageError, TrainingError, WeightsError
 from srcx.evaluation.folders import score_folders
 from srcx.evaluation.scoring import find_metrics, metric_executor
-from srcx.evaluation.validation import ValidationSet, start_validation, upscale, validate
+from srcx.evaluation.validation import (
+    ValidationSet,
+    start_validation,
+    upscale,
+    validate,
+    validate_bicubic,
+)
 from srcx.imaging import read_image, to_image, write_image
 from srcx.metrics import rmse, rmse_of_set
 from srcx.metrics.metric import Metric
@@ -48,6 +55,20 @@ def test_results_are_means_over_images(doubling):
         "difference": 0,
         "mean": pytest.approx(76.5),
     }
+
+
+def test_figures_and_images_are_those_of_the_pixels_whatever_mean_and_std_are(doubling, tmp_path):
+    def results(levels, tile_px):
+        images = np.random.default_rng(0).integers(0, 256, (1, 80, 60, 3), np.uint8)
+        pairs = [WholePair("a", levels(images[:, ::2, ::2]), levels(images), levels)]
+        one = ValidationSet("set", pairs, find_metrics(["psnr"], scale=2))
+        saved = tmp_path / f"{tile_px}.png"
+        figures = validate(doubling, one, tile_px=tile_px, save_as=lambda name: saved)
+        return figures, validate_bicubic(one, scale=2), read_image(saved).tolist()
+
+    normalised = Levels(mean=(0.5, 0.4, 0.3), std=(0.5, 0.6, 0.7))
+    for tile_px in (0, 32):
+        assert results(normalised, tile_px) == results(Levels(), tile_px)
 
 
 def test_images_are_saved_where_asked(doubling, tmp_path):

@@ -112,6 +112,13 @@ def test_an_image_too_small_for_a_crop_is_named(hr, tmp_path):
     assert problem.endswith("has a side of less than 44 pixels, so nothing is left after the crop")
 
 
+def test_a_link_without_a_file_stops_no_other_image(hr, tmp_path):
+    (hr / "gone.png").symlink_to("nowhere.png")
+    outcome = low(hr, tmp_path / "LR")
+    assert outcome.made > 0
+    assert any("gone.png" in problem for problem in outcome.problems)
+
+
 def test_two_images_of_one_name_are_refused(hr, tmp_path):
     write_image(hr / "a.jpg", np.zeros((40, 40, 3), np.uint8))
     with pytest.raises(DataError, match=r"a\.jpg and a\.png would get the same name"):

@@ -233,3 +233,9 @@ def test_a_part_to_freeze_that_is_not_there_is_named():
         OptionsError, match=r"freeze_g: \w+ has no part 'conv_lst'; it has conv_first, .*conv_last"
     ):
         build.freeze(build.network(load_training(SMOKE, []).network_g), ["conv_lst"])
+
+
+def test_a_network_without_a_part_to_train_is_refused():
+    net = build.network(load_training(SMOKE, []).network_g)
+    with pytest.raises(OptionsError, match=r"freeze_g: no weight of MSRResNet is left to train"):
+        build.freeze(net, [name for name, _ in net.named_children()])

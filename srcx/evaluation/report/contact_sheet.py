@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from srcx.data import WholePair
-from srcx.imaging import ImageArray, to_image, to_rgb
+from srcx.imaging import ImageArray, to_rgb
 
 __all__ = ["contact_sheet", "strip"]
 
@@ -58,15 +58,15 @@ def strip(pair: WholePair, sr: ImageArray) -> ImageArray:
     """Draw lq, resized to sr by nearest neighbour, sr, and gt where there is one, from left to right.
 
     Args:
-        pair: lq (1, C, h, w) and gt (1, C, H, W), in [0, 1].
+        pair: lq (1, C, h, w) and gt (1, C, H, W).
         sr: uint8, (H, W, 3) or (H, W).
 
     Returns:
         uint8 RGB.
     """
     height, width = sr.shape[:2]
-    lq = Image.fromarray(to_rgb(to_image(pair.lq))).resize((width, height), Image.Resampling.NEAREST)
-    images = [np.asarray(lq), to_rgb(sr)] + ([] if pair.gt is None else [to_rgb(to_image(pair.gt))])
+    lq = Image.fromarray(to_rgb(pair.levels.image(pair.lq))).resize((width, height), Image.Resampling.NEAREST)
+    images = [np.asarray(lq), to_rgb(sr)] + ([] if pair.gt is None else [to_rgb(pair.levels.image(pair.gt))])
     top, left = (max(0, side - STRIP_PX) // 2 for side in (height, width))
     cut = [image[top : top + STRIP_PX, left : left + STRIP_PX] for image in images]
     bar = np.full((cut[1].shape[0], SEAM_PX, 3), 255, np.uint8)

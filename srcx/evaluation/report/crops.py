@@ -95,8 +95,11 @@ def crops_of_inputs(root: Path, images: Sequence[ImageResult], metric: str) -> l
     rows = []
     for group in _by_image(images).values():
         first = group[0]
-        lq = read_image(Path(first.lq))
-        outputs = [(one, _note(one, metric), read_image(root / one.sr)) for one in group]
+        try:
+            lq = read_image(Path(first.lq))
+            outputs = [(one, _note(one, metric), read_image(root / one.sr)) for one in group]
+        except ImageError:  # it has its reason in results.json
+            continue
         side = WIDE_CROP_PX // first.scale
         visible = on_white(lq)  # pixels that alpha hides do not count
         for place, corner in (

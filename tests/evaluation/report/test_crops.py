@@ -89,6 +89,17 @@ def test_without_ground_truth_two_squares_of_each_image_stand_beside_bicubic(tmp
     assert MARGIN_PX >= 2, "bicubic reads two pixels on each side"
 
 
+def test_an_input_that_cannot_be_read_has_no_squares_and_the_others_have(tmp_path, rng):
+    for name in ("lq.png", "sr.png"):
+        write_image(tmp_path / name, rng.integers(0, 256, (150, 140, 3), np.uint8))
+    (tmp_path / "cut.png").write_bytes((tmp_path / "lq.png").read_bytes()[:60])
+    images = [
+        ImageResult("a", "photos", 1, lq, {"niqe": 5.0}, {}, "sr.png", None, str(tmp_path / lq), "", None, "")
+        for lq in ("cut.png", "lq.png")
+    ]
+    assert {row.image for row in crops_of_inputs(tmp_path, images, "niqe")} == {"lq.png"}
+
+
 def test_what_alpha_hides_is_not_the_most_detail(tmp_path, rng):
     lq = np.dstack([np.full((150, 150, 3), 99, np.uint8), np.full((150, 150), 255, np.uint8)])
     lq[:, :75, :3] = rng.integers(0, 256, (150, 75, 3))
