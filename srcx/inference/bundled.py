@@ -64,7 +64,10 @@ def card_of(name: str) -> str:
 def file_of(name: str) -> Path | None:
     """Return the weights of a bundled model; None where there is no such file. A parent is not a model."""
     file = BUNDLED / f"{name}.safetensors"
-    return file if file.is_file() and not is_parent(file) else None
+    is_name = (
+        Path(name).name == name
+    )  # a path is one of the user's, and joining an absolute one drops BUNDLED
+    return file if is_name and file.is_file() and not is_parent(file) else None
 
 
 def parent_of(checkpoint: Path) -> Path:

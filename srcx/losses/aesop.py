@@ -76,7 +76,8 @@ def _pixel_model(name: str) -> tuple[nn.Module, int]:
         CheckpointError: there is none, or it does not name a network of srcx.
     """
     bundled = BUNDLED / f"{name}.safetensors"
-    path = bundled if bundled.is_file() else Path(name)
+    is_name = Path(name).name == name  # joining an absolute path drops BUNDLED
+    path = bundled if is_name and bundled.is_file() else Path(name)
     words = read_metadata(path)
     try:
         described = json.loads(words["network"])

@@ -1,4 +1,5 @@
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,22 @@ def test_a_parent_is_shipped_beside_and_is_no_model_of_its_own(folder, ship):
         find_model(f"{NAME}.parent")
     ship(tiny().state_dict())
     assert models_with_parent() == [], "the old parent is of other weights"
+
+
+@pytest.mark.parametrize("path", ["{}/mine", "./mine", "runs/../mine"])
+def test_a_path_is_not_the_name_of_a_bundled_model_nor_of_a_file_beside_it(
+    folder, ship, tmp_path, monkeypatch, path
+):
+    ship(tiny().state_dict())
+    for place in (folder, tmp_path):  # of other weights, of the same name as the run
+        shutil.copy(folder / f"{NAME}.safetensors", place / "mine.safetensors")
+    (tmp_path / "runs").mkdir()
+    save_state(tmp_path / "mine/models/net_g_latest.pth", tiny().state_dict())
+    monkeypatch.chdir(tmp_path)
+    path = path.format(tmp_path)
+    assert file_of(path) is None
+    found = find_model(path)
+    assert (found.name, found.path) == ("mine", Path(path) / "models/net_g_latest.pth")
 
 
 def test_a_parent_of_another_network_is_refused_and_nothing_is_changed(folder, ship):

@@ -73,6 +73,12 @@ def test_what_is_no_model_is_refused_with_the_command_that_makes_one(tmp_path, m
         AESOPLoss(name)
 
 
+def test_a_path_is_not_that_of_another_file_beside_it(tmp_path):
+    make_model(tmp_path / "own.safetensors")
+    with pytest.raises(CheckpointError, match="own: there is no such file"):
+        AESOPLoss(tmp_path / "own")
+
+
 def test_sizes_that_do_not_divide_are_refused(loss):
     image = torch.rand(1, 3, 18, 16)
     with pytest.raises(ImageError, match=r"H and W multiples of 4; got \(1, 3, 18, 16\)"):
