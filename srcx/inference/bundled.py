@@ -64,9 +64,7 @@ def card_of(name: str) -> str:
 def file_of(name: str) -> Path | None:
     """Return the weights of a bundled model; None where there is no such file. A parent is not a model."""
     file = BUNDLED / f"{name}.safetensors"
-    is_name = (
-        Path(name).name == name
-    )  # a path is one of the user's, and joining an absolute one drops BUNDLED
+    is_name = Path(name).name == name  # joining an absolute path drops BUNDLED
     return file if is_name and file.is_file() and not is_parent(file) else None
 
 

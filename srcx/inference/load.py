@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from srcx.errors import UsageError
 from srcx.imaging import ImageArray
 from srcx.inference.automatic import AutoUpscaler, auto_model
 from srcx.inference.autotune import Precision
@@ -53,7 +54,7 @@ def load_model(
 
     Raises:
         CheckpointError: the file is missing, damaged or of an unknown network.
-        UsageError: there is no such name, or an argument makes no sense.
+        UsageError: there is no such name, or an argument makes no sense, such as a tile for bicubic.
 
     Example:
         >>> import numpy as np
@@ -75,8 +76,21 @@ def load_model(
         backend=backend,
         lock_color=lock_color,
     )
-    if isinstance(upscaler, AutoUpscaler) and (fidelity or precision != "auto" or backend != "auto"):
-        upscaler.check_settings()
+    if isinstance(upscaler, AutoUpscaler):
+        if fidelity or precision != "auto" or backend != "auto":
+            upscaler.check_settings()
+    elif not model.has_net:
+        # Its integers are exact, so that fp32, bf16 and fp16 ask for no more.
+        asked = {
+            "tile": tile != "auto",
+            "precision": precision == "int8",
+            "tta": tta,
+            "backend": backend not in ("auto", "torch"),
+            "lock_color": lock_color,
+        }
+        if any(asked.values()):
+            names = ", ".join(name for name, is_asked in asked.items() if is_asked)
+            raise UsageError(f"{names}: for networks, and {model.name} has none; leave out")
     return upscaler
 
 

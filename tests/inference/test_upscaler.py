@@ -11,6 +11,7 @@ from srcx.inference import Model, Upscaler
 from srcx.inference import upscaler as upscaler_module
 from srcx.inference.backends import EXACT
 from srcx.inference.tiling import Tiling
+from srcx.weights import save_state
 
 
 def lively(net: nn.Module) -> nn.Module:
@@ -339,3 +340,24 @@ WRONG = [
 def test_a_wrong_argument_is_one_sentence_when_the_model_is_loaded(args, sentence, name):
     with pytest.raises(UsageError, match=f"^{sentence}"):
         load_model(name, **args)
+
+
+@pytest.mark.parametrize(
+    ("args", "names"),
+    [
+        ({"tile": 16}, "tile"),
+        ({"tile": 0, "tta": True}, "tile, tta"),
+        ({"precision": "int8", "lock_color": True}, "precision, lock_color"),
+        ({"backend": "onnx"}, "backend"),
+    ],
+)
+def test_what_only_a_network_can_do_is_refused_without_one(args, names):
+    with pytest.raises(UsageError, match=f"^{names}: for networks, and bicubic-x2 has none; leave out$"):
+        load_model("bicubic-x2", **args)
+
+
+def test_bicubic_is_as_exact_as_any_number_format_and_a_model_of_a_network_may_have_all(net, tmp_path):
+    for precision in ("fp32", "fp16", "bf16"):
+        load_model("bicubic", precision=precision, backend="torch")
+    save_state(tmp_path / "net.pth", net.state_dict())
+    load_model(tmp_path / "net.pth", tile=16, tta=True, lock_color=True, backend="torch")
