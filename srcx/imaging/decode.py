@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
-from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from srcx.errors import ImageError
 from srcx.imaging.extras import Extras, cmyk_to_rgb, extras_of
@@ -68,6 +69,7 @@ DAMAGE = (
 
 # Tags of TIFF, and what they say.
 SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 254, 258, 262, 339
+STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 SMALL_COPY, WHITE_IS_ZERO, UNSIGNED = 1, 0, 1
 
 GREY_LEVELS = {"L;2": 85, "L;4": 17}
@@ -110,9 +112,19 @@ def _looks_whole(image: ImageFile.ImageFile, file: BinaryIO) -> bool:
     tail = file.read()
     if isinstance(image, (PngImageFile, JpegImageFile)):
         return (PNG_END if isinstance(image, PngImageFile) else JPEG_END) in tail
-    if isinstance(image, AvifImageFile):
-        return False  # its parts have any order: only decoding shows it
-    return all(tile[2] < length for tile in image.tile)
+    if isinstance(image, TiffImageFile):
+        tags = image.tag_v2
+        starts = tags.get(STRIP_OFFSETS) or tags.get(TILE_OFFSETS, ())
+        sizes = tags.get(STRIP_BYTES) or tags.get(TILE_BYTES, ())
+        if not starts or len(starts) != len(sizes) or 0 in sizes:
+            return False  # some writers leave the sizes out
+        return all(start + size <= length for start, size in zip(starts, sizes, strict=True))
+    if isinstance(image, BmpImageFile) and image.tile[0][0] == "raw":
+        _, _, start, args = image.tile[0]
+        assert isinstance(args, tuple)  # layout, bytes of a row, direction
+        return bool(start + args[1] * image.height <= length)
+    # Opening reads a WebP whole. AVIF and HEIC have their parts in any order: only decoding shows it.
+    return isinstance(image, WebPImageFile)
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int | None = None) -> ImageArray:

@@ -66,8 +66,9 @@ def test_of_several_images_the_one_to_show_is_read(image):
 def test_a_damaged_file_is_one_sentence(image, share, tmp_path):
     data = heic(image)
     (tmp_path / "x.heic").write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ImageError, match=r"x\.heic: is damaged or cut off"):
-        read_image(tmp_path / "x.heic")
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"x\.heic: is damaged or cut off"):
+            read(tmp_path / "x.heic")
 
 
 def test_too_large_an_image_is_refused_before_it_is_decoded(image):

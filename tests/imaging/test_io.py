@@ -16,7 +16,7 @@ from PIL import Image
 
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging import io as io_module
-from srcx.imaging.decode import decode_image
+from srcx.imaging.decode import decode_image, read_header
 from srcx.imaging.io import IMAGE_SUFFIXES, image_size, list_images, read_image, write_image
 
 RAMP = np.add.outer(np.arange(30) * 7, np.arange(20) * 2).astype(np.uint8)
@@ -66,6 +66,14 @@ def exif(orientation):
     data = Image.Exif()
     data[0x0112] = orientation
     return data
+
+
+def runs_bmp(height, width):
+    """A grey BMP of run lengths."""
+    runs = b"".join(bytes([width, row, 0, 0]) for row in range(height))
+    palette = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0) + palette
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + len(runs), 0, 0, 14 + len(head)) + head + runs
 
 
 PALETTE = Image.fromarray(RGB).quantize(16)
@@ -191,12 +199,32 @@ def test_a_cut_off_file_is_an_error_that_names_it(name, length, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF"])
-def test_a_cut_off_end_is_noticed_when_the_size_is_asked_for(tmp_path, kind):
-    path = tmp_path / "x"
-    path.write_bytes(encoded(RGB, kind)[:-9])
-    with pytest.raises(ImageError, match="cut off"):
+STORED = {
+    **{name: data for name, (data, _) in KINDS.items()},
+    "deflate.tif": tiff(RGB, compression="zlib"),
+    "strips.tif": tiff(RGB, rowsperstrip=7),
+    "tiles.tif": tiff(RGB, tile=(16, 16), compression="zlib"),
+    "planes.tif": tiff(RGB.transpose(2, 0, 1).copy(), photometric="rgb", planarconfig="separate"),
+    "runs.bmp": runs_bmp(200, 20),
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize("length", [0.3, 0.6, 0.95, -9])
+def test_a_cut_off_end_is_noticed_when_the_size_is_asked_for(tmp_path, name, length):
+    path, data = tmp_path / name, STORED[name]
+    path.write_bytes(data)
+    assert image_size(path) == read_image(path).shape[:2]
+    path.write_bytes(data[: int(len(data) * length) if isinstance(length, float) else length])
+    with pytest.raises(ImageError):
         image_size(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["rgb.bmp", "grey.bmp", "rgb.tif", "tiles.tif", "rgb.webp", "rgb.png", "rgb.jpg"]
+)
+def test_the_size_of_a_whole_file_is_read_without_decoding(name):
+    assert read_header(io.BytesIO(STORED[name]), name).looks_whole
 
 
 def test_a_flipped_bit_in_a_png_is_noticed():
