@@ -13,7 +13,7 @@ import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from srcx.atomic import atomic_path
+from srcx.atomic import writing
 from srcx.config import TrainDataset
 from srcx.errors import UsageError
 from srcx.hardware import cores, free_bytes
@@ -114,10 +114,14 @@ def write_new(
     draft.fit_data(data, lq, made)
     draft.fit_machine(images.decoded_mib(scale), minutes)
 
-    images.write_validation(held_out, made[2], scale)
-    for path, text in ((made[1], images.names(training)), (made[0], draft.text(name, command))):
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    # All of it, or nothing: half of the files would block the next try.
+    with writing(made[0]), tempfile.TemporaryDirectory(prefix=f".{name}-", suffix=".part", dir=".") as folder:
+        parts = [Path(folder, path) for path in made]
+        images.write_validation(held_out, parts[2], scale)
+        parts[1].write_text(images.names(training), encoding="utf-8")
+        parts[0].write_text(draft.text(name, command), encoding="utf-8")
+        for part, path in zip(reversed(parts), reversed(made), strict=True):
+            part.rename(path)
     return made
 
 

@@ -12,9 +12,9 @@ from skimage.data import astronaut
 from srcx.cli import main
 from srcx.config import Options
 from srcx.data import NonAlignedPairDataset
-from srcx.errors import CheckpointError, DataError, UsageError
+from srcx.errors import CheckpointError, DataError, ImageError, OutputError, UsageError
 from srcx.imaging import imresize, read_image, write_image
-from srcx.training import new
+from srcx.training import new, own_images
 from srcx.training.dry_run import Step
 from srcx.training.new import write_new
 from srcx.training.options import load_training
@@ -281,6 +281,30 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(photos, machine,
     with pytest.raises(error, match=said):
         made(**wishes)
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("error", [ImageError("2.png: is damaged"), KeyboardInterrupt(), OSError(28, "full")])
+@pytest.mark.parametrize("written", [1, 2])
+def test_what_stops_between_the_files_leaves_nothing_and_the_next_try_works(
+    photos, machine, monkeypatch, error, written
+):
+    photos(*[(200, 300)] * 20)
+    places = iter(range(written))
+
+    def stop(path, image):
+        if next(places, None) is None:
+            raise error
+        write_image(path, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own_images, "write_image", stop)
+        if written == 2:  # behind the images: the option file
+            patch.setattr(new._Draft, "text", lambda *_: stop(None, None))
+        with pytest.raises((ImageError, KeyboardInterrupt, OutputError)):
+            made()
+        assert [path.name for path in Path().iterdir()] == ["photos"]
+    made()
+    assert {path.name for path in Path().iterdir()} == {"photos", "first.yml", "first_train.txt", "first_val"}
 
 
 def test_the_command_asks_for_what_it_needs_and_lists_recipes(capsys):
