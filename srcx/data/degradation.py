@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from srcx.config.degradation import Blur, Compression, DegradationOptions, Final, Noise, Pass, Resize
 from srcx.data.blur_kernels import gaussian_kernel, generalized_kernel, plateau_kernel, sinc_kernel
 from srcx.errors import ImageError
+from srcx.imaging.io import LONGEST_SIDE
 from srcx.imaging.resize import imresize
 
 __all__ = ["degrade", "seeded", "sharpen"]
@@ -28,7 +29,12 @@ FILTERS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.
 
 
 def degrade(
-    gt: NDArray[np.uint8], options: DegradationOptions, *, scale: int, rng: np.random.Generator
+    gt: NDArray[np.uint8],
+    options: DegradationOptions,
+    *,
+    scale: int,
+    rng: np.random.Generator,
+    name: str = "degrade",
 ) -> NDArray[np.uint8]:
     """Make a low-quality image of a good one.
 
@@ -37,12 +43,13 @@ def degrade(
         options: The degradation.
         scale: gt is this much larger than what is returned.
         rng: Makes every choice.
+        name: What messages call the image.
 
     Returns:
         RGB, uint8, (H / scale, W / scale, 3).
 
     Raises:
-        ImageError: shape or type of `gt` is none of the above.
+        ImageError: shape or type of `gt` is none of the above, or a compression cannot hold such a long side.
 
     References:
         Wang et al., "Real-ESRGAN", ICCVW 2021, arXiv:2107.10833; BasicSR 1.4.2's RealESRGANModel.
@@ -51,18 +58,21 @@ def degrade(
         is drawn from the normal distribution of the same mean and variance.
     """
     if gt.ndim != 3 or gt.shape[2] != 3 or gt.dtype != np.uint8:
-        raise ImageError(f"degrade: gt must be uint8 of shape (H, W, 3); got {gt.dtype} of shape {gt.shape}")
+        raise ImageError(f"{name}: gt must be uint8 of shape (H, W, 3); got {gt.dtype} of shape {gt.shape}")
     if gt.shape[0] % scale or gt.shape[1] % scale or not gt.size:
         raise ImageError(
-            f"degrade: the sides of gt must be multiples of the scale {scale}; got shape {gt.shape}"
+            f"{name}: the sides of gt must be multiples of the scale {scale}; got shape {gt.shape}"
         )
     size = gt.shape[0] // scale, gt.shape[1] // scale
     if rng.random() < options.clean_prob:
         return imresize(gt, size=size)
     image: Image = (sharpen(gt) if options.sharpen_gt else gt).astype(np.float32)
-    for stage in options.passes:
-        image = _pass(image, stage, gt.shape[:2], size, rng)
-    return _levels(_final(image, options.final, size, rng))
+    try:
+        for stage in options.passes:
+            image = _pass(image, stage, gt.shape[:2], size, rng)
+        return _levels(_final(image, options.final, size, rng))
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def seeded(seed: int, options: DegradationOptions, name: str) -> np.random.Generator:
@@ -227,6 +237,12 @@ def _quality(compression: Compression, rng: np.random.Generator) -> int:
 
 
 def _encoded(levels: NDArray[np.uint8], suffix: str, settings: list[int]) -> Image:
+    height, width = levels.shape[:2]
+    if max(height, width) > LONGEST_SIDE[suffix]:
+        raise ImageError(
+            f"has {width} x {height} pixels when the degradation compresses it, and {suffix} holds at most "
+            f"{LONGEST_SIDE[suffix]} a side; cut it into smaller images"
+        )
     done, data = cv2.imencode(suffix, levels[..., ::-1], settings)
     assert done, f"OpenCV cannot write {suffix}"
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)

@@ -111,7 +111,7 @@ class HighResolutionDataset(PairDataset):
         whole = self.images[index].read()
         if self.degradation is None:
             return with_bicubic(whole, self.scale)
-        return self._degraded(crop_to_multiple(whole, self.scale), np.random.default_rng(index))
+        return self._degraded(index, crop_to_multiple(whole, self.scale), np.random.default_rng(index))
 
     def sample(self, index: int, rng: np.random.Generator) -> Pair:
         """Return a random crop, degraded if `degradation` is set; only for data sets with `gt_size`."""
@@ -126,16 +126,17 @@ class HighResolutionDataset(PairDataset):
         rows = _around(place.top, size, gt.shape[0] // self.scale, rng)
         columns = _around(place.left, size, gt.shape[1] // self.scale, rng)
         in_gt = tuple(slice(part.start * self.scale, part.stop * self.scale) for part in (rows, columns))
-        around = self._degraded(gt[in_gt], rng)
+        around = self._degraded(index, gt[in_gt], rng)
         top, left = place.top - rows.start, place.left - columns.start
         return Pair(
             place.cut(around.lq, top, left, size),
             place.cut(around.gt, top * self.scale, left * self.scale, self.crops.gt_size),
         )
 
-    def _degraded(self, gt: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
+    def _degraded(self, index: int, gt: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
         assert self.degradation is not None
-        return Pair(degrade(gt, self.degradation, scale=self.scale, rng=rng), gt)
+        name = str(self.images[index])
+        return Pair(degrade(gt, self.degradation, scale=self.scale, rng=rng, name=name), gt)
 
 
 def _around(start: int, size: int, length: int, rng: np.random.Generator) -> slice:

@@ -165,5 +165,5 @@ def make_lq(gt: ImageArray, name: str, source: Source) -> ImageArray:
     gt = gt[:height, :width]
     if degradation is None:
         return imresize(gt, scale=1 / scale, border=LQ_BORDER)
-    lq = degrade(to_rgb(gt), degradation.options, scale=scale, rng=degradation.rng(name))
+    lq = degrade(to_rgb(gt), degradation.options, scale=scale, rng=degradation.rng(name), name=name)
     return rgb_to_grey(lq) if gt.ndim == 2 else lq

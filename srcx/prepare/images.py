@@ -121,7 +121,8 @@ def make_degraded(
             raise ImageError(
                 f"{path}: has a side of less than {scale} pixels, so nothing is left after the crop"
             )
-        lq = degrade(gt, degradation, scale=scale, rng=seeded(seed, degradation, path.stem))
+        rng = seeded(seed, degradation, path.stem)
+        lq = degrade(gt, degradation, scale=scale, rng=rng, name=str(path))
         for target, image in zip(targets, (gt, lq), strict=True):
             write_image(target, image)
         return True

@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -415,3 +416,28 @@ def test_the_same_generator_gives_the_same_image_and_another_one_another(photo):
 def test_an_image_of_another_shape_or_type_is_refused(gt, message):
     with pytest.raises(ImageError, match=message):
         made(gt, DegradationOptions(), 4)
+
+
+@pytest.mark.parametrize(
+    ("side", "compression", "message"),
+    [
+        (
+            65_501,
+            {"webp_prob": 0},
+            r"a\.png: has 8 x 65501 pixels when .*, and \.jpg holds at most 65500 a side",
+        ),
+        (
+            16_384,
+            {"webp_prob": 1},
+            r"a\.png: has 8 x 16384 pixels when .*, and \.webp holds at most 16383 a side",
+        ),
+    ],
+)
+def test_an_image_too_long_for_a_compression_is_refused_by_its_name(side, compression, message, capfd):
+    options = one_pass(compression=compression)
+    for length in (side - 1, side):
+        gt = np.zeros((length, 8, 3), np.uint8)
+        expected = pytest.raises(ImageError, match=message) if length == side else nullcontext()
+        with expected:
+            degrade(gt, options, scale=1, rng=np.random.default_rng(0), name="a.png")
+    assert capfd.readouterr() == ("", "")

@@ -251,10 +251,13 @@ def test_pairs_do_not_go_into_the_folder_that_is_read(hr, inside):
 
 def test_images_that_cannot_be_degraded_are_named_and_the_others_made(hr, tmp_path):
     (hr / "a.png").write_bytes(b"")
+    write_image(hr / "long.png", np.zeros((4, 72_000), np.uint8))
     write_image(hr / "thin.png", np.zeros((3, 40, 3), np.uint8))
-    outcome = pairs(hr, tmp_path / "out")
+    always = DegradationOptions.model_validate({"passes": [{"compression": {}}]})
+    outcome = pairs(hr, tmp_path / "out", degradation=always)
     assert outcome.made == 2
-    empty, thin = outcome.problems
+    empty, long, thin = outcome.problems
+    assert long.startswith(f"{hr}/long.png: has 72000 x 4 pixels when the degradation compresses it")
     assert empty.startswith(f"{hr}/a.png: is empty")
     assert thin == f"{hr}/thin.png: has a side of less than 4 pixels, so nothing is left after the crop"
 
