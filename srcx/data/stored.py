@@ -1,6 +1,7 @@
 """Stored images of a data set: files in a folder, records of BasicSR's LMDB folders, members of shards."""
 
 import io
+import os.path
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,15 +173,16 @@ def list_stored(
 def names_in(meta_info_file: Path, root: Path) -> list[str]:
     """Return the file name of each line that is not blank; raises as `lines_in`.
 
-    It is the whole line where that is a file in `root`, what stands before ` (H,W,C)`, or the first word.
+    It is the whole line where that is a file in `root`, else what stands before the last ` (H,W,C)`, else the
+    first word.
     """
     names = []
     for _, line in lines_in(meta_info_file):
-        size = SIZE_OF_IMAGE.search(line)
-        if size:
-            names.append(line[: size.start()])
-        else:
-            names.append(line if (root / line).is_file() else line.split()[0])
+        words = line.strip()
+        # Not Path.is_file, which raises an error for a name that is too long.
+        files = [name for name in dict.fromkeys([line, words]) if os.path.isfile(root / name)]  # noqa: PTH113
+        sizes = [*SIZE_OF_IMAGE.finditer(words)]
+        names.append((files or [words[: sizes[-1].start()] if sizes else words.split()[0]])[0])
     return names
 
 
@@ -197,7 +199,7 @@ def lines_in(meta_info_file: Path) -> list[tuple[int, str]]:
         raise DataError(
             f"{meta_info_file}: this list of images cannot be read: {reason}; check the path"
         ) from error
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
 
 
 def _members(

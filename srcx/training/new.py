@@ -109,6 +109,7 @@ def write_new(
     draft.fit_network(name, model)
     crop_px, why = images.crop_px(draft.train_set["gt_size"])
     training, held_out = images.split(crop_px)
+    listed = images.names(training)
     on_choice(Choice("images", images.describe(), f"{len(held_out)} held out to validate on, in {made[2]}"))
     draft.choose(draft.train_set, "gt_size", crop_px, Choice("crop", f"{crop_px} pixels", why))
     draft.fit_data(data, lq, made)
@@ -118,7 +119,7 @@ def write_new(
     with writing(made[0]), tempfile.TemporaryDirectory(prefix=f".{name}-", suffix=".part", dir=".") as folder:
         parts = [Path(folder, path) for path in made]
         images.write_validation(held_out, parts[2], scale)
-        parts[1].write_text(images.names(training), encoding="utf-8")
+        parts[1].write_text(listed, encoding="utf-8")
         parts[0].write_text(draft.text(name, command), encoding="utf-8")
         for part, path in zip(reversed(parts), reversed(made), strict=True):
             part.rename(path)

@@ -120,9 +120,21 @@ class OwnImages:
         )
 
     def names(self, images: Sequence[Stored]) -> str:
-        """Return the text of a meta_info_file: one name a line, relative to the folder."""
+        """Return the text of a meta_info_file: one name a line, relative to the folder.
+
+        Raises:
+            DataError: such a list cannot hold a name.
+        """
         paths = (one.path for one in images if isinstance(one, StoredFile))
-        return "".join(f"{path.relative_to(self.root).as_posix()}\n" for path in paths)
+        names = [path.relative_to(self.root).as_posix() for path in paths]
+        for name in names:
+            # Names of files may hold bytes that are no UTF-8; Python keeps them as surrogates.
+            if {"\n", "\r", "\ufeff"}.intersection(name) or name != name.encode(errors="replace").decode():
+                raise DataError(
+                    f"{self.root}: the name {name!r} holds a line break, a byte order mark or bytes that are "
+                    "not UTF-8, which a list of images cannot hold; rename this file"
+                )
+        return "".join(f"{name}\n" for name in names)
 
     def write_validation(self, images: Sequence[Stored], folder: Path, scale: int) -> None:
         """Write the middle of each image to `folder` as PNG; of pairs to its folders gt and lq."""

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from srcx.basicsr_compat.importing import open_basicsr
 from srcx.data import PairedImageDataset, SingleImageDataset
-from srcx.data.stored import list_stored
+from srcx.data.stored import list_stored, names_in
 from srcx.errors import BasicSRError, DataError, ImageError
 from srcx.imaging.color import rgb_to_y
 from srcx.imaging.io import read_image, write_image
@@ -358,6 +358,19 @@ def test_a_meta_info_file_may_have_a_byte_order_mark_and_names_with_spaces(pairs
             "01",
             "my photo 2",
         ]
+
+
+@pytest.mark.parametrize("rest", ["", " (56,60,3)", " (56,60,3) 1"])
+@pytest.mark.parametrize(
+    "name", ["photo (100,200).png", "photo (100,200,3) 1.png", " lead.png", "two  words.png"]
+)
+def test_a_meta_info_file_names_any_file_that_is_there(pairs, tmp_path, name, rest):
+    old = pairs["dataroot_gt"] / "02.png"
+    old.rename(old.with_name(name))
+    (tmp_path / "meta.txt").write_text(f"{name}{rest}\n")
+    assert names_in(tmp_path / "meta.txt", old.parent) == [name.strip() if rest else name]
+    (tmp_path / "meta.txt").write_text(f"{'a' * 300}{rest}\n")
+    assert names_in(tmp_path / "meta.txt", old.parent) == ["a" * 300]
 
 
 READ_ALL = """

@@ -1,5 +1,7 @@
 """`srcx new` on images made here; the machine is made up, except where a run is trained."""
 
+import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from skimage.data import astronaut
 from srcx.cli import main
 from srcx.config import Options
 from srcx.data import NonAlignedPairDataset
+from srcx.data.stored import list_stored
 from srcx.errors import CheckpointError, DataError, ImageError, OutputError, UsageError
 from srcx.imaging import imresize, read_image, write_image
 from srcx.training import new, own_images
@@ -144,6 +147,25 @@ def test_two_held_out_images_of_one_name_are_both_kept(photos, machine):
         photos(*[(100, 100)] * 1, folder=f"photos/d{number}")
     made()
     assert sorted(path.name for path in Path("first_val").iterdir()) == ["0.png", "0_.png"]
+
+
+def test_the_list_of_images_is_read_back_whatever_their_names(photos, machine):
+    photos(*[(100, 100)] * 2)
+    for name in (" lead.png", "photo (100,200).png", "a  b (1,2,3) 1.png", "#.png", "ü.png"):
+        write_image(Path("photos") / name, read_image("photos/0.png"))
+    options, _ = made()
+    listed = list_stored("photos", meta_info_file=options.datasets.train.meta_info_file)
+    assert len(listed) == 6
+    assert all(one.size() == (100, 100) for one in listed)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\rb.png", os.fsdecode(b"a\xff.png")])
+def test_a_name_that_a_list_cannot_hold_is_refused_before_anything_is_written(photos, machine, name):
+    photos(*[(100, 100)] * 20)
+    Path("photos/4.png").rename(Path("photos") / name)
+    with pytest.raises(DataError, match=f"photos: the name {re.escape(repr(name))} holds a line break"):
+        made()
+    assert [path.name for path in Path().iterdir()] == ["photos"]
 
 
 @pytest.mark.parametrize(
