@@ -48,7 +48,7 @@ def new(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(metavar="2|4", help="Default: that of --lq or --from, else 4.")
+        int | None, typer.Option(metavar="2|4", min=1, help="Default: that of --lq or --from, else 4.")
     ] = None,
     minutes: Annotated[
         float, typer.Option(min=0.1, metavar="N", help="Time for the training on this machine.")
