@@ -43,12 +43,17 @@ def transfer(
 
     if out.suffix.lower() not in IMAGE_SUFFIXES:
         raise UsageError(f"{out}: images are written as {', '.join(IMAGE_SUFFIXES)}; name one of these")
-    make_folder(out.parent)
+    if out.is_dir():
+        raise UsageError(f"{out}: is a folder; name a file")
+    if out.resolve() in (content.resolve(), style.resolve()):
+        raise UsageError(f"{out}: is an input and would be replaced by the result; name another -o")
     seed_generators(0)  # the contextual loss draws positions
     last: Step | None = None
     try:
         with progress() as on_progress:
-            for last in steps(read_at(content, size), read_at(style, size), by=by, iterations=iterations):
+            made = steps(read_at(content, size), read_at(style, size), by=by, iterations=iterations)
+            make_folder(out.parent)  # after what may be wrong with the images, before the work
+            for last in made:
                 on_progress(f"loss {last.loss:.4f}", last.iteration, iterations)
     except KeyboardInterrupt:
         if last is None:

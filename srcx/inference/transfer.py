@@ -1,5 +1,6 @@
 """Style transfer by optimising pixels: an application of the losses."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -149,11 +150,23 @@ def read_at(path: Path, size: int) -> ImageArray:
     """Read an image as RGB, uint8, resized to `size` pixels of its longer side by MATLAB's bicubic.
 
     Raises:
-        ImageError: the file is not an image.
+        ImageError: the file is not an image, or one of less than 32 pixels a side.
+        UsageError: `size` leaves less than 32 pixels of the shorter side.
     """
     rgb = to_rgb(read_image(path))
-    factor = size / max(rgb.shape[:2])
-    return imresize(rgb, size=(max(round(rgb.shape[0] * factor), 1), max(round(rgb.shape[1] * factor), 1)))
+    height, width = rgb.shape[:2]
+    short, long = sorted((height, width))
+    if short < MIN_SIDE_PX:
+        raise ImageError(
+            f"{path}: expected an image of at least {MIN_SIDE_PX} pixels a side, got {width} x {height}; "
+            "upscale it"
+        )
+    if round(short * size / long) < MIN_SIDE_PX:
+        raise UsageError(
+            f"{path}: at size {size}, an image of {width} x {height} pixels has a side of less than "
+            f"{MIN_SIDE_PX}; take {math.ceil(MIN_SIDE_PX * long / short)} or more"
+        )
+    return imresize(rgb, size=(round(height * size / long), round(width * size / long)))
 
 
 def _optimised(content: Tensor, style: Tensor, objective: Objective, iterations: int) -> Iterator[Step]:

@@ -1,8 +1,19 @@
+import numpy as np
 import pytest
 import torch
 
-from srcx.imaging import read_image, to_tensor
+from srcx.imaging import read_image, to_tensor, write_image
 from srcx.inference import transfer
+
+
+@pytest.fixture
+def photos(tmp_path, rng):
+    """A folder with images that are large enough, one that is not, and a folder with an image's name."""
+    folder = tmp_path / "photos"
+    (folder / "folder.png").mkdir(parents=True)
+    for name, shape in (("a.png", (48, 64, 3)), ("b.jpg", (40, 36, 3)), ("dot.png", (1, 1, 3))):
+        write_image(folder / name, rng.integers(0, 256, shape, np.uint8))
+    return folder
 
 
 @pytest.fixture
@@ -21,11 +32,11 @@ def _fewer_steps(monkeypatch):
 @pytest.mark.usefixtures("_fewer_steps")
 def test_the_last_step_is_the_result(srcx, photos):
     said = srcx(
-        "transfer", photos / "a.png", photos / "b.jpg", "-o", "out.png", "--size", 32, "--iterations", 2
+        "transfer", photos / "a.png", photos / "b.jpg", "-o", "out.png", "--size", 64, "--iterations", 2
     )
-    assert (said.code, said.out) == (0, "out.png: 32 x 24 pixels after 2 steps\n")
+    assert (said.code, said.out) == (0, "out.png: 64 x 48 pixels after 2 steps\n")
     assert said.sentences[-1].startswith("2/2 loss 0.5000")
-    wanted = to_tensor(transfer.read_at(photos / "a.png", 32)) / 4
+    wanted = to_tensor(transfer.read_at(photos / "a.png", 64)) / 4
     torch.testing.assert_close(to_tensor(read_image("out.png")), wanted, rtol=0, atol=1 / 255)
 
 
@@ -37,27 +48,48 @@ def test_a_stop_writes_the_result_so_far(srcx, photos):
     assert read_image("out.png").mean() < 0.2 * read_image(photos / "a.png").mean()
 
 
+SMALL = "expected an image of at least 32 pixels a side"
+
+
+@pytest.mark.usefixtures("_fewer_steps")
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
         ("photos/a.png photos/b.jpg -o out", 2, "out: images are written as ."),
         ("photos/a.png gone.png -o out.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png photos/b.jpg -o out.png --by magic", 2, "srcx transfer: Invalid value for '--by'"),
+        ("photos/a.png photos/b.jpg -o photos/folder.png", 2, "photos/folder.png: is a folder; name a file"),
+        ("photos/a.png photos/b.jpg -o photos/a.png", 2, "photos/a.png: is an input and would be replaced"),
+        ("photos/a.png photos/b.jpg -o new/../photos/b.jpg", 2, "new/../photos/b.jpg: is an input and would"),
+        ("photos/a.png gone.png -o new/out.png", 1, "gone.png: this file does not exist"),
+        ("photos/a.png photos/dot.png -o new/out.png", 1, f"photos/dot.png: {SMALL}, got 1 x 1; upscale it"),
+        (
+            "photos/a.png photos/b.jpg -o new/out.png --size 32",
+            2,
+            "photos/a.png: at size 32, an image of 64 x 48 pixels has a side of less than 32; take 43 or more",
+        ),
     ],
 )
-def test_an_error_is_one_sentence(srcx, photos, words, code, sentence):
+def test_an_error_is_one_sentence_and_nothing_is_written(srcx, photos, tmp_path, words, code, sentence):
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     said = srcx("transfer", *words.split())
     assert said.code == code
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.usefixtures("_fewer_steps")
 def test_the_folder_of_the_result_is_made_before_the_work(srcx, photos, monkeypatch):
-    words = ["transfer", photos / "a.png", photos / "b.jpg", "--size", 32, "--iterations", 2, "-o"]
+    words = ["transfer", photos / "a.png", photos / "b.jpg", "--size", 64, "--iterations", 2, "-o"]
     assert srcx(*words, "new/deep/out.png").code == 0
-    assert read_image("new/deep/out.png").shape == (24, 32, 3)
-    monkeypatch.setattr(transfer, "steps", None)
+    assert read_image("new/deep/out.png").shape == (48, 64, 3)
+
+    def work(*_images, **_settings):
+        pytest.fail("the work has begun")
+        yield
+
+    monkeypatch.setattr(transfer, "steps", work)
     said = srcx(*words, photos / "a.png" / "out.png")
     assert said.code == 1
     assert said.sentences[-1].startswith(f"{photos / 'a.png'}: cannot make this folder")

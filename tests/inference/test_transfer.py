@@ -88,11 +88,21 @@ def test_a_smaller_patch_of_the_same_direction_is_the_nearest(network):
 
 
 def test_an_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
-    grey = rng.integers(0, 65536, (30, 60), np.uint16)
+    grey = rng.integers(0, 65536, (60, 120), np.uint16)
     write_image(tmp_path / "a.png", grey)
-    read = transfer.read_at(tmp_path / "a.png", 40)
-    assert (read.shape, read.dtype) == ((20, 40, 3), np.uint8)
+    read = transfer.read_at(tmp_path / "a.png", 80)
+    assert (read.shape, read.dtype) == ((40, 80, 3), np.uint8)
     assert (read == read[..., :1]).all()
+
+
+def test_the_least_size_of_an_image_is_taken_and_a_smaller_one_names_it(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
+    assert transfer.read_at(tmp_path / "a.png", 43).shape == (32, 43, 3)
+    with pytest.raises(UsageError, match=r"a\.png: at size 41, an image of 64 x 48 .*; take 43 or more"):
+        transfer.read_at(tmp_path / "a.png", 41)
+    write_image(tmp_path / "a.png", np.zeros((31, 64, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"a\.png: expected .* at least 32 pixels a side, got 64 x 31"):
+        transfer.read_at(tmp_path / "a.png", 4000)
 
 
 def test_wrong_arguments_are_one_sentence(images):
