@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal, NamedTuple
 
 from srcx.atomic import make_folder, writing
@@ -186,16 +187,22 @@ def _upscaled(
 
 def _read(job: Job, overwrite: bool) -> Read | None:
     """Read an image; return None if its result exists, and raise if the result cannot be written."""
+    suffix = job.target.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise ImageError(
+            f"{job.source}: results are written as {', '.join(IMAGE_SUFFIXES)}, and this name has "
+            f"{suffix or 'no suffix'}; choose a --format"
+        )
     with writing(job.target):  # the file system may not take such a name
         try:
-            job.target.stat()
-            exists = True
+            mode = job.target.stat().st_mode
         except FileNotFoundError:
-            exists = False
-    if exists and not overwrite:
+            mode = None
+    if mode is not None and not S_ISREG(mode):
+        raise OutputError(f"{job.target}: is no file, so the result cannot be written; choose another -o")
+    if mode is not None and not overwrite:
         return None
     image, extras = read_with_extras(job.source)
-    suffix = job.target.suffix.lower()
     if suffix not in SUFFIXES_OF_ALPHA:
         image = opaque(image)
     if image.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:

@@ -115,6 +115,22 @@ def test_an_image_that_the_format_cannot_store_is_an_error_before_the_work(
     assert files_in(tmp_path) == ["x.png"]
 
 
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_a_result_that_cannot_be_written_is_an_error_before_the_work(
+    srcx, photos, tmp_path, monkeypatch, words
+):
+    monkeypatch.setattr("srcx.inference.upscaler.Upscaler.__call__", None)
+    (tmp_path / "large/a.png").mkdir(parents=True)
+    (photos / "c.png").rename(tmp_path / "c")
+    (photos / "b.jpg").rename(tmp_path / "b.raw")
+    said = srcx("upscale", photos / "a.png", "c", "b.raw", "-o", "large", *words)
+    assert (said.code, said.out) == (1, "0 upscaled, 3 failed\n")
+    assert "large/a.png: is no file, so the result cannot be written; choose another -o" in said.sentences
+    for name, suffix in (("c", "no suffix"), ("b.raw", ".raw")):
+        wanted = rf"^{name}: results are written as \.avif, .*, and this name has {suffix}; choose a --format"
+        assert re.search(wanted, said.err, re.MULTILINE)
+
+
 NO_SUCH = "no such file or folder; check the path"
 FOR_ONE = "is the name of one image, but"
 REPLACED = "photos/a.png: is an input and would be replaced by a result; name another -o"
