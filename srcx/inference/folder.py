@@ -80,8 +80,8 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 
     Raises:
         DataError: a folder holds no images.
-        UsageError: an input is missing, two inputs would become one file, a result would replace an input, or
-            `out` has the suffix of a format that srcx does not write.
+        UsageError: an input is missing, two inputs would become one file, a result would replace an input,
+            `out` is an input folder, or it has the suffix of a format that srcx does not write.
         OutputError: the output's folder cannot be written.
     """
     missing = [str(path) for path in inputs if not path.exists()]
@@ -243,6 +243,10 @@ def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[
     if path.is_file():
         return [Job(path, out / f"{path.stem}{_suffix(path, format)}")]
     results = out.resolve()
+    if results == path.resolve():
+        raise UsageError(
+            f"{out}: is an input, and its results would be inputs of the next run; name another -o"
+        )
     within = path.resolve() in results.parents  # then the results of an earlier run are not inputs
     sources = [
         one
