@@ -10,7 +10,7 @@ from pathlib import Path
 
 from srcx.errors import OutputError
 
-__all__ = ["DISK_FULL", "atomic_path", "make_folder", "remove_leftovers", "writing"]
+__all__ = ["DISK_FULL", "atomic_path", "check_folder", "make_folder", "remove_leftovers", "writing"]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of the errors of a disk that takes no more."""
@@ -78,15 +78,35 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
-        raise OutputError(
-            f"{path}: cannot make this folder: {there} is there and is no folder; choose another name"
-        ) from error
+        raise OutputError(_in_the_way(path, _nearest_there(path))) from error
     except OSError as error:
         raise OutputError(
             f"{path}: cannot make this folder: {error.strerror or error}; {_remedy(path, error)}"
         ) from error
     return path
+
+
+def check_folder(path: Path) -> None:
+    """Check that `path` is a folder that can be written, or can be made; make nothing.
+
+    Raises:
+        OutputError: it is not.
+    """
+    there = _nearest_there(path)
+    if not there.is_dir():
+        raise OutputError(_in_the_way(path, there))
+    if not os.access(there, os.W_OK):
+        raise OutputError(
+            f"{path}: cannot be written: permission denied; choose another place or change the permission"
+        )
+
+
+def _nearest_there(path: Path) -> Path:
+    return next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+
+
+def _in_the_way(path: Path, there: Path) -> str:
+    return f"{path}: cannot make this folder: {there} is there and is no folder; choose another name"
 
 
 def _sync_folder(folder: Path) -> None:

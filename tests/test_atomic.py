@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from srcx.atomic import atomic_path, make_folder, remove_leftovers
+from srcx.atomic import atomic_path, check_folder, make_folder, remove_leftovers
 from srcx.errors import OutputError
 
 
@@ -57,3 +57,13 @@ def test_what_is_in_the_place_of_a_folder_is_named(tmp_path, make, below):
     place.symlink_to("gone") if make == "a dangling link" else place.write_text("")
     with pytest.raises(OutputError, match=f"{place} is there and is no folder; choose another name"):
         make_folder(place / below)
+    with pytest.raises(OutputError, match=f"{place} is there and is no folder; choose another name"):
+        check_folder(place / below)
+
+
+def test_a_folder_that_can_be_made_is_not_made_by_its_check(tmp_path, monkeypatch):
+    check_folder(tmp_path / "new/deep")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
+    with pytest.raises(OutputError, match="new/deep: cannot be written: permission denied"):
+        check_folder(tmp_path / "new/deep")

@@ -1,6 +1,5 @@
 """Files and folders: the result file of each image, and upscaling image after image despite errors."""
 
-import os
 import re
 import time
 from collections import defaultdict
@@ -11,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Literal, NamedTuple
 
-from srcx.atomic import make_folder, writing
+from srcx.atomic import check_folder, make_folder, writing
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
 from srcx.imaging import Extras, ImageArray, list_images, opaque, read_with_extras, write_image
 from srcx.imaging.io import (
@@ -68,7 +67,7 @@ class Read(NamedTuple):
 
 
 def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: Format = "same") -> list[Job]:
-    """Return the result file of each image, and make the folders of the results.
+    """Return the result file of each image; the folders of the results need not be there.
 
     Args:
         inputs: Images, and folders of images.
@@ -102,11 +101,7 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
     jobs = list({job.source.parent.resolve() / job.source.name: job for job in jobs}.values())
     _check_targets(jobs)
     for folder in {job.target.parent for job in jobs}:
-        if not os.access(make_folder(folder), os.W_OK):
-            raise OutputError(
-                f"{folder}: cannot be written: permission denied; "
-                "choose another place or change the permission"
-            )
+        check_folder(folder)
     return jobs
 
 
@@ -193,11 +188,7 @@ def _read(job: Job, overwrite: bool) -> Read | None:
             f"{job.source}: results are written as {', '.join(IMAGE_SUFFIXES)}, and this name has "
             f"{suffix or 'no suffix'}; choose a --format"
         )
-    with writing(job.target):  # the file system may not take such a name
-        try:
-            mode = job.target.stat().st_mode
-        except FileNotFoundError:
-            mode = None
+    mode = _mode(job.target)
     if mode is not None and not S_ISREG(mode):
         raise OutputError(f"{job.target}: is no file, so the result cannot be written; choose another -o")
     if mode is not None and not overwrite:
@@ -211,7 +202,18 @@ def _read(job: Job, overwrite: bool) -> Read | None:
         raise ImageError(
             f"{job.source}: is transparent in places, which {suffix} cannot store; choose --format png"
         )
+    make_folder(job.target.parent)  # now: where no image can be read, none is made
+    _mode(job.target)  # a file system tells of a name that it does not take once the folder is there
     return Read(image, extras)
+
+
+def _mode(target: Path) -> int | None:
+    """Return the file mode of a result, None where there is none; raise if it cannot have this name."""
+    with writing(target):
+        try:
+            return target.stat().st_mode
+        except FileNotFoundError:
+            return None
 
 
 def _problem(job: Job, error: BaseException) -> str:

@@ -174,6 +174,21 @@ def test_an_error_is_one_sentence_and_nothing_is_written(srcx, photos, tmp_path,
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("photos/a.png -o new --quality 50", 2),
+        ("photos/cut.png -o new/deep", 1),
+        ("photos/cut.png -o new/x.png", 1),
+        ("photos/a.png -o new/x.jpg --model gone", 2),
+    ],
+)
+def test_no_folder_is_made_where_nothing_is_written(srcx, photos, tmp_path, words, code):
+    (photos / "cut.png").write_bytes((photos / "a.png").read_bytes()[:60])
+    assert srcx("upscale", *words.split()).code == code
+    assert not (tmp_path / "new").exists()
+
+
 def test_two_inputs_of_one_result_are_refused(srcx, photos, tmp_path):
     (tmp_path / "other").mkdir()
     write_image(tmp_path / "other" / "a.png", np.zeros((4, 4), np.uint8))
