@@ -219,7 +219,8 @@ def commands_page() -> Iterator[str]:
         "# Every command",
         "",
         "Written by `python scripts/pages/look_up.py`: what `--help` prints.",
-        "Exit codes: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.",
+        "Exit codes: 0 done, 1 something asked for was not done, 2 wrong usage or options, "
+        "130 after Ctrl-C or SIGTERM.",
     )
     for words in ((), *commands(typer.main.get_command(app))):
         said = io.StringIO()

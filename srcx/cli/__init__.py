@@ -101,7 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its words after the program's name; None means the process's own.
 
     Returns:
-        Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C.
+        Exit code: 0 done, 1 something asked for was not done, 2 wrong usage or options, 130 after Ctrl-C or
+            SIGTERM.
     """
     # pydantic would look for plugins of its own in every package that is installed, and at its end Python
     # would look for garbage in all that was imported: a tenth of a second.

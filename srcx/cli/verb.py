@@ -3,11 +3,14 @@
 import gc
 import logging
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +36,7 @@ __all__ = [
 ]
 
 STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as shells have it; SIGTERM and SIGHUP have it too."""
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -148,6 +151,30 @@ def log_to_stderr(level: int) -> Iterator[None]:
         logger.setLevel(before)
 
 
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP stop the block as Ctrl-C does, so that no temporary files stay.
+
+    SIGHUP comes when the terminal is gone. A signal that someone handles, or that the process was started to
+    ignore, as by `nohup`, stays with that.
+    """
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
+    signals = [one for name in names if signal.getsignal(one := getattr(signal, name)) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        signals = []  # other threads cannot catch them
+    for one in signals:
+        signal.signal(one, interrupt)
+    try:
+        yield
+    finally:
+        for one in signals:
+            signal.signal(one, signal.SIG_DFL)
+
+
 @cache
 def verbosity_options() -> list[Any]:
     """Return the options -v and -q, which every command has; they set the level of its log."""
@@ -229,7 +256,7 @@ class Verb(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with log_to_stderr(ctx.meta.get(LEVEL, self.level)):
+            with stopped_by_signals(), log_to_stderr(ctx.meta.get(LEVEL, self.level)):
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             complain(f"srcx {self.name}: stopped")

@@ -1,16 +1,19 @@
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from srcx import __version__
 from srcx.cli import app
-from srcx.cli.verb import spread
+from srcx.cli.verb import spread, stopped_by_signals
 from srcx.errors import UsageError
+from srcx.imaging import write_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERBS = ["new", "schema", "train", "test", "upscale", "benchmark", "score", "models", "transfer"]
@@ -220,3 +223,41 @@ def test_what_the_system_refuses_is_one_sentence(srcx, monkeypatch):
     monkeypatch.setattr("srcx.cli.models.print", refuse, raising=False)
     said = srcx("models")
     assert (said.code, said.err) == (1, "srcx: some/file: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_stop_ends_a_command_as_ctrl_c_does_and_leaves_no_temporary_file(tmp_path, number):
+    write_image(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    code = f"""
+import os, signal, sys
+from srcx.cli import main
+from srcx.imaging import io
+
+def write(path, *rest):
+    path.write_bytes(b"half of an image")
+    os.kill(os.getpid(), {int(number)})
+    raise OSError(5, "is not reached by a process that is dead")
+
+io.write_png = write
+signal.signal({int(number)}, signal.SIG_DFL)  # the process may have been started to ignore it
+sys.exit(main(["upscale", "a.png", "-o", "new/a.png", "--model", "bicubic"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "stopped; 0 upscaled; the same command continues with the rest"
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_signal_that_is_ignored_or_handled_stays_so():
+    def handle(*_):
+        """A handler of the program that calls the command."""
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for handler in (signal.SIG_IGN, handle, signal.SIG_DFL):
+            signal.signal(signal.SIGTERM, handler)
+            with stopped_by_signals():
+                assert (signal.getsignal(signal.SIGTERM) == handler) == (handler != signal.SIG_DFL)
+            assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
