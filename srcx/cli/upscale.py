@@ -236,7 +236,7 @@ def _upscale_pipe(upscaler: "Upscaler", size: str | None, on_progress: OnProgres
     """Upscale frames from stdin to stdout; messages go to stderr."""
     from srcx.inference.streams import open_stream, upscale_stream
 
-    wide_high = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size) if size else None
+    wide_high = re.fullmatch(r"([1-9]\d{0,8})x([1-9]\d{0,8})", size) if size else None
     if size and not wide_high:
         raise UsageError(f"--size: expected width x height such as 640x360; got '{size}'")
     if sys.stdin.isatty():

@@ -5,6 +5,7 @@ samples have 16 bits, which Pillow cuts to 8, OpenCV reads the pixels. The two a
 """
 
 import io
+import math
 import os
 import re
 import struct
@@ -33,6 +34,7 @@ __all__ = [
     "MAX_PIXELS",
     "Image",
     "ImageHeader",
+    "check_pixels",
     "decode",
     "decode_image",
     "pixels_of",
@@ -151,7 +153,7 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
     chunks = read_chunks(data) if data.startswith(SIGNATURE) else Chunks(data, b"", ())
     data = chunks.data
     with _said_for(name), open_image(io.BytesIO(data), name) as image:
-        _check_size(image, name, _limit() if max_pixels is None else max_pixels)
+        check_pixels(image.size, name, max_pixels)
         _check_still(image, name)
         bits = _bits(image, name)
         if isinstance(image, PngImageFile):
@@ -255,12 +257,22 @@ def _limit() -> int:
         raise ImageError(f"{LIMIT_VARIABLE}: expected a number of megapixels; got {value!r}") from None
 
 
-def _check_size(image: ImageFile.ImageFile, name: str, max_pixels: int) -> None:
-    pixels = image.width * image.height
-    if pixels > max_pixels:
+def check_pixels(size: tuple[int, int], name: str, max_pixels: int | None = None) -> None:
+    """Refuse an image that is too large, before its pixels take memory.
+
+    Args:
+        size: Width and height.
+        name: What messages call it.
+        max_pixels: As for `decode`.
+
+    Raises:
+        ImageError: it is too large.
+    """
+    pixels, most = math.prod(size), _limit() if max_pixels is None else max_pixels
+    if pixels > most:
         raise ImageError(
-            f"{name}: has {image.width} x {image.height} pixels, {pixels / 1e6:.6g} megapixels, "
-            f"and at most {max_pixels / 1e6:g} are read; "
+            f"{name}: has {size[0]} x {size[1]} pixels, {pixels / 1e6:.6g} megapixels, "
+            f"and at most {most / 1e6:g} are read; "
             f"set {LIMIT_VARIABLE}={pixels // 1_000_000 + 1} to read it all the same"
         )
 

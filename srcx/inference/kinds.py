@@ -96,6 +96,7 @@ def _take_pillow(image: Image.Image) -> Taken:
     else:
         upright = ImageOps.exif_transpose(image)
         pixels = pixels_of(upright, "upscale")
+    check_image(pixels)  # Pillow makes images without pixels too
 
     def give_back(results: list[ImageArray]) -> Image.Image:
         result = Image.fromarray(results[0])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from srcx.errors import DataError, ImageError, UsageError
 from srcx.imaging import ImageArray, decode_image
-from srcx.imaging.decode import swap_red_and_blue
+from srcx.imaging.decode import check_pixels, swap_red_and_blue
 from srcx.imaging.y4m import MAGIC, Y4M
 from srcx.inference.upscaler import Upscaler
 
@@ -99,6 +99,7 @@ class Y4MStream(Stream):
 
     def frames(self) -> Iterator[ImageArray]:
         self.format = Y4M.parse(self._line())
+        check_pixels((self.format.width, self.format.height), "-: frame 1")
         while line := self._line():
             if not line.startswith(b"FRAME"):
                 raise ImageError(f"-: expected the line FRAME of a Y4M stream; got {line[:20]!r}")
@@ -150,6 +151,7 @@ def open_stream(source: BinaryIO, size: tuple[int, int] | None) -> Stream:
     Raises:
         DataError: nothing comes.
         UsageError: it is neither PNG nor Y4M and there is no size, or it is one of them and there is.
+        ImageError: the size is that of too large an image.
     """
     start = source.read(len(MAGIC))
     if not start:
@@ -161,7 +163,11 @@ def open_stream(source: BinaryIO, size: tuple[int, int] | None) -> Stream:
         )
     if size is not None and kind is not None:
         raise UsageError("--size: is of raw frames, and this stream says its size itself; leave it out")
-    return kind(source, start) if kind else RawStream(source, start, size or (0, 0))
+    if kind:
+        return kind(source, start)
+    assert size is not None
+    check_pixels(size, "-: frame 1")
+    return RawStream(source, start, size)
 
 
 def upscale_stream(stream: Stream, target: BinaryIO, upscaler: Upscaler, on_frame: OnFrame) -> str:

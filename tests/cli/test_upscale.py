@@ -601,6 +601,10 @@ def test_quiet_prints_the_result_alone(srcx, photos):
         ("photos -o large --size 4x4", "--size: is of raw frames from a pipe; the INPUT is then -"),
         ("- -o - --format png --overwrite", "--format, --overwrite: for files, not for a pipe; leave out"),
         ("- -o - --size 4by4", "--size: expected width x height such as 640x360; got '4by4'"),
+        (
+            f"- -o - --size 4x1{'0' * 5000}",
+            f"--size: expected width x height such as 640x360; got '4x1{'0' * 5000}'",
+        ),
     ],
 )
 def test_a_pipe_goes_with_a_pipe_alone(srcx, photos, words, sentence):

@@ -191,3 +191,10 @@ def test_threads_share_an_upscaler_that_chooses(rng, monkeypatch):
     for image, result in zip(images, results, strict=True):
         np.testing.assert_array_equal(result, upscale(image, "bicubic"))
     assert len(loaded) == len(set(loaded))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_a_pillow_image_without_pixels_is_one_sentence(mode, size):
+    with pytest.raises(ImageError, match="upscale: expected an image with pixels; got shape"):
+        upscale(Image.new(mode, size), "bicubic")

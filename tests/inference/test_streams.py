@@ -15,6 +15,8 @@ from srcx.inference.upscaler import Choice, Upscaler
 
 HEADER = b"YUV4MPEG2 W16 H12 F25:1 Ip A1:1 C420mpeg2 XYSCSS=420MPEG2\n"
 RAW = (16, 12)
+HUGE = (99_999_999, 99_999_999)
+TOO_LARGE = "-: frame 1: has 99999999 x 99999999 pixels, .* and at most 256 are read"
 
 
 @pytest.fixture
@@ -96,6 +98,10 @@ def test_the_model_is_chosen_on_the_first_frame_alone(frames):
         (lambda data: data[:-1], None, DataError, "the stream ends within a frame"),
         (lambda data: data.replace(b"FRAME", b"FROME"), None, ImageError, "expected the line FRAME"),
         (lambda data: data[:10] + b"W" * 9999, None, ImageError, "a line of the Y4M stream has no end"),
+        (lambda data: data, HUGE, UsageError, "--size: is of raw frames"),
+        (lambda data: b"\0" * 99, HUGE, ImageError, TOO_LARGE),
+        (lambda data: data.replace(b"W16 H12", b"W99999999 H99999999"), None, ImageError, TOO_LARGE),
+        (lambda data: data.replace(b"W16", b"W" + b"9" * 99), None, ImageError, "-: frame 1: has 999"),
         (lambda data: b"\0" * (16 * 12 * 3 + 1), RAW, DataError, "within a frame of 16 x 12 pixels"),
     ],
 )
