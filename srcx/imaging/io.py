@@ -227,7 +227,7 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
         recursive: Look into the folders in it too, but follow no links to folders.
 
     Raises:
-        DataError: the folder is missing, is a file, or cannot be read.
+        DataError: the folder is missing, is no folder, or cannot be read.
 
     Example:
         >>> import tempfile
@@ -238,9 +238,11 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
         ['2.JPG', '10.png']
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise DataError(f"{folder}: this folder does not exist; check the path")
     if not folder.is_dir():
-        what = "is a file, and a folder is expected" if folder.exists() else "this folder does not exist"
-        raise DataError(f"{folder}: {what}; check the path")
+        what = "file" if folder.is_file() else "device or pipe"
+        raise DataError(f"{folder}: is a {what}, and a folder is expected; check the path")
     heic_is_read = find_spec("pillow_heif") is not None
     readable = (*IMAGE_SUFFIXES, *HEIC_SUFFIXES) if heic_is_read else IMAGE_SUFFIXES
     found, unread = [], []

@@ -79,13 +79,16 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
 
     Raises:
         DataError: a folder holds no images.
-        UsageError: an input is missing, two inputs would become one file, a result would replace an input,
-            `out` is an input folder, or it has the suffix of a format that srcx does not write.
+        UsageError: an input is missing or a device, two inputs would become one file, a result would replace
+            an input, `out` is an input folder, or it has the suffix of a format that srcx does not write.
         OutputError: the output's folder cannot be written.
     """
     missing = [str(path) for path in inputs if not path.exists()]
     if missing:
         raise UsageError(f"{', '.join(missing)}: no such file or folder; check the path")
+    strange = [str(path) for path in inputs if not path.is_file() and not path.is_dir()]
+    if strange:
+        raise UsageError(f"{', '.join(strange)}: a device or pipe, and image files or folders are expected")
     _check_out(inputs, out)
     if _is_image_name(out) and not out.is_dir():
         if len(inputs) != 1 or not inputs[0].is_file():

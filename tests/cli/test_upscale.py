@@ -132,12 +132,15 @@ def test_a_result_that_cannot_be_written_is_an_error_before_the_work(
 
 
 NO_SUCH = "no such file or folder; check the path"
+DEVICE = "a device or pipe, and image files or folders are expected"
 FOR_ONE = "is the name of one image, but"
 REPLACED = "photos/a.png: is an input and would be replaced by a result; name another -o"
 INTO_ITSELF = "photos: is an input, and its results would be inputs of the next run; name another -o"
 REFUSED = [
     ("gone.png -o x.png", 2, f"gone.png: {NO_SUCH}"),
     ("photos/a.png gone lost -o x", 2, f"gone, lost: {NO_SUCH}"),
+    ("/dev/null -o x", 2, f"/dev/null: {DEVICE}"),
+    ("photos/a.png /dev/null /dev/zero -o x.png", 2, f"/dev/null, /dev/zero: {DEVICE}"),
     ("photos -o x.png", 2, f"x.png: {FOR_ONE} the input is a folder; name a folder"),
     ("photos/a.png photos/b.jpg -o x.png", 2, f"x.png: {FOR_ONE} there are 2 inputs; name a folder"),
     ("photos -o photos", 2, INTO_ITSELF),

@@ -467,5 +467,7 @@ def test_says_when_there_is_no_such_folder(tmp_path):
     with pytest.raises(DataError, match="this folder does not exist"):
         list_images(tmp_path / "none")
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(DataError, match="is a file, and a folder is expected"):
         list_images(tmp_path / "file")
+    with pytest.raises(DataError, match="/dev/null: is a device or pipe, and a folder is expected"):
+        list_images("/dev/null")
