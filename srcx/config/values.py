@@ -43,6 +43,7 @@ __all__ = [
     "Tuple",
     "Whole",
     "is_foreign",
+    "is_run_name",
     "sentence",
     "wrong",
 ]
@@ -187,12 +188,15 @@ def _num_gpu(value: Any) -> Any:
     raise wrong("'auto', or a number of GPUs from 0 on")
 
 
+def is_run_name(text: str) -> bool:
+    """Return whether a run can have this name."""
+    return (
+        bool(text.strip()) and text not in (".", "..") and text.isprintable() and not set("/\\") & set(text)
+    )
+
+
 def _run_name(text: str) -> str:
-    if (
-        not text.strip()
-        or text in (".", "..")
-        or any(sign in "/\\" or not sign.isprintable() for sign in text)
-    ):
+    if not is_run_name(text):
         raise wrong("a name that can be a folder's name, without '/'")
     return text
 

@@ -10,11 +10,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.representer import BaseRepresenter, SafeRepresenter
 
 from srcx.config.document import Document, KeyPath, Place
 from srcx.errors import OptionsError
 
-__all__ = ["BACKSLASHES", "read_file", "read_value", "to_text"]
+__all__ = ["BACKSLASHES", "read_file", "read_value", "text_node", "to_text"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,19 @@ def read_value(text: str, source: str = "--force_yml") -> Any:
     return _Reader(source, {}, numbered=False).read(text)
 
 
+def text_node(representer: BaseRepresenter, text: str) -> ScalarNode:
+    """Return the node of a text for one of ruamel's representers: None in quotes, as it is null without."""
+    node: ScalarNode = representer.represent_scalar(f"{_TAG}str", text, style="'" if text == "None" else None)
+    return node
+
+
+class _Representer(SafeRepresenter):
+    """Writes plain values."""
+
+
+_Representer.add_representer(str, text_node)
+
+
 def to_text(data: dict[str, Any]) -> str:
     """Write `data` as YAML: sections one key a line, lists of plain values in one line.
 
@@ -93,6 +107,7 @@ def to_text(data: dict[str, Any]) -> str:
           optim_d: null
     """
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares no type
     yaml.width = 10_000

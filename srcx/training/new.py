@@ -2,6 +2,7 @@
 
 import io
 import math
+import os.path
 import re
 import tempfile
 from collections.abc import Callable
@@ -12,9 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from srcx.atomic import writing
 from srcx.config import TrainDataset
+from srcx.config.values import is_run_name
+from srcx.config.yaml_io import text_node
 from srcx.errors import UsageError
 from srcx.hardware import cores, free_bytes
 from srcx.inference.bundled import file_of
@@ -127,11 +131,13 @@ def write_new(
 
 
 def _free_paths(name: str) -> list[Path]:
-    if not name or Path(name).name != name:
-        raise UsageError(f"{name!r}: expected a name for the run and its files, without folders")
+    if not is_run_name(name):
+        raise UsageError(
+            f"{name!r}: expected a name for the run and its files, printable and without folders"
+        )
     paths = [Path(f"{name}{end}") for end in (".yml", "_train.txt", "_val")]
     for path in paths:
-        if path.exists():
+        if os.path.lexists(path):
             raise UsageError(f"{path}: is there already and is not overwritten; choose another name")
     return paths
 
@@ -306,8 +312,16 @@ class _Draft:
         return COMMENT.sub(r"\1  #", text)  # two spaces before each, as in the recipes
 
 
+class _Representer(RoundTripRepresenter):
+    """Writes a recipe with its comments."""
+
+
+_Representer.add_representer(str, text_node)
+
+
 def _yaml() -> YAML:
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.width = 10_000
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)

@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from srcx.config.document import Document
-from srcx.config.yaml_io import MAX_BYTES, read_file, read_value
+from srcx.config.yaml_io import MAX_BYTES, read_file, read_value, to_text
 from srcx.errors import OptionsError
 
 Write = Callable[[str], Path]
@@ -259,6 +259,17 @@ def test_names_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 @example("!!null a")
 def test_any_text_is_read_or_refused_in_one_way(text: str) -> None:
     assert all(problem.startswith("--force_yml: ") for problem in problems_of(text))
+
+
+@settings(max_examples=100)
+@given(
+    st.text(max_size=20).filter(str.isprintable) | st.sampled_from(["~", "null", "True", "1e-4", "0x1", "="])
+)
+@example("None")
+@example("")
+def test_any_text_that_is_written_is_read_back(text: str) -> None:
+    options = {"name": text, "names": [text], text: 1}
+    assert read_value(to_text(options)) == options
 
 
 def problems_of(text: str) -> list[str]:

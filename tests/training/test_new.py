@@ -262,6 +262,13 @@ def test_a_run_of_ones_own_can_be_trained_on(photos, machine):
     assert main(["train", "-opt", "second.yml", "--force_yml", *train]) == 0
 
 
+@pytest.mark.parametrize("name", ["None", "null", "1e-4", "yes"])
+def test_names_that_look_like_values_stay_text(photos, machine, name):
+    photos(*[(200, 300)] * 4, folder=name)
+    options, _ = made(name=name, data=name)
+    assert options.name == options.datasets.train.dataroot_gt == name
+
+
 @pytest.mark.parametrize("there", ["first.yml", "first_train.txt", "first_val"])
 def test_nothing_is_overwritten(photos, machine, there):
     photos(*[(200, 300)] * 4)
@@ -288,6 +295,11 @@ WRONG = {
     "one image": ({"data": "one"}, DataError, "one: 1 of 1 images holds a crop of 96 pixels, and 2"),
     "damaged": ({"data": "damaged"}, DataError, "damaged/a.png"),
     "folder": ({"name": "a/b"}, UsageError, "'a/b': expected a name for the run"),
+    "parent": ({"name": ".."}, UsageError, "'..': expected a name for the run"),
+    "blank": ({"name": " "}, UsageError, "' ': expected a name for the run"),
+    "control": ({"name": "a\tb"}, UsageError, r"'a\\tb': expected a name for the run"),
+    "backslash": ({"name": "a\\b"}, UsageError, "expected a name for the run"),
+    "long name": ({"name": "a" * 300}, OutputError, "choose a shorter name"),
 }  # fmt: skip
 
 
