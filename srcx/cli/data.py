@@ -223,14 +223,21 @@ def check(
     debug: Debug = False,
 ) -> None:
     """Find near-duplicates, and damaged, blurred, upscaled, flat and unreadable images; delete nothing."""
+    from srcx.atomic import make_folder
     from srcx.evaluation.report.image_check import write_check
     from srcx.prepare.check_images import KINDS, check_images, move
+    from srcx.prepare.recipe import refuse_inside
 
     for kind in kinds or []:
         if kind not in KINDS:
             raise UsageError(f"--kinds: expected {', '.join(KINDS)}; got {kind!r}")
     if kinds and not move_to:
         raise UsageError("--kinds: says what --move-to moves; name a folder with --move-to")
+    if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
+        raise UsageError(f"{out}: the report is a page; name a file that ends in .html")
+    if move_to:
+        refuse_inside(folder, move_to)
+    make_folder(out.parent)
     with progress() as on_progress:
         images, found = check_images(folder, against or [], on_progress)
     write_check(out, folder, images, found)

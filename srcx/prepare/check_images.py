@@ -12,6 +12,7 @@ from srcx.imaging.io import list_images, read_image
 from srcx.imaging.parallel import in_parallel
 from srcx.imaging.perceptual_hash import Hash, nearest, perceptual_hash
 from srcx.imaging.sharpness import sharpness
+from srcx.prepare.recipe import refuse_inside
 from srcx.progress import OnProgress
 
 __all__ = ["KINDS", "Finding", "check_images", "move"]
@@ -86,8 +87,10 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
         Number of images moved.
 
     Raises:
-        OutputError: a file of that name exists there, or cannot be moved; nothing is overwritten.
+        OutputError: `target` lies in `folder`, or a file of that name exists there, or cannot be moved;
+            nothing is overwritten.
     """
+    refuse_inside(folder, target)
     wanted = dict.fromkeys(one.path for one in found if one.kind in kinds)
     places = {path: target / path.relative_to(folder) for path in wanted}
     for place in places.values():

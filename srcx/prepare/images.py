@@ -7,12 +7,12 @@ from pathlib import Path
 
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
-from srcx.errors import ImageError, OutputError, SrcxError
+from srcx.errors import ImageError, SrcxError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
 from srcx.imaging.parallel import in_parallel
 from srcx.imaging.resize import Border, crop_to_multiple, imresize
-from srcx.prepare.recipe import claim, forget, recipe, shared_name, sources
+from srcx.prepare.recipe import claim, forget, recipe, refuse_inside, shared_name, sources
 from srcx.progress import OnProgress
 
 __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
@@ -103,8 +103,8 @@ def make_degraded(
         DataError: the source holds no images, or two of one NAME.
         OutputError: `out` lies in the source, holds something else, or cannot be written.
     """
-    if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
+    if source.is_dir():
+        refuse_inside(source, out)
     images = [source] if source.is_file() else sources(source, lambda path: path.stem)
     digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
     settings: dict[str, str | int] = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}

@@ -11,7 +11,7 @@ from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError
 from srcx.imaging.io import list_images
 
-__all__ = ["Recipe", "claim", "fits", "forget", "recipe", "shared_name", "sources"]
+__all__ = ["Recipe", "claim", "fits", "forget", "recipe", "refuse_inside", "shared_name", "sources"]
 
 RECORD = ".srcx-prepared.json"
 
@@ -50,6 +50,12 @@ def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
                 f"{folder}: {first.name} and {image.name} would get the same name; rename one of them"
             )
     return images
+
+
+def refuse_inside(source: Path, out: Path) -> None:
+    """Raise OutputError if `out` is or lies in the folder `source`: the results would be read as sources."""
+    if source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
 
 
 def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:

@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +80,15 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
         ("check gone", 1, "gone: this folder does not exist"),
         ("check photos --kinds flat", 2, "--kinds: says what --move-to moves; name a folder with --move-to"),
         ("check photos --move-to aside --kinds dull", 2, "--kinds: expected duplicate, benchmark, damaged"),
+        (
+            "check photos -o photos/a.png",
+            2,
+            "photos/a.png: the report is a page; name a file that ends in .html",
+        ),
+        ("check photos -o page.html", 2, "page.html: the report is a page; name a file that ends in .html"),
+        ("check photos -o photos/a.png/x.html", 1, "photos/a.png: cannot make this folder: photos/a.png is"),
+        ("check photos --move-to photos/aside", 1, "photos/aside: lies in photos, whose images are read"),
+        ("check photos --move-to photos", 1, "photos: lies in photos, whose images are read"),
         ("prepare lr gone -o out", 1, "gone: this folder does not exist"),
         ("prepare lr photos -o out --mod 6", 2, "--mod: expected a multiple of the scale 4; got 6"),
         ("prepare lr photos -o out --scale 1", 2, "srcx data prepare lr: Invalid value for '--scale'"),
@@ -92,9 +102,12 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(srcx, photos, words, code, sentence):
+    Path("page.html").mkdir()
+    before = {path: path.read_bytes() for path in photos.iterdir()}
     said = srcx("data", *words.split())
     assert said.code == code
     assert said.sentences[-1].startswith(sentence)
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
 def test_fetch_verifies_what_came(srcx, mine, monkeypatch):
@@ -229,6 +242,11 @@ def test_check_counts_shows_and_moves(srcx, photos):
         f"{photos}: 4 images, 1 with a defect; check.html shows them\n  duplicate  1\n"
     )
     assert (photos / "d.png").exists()
-    said = srcx("data", "check", photos, "--move-to", "aside", "--kinds", "duplicate", "flat")
+    said = srcx(
+        *("data", "check", photos, "--move-to", "aside", "--kinds", "duplicate", "flat"),
+        "-o",
+        "new/page.html",
+    )
+    assert Path("new/page.html").is_file()
     assert said.out.endswith("aside: 1 image moved\n")
     assert not (photos / "d.png").exists()

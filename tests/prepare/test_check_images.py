@@ -104,6 +104,14 @@ def test_nothing_is_moved_where_a_file_would_be_overwritten(folder, tmp_path):
     assert (folder / "more/copy.png").exists()
 
 
+def test_nothing_is_moved_into_the_folder_that_is_checked(folder):
+    _, found = check_images(folder, [], no_progress)
+    for inside in (folder, folder / "aside"):
+        with pytest.raises(OutputError, match="whose images are read; name a folder outside it"):
+            move(found, folder, inside, ["unreadable", "duplicate"])
+    assert (folder / "more/copy.png").exists()
+
+
 def test_a_folder_without_images_is_an_error(tmp_path):
     with pytest.raises(DataError, match="there are no images"):
         check_images(tmp_path, [], no_progress)
