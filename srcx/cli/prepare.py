@@ -111,7 +111,7 @@ def lmdb(
             outcome = make_lmdb(source, out, on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    report(outcome, out)
+    report(outcome, out, whole=True)
 
 
 @app.command("shards", cls=Verb, epilog=SHARDS)
@@ -133,13 +133,23 @@ def shards(
             outcome = make_shards(source, out, low=lq, per_shard=per_shard, on_progress=on_progress)
     except KeyboardInterrupt:
         raise Interrupted(GOES_ON) from None
-    report(outcome, out)
+    report(outcome, out, whole=True)
 
 
-def report(outcome: "Outcome", out: Path) -> None:
-    """Print what was made and what failed; exit with 1 if something failed."""
+def report(outcome: "Outcome", out: Path, *, whole: bool = False) -> None:
+    """Print what was made and what failed; exit with 1 if something failed.
+
+    Args:
+        outcome: The numbers and the problems.
+        out: The folder that was to be made.
+        whole: It is written only with all images in it.
+    """
     for problem in outcome.problems:
         complain(problem)
+    if whole and outcome.problems:
+        failed = counted(len(outcome.problems))
+        complain(f"{out}: not written: {failed} cannot be read; fix or remove them and run the command again")
+        raise typer.Exit(1)
     skipped = f", {outcome.skipped} existed already" if outcome.skipped else ""
     failed = f", {len(outcome.problems)} failed" if outcome.problems else ""
     print(f"{out}: {counted(outcome.made)} made{skipped}{failed}")

@@ -154,6 +154,22 @@ def test_prepare_makes_an_lmdb(srcx, photos):
     assert (said.code, said.out) == (0, "photos.lmdb: 3 images made\n")
 
 
+@pytest.mark.parametrize("what", ["lmdb", "shards"])
+def test_prepare_says_that_what_has_to_be_whole_is_not_written(srcx, photos, what):
+    repaired = (photos / "a.png").read_bytes()
+    (photos / "a.png").write_bytes(b"")
+    said = srcx("data", "prepare", what, photos, "-o", "out.lmdb")
+    assert (said.code, said.out) == (1, "")
+    assert said.sentences[-1] == (
+        "out.lmdb: not written: 1 image cannot be read; fix or remove them and run the command again"
+    )
+    assert not Path("out.lmdb").exists()
+    (photos / "a.png").write_bytes(repaired)
+    said = srcx("data", "prepare", what, photos, "-o", "out.lmdb")
+    assert said.code == 0
+    assert Path("out.lmdb").is_dir()
+
+
 def test_prepare_makes_shards(srcx, photos):
     for said in ("3 images made", "0 images made, 3 existed already"):
         shards = srcx("data", "prepare", "shards", photos, "-o", "shards", "--per-shard", 2)
