@@ -158,15 +158,15 @@ def align_folders(
             raise UsageError(
                 f"{folder}: holds inputs, which the results would replace or mix with; name another --write"
             )
-    folders = [make_folder(out / kind) for kind in ("lq", "gt")] if out else []
     for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
         try:
             aligned = align(to_rgb(read_image(lq_path)), to_rgb(read_image(gt_path)), scale=scale)
         except ImageError as error:
             yield name, error
         else:
-            for folder, image in zip(folders, (aligned.lq, aligned.gt), strict=False):
-                write_image(folder / f"{name}.png", image)
+            if out:
+                write_image(make_folder(out / "lq") / f"{name}.png", aligned.lq)
+                write_image(make_folder(out / "gt") / f"{name}.png", aligned.gt)
             yield name, aligned.fit
         on_progress(name, done, len(pairs))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
-from srcx.errors import ImageError, SrcxError
+from srcx.errors import ImageError, OutputError, SrcxError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
 from srcx.imaging.parallel import in_parallel
@@ -53,9 +53,12 @@ def make_low_resolution(
         OutputError: the output holds something else.
     """
     images, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
-    claim(folder, recipe(images, scale=scale, multiple=multiple, border=border))
+    claims = [(folder, recipe(images, scale=scale, multiple=multiple, border=border))]
     if gt_out:
-        claim(gt_out, recipe(images, multiple=multiple))
+        if gt_out.resolve() == folder.resolve():
+            raise OutputError(f"{gt_out}: is the folder of the low-resolution images; name another for --gt")
+        claims.append((gt_out, recipe(images, multiple=multiple)))
+    claim(*claims)
 
     def make(path: Path) -> bool:
         low = folder / f"{path.stem}x{scale}.png"
@@ -72,7 +75,7 @@ def make_low_resolution(
         write_image(low, imresize(image, scale=1 / scale, border=border))
         return True
 
-    return _each(make, images, [folder, gt_out] if gt_out else [folder], on_progress)
+    return _each(make, images, [place for place, _ in claims], on_progress)
 
 
 def make_degraded(
@@ -109,8 +112,7 @@ def make_degraded(
     digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
     settings: dict[str, str | int] = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
     folders = [out / "gt", out / "lq"]
-    for folder in folders:
-        claim(folder, recipe(images, **settings))
+    claim(*((folder, recipe(images, **settings)) for folder in folders))
 
     def make(path: Path) -> bool:
         targets = [folder / f"{path.stem}.png" for folder in folders]
@@ -150,7 +152,7 @@ def make_sub_images(
         OutputError: the output holds something else.
     """
     images = sources(source, shared_name)
-    claim(out, recipe(images, crop=crop_px, step=step_px, threshold=threshold_px))
+    claim((out, recipe(images, crop=crop_px, step=step_px, threshold=threshold_px)))
 
     def make(path: Path) -> bool:
         height, width = image_size(path)

@@ -56,7 +56,7 @@ def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
         raise OutputError(f"{out}: exists already, made from other images; name another folder, or remove it")
     if not fits(part, wanted):
         shutil.rmtree(part, ignore_errors=True)
-    claim(part, wanted)
+    claim((part, wanted))
     outcome = _fill(part, images, on_progress)
     if not outcome.problems:
         part.replace(out)

@@ -64,12 +64,22 @@ def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:
     return Recipe(settings, {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in states.items()})
 
 
-def claim(folder: Path, wanted: Recipe) -> None:
-    """Create `folder` for this recipe, or resume one that was begun with the same settings.
+def claim(*claims: tuple[Path, Recipe]) -> None:
+    """Create each folder for its recipe, or resume one that was begun with the same settings.
 
     Raises:
-        OutputError: it holds something else, or cannot be written.
+        OutputError: one holds something else, in which case none is changed; or one cannot be written.
     """
+    merged = [
+        (folder, wanted._replace(images=_before(folder, wanted) | wanted.images)) for folder, wanted in claims
+    ]
+    for folder, one in merged:
+        make_folder(folder)
+        _write(folder, one)
+
+
+def _before(folder: Path, wanted: Recipe) -> dict[str, str]:
+    """Return the images recorded in a folder that can take this recipe."""
     found = _read(folder)
     if found is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: holds files that srcx did not prepare; name another folder")
@@ -85,8 +95,7 @@ def claim(folder: Path, wanted: Recipe) -> None:
             f"{folder}: was prepared from other images with the names {listed(changed)}; "
             "name another folder, or remove it first"
         )
-    make_folder(folder)
-    _write(folder, Recipe(wanted.settings, before | wanted.images))
+    return before
 
 
 def forget(folder: Path, names: Collection[str]) -> None:

@@ -47,7 +47,7 @@ def make_shards(
     )
     if out.exists() and not fits(out, wanted) and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: holds other files already; name another folder, or remove it")
-    claim(out, wanted)
+    claim((out, wanted))
     outcome, starts = Outcome(), range(0, len(images), per_shard)
     for number, start in enumerate(starts):
         shard, batch = out / f"shard-{number:06d}.tar", slice(start, start + per_shard)

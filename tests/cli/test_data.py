@@ -234,7 +234,7 @@ def test_align_says_what_shift_is_left_and_writes_the_pairs(srcx, tmp_path):
     assert re.search(r"│ a +│ 2.00\d\d │ +0.0\d+ │", said.out)
     assert re.search(r"│ all +│ +- │ +0.0\d+ │", said.out)
     assert "median shift of the blocks of a pair, in pixels of ground truth" in said.out
-    assert said.out.endswith("out: 1 pairs in lq and gt, fit for NonAlignedPairDataset with scale: 2\n")
+    assert said.out.endswith("out: 1 pair in lq and gt, fit for NonAlignedPairDataset with scale: 2\n")
     assert (tmp_path / "out/gt/a.png").exists()
 
 

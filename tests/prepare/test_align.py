@@ -140,6 +140,16 @@ def test_pairs_are_written_for_training_and_what_does_not_match_is_named(tmp_pat
     assert gt.shape == (lq.shape[0] * 2, lq.shape[1] * 2, 3)
 
 
+def test_without_a_match_no_folder_is_made(tmp_path, photo):
+    write_image(tmp_path / "lq.png", imresize(photo, scale=0.5))
+    write_image(tmp_path / "gt.png", data.coffee())
+    ((_, error),) = align_folders(
+        tmp_path / "lq.png", tmp_path / "gt.png", scale=2, out=tmp_path / "out", on_progress=lambda *_: None
+    )
+    assert isinstance(error, ImageError)
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_without_a_partner_are_named(tmp_path, photo):
     for path in ("lq/a.png", "gt/a.png", "gt/b.png"):
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -72,6 +72,24 @@ def test_a_folder_of_something_else_is_not_touched(hr, tmp_path):
     assert [path.name for path in (tmp_path / "LR/X4").iterdir()] == ["ax4.png"]
 
 
+def test_where_one_of_two_folders_is_occupied_the_other_is_not_made(hr, tmp_path):
+    for occupied in ("GT", "pairs/lq"):
+        (tmp_path / occupied).mkdir(parents=True)
+        (tmp_path / occupied / "mine.txt").touch()
+    with pytest.raises(OutputError, match="GT: holds files that srcx did not prepare"):
+        low(hr, tmp_path / "LR", gt_out=tmp_path / "GT")
+    with pytest.raises(OutputError, match="pairs/lq: holds files that srcx did not prepare"):
+        pairs(hr, tmp_path / "pairs")
+    assert not (tmp_path / "LR").exists()
+    assert not (tmp_path / "pairs/gt").exists()
+
+
+def test_both_sides_do_not_go_into_one_folder(hr, tmp_path):
+    with pytest.raises(OutputError, match="X4: is the folder of the low-resolution images"):
+        low(hr, tmp_path, gt_out=tmp_path / "HR/../X4")
+    assert not (tmp_path / "X4").exists()
+
+
 @pytest.mark.parametrize("content", ["[]", "{}", '{"settings": 1, "images": 2}', "[" * 100_000])
 def test_a_damaged_record_is_as_good_as_none(hr, tmp_path, content):
     low(hr, tmp_path / "LR")
