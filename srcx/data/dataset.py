@@ -205,21 +205,27 @@ def crops_of(
     return Crops(gt_size, scale, use_hflip, use_rot, candidates, uniform_share, max_offset)
 
 
-def large_enough(sizes: Mapping[Item, Size], crops: Crops | None, where: str) -> dict[Item, Size]:
+def large_enough(
+    sizes: Mapping[Item, Size], crops: Crops | None, where: str, *, scale: int
+) -> dict[Item, Size]:
     """Return the images that hold a crop (or one lq pixel); log the number of the others.
 
     Raises:
         DataError: no image is large enough.
     """
     smallest = crops.min_gt_px if crops else 1
-    crop = str(crops) if crops else "gt_size 1"
     fitting = {item: size for item, size in sizes.items() if min(size) >= smallest}
     small = [item for item in sizes if item not in fitting]
+    short = f"a side of less than {scale} pixels, one of lq"
+    if not fitting and crops:
+        raise DataError(f"{where}: none of {len(sizes)} images holds a crop of {crops}; lower it")
     if not fitting:
-        raise DataError(f"{where}: none of {len(sizes)} images holds a crop of {crop}; lower it")
+        raise DataError(f"{small[0]}: has {short}, as have all images in {where}; choose larger images")
     if small:
         logger.warning(
-            "%s: %d of %d images are smaller than a crop (%s) and left out (%s%s)",
-            where, len(small), len(sizes), crop, small[0], "" if len(small) == 1 else " ...",
+            "%s: %d of %d images %s left out (%s%s)",
+            where, len(small), len(sizes),
+            f"are smaller than a crop ({crops}) and" if crops else f"have {short}, and are",
+            small[0], "" if len(small) == 1 else " ...",
         )  # fmt: skip
     return fitting

@@ -93,7 +93,7 @@ class HighResolutionDataset(PairDataset):
             check_names(list(sizes), problems=problems)
         where = ", ".join(str(root) for root in roots)
         problems.stop_if_any(where)
-        fitting = large_enough(sizes, crops, where)
+        fitting = large_enough(sizes, crops, where, scale=scale)
         super().__init__(
             list(fitting.values()),
             scale=scale,

@@ -94,7 +94,8 @@ class NonAlignedPairDataset(PairDataset):
             problems.stop_if_any(str(dataroot_gt))
             lqs = {lq: (height * scale, width * scale) for lq, (height, width) in lqs.items()}
             sizes = _side_by_side(
-                large_enough(lqs, crops, str(dataroot_lq)), large_enough(gts, crops, str(dataroot_gt))
+                large_enough(lqs, crops, str(dataroot_lq), scale=scale),
+                large_enough(gts, crops, str(dataroot_gt), scale=scale),
             )
         else:
             find = (
@@ -104,7 +105,7 @@ class NonAlignedPairDataset(PairDataset):
             checked = check_pairs(pairs, scale=scale, for_training=True, problems=problems)
             sizes = {Item(*pair): size for pair, size in checked.items()}
         problems.stop_if_any(str(dataroot_gt))
-        fitting = large_enough(sizes, crops, str(dataroot_gt))
+        fitting = large_enough(sizes, crops, str(dataroot_gt), scale=scale)
         super().__init__(
             list(fitting.values()),
             scale=scale,

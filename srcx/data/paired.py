@@ -83,7 +83,7 @@ class PairedImageDataset(PairDataset):
         )
         sizes = check_pairs(pairs, scale=scale, for_training=crops is not None, problems=problems)
         problems.stop_if_any(str(dataroot_gt))
-        fitting = large_enough(sizes, crops, str(dataroot_gt))
+        fitting = large_enough(sizes, crops, str(dataroot_gt), scale=scale)
         super().__init__(
             list(fitting.values()),
             scale=scale,

@@ -159,9 +159,16 @@ def make_lq(gt: ImageArray, name: str, source: Source) -> ImageArray:
         gt: Cut to a multiple of the scale first; grey stays grey.
         name: The image's name, from which its random choices come.
         source: The set it belongs to.
+
+    Raises:
+        ImageError: a side is shorter than one lq pixel, or longer than a compression holds.
     """
     scale, degradation = source.scale, source.degradation
     height, width = (side // scale * scale for side in gt.shape[:2])
+    if not height or not width:
+        raise ImageError(
+            f"{name}: has a side of less than {scale} pixels, so nothing is left after the crop to a multiple"
+        )
     gt = gt[:height, :width]
     if degradation is None:
         return imresize(gt, scale=1 / scale, border=LQ_BORDER)

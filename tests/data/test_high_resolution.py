@@ -214,3 +214,15 @@ def test_two_whole_images_of_one_name_are_refused_since_their_results_would_be_o
     with pytest.raises(DataError, match=r"b.2\.png: has the same name as 2\.png"):
         HighResolutionDataset(dataroot_gt=folder, scale=2)
     assert len(HighResolutionDataset(dataroot_gt=folder, scale=2, gt_size=16)) == 4
+
+
+def test_images_smaller_than_one_lq_pixel_are_named(tmp_path, caplog):
+    write_image(tmp_path / "a.png", np.zeros((40, 3, 3), np.uint8))
+    with pytest.raises(DataError, match=rf"^{tmp_path}/a\.png: has a side of less than 4 pixels"):
+        HighResolutionDataset(dataroot_gt=tmp_path, scale=4)
+    write_image(tmp_path / "b.png", np.zeros((4, 4, 3), np.uint8))
+    assert len(HighResolutionDataset(dataroot_gt=tmp_path, scale=4)) == 1
+    assert caplog.messages == [
+        f"{tmp_path}: 1 of 2 images have a side of less than 4 pixels, one of lq, and are left out "
+        f"({tmp_path}/a.png)"
+    ]

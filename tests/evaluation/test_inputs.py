@@ -9,7 +9,7 @@ import pytest
 from srcx.benchmarks.layout import BenchmarkSet, ImagePair
 from srcx.config import DegradationOptions, degradation_names
 from srcx.data.degradation import degrade
-from srcx.errors import DataError, OptionsError, UsageError
+from srcx.errors import DataError, ImageError, OptionsError, UsageError
 from srcx.evaluation.inputs import Degradation, Source, find_sources, load_degradations, make_lq
 from srcx.imaging import imresize, write_image
 
@@ -61,6 +61,15 @@ def test_without_a_degradation_bicubic_with_repeated_borders_is_made(rng):
     gt = rng.integers(0, 256, (16, 16, 3), np.uint8)
     clean = dataclasses.replace(source(), degradation=None)
     assert np.array_equal(make_lq(gt, "a", clean), imresize(gt, scale=0.5, border="replicate"))
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 3), (40, 3), (1, 1)])
+@pytest.mark.parametrize("damaged", [True, False])
+def test_ground_truth_smaller_than_one_lq_pixel_is_named(shape, damaged):
+    one = source(scale=4)
+    one = one if damaged else dataclasses.replace(one, degradation=None)
+    with pytest.raises(ImageError, match=r"^tiny: has a side of less than 4 pixels"):
+        make_lq(np.zeros(shape, np.uint8), "tiny", one)
 
 
 def test_every_preset_is_known_and_a_file_goes_by_its_stem(tmp_path):
