@@ -33,6 +33,8 @@ __all__ = [
 
 ROUNDING = 0.015
 """Shares may miss a sum of 1 by this much: people write 0.33 for a third."""
+LARGEST_KERNEL_PX = 255
+"""Twelve times Real-ESRGAN's largest; a mistyped size would otherwise end in an error of memory."""
 
 
 def _rising(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -52,8 +54,9 @@ def _within(low: float, high: float = math.inf) -> AfterValidator:
 
 
 def _odd(value: tuple[int, ...]) -> tuple[int, ...]:
-    if len(value) != 2 or value[0] > value[1] or any(size < 3 or size % 2 == 0 for size in value):
-        raise wrong("a range [low, high] of odd kernel sizes from 3 on")
+    sizes = range(3, LARGEST_KERNEL_PX + 1, 2)
+    if len(value) != 2 or value[0] > value[1] or any(size not in sizes for size in value):
+        raise wrong(f"a range [low, high] of odd kernel sizes from 3 to {LARGEST_KERNEL_PX}")
     return value
 
 
@@ -72,7 +75,7 @@ ScaleRange = Annotated[Range, _within(0)]
 QualityRange = Annotated[Range, _within(1, 100)]
 """Of an encoder's quality."""
 KernelSizes = Annotated[Tuple[Count], AfterValidator(_odd)]
-"""[low, high], odd; every odd size between them is as likely."""
+"""[low, high], odd, from 3 to 255; every odd size between them is as likely."""
 
 
 class _Shares(Section):

@@ -56,7 +56,7 @@ final:
         "x.yml:1: clean_prob: expected a number up to 1, got 1.5",
         "x.yml:2: sharpn_gt: unknown option; did you mean 'sharpen_gt'?",
         "x.yml:4: passes[0].blur.kernels.anisoo: unknown option; did you mean 'aniso'?",
-        "x.yml:4: passes[0].blur.size_px: expected a range [low, high] of odd kernel sizes from 3 on, "
+        "x.yml:4: passes[0].blur.size_px: expected a range [low, high] of odd kernel sizes from 3 to 255, "
         "got [8, 21]",
         "x.yml:4: passes[0].blur.sigma: expected a range [low, high] with low at most high, got [3, 1]",
         "x.yml:5: passes[0].resize: up_prob and down_prob add up to 1.4, more than 1",
@@ -72,9 +72,10 @@ final:
 @pytest.mark.parametrize(
     ("stage", "wrong", "expected"),
     [
-        ("blur", "size_px: [1, 3]", "a range [low, high] of odd kernel sizes from 3 on"),
-        ("blur", "size_px: [9, 7]", "a range [low, high] of odd kernel sizes from 3 on"),
-        ("blur", "size_px: [7, 9, 11]", "a range [low, high] of odd kernel sizes from 3 on"),
+        ("blur", "size_px: [1, 3]", "a range [low, high] of odd kernel sizes from 3 to 255"),
+        ("blur", "size_px: [9, 7]", "a range [low, high] of odd kernel sizes from 3 to 255"),
+        ("blur", "size_px: [7, 9, 11]", "a range [low, high] of odd kernel sizes from 3 to 255"),
+        ("blur", "size_px: [253, 257]", "a range [low, high] of odd kernel sizes from 3 to 255"),
         ("blur", "size_px: 7", "a list"),
         ("blur", "sigma: [0, 1]", "a range [low, high] from 0.01 on"),
         ("blur", "sigma: [1]", "a range [low, high] with low at most high"),
@@ -94,6 +95,13 @@ final:
 def test_a_wrong_value_says_what_was_expected(write, stage, wrong, expected):
     (problem,) = problems(write, f"passes: [{{{stage}: {{{wrong}}}}}]\n")
     assert f": expected {expected}, got " in problem
+
+
+def test_the_largest_kernel_is_possible(write):
+    (blur,) = (
+        one.blur for one in load_degradation(write("passes: [{blur: {size_px: [255, 255]}}]\n")).passes
+    )
+    assert blur.size_px == (255, 255)
 
 
 @pytest.mark.parametrize("kind", [Kernels, Filters])
