@@ -183,7 +183,7 @@ def bf16_gain() -> float:
     import torch
 
     times_s: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
-    for _ in range(TIMED_RUNS):  # in turn, so that what else the machine does meets both
+    for _ in range(TIMED_RUNS):  # in turn, so that other load on the machine affects both
         for dtype, taken_s in times_s.items():
             taken_s.append(_convolution_s(dtype))
     return min(times_s[torch.float32]) / min(times_s[torch.bfloat16])

@@ -47,18 +47,26 @@ def gaussian_blur(x: Tensor, *, kernel_size: int = 21, sigma: float = 3.0) -> Te
     """Blur with a Gaussian at full resolution, separably; borders are mirrored.
 
     Args:
-        x: Images, (N, C, H, W); H and W at least kernel_size // 2 + 1.
+        x: Images, (N, C, H, W).
         kernel_size: Width of the kernel in pixels, odd.
         sigma: Standard deviation in pixels.
 
     Returns:
         Tensor of the shape of `x`.
 
+    Raises:
+        ImageError: a side is below kernel_size // 2 + 1, so that the border cannot be mirrored.
+
     Example:
         >>> gaussian_blur(torch.ones(1, 3, 24, 24)).sub(1).abs().max() < 1e-6
         tensor(True)
     """
     radius = kernel_size // 2
+    if min(x.shape[-2:]) <= radius:
+        raise ImageError(
+            f"a Gaussian of {kernel_size} pixels needs images of at least {radius + 1} pixels a side; "
+            f"got {tuple(x.shape)}"
+        )
     offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()

@@ -102,7 +102,7 @@ def calculate_psnr(
     round_y: bool = True,
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
-    """`psnr` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
+    """`psnr` by BasicSR's arguments; Y, with `test_y_channel`, is rounded unless `round_y` is false."""
     return psnr(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 
@@ -117,7 +117,7 @@ def calculate_ssim(
     round_y: bool = True,
     input_order: Literal["HWC"] = "HWC",
 ) -> Any:
-    """`ssim` by BasicSR's arguments; on MATLAB's rounded Y, unless `round_y` is false."""
+    """`ssim` by BasicSR's arguments; Y, with `test_y_channel`, is rounded unless `round_y` is false."""
     return ssim(sr, gt, y_only=test_y_channel, round_y=round_y, crop_px=crop_border)
 
 

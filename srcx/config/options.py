@@ -81,7 +81,7 @@ class TrainOptions(Section):
     total_iter: Count
     """Number of iterations."""
     warmup_iter: Whole = Field(default=-1, ge=-1)
-    """Iterations over which the learning rate grows from 0 in a line; -1: none."""
+    """Iterations over which the learning rate grows linearly from 0; -1: none."""
     ema_decay: Fraction = 0.0
     """Decay of the EMA weights per iteration, in [0, 1); 0: no EMA."""
     ema_warmup: bool = False
@@ -95,7 +95,7 @@ class TrainOptions(Section):
     losses: dict[str, LossTerm] = Field(default_factory=dict)
     """The terms by name without `_opt`, in the file's order; a term given as null is off."""
     teacher_iter: Natural = 0
-    """srcx: iterations in which the target goes in a line from the output of path.teacher to gt."""
+    """srcx: iterations in which the target goes linearly from the output of path.teacher to gt."""
     teacher_ensemble: bool = False
     """srcx: the teacher's output is the mean over eight rotations and reflections; eight times the work."""
     jitter: Natural = 0

@@ -42,8 +42,8 @@ class Part(Section):
 
     @model_serializer(mode="plain")
     def _given(self) -> dict[str, Any]:
-        fields = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
-        return fields | (self.model_extra or {})
+        given = {key: getattr(self, key) for key in type(self).model_fields if key in self.model_fields_set}
+        return {key: value for key, value in given.items() if value is not None} | (self.model_extra or {})
 
 
 def _pair(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -57,10 +57,10 @@ class Optimizer(Part):
 
     lr: Positive
     """Learning rate at the start, after warm-up."""
-    betas: Annotated[Tuple[Fraction], AfterValidator(_pair)] = (0.9, 0.999)
-    """Adam's two decay rates."""
-    weight_decay: NonNegative = 0.0
-    """Adam's L2 penalty, or AdamW's decay."""
+    betas: Annotated[Tuple[Fraction], AfterValidator(_pair)] | None = None
+    """Adam's two decay rates; null takes the optimizer's own."""
+    weight_decay: NonNegative | None = None
+    """Adam's L2 penalty, or AdamW's decay; null takes the optimizer's own."""
 
 
 class Scheduler(Part):

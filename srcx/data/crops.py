@@ -73,10 +73,10 @@ class Crops:
         margin = self._margin
         spare = (side - self.gt_size // self.scale - 2 * margin for side in (height, width))
         top, left = (margin + int(rng.integers(places + 1)) for places in spare)
-        mirror, overturn, transpose = (rng.random(3) < 0.5).tolist()
+        hflip, vflip, transpose = (rng.random(3) < 0.5).tolist()
         # The last to be drawn: without offsets the crops are those of every other data set.
         down, right = rng.integers(-self.max_offset, self.max_offset + 1, 2).tolist()
-        steps = (-1 if overturn and self.use_rot else 1, -1 if mirror and self.use_hflip else 1)
+        steps = (-1 if vflip and self.use_rot else 1, -1 if hflip and self.use_hflip else 1)
         return Place(top, left, down, right, steps, transpose and self.use_rot)
 
     def _lq(self, lq: NDArray[np.uint8], place: "Place") -> NDArray[np.uint8]:

@@ -74,7 +74,7 @@ class WholePair:
     lq: Tensor
     gt: Tensor | None
     levels: Levels = Levels()
-    """What made lq and gt of the pixels; its `image` makes pixels of the network's output."""
+    """Conversion of pixels to lq and gt, and by `image` of the network's output to pixels."""
 
 
 class ImageCache:

@@ -23,7 +23,7 @@ __all__ = ["degrade", "seeded", "sharpen"]
 Image = NDArray[np.float32]  # RGB in levels of 255, (H, W, 3); may lie outside [0, 255] until it is encoded
 Size = tuple[int, int]  # height, width
 
-GREY = np.array([0.2989, 0.5870, 0.1140], np.float32)  # MATLAB's and torchvision's weights
+GREY = np.array([0.2989, 0.5870, 0.1140], np.float32)  # torchvision's weights, as in BasicSR
 GRID_PX = 8  # side of JPEG's blocks
 FILTERS = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 

@@ -25,7 +25,7 @@ from srcx.hardware import cores
 from srcx.imaging.color import on_white, opaque, rgb_to_grey
 from srcx.imaging.io import read_image
 from srcx.metrics.metric import Metric
-from srcx.nearest import LIKE_AN_OPTION, nearest
+from srcx.nearest import LIKE_AN_OPTION, did_you_mean
 from srcx.registry import METRICS
 
 __all__ = [
@@ -86,8 +86,7 @@ def find_metrics(names: Sequence[str], *, scale: int) -> tuple[Metric, ...]:
     """
     for name in names:
         if name not in METRICS:
-            near = nearest(name, METRICS, least=LIKE_AN_OPTION)
-            hint = f"did you mean '{near}'?" if near else f"there are {', '.join(sorted(METRICS))}"
+            hint = did_you_mean(name, sorted(METRICS), least=LIKE_AN_OPTION)
             raise UsageError(f"{name}: no such metric; {hint}")
     found = []
     for name in dict.fromkeys(names):

@@ -40,7 +40,7 @@ OWN: Mapping[str, type[nn.Module]] = {
 """Generators of srcx that are recognised by their weights."""
 
 _SIZES: MutableMapping[nn.Module, tuple[int, int]] = WeakKeyDictionary()
-"""What `size_multiple` found."""
+"""Results of `size_multiple`."""
 
 
 @dataclass(frozen=True)

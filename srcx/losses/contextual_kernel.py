@@ -107,7 +107,7 @@ class Formula(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What the backward pass needs of the forward pass.
+    """Results of the forward pass for the backward pass.
 
     p_ij is proportional to 2^(slope (s_ij - top)), and its sum over j is `Formula.share`.
     """

@@ -66,7 +66,7 @@ def sliced_wasserstein(
         values = functional.conv2d(features, directions, stride=step)  # (N, P, h, w)
         if window is None:
             return values.flatten(2).sort(dim=2).values
-        windows = values.unfold(2, window, stride).unfold(3, window, stride)  # (N, P, rows, columns, k, k)
+        windows = values.unfold(2, window, stride).unfold(3, window, stride)  # (N, P, rows, columns, w, w)
         return windows.flatten(4).sort(dim=4).values
 
     return (sorted_values(x) - sorted_values(y)).abs().mean()
@@ -103,9 +103,9 @@ class SlicedWassersteinLoss(LayerwiseLoss):
         range_norm: Map the images from [-1, 1] to [0, 1] first.
         pooling: "max" as the networks were trained, "average" or "l2".
         weights_path: File of the network's weights; None searches as `find_weights` does.
-        form: "local" compares overlapping windows, each with the one at its place; "global" whole maps,
-            whatever is where.
-        windows_per_side: For "local": a window is this part of the map's height, at least one position.
+        form: "local" sorts inside overlapping windows and compares windows at the same place; "global" sorts
+            over the whole map, so that position does not count.
+        windows_per_side: For "local": the side of a window is the map's height divided by this, at least 1.
         stride: For "local": positions from one window to the next.
         directions_per_channel: Random directions for each channel of a layer.
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from srcx.errors import OptionsError
+from srcx.errors import ImageError, OptionsError
 from srcx.losses.pixel import L1Loss
 from srcx.tensors import check_same_shape
 
@@ -26,7 +26,7 @@ def artifact_map(sr: Tensor, gt: Tensor, sr_ema: Tensor, *, window_px: int = 7) 
         Weights, (N, 1, H, W), at least 0; they have a gradient with respect to `sr`, as in BasicSR.
 
     Raises:
-        ImageError: the shapes differ.
+        ImageError: the shapes differ, or the images are smaller than half a window.
 
     References:
         Liang et al., "Details or Artifacts: A Locally Discriminative Learning Approach to Realistic Image
@@ -42,6 +42,10 @@ def artifact_map(sr: Tensor, gt: Tensor, sr_ema: Tensor, *, window_px: int = 7) 
     residual = (gt - sr).abs().sum(1, keepdim=True)  # (N, 1, H, W)
     of_image = residual.var(dim=(1, 2, 3), keepdim=True) ** (1 / 5)  # (N, 1, 1, 1)
     border = window_px // 2
+    if min(gt.shape[-2:]) <= border:
+        raise ImageError(
+            f"artifact_map: images must be at least {border + 1} pixels a side; got {tuple(gt.shape)}"
+        )
     padded = functional.pad(residual, (border, border, border, border), mode="reflect")
     windows = padded.unfold(2, window_px, 1).unfold(3, window_px, 1)  # (N, 1, H, W, k, k)
     worse = residual >= (gt - sr_ema).abs().sum(1, keepdim=True)
@@ -67,7 +71,7 @@ class LDLLoss(nn.Module):
         super().__init__()
         if window_px < 3 or window_px % 2 == 0:
             raise OptionsError(f"LDLLoss: window_px must be odd and at least 3; got {window_px}")
-        self.l1, self.window_px = L1Loss(reduction), window_px
+        self.l1, self.reduction, self.window_px = L1Loss(reduction), reduction, window_px
 
     def forward(self, sr: Tensor, gt: Tensor, sr_ema: Tensor) -> Tensor:
         """Return the loss of `sr` against `gt`; `sr_ema` is the output of the EMA network for the same lq."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from srcx.errors import OptionsError
+from srcx.errors import ImageError, OptionsError
 from srcx.tensors import check_floating, check_same_shape
 
 __all__ = [
@@ -118,7 +118,7 @@ def total_variation(x: Tensor) -> Tensor:
         Scalar, zero for constant images.
 
     Raises:
-        ImageError: `x` is not a floating-point tensor.
+        ImageError: `x` is not a floating-point tensor, or a side is 1, which has no neighbours.
 
     References:
         Rudin, Osher, Fatemi, "Nonlinear total variation based noise removal
@@ -126,6 +126,8 @@ def total_variation(x: Tensor) -> Tensor:
         Differs from the paper: anisotropic, and the mean, so that the result does not depend on the size.
     """
     check_floating("total_variation", x=x)
+    if min(x.shape[-2:]) < 2:
+        raise ImageError(f"total_variation: images must be at least 2 pixels a side; got {tuple(x.shape)}")
     return x.diff(dim=-2).abs().mean() + x.diff(dim=-1).abs().mean()
 
 

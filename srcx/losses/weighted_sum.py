@@ -106,7 +106,7 @@ class WeightedSum(nn.Module):
             others[name] = other
         features = self._features(sr, others)
         terms = {}
-        # The fixed networks run in the caller's precision, the formulas in full.
+        # Shared extractors ran in the caller's precision; formulas, and networks inside a loss, run in full.
         with torch.autocast(sr.device.type, enabled=False):
             for name, loss in self.losses.items():
                 side = self._other(name)

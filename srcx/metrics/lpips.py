@@ -20,7 +20,7 @@ def lpips(sr: Tensor, gt: Tensor, /, *, net: Literal["alex", "vgg"] = "alex") ->
         sr: Image to rate: uint8 or uint16 array (H, W, 3) RGB or (H, W) grey (taken as RGB), rounded to
             8 bits, or a float tensor (N, 3, H, W) in [0, 1], taken as it is.
         gt: Ground truth of the same kind and shape.
-        net: "alex" for rating, as published tables do; "vgg" is the one used in losses.
+        net: "alex", as published tables have it, or "vgg".
 
     Returns:
         0 for equal images; a tensor (N,) for tensors.

@@ -20,7 +20,7 @@ LEAST_NORM = 1e-15
 ReLUs, decays until the squares of its entries are 0 in float32; divided by that norm it would be infinite."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: five rounds bring any singular value in (0, 1] to about 1."""
+"""Of the quintic iteration: five rounds bring singular values from 0.002 to 1 between 0.68 and 1.21."""
 
 
 class Muon(Optimizer):
@@ -143,8 +143,8 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
 
     Args:
         matrix: (rows, columns); the result of one whose norm is below `LEAST_NORM` is smaller, down to zero.
-        rounds: Of the Newton-Schulz iteration; after five, singular values lie between 0.7 and 1.2, which
-            is close enough for a step.
+        rounds: Of the Newton-Schulz iteration. After five, singular values that were at least 0.002 of the
+            norm lie between 0.68 and 1.21, which is close enough for a step; smaller ones stay smaller.
 
     Example:
         >>> values = torch.linalg.svdvals(orthogonal(torch.diag(torch.tensor([3.0, 1.0, 0.5]))))

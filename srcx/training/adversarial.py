@@ -222,7 +222,8 @@ class ESRGANModel(SRGANModel):
         return sum(self.gan_loss(zero, is_real, is_disc=True).item() for is_real in (True, False)) / 2
 
     def generator_gan(self, sr: Tensor, gt: Tensor) -> Tensor:
-        real, fake = self.critic(gt).detach(), self.critic(sr)
+        # In full precision: under autocast the EMA's logits would be subtracted in bf16.
+        real, fake = self.critic(gt).detach().float(), self.critic(sr).float()
         as_real = self.gan_loss(fake - real.mean(), True)
         as_fake = self.gan_loss(real - fake.mean(), False)
         return (as_real + as_fake) / 2

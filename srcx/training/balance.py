@@ -1,4 +1,4 @@
-"""The balance of a generator and a discriminator: who is ahead, and where the colours of the output go."""
+"""The balance of a generator and a discriminator: the discriminator's lead, the colours of the output."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

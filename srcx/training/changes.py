@@ -15,11 +15,15 @@ __all__ = ["Change", "changes_since", "describe", "fixed_names"]
 OF_THE_START = ("name", "path.resume_state", "path.experiments_root", "path.ignore_resume_networks")
 """Options that say how to start; they are not what is trained."""
 
-NO_WEIGHTS_READ = "no effect: the weights are those of the state"
+NO_WEIGHTS_READ = "no effect, except for the networks that path.ignore_resume_networks names"
 OTHER_CROPS = "from here on the crops are not those of a run without a break"
 EFFECTS = (
     (r"path\.(pretrain|param_key|strict_load)_", NO_WEIGHTS_READ),
-    (r"datasets\.train\.(name|num_worker_per_gpu|cache_mib)$", "the crops stay the same"),
+    (
+        r"datasets\.train\.(name|num_worker_per_gpu|cache_mib|pin_memory|persistent_workers|use_shuffle|prefetch_mode"
+        r"|num_prefetch_queue)$",
+        "the crops stay the same",
+    ),
     (r"datasets\.train|manual_seed|train\.accumulate", OTHER_CROPS),
     (
         r"train\.(scheduler|warmup_iter|optim_[gd]\.lr)",

@@ -78,7 +78,7 @@ class Trainable(Protocol):
 
 
 class Validated(Protocol):
-    """A training model, or what is kept of it, as it was at the iteration that is validated."""
+    """A training model, or a snapshot of its weights, at the iteration that is validated."""
 
     iteration: int
 

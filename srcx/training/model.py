@@ -218,16 +218,16 @@ class SRModel:
         if self.ema is not None:
             with record_function("srcx: EMA"):
                 self.ema.update_parameters(self.networks["net_g"].net)
-        # The only copy to the host in a step: a GPU works on until here without being waited for.
+        # A GPU works on until here without being waited for, except in fp16 and by `ema_warmup`.
         means = torch.stack([value.float() for value in self._sums.values()]) / self.accumulate
         if self.decides_by_figures:
             means = self.accelerator.reduce(means, "mean")
         terms: dict[str, float] = dict(zip(self._sums, means.tolist(), strict=True))
-        endless = {name: value for name, value in terms.items() if not math.isfinite(value)}
+        not_finite = {name: value for name, value in terms.items() if not math.isfinite(value)}
         if self.accelerator.scaler is not None:  # it passes over a step whose gradients are not finite
-            for name in [name for name in endless if name.startswith(GRAD_NORM)]:
-                del terms[name], endless[name]
-        broken = ", ".join(f"{name} = {value:g}" for name, value in endless.items())
+            for name in [name for name in not_finite if name.startswith(GRAD_NORM)]:
+                del terms[name], not_finite[name]
+        broken = ", ".join(f"{name} = {value:g}" for name, value in not_finite.items())
         if broken:
             raise TrainingError(
                 f"iteration {self.iteration}: the loss is not finite ({broken}); the run stops "
@@ -260,7 +260,7 @@ class SRModel:
         for number, part in enumerate(parts, start=1):
             with ExitStack() as local:
                 for network in networks if number < len(parts) else ():
-                    # Ranks average gradients once, in the last part.
+                    # Ranks average gradients in the last part alone, once for each of its backward passes.
                     local.enter_context(self.accelerator.no_sync(network.prepared))
                 results.append(run_part(part))
         with record_function("srcx: optimizer"):
@@ -350,7 +350,8 @@ class SRModel:
 
         Args:
             state: A result of `state()`.
-            ignored: Names of networks whose present weights stay; with "net_g" also its EMA stays.
+            ignored: Names of networks whose present weights stay, with a new optimizer; with "net_g" also its
+                EMA stays.
 
         Raises:
             ValueError: the state lacks a network or the EMA, or is of another kind of optimizer.
@@ -363,7 +364,7 @@ class SRModel:
                 if difference := weights_difference(network.net, state["nets"][name]):
                     raise ValueError(f"weights of {name}: {difference}")
                 network.net.load_state_dict(state["nets"][name])
-            network.load_optimizer(state["optimizers"][name], name)
+                network.load_optimizer(state["optimizers"][name], name)
             if self.iteration:
                 network.set_learning_rate(self.iteration)  # so that this state, saved again, is the same
         if self.ema is not None and "net_g" not in ignored:

@@ -228,7 +228,7 @@ class _Draft:
             batch = max(fits, 1)
             why = f"the recipe's {recipe_batch} would take more than half of the free memory"
         on_gpu = device.type == "cuda"
-        # A GPU needs hardly longer for a few more crops; a CPU so much longer.
+        # On a GPU the time hardly grows with the batch, so it is measured; on a CPU it grows in proportion.
         each_s = self._measured(batch).time_s if on_gpu else step.time_s * batch / TRIED_BATCH
         time_s = 60 * minutes * TRAINING_SHARE
         while time_s / each_s < ENOUGH_ITERATIONS and batch >= 2 * LEAST_BATCH:

@@ -42,7 +42,7 @@ WORDS = {
     "features of lq": "VGG or the like, of lq",
     "EMA": "EMA of the weights",
 }
-"""What a mark is called in the table, where it does not speak for itself."""
+"""Names in the table for marks that need an explanation."""
 
 
 class Profile(NamedTuple):

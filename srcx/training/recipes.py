@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from srcx.errors import UsageError
-from srcx.nearest import LIKE_AN_OPTION, nearest
+from srcx.nearest import LIKE_AN_OPTION, did_you_mean
 
 __all__ = ["OPTIONS", "OPTIONS_SCHEMA", "RECIPES", "Recipe", "find_recipe"]
 
@@ -85,7 +85,5 @@ def find_recipe(name: str) -> Recipe:
         'srgan-cx-x4'
     """
     if name not in RECIPES:
-        near = nearest(name, RECIPES, least=LIKE_AN_OPTION)
-        hint = f"did you mean '{near}'?" if near else f"there are {', '.join(RECIPES)}"
-        raise UsageError(f"unknown recipe '{name}'; {hint}")
+        raise UsageError(f"unknown recipe '{name}'; {did_you_mean(name, RECIPES, least=LIKE_AN_OPTION)}")
     return RECIPES[name]

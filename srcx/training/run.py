@@ -198,7 +198,7 @@ def stop_on_signal(*, announced: bool = True) -> Iterator[StopRequest]:
         request.requested = True
         if announced:
             with suppress(OSError):  # the terminal may be gone
-                os.write(STDERR, STOPPING)  # not by a stream, which the signal may have met at work
+                os.write(STDERR, STOPPING)  # the signal may have interrupted a write to sys.stderr
 
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows: no SIGHUP
     signals: list[int] = [getattr(signal, name) for name in names]

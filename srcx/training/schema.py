@@ -80,9 +80,16 @@ def _named(name_in_file: str, part: Callable[..., Any], section: Schema) -> Sche
     """Return the section of one part: the options of all its kind, and the part's own arguments."""
     meanings = {name: " ".join(text.split()) for name, text in ARGUMENT.findall(inspect.getdoc(part) or "")}
     options, required = {**section["properties"], "type": {"const": name_in_file}}, ["type"]
-    for name, parameter in known_arguments(part, eval_str=True).items():
+    known = known_arguments(part, eval_str=True)
+    # Options of all optimizers that not each of them has; null takes the default of the one at hand.
+    optional = {name for name, option in options.items() if option.get("default", 0) is None}
+    for name in optional - known.keys():
+        del options[name]
+    for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty:
             required.append(name)
+        if name in optional:
+            options[name] = options[name] | {"default": json.loads(json.dumps(parameter.default))}
         said = {"description": meanings[name]} if name in meanings else {}
         options.setdefault(name, _of_argument(part, parameter) | said)
     options |= {name: {"type": "number"} for name in sorted(WEIGHTS.get(name_in_file, ()))}

@@ -1,4 +1,4 @@
-"""Where figures and images of a run go beside metrics.csv: TensorBoard's event files, Weights & Biases."""
+"""Trackers of a run beside metrics.csv: TensorBoard's event files, Weights & Biases."""
 
 import logging
 import secrets

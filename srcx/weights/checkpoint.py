@@ -148,7 +148,7 @@ def _check_unpacked_size(path: Path, content: bytes) -> None:
 
 
 def _why_refused(content: bytes, error: pickle.UnpicklingError) -> str:
-    """Return True for a pickle with code, False for a file that is no pickle, by torch's message."""
+    """Return the end of the message: the file holds code, or is damaged, by torch's message."""
     name = re.search(r"GLOBAL ([\w.]+\.\w+)", str(error))
     if name:
         return _refused(f"'{name.group(1)}'")

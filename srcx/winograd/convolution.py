@@ -263,7 +263,7 @@ def measured_gain(dtype: torch.dtype = torch.float32) -> float:
         return functional.conv2d(x, weight.to(x.dtype), bias, padding=1)
 
     times_s: dict[Convolve, list[float]] = {by_torch: [], winograd: []}
-    for _ in range(1 + TIMED_RUNS):  # in turn, so that what else the machine does meets both
+    for _ in range(1 + TIMED_RUNS):  # in turn, so that other load on the machine affects both
         for convolve, taken_s in times_s.items():
             taken_s.append(_step_s(convolve, dtype))
     return min(times_s[by_torch][1:]) / min(times_s[winograd][1:])

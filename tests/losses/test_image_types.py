@@ -73,3 +73,17 @@ def test_a_dtype_other_than_that_of_the_weights_is_named(name: str) -> None:
     assert value(made(name).to(torch.float64), image.to(torch.float64)).dtype == torch.float64
     with torch.autocast("cpu", torch.bfloat16):
         assert value(made(name), image.to(torch.bfloat16)).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("loss", "side", "least"),
+    [("LowFrequencyLoss", 10, 11), ("ColorLoss", 10, 11), ("LDLLoss", 3, 4), ("TotalVariationLoss", 1, 2)],
+)
+def test_images_too_small_for_a_window_are_named_with_the_least_side(loss, side, least):
+    def value(side):
+        sr, gt, ema = torch.rand(3, 1, 3, side, side).unbind()
+        return registry.LOSSES[loss]()(sr, gt, *([ema] if loss == "LDLLoss" else []))
+
+    with pytest.raises(ImageError, match=f"at least {least} pixels a side; got .*{side}, {side}"):
+        value(side)
+    assert value(least).isfinite()

@@ -1,3 +1,6 @@
+import inspect
+
+import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
@@ -7,6 +10,7 @@ from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.locally_discriminative import LDLLoss
 from srcx.losses.pixel import L1Loss, MSELoss
 from srcx.losses.weighted_sum import WeightedSum
+from srcx.registry import LOSSES
 
 
 class LayerLoss(FeatureLoss):
@@ -40,6 +44,23 @@ def test_terms_are_weighted_and_added_up():
     total, terms = WeightedSum({"pixel": (L1Loss(), 2.0), "square": (MSELoss(), 0.5)})(sr, gt)
     assert_close(terms["pixel"], 2 * (sr - gt).abs().mean())
     assert_close(total, terms["pixel"] + terms["square"])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, kind in LOSSES.items() if "reduction" in inspect.signature(kind).parameters]
+)
+def test_a_sum_over_parts_of_a_batch_is_that_over_the_batch(name):
+    takes_features = "features" in inspect.signature(LOSSES[name]).parameters
+    features = {"features": nn.AvgPool2d(2), "centering": "sample"} if takes_features else {}
+    term = WeightedSum({"one": (LOSSES[name](reduction="sum", **features), 1.0)})
+    sr, gt, ema = torch.rand(3, 4, 3, 16, 16).unbind()
+    whole, _ = term(sr, gt, sr_ema=ema)
+    term.parts = 2
+    halves = [
+        term(*pair[:2], sr_ema=pair[2])[0]
+        for pair in zip(sr.chunk(2), gt.chunk(2), ema.chunk(2), strict=True)
+    ]
+    assert_close(sum(halves) / 2, whole)
 
 
 def test_no_terms_cost_nothing():

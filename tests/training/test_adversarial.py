@@ -420,6 +420,23 @@ def test_the_generator_is_trained_against_the_ema_of_the_discriminator(kind):
     assert all(weight.grad is None for weight in model.ema_d.parameters())
 
 
+def test_relativistic_logits_are_subtracted_in_full_precision():
+    seen = []
+
+    class Watched(GANLoss):
+        def forward(self, logits, *arguments, **others):
+            seen.append(logits.dtype)
+            return super().forward(logits, *arguments, **others)
+
+    for ema_decay_d in (0.0, 0.5):
+        model = gan_model(ESRGANModel, ema_decay_d=ema_decay_d)
+        AcceleratorState._reset_state()
+        model.accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+        model.gan_loss = Watched("vanilla")
+        model.generator_gan(torch.rand(4, 3, 8, 8), torch.rand(4, 3, 8, 8))
+    assert set(seen) == {torch.float32}
+
+
 def test_the_ema_of_a_normalised_discriminator_is_at_first_the_discriminator():
     net_d = nn.Sequential(spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 3))
     model, plain = (gan_model(net_d=copy.deepcopy(net_d), ema_decay_d=decay) for decay in (0.5, 0.0))

@@ -46,6 +46,7 @@ EFFECTS = {
     "train:contextual_opt=~": "train.contextual_opt is null, was {type: ContextualBilateralLoss, ",
     "datasets:train:batch_size_per_gpu=2": "datasets.train.batch_size_per_gpu is 2, was 4: from here on",
     "datasets:train:num_worker_per_gpu=2": "datasets.train.num_worker_per_gpu is 2, was 0: the crops stay",
+    "datasets:train:use_shuffle=false": "datasets.train.use_shuffle is false, was true: the crops stay",
     "manual_seed=3": "manual_seed is 3, was 0: from here on the crops are not those",
     "path:pretrain_network_g=a.pth": "path.pretrain_network_g is a.pth, was null: no effect",
     "train:total_iter=30": "train.total_iter is 30, was 20: the run ends there",

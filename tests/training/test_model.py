@@ -400,6 +400,15 @@ def test_weights_and_ema_of_an_ignored_network_stay(accelerator):
     assert_close(model.state()["ema"], first["ema"])
 
 
+def test_an_ignored_network_has_a_new_optimizer(accelerator):
+    before = sr_model(accelerator, optimizer=adam)
+    before.step(batch())
+    model = sr_model(accelerator, optimizer=adam)
+    model.load_state(before.state(), ignored=["net_g"])
+    assert not model.state()["optimizers"]["net_g"]["state"]
+    assert before.state()["optimizers"]["net_g"]["state"]
+
+
 def test_in_bf16_master_weights_and_output_are_float32():
     AcceleratorState._reset_state()
     model = sr_model(Accelerator(cpu=True, mixed_precision="bf16"))

@@ -88,3 +88,17 @@ def test_parts_of_basicsr_take_any_argument_and_sections_may_be_left_empty():
     data["train"]["pixel_opt"] = {"type": "WeightedTVLoss", "loss_weight": 1.0}
     data["train"]["lpips_opt"] = data["logger"] = None
     VALIDATOR.validate(data)
+
+
+def test_options_of_all_optimizers_have_the_default_of_each_or_are_left_out():
+    options = {
+        kind: next(
+            one["properties"]
+            for one in json.loads(schema_text())["$defs"].values()
+            if one.get("properties", {}).get("type", {}).get("const") == kind
+        )
+        for kind in ("AdamW", "Muon", "SGD")
+    }
+    assert options["AdamW"]["weight_decay"]["default"] == 0.01
+    assert options["Muon"]["betas"]["default"] == [0.9, 0.99]
+    assert "betas" not in options["SGD"]
