@@ -31,7 +31,6 @@ def train_batches(
     rank: int = 0,
     world: int = 1,
     enlarge: int = 1,
-    shuffle: bool = True,
     pin_memory: bool = False,
     gt_sharp: bool = False,
 ) -> Iterator[Batch]:
@@ -53,7 +52,6 @@ def train_batches(
         rank: This process among `world`.
         world: Processes that share the stream: each takes every `world`-th place.
         enlarge: How often each image is drawn in an epoch.
-        shuffle: False keeps the order of the images.
         pin_memory: Put batches where a GPU fetches them fastest.
         gt_sharp: Add sharpened ground truth to each batch.
 
@@ -64,7 +62,7 @@ def train_batches(
     Raises:
         ImageError: an image cannot be read after all.
     """
-    order = _Order(len(dataset) * enlarge, seed, shuffle)
+    order = _Order(len(dataset) * enlarge, seed)
 
     def batch(step: int) -> Batch:
         first = step * batch_size * world + rank
@@ -108,13 +106,13 @@ def copied_ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Bat
 class _Order:
     """Order of the draws; returns for a place of the stream its draw and its random generator."""
 
-    def __init__(self, draws: int, seed: int, shuffle: bool) -> None:
-        self.draws, self.seed, self.shuffle = draws, seed, shuffle
+    def __init__(self, draws: int, seed: int) -> None:
+        self.draws, self.seed = draws, seed
         self.of_epoch = lru_cache(maxsize=4)(self._of_epoch)
 
     def at(self, place: int) -> tuple[int, np.random.Generator]:
         epoch, offset = divmod(place, self.draws)
-        draw = int(self.of_epoch(epoch)[offset]) if self.shuffle else offset
+        draw = int(self.of_epoch(epoch)[offset])
         # 0 is the epoch's order, so draws count from 1.
         return draw, np.random.default_rng([self.seed, epoch, 1 + draw])
 
