@@ -17,10 +17,6 @@ from srcx.archs.layers import (
 __all__ = ["MSRResNet"]
 
 Upsampling = Literal["subpixel", "bilinear"]
-Activation = Literal["relu", "prelu"]
-
-SLOPE = 0.1
-"""Of the leaky ReLUs, and of a PReLU before training."""
 
 
 class MSRResNet(nn.Module):
@@ -34,8 +30,6 @@ class MSRResNet(nn.Module):
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
         upsampling: "subpixel": convolution and pixel shuffle. "bilinear": bilinear interpolation and
             convolution, which leave less of a grid after adversarial training.
-        act_type: Activation inside the residual blocks. "relu" is BasicSR's. "prelu", the paper's, has one
-            slope for each channel; no unit can die, as many ReLUs do at high learning rates.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
@@ -48,7 +42,7 @@ class MSRResNet(nn.Module):
         (Apache-2.0): same constructor, keys, outputs and random weights.
         Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
         bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, bilinear
-        upsampling (`ResizeConv`), PReLU, and under autocast the skip keeps the precision of lq.
+        upsampling (`ResizeConv`), and under autocast the skip keeps the precision of lq.
 
     Example:
         >>> import torch
@@ -64,14 +58,13 @@ class MSRResNet(nn.Module):
         num_block: int = 16,
         upscale: Upscale = 4,
         upsampling: Upsampling = "subpixel",
-        act_type: Activation = "relu",
     ) -> None:
         super().__init__()
         self.upscale = upscale
         check_count("MSRResNet", "num_block", num_block)
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(num_feat, act_type) for _ in range(num_block)))
+        self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
         upsample = {"subpixel": SubPixelConv, "bilinear": ResizeConv}[upsampling]
         upconvs = [upsample(num_feat, num_feat, factor) for factor in factors]
         self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
@@ -93,20 +86,18 @@ class MSRResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(act(conv(x))), without batch normalisation; keeps the shape (N, num_feat, H, W)."""
+    """x + conv(relu(conv(x))), without batch normalisation; keeps the shape (N, num_feat, H, W)."""
 
-    def __init__(self, num_feat: int, act_type: Activation) -> None:
+    def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        activations = {"relu": nn.ReLU(inplace=True), "prelu": nn.PReLU(num_feat, init=SLOPE)}
-        self.act = activations[act_type]
         scale_kaiming_normal([self.conv1, self.conv2], 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.act(self.conv1(x))).add_(x)
+        return self.conv2(functional.relu(self.conv1(x), inplace=True)).add_(x)
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Return the leaky ReLU; not in place, which is slow in autograd on a shuffled view."""
-    return functional.leaky_relu(x, negative_slope=SLOPE)
+    """Return the leaky ReLU of slope 0.1; not in place, which is slow in autograd on a shuffled view."""
+    return functional.leaky_relu(x, negative_slope=0.1)

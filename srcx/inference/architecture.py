@@ -247,11 +247,9 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         tensor.shape[0] for name, tensor in state.items() if name.startswith(stages) and tensor.ndim == 4
     ]
     scale = math.prod(math.isqrt(width // num_feat) for width in widths)
-    variant: dict[str, Any] = {}
+    upsampling: dict[str, Any] = {}
     if kind == "MSRResNet" and scale == 1:  # bilinear: one stage may stand for 2 or 3
-        scale, variant = (2 ** len(widths) if len(widths) > 1 else 0), {"upsampling": "bilinear"}
-    if kind == "MSRResNet" and "body.0.act.weight" in state:
-        variant["act_type"] = "prelu"
+        scale, upsampling = (2 ** len(widths) if len(widths) > 1 else 0), {"upsampling": "bilinear"}
     if scale not in get_args(Upscale):
         return None
     args = {
@@ -260,7 +258,7 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         "num_feat": num_feat,
         "num_block": sum(name.startswith("body.") and name.endswith(f".{block}") for name in state),
         "upscale": scale,
-        **variant,
+        **upsampling,
     }
     return NetworkPart(kind, args)
 

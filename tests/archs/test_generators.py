@@ -14,11 +14,7 @@ def compact(*channels: int, num_block: int, **others: int) -> nn.Module:
     return SRVGGNetCompact(*channels, num_conv=num_block, **others)
 
 
-def prelu(*channels: int, **others: int) -> nn.Module:
-    return MSRResNet(*channels, act_type="prelu", **others)
-
-
-GENERATORS = [MSRResNet, SRResNet, compact, prelu]
+GENERATORS = [MSRResNet, SRResNet, compact]
 
 
 def parameter_count(net: nn.Module) -> int:

@@ -23,7 +23,6 @@ from srcx.weights import save_state
         (MSRResNet, {"num_feat": 8, "num_block": 3, "upscale": 2}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 8, "num_in_ch": 1, "num_out_ch": 1}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 4, "upsampling": "bilinear"}),
-        (MSRResNet, {"num_feat": 8, "num_block": 2, "upscale": 4, "act_type": "prelu"}),
         (SRVGGNetCompact, {"num_feat": 8, "num_conv": 12, "upscale": 4}),
         (SRVGGNetCompact, {"num_feat": 4, "num_conv": 0, "upscale": 5, "num_in_ch": 1, "num_out_ch": 1}),
     ],
