@@ -134,8 +134,11 @@ def benchmark(
     }
     cache = Cache(make_folder(out), rank=rank())
     tasks = run_on_main(lambda: _tasks(upscalers, found, cache))
-    failed = _make_images(tasks[rank() :: world_size()], upscalers, cache, precision, on_progress)
-    for images, others_failed in gather((cache.images, failed)):
+    own = tasks[rank() :: world_size()]
+    failed = _make_images(own, upscalers, cache, precision, on_progress)
+    # Of its own tasks alone: what a process knows of the others' images is from an earlier run.
+    made = {task.sr: cache.images[task.sr] for task in own if task.sr in cache.images}
+    for images, others_failed in gather((made, failed)):
         cache.images.update(images)
         failed.update(others_failed)
 

@@ -55,6 +55,12 @@ def test_two_processes_make_one_benchmark(srcx, benchmark_data, tmp_path):
     assert (tmp_path / "two/results.csv").read_text() == (tmp_path / "one/results.csv").read_text()
     two, one = (json.loads((tmp_path / name / "cache.json").read_text()) for name in ("two", "one"))
     assert two == one
+    # Other images of the same names into the same folders: nothing of the first run counts.
+    for path in (benchmark_data / "Tiny/LR_bicubic/X4").iterdir():
+        write_image(path, 255 - read_image(path))
+    assert torchrun(tmp_path, *words, "-o", "two").returncode == 0
+    assert srcx(*words, "-o", "fresh").code == 0
+    assert (tmp_path / "two/results.csv").read_text() == (tmp_path / "fresh/results.csv").read_text()
 
 
 def test_one_process_lists_the_images_for_all(srcx, tmp_path, rng, monkeypatch):
