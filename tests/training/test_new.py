@@ -281,7 +281,7 @@ def test_nothing_is_overwritten(photos, machine, there):
 
 WRONG = {
     "recipe": ({"recipe": "srgan"}, UsageError, "unknown recipe 'srgan'; did you mean 'srgan-cx'"),
-    "strange recipe": ({"recipe": "x"}, UsageError, "unknown recipe 'x'; there are finetune, "),
+    "strange recipe": ({"recipe": "x"}, UsageError, "unknown recipe 'x'; known are finetune, "),
     "pairs": ({"recipe": "nonaligned"}, UsageError, "nonaligned needs pairs: name the folder of lq, --lq"),
     "no pairs": ({"lq": Path("photos")}, UsageError, "finetune makes lq itself: leave out --lq"),
     "scale": ({"scale": 3}, UsageError, "finetune is for scale 2 or 4; got 3"),

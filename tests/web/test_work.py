@@ -43,7 +43,11 @@ def test_an_image_is_shown_by_both_models_at_one_size_and_written_in_full(photo,
 
 
 def test_progress_counts_tiles_and_says_which_image_it_is(photo, net, tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "load_model", lambda name, **how: load_model(name, tile=16, **how))
+    monkeypatch.setattr(
+        work,
+        "load_model",
+        lambda name, **how: load_model(name, tile="auto" if name == "bicubic" else 16, **how),
+    )
     work._upscaler.cache_clear()
     write_image(photo, np.zeros((12, 40, 3), np.uint8))
     steps = []
