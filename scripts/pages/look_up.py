@@ -89,7 +89,7 @@ WORDS: tuple[tuple[Any, str], ...] = (
     (values.Fraction, "number from 0 to below 1"),
     (values.Number, "number"),
     (degradation.Share, "number from 0 to 1"),
-    (degradation.KernelSizes, "[low, high], odd whole numbers from 3 to 255"),
+    (degradation.KernelSizes, f"[low, high], odd whole numbers from 3 to {degradation.LARGEST_KERNEL_PX}"),
     (degradation.QualityRange, "[low, high] from 1 to 100"),
     (degradation.FactorRange, "[low, high] from 0.05 to 8"),
     (degradation.SigmaRange, "[low, high] from 0 to 255"),
