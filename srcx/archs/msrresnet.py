@@ -16,7 +16,7 @@ from srcx.archs.layers import (
 
 __all__ = ["MSRResNet"]
 
-Upsampling = Literal["subpixel", "bilinear"]
+Upsampling = Literal["subpixel", "bilinear", "direct"]
 
 
 class MSRResNet(nn.Module):
@@ -29,7 +29,9 @@ class MSRResNet(nn.Module):
         num_block: Residual blocks.
         upscale: Scale factor s: 2, 3, 4 or 8; 1 is for tasks such as denoising.
         upsampling: "subpixel": convolution and pixel shuffle. "bilinear": bilinear interpolation and
-            convolution, which leave less of a grid after adversarial training.
+            convolution, which leave less of a grid after adversarial training. "direct": one convolution and
+            one pixel shuffle make sr from the features of lq. All convolutions then run at the size of lq:
+            at scale 4 half the operations for 16 blocks, a fifth for 6.
 
     Called with lq, RGB in [0, 1], (N, num_in_ch, H, W), it returns sr, (N, num_out_ch, s·H, s·W).
 
@@ -42,7 +44,8 @@ class MSRResNet(nn.Module):
         (Apache-2.0): same constructor, keys, outputs and random weights.
         Differs from the paper: no batch normalisation, 3 x 3 kernels throughout, leaky ReLU, a
         bilinear skip from input to output. Differs from BasicSR: scales 1 and 8 as well, bilinear
-        upsampling (`ResizeConv`), and under autocast the skip keeps the precision of lq.
+        upsampling (`ResizeConv`), direct upsampling as in ESPCN (`SubPixelConv`), and under
+        autocast the skip keeps the precision of lq.
 
     Example:
         >>> import torch
@@ -65,6 +68,11 @@ class MSRResNet(nn.Module):
         factors = shuffle_factors("MSRResNet", upscale)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(num_feat) for _ in range(num_block)))
+        self.upconvs: list[str] = []
+        if upsampling == "direct":
+            self.conv_last: nn.Conv2d = SubPixelConv(num_feat, num_out_ch, upscale)
+            scale_kaiming_normal([self.conv_first, self.conv_last], 0.1)
+            return
         upsample = {"subpixel": SubPixelConv, "bilinear": ResizeConv}[upsampling]
         upconvs = [upsample(num_feat, num_feat, factor) for factor in factors]
         self.upconvs = [f"upconv{stage}" for stage in range(1, len(upconvs) + 1)]
@@ -80,9 +88,10 @@ class MSRResNet(nn.Module):
         features = self.body(leaky(self.conv_first(lq)))
         for name in self.upconvs:
             features = leaky(self.get_submodule(name)(features))
-        detail = self.conv_last(leaky(self.conv_hr(features)))
+        if hasattr(self, "conv_hr"):
+            features = leaky(self.conv_hr(features))
         base = functional.interpolate(lq, scale_factor=self.upscale, mode="bilinear", align_corners=False)
-        return detail + base
+        return self.conv_last(features) + base
 
 
 class ResidualBlock(nn.Module):

@@ -4,8 +4,9 @@ import copy
 import json
 import logging
 import math
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 from weakref import WeakKeyDictionary
@@ -25,12 +26,22 @@ from srcx.inference.tiling import MULTIPLES, NoSizeError, find_multiple
 from srcx.weights.files import read_metadata
 from srcx.weights.fit import load_into
 
-__all__ = ["LoadedNetwork", "network_of", "size_multiple", "values_per_pixel"]
+__all__ = [
+    "NORMALISATION",
+    "LoadedNetwork",
+    "NormalisedNet",
+    "network_of",
+    "size_multiple",
+    "values_per_pixel",
+]
 
 log = logging.getLogger(__name__)
 
 CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
 """Names that constructors give the channels of the input."""
+
+NORMALISATION = "normalisation"
+"""Name among the metadata of a safetensors file of [mean, std], as JSON."""
 
 OWN: Mapping[str, type[nn.Module]] = {
     "MSRResNet": MSRResNet,
@@ -71,6 +82,9 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
     A .json or .yml file that describes no network is ignored; a run's option file also where the weights do
     not fit it.
 
+    The networks of a run with `mean` and `std` of the training set take and make images in [0, 1] here: both
+    are read from the option file of the run folder, or from the metadata that `srcx export` writes.
+
     Args:
         path: The file of the weights.
         state: The weights.
@@ -86,23 +100,38 @@ def network_of(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
             f"'{broken[0]}'; download it again, or take an earlier checkpoint"
         )
     with torch.random.fork_rng(devices=[]):
-        part = described(path)
-        if part is not None:
-            return load_network(path, part, state)
-        of_run = option_file_part(path)
-        if of_run is not None:
-            try:
-                return load_network(path, of_run, state)
-            except CheckpointError as error:
-                misfit = error
-                log.info("%s", error)
-        own = own_generator(state)
+        found = find_network(path, state)
+    mean, std = mean_and_std(path)
+    if mean is None and std is None:
+        return found
+    try:
+        return replace(found, net=NormalisedNet(found.net, found.channels, mean, std))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: the mean and std of its training images are {mean!r} and {std!r}; expected lists of 1 "
+            f"number, or of {found.channels}"
+        ) from error
+
+
+def find_network(path: Path, state: Mapping[str, Tensor]) -> LoadedNetwork:
+    """Do what `network_of` does, whatever `mean` and `std` the network was trained with."""
+    part = described(path)
+    if part is not None:
+        return load_network(path, part, state)
+    of_run = option_file_part(path)
+    if of_run is not None:
         try:
-            return from_spandrel(path, state) if own is None else load_network(path, own, state)
-        except CheckpointError:
-            if of_run is not None:
-                raise misfit from None
-            raise
+            return load_network(path, of_run, state)
+        except CheckpointError as error:
+            misfit = error
+            log.info("%s", error)
+    own = own_generator(state)
+    try:
+        return from_spandrel(path, state) if own is None else load_network(path, own, state)
+    except CheckpointError:
+        if of_run is not None:
+            raise misfit from None
+        raise
 
 
 def load_network(path: Path, part: NetworkPart, state: Mapping[str, Tensor]) -> LoadedNetwork:
@@ -154,17 +183,43 @@ def described(path: Path) -> NetworkPart | None:
 
 def option_file_part(path: Path) -> NetworkPart | None:
     """Return the generator of the option file of the checkpoint's run folder, if there is one."""
+    for file in option_files(path):
+        try:
+            return read_network_g(file)
+        except SrcxError as error:
+            log.info("%s", error)
+    return None
+
+
+def mean_and_std(path: Path) -> tuple[Any, Any]:
+    """Return the `mean` and `std` of the images that a checkpoint was trained on; None for one not used."""
+    from srcx.config.yaml_io import read_file
+
+    metadata = read_metadata(path)
+    if NORMALISATION in metadata:
+        try:
+            mean, std = json.loads(metadata[NORMALISATION])
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: expected [mean, std] as its {NORMALISATION}; got {metadata[NORMALISATION]}"
+            ) from error
+        return mean, std
+    for file in option_files(path):
+        with suppress(SrcxError):  # the log has the error of the first reading
+            options = read_file(file)
+            mean, std = (options.get(("datasets", "train", key)) for key in ("mean", "std"))
+            return mean, std
+    return None, None
+
+
+def option_files(path: Path) -> list[Path]:
+    """Return the option files in the run folder of a checkpoint, the run's own first."""
     folder = path.resolve().parent
     if folder.name != "models":
-        return None
+        return []
     run = folder.parent
-    for file in dict.fromkeys([run / f"{run.name}.yml", *sorted(run.glob("*.yml"))]):
-        if file.is_file():
-            try:
-                return read_network_g(file)
-            except SrcxError as error:
-                log.info("%s", error)
-    return None
+    files = dict.fromkeys([run / f"{run.name}.yml", *sorted(run.glob("*.yml"))])
+    return [file for file in files if file.is_file()]
 
 
 def read_network_g(path: Path) -> NetworkPart:
@@ -238,6 +293,8 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
         kind, first, last, block, stages = "SRResNet", "head.0", "tail", "layers.0.weight", "upsample."
     elif {"conv_first.weight", "conv_hr.weight", "conv_last.weight", "upconv1.weight"} <= state.keys():
         kind, first, last, block, stages = "MSRResNet", "conv_first", "conv_last", "conv1.weight", "upconv"
+    elif {"conv_first.weight", "body.0.conv1.weight", "conv_last.weight"} <= state.keys():
+        return direct(state)
     else:
         return compact(state)
     if any(state[f"{name}.weight"].ndim != 4 or 0 in state[f"{name}.weight"].shape for name in (first, last)):
@@ -263,6 +320,34 @@ def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
     return NetworkPart(kind, args)
 
 
+def direct(state: Mapping[str, Tensor]) -> NetworkPart | None:
+    """Return the arguments of the MSRResNet with direct upsampling that has these weights, or None.
+
+    Example:
+        >>> net = MSRResNet(num_feat=8, num_block=2, upscale=3, upsampling="direct")
+        >>> direct(net.state_dict()).args["upscale"]
+        3
+    """
+    blocks = {name.split(".")[1] for name in state if name.startswith("body.")}
+    convs = ["conv_first", "conv_last", *(f"body.{block}.conv{one}" for block in blocks for one in (1, 2))]
+    names = {f"{conv}.{parameter}" for conv in convs for parameter in ("weight", "bias")}
+    if state.keys() != names or any(state[f"{conv}.weight"].ndim != 4 for conv in convs):
+        return None
+    num_feat, num_ch = state["conv_first.weight"].shape[:2]
+    upscale = subpixel_factor(state["conv_last.weight"], num_ch)
+    if upscale not in get_args(Upscale):
+        return None
+    args = {"num_in_ch": num_ch, "num_out_ch": num_ch, "num_feat": num_feat, "num_block": len(blocks)}
+    return NetworkPart("MSRResNet", {**args, "upscale": upscale, "upsampling": "direct"})
+
+
+def subpixel_factor(weight: Tensor, num_ch: int) -> int:
+    """Return the factor of the pixel shuffle after a convolution to `num_ch` channels; 0 if none fits."""
+    subpixels, rest = divmod(weight.shape[0], max(num_ch, 1))
+    factor = math.isqrt(subpixels)
+    return factor if not rest and factor**2 == subpixels else 0
+
+
 def compact(state: Mapping[str, Tensor]) -> NetworkPart | None:
     """Return the arguments of the SRVGGNetCompact with PReLU that has these weights, or None.
 
@@ -280,12 +365,41 @@ def compact(state: Mapping[str, Tensor]) -> NetworkPart | None:
     if last < 2 or state.keys() != names or any(state[f"body.{place}.weight"].ndim != 4 for place in convs):
         return None
     num_feat, num_ch = state["body.0.weight"].shape[:2]
-    subpixels, rest = divmod(state[f"body.{last}.weight"].shape[0], max(num_ch, 1))
-    upscale = math.isqrt(subpixels)
-    if rest or not upscale or upscale**2 != subpixels:
+    upscale = subpixel_factor(state[f"body.{last}.weight"], num_ch)
+    if not upscale:
         return None
     args = {"num_in_ch": num_ch, "num_out_ch": num_ch, "num_feat": num_feat, "num_conv": len(convs) - 2}
     return NetworkPart("SRVGGNetCompact", {**args, "upscale": upscale})
+
+
+class NormalisedNet(nn.Module):
+    """A network for images whose channels have `mean` subtracted and are divided by `std`, as one in [0, 1].
+
+    Args:
+        model: The network.
+        channels: Of the images.
+        mean: One number, or one for each channel; None subtracts nothing.
+        std: Likewise; None divides by nothing.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, model: nn.Module, channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        for name, given in {"mean": mean or [0.0], "std": std or [1.0]}.items():
+            numbers = torch.tensor(given, dtype=torch.float32).view(1, -1, 1, 1)
+            self.register_buffer(name, numbers.expand(1, channels, 1, 1).clone())
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+    def forward(self, lq: Tensor) -> Tensor:
+        sr: Tensor = self.model((lq - self.mean) / self.std)
+        return sr * self.std + self.mean
 
 
 class SpandrelNet(nn.Module):

@@ -20,6 +20,7 @@ from srcx.atomic import make_folder
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.imaging import read_image, to_tensor
 from srcx.imaging.planes import Planes
+from srcx.inference.architecture import NORMALISATION, NormalisedNet
 from srcx.inference.backends import Run, psnr_db
 from srcx.inference.backends.base import SAME_NETWORK_DB, to_onnx
 from srcx.inference.backends.onnxruntime import OnnxRuntime
@@ -183,7 +184,11 @@ def described_weights(model: Model) -> tuple[dict[str, Tensor], dict[str, str]]:
     assert model.net is not None
     part = model.part and {"network": json.dumps({"type": model.part.type, "args": model.part.args})}
     about = {"scale": str(model.scale), "architecture": model.architecture}
-    net = getattr(model.net, "model", model.net)  # without SpandrelNet: spandrel recognises these names
+    net: nn.Module = model.net
+    if isinstance(net, NormalisedNet):
+        about[NORMALISATION] = json.dumps([net.mean.flatten().tolist(), net.std.flatten().tolist()])
+        net = net.model
+    net = getattr(net, "model", net)  # without SpandrelNet: spandrel recognises these names
     return net.state_dict(), about | (part or {})
 
 

@@ -86,10 +86,22 @@ def test_msrresnet_has_the_parameters_of_the_published_network():
     assert parameter_count(MSRResNet()) == 1_517_571
 
 
-def test_msrresnet_starts_near_the_bilinear_image():
+def test_direct_upsampling_has_no_convolution_at_a_larger_size():
+    net = MSRResNet(num_block=6, upsampling="direct")
+    assert parameter_count(net) == 472_624
+    sizes = []
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, lq, sr: sizes.append(lq[0].shape[-2:]))
+    net(torch.rand(1, 3, 5, 7))
+    assert sizes == [(5, 7)] * 14
+
+
+@pytest.mark.parametrize("upsampling", ["subpixel", "bilinear", "direct"])
+def test_msrresnet_starts_near_the_bilinear_image(upsampling):
     lq = torch.rand(1, 3, 8, 8)
     bilinear = nn.functional.interpolate(lq, scale_factor=4, mode="bilinear", align_corners=False)
-    assert_close(MSRResNet()(lq), bilinear, rtol=0, atol=0.05)
+    assert_close(MSRResNet(upsampling=upsampling)(lq), bilinear, rtol=0, atol=0.05)
 
 
 def test_msrresnet_keeps_fp32_in_the_skip_under_autocast():
@@ -97,9 +109,10 @@ def test_msrresnet_keeps_fp32_in_the_skip_under_autocast():
         assert MSRResNet(num_feat=4, num_block=1)(torch.rand(1, 3, 4, 4)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("upsampling", ["bilinear", "direct"])
 @pytest.mark.parametrize("upscale", [1, 2, 3, 4, 8])
-def test_msrresnet_upsamples_bilinearly_to_the_same_sizes(upscale):
-    net = MSRResNet(num_feat=4, num_block=1, upscale=upscale, upsampling="bilinear")
+def test_msrresnet_upsamples_in_other_ways_to_the_same_sizes(upscale, upsampling):
+    net = MSRResNet(num_feat=4, num_block=1, upscale=upscale, upsampling=upsampling)
     assert net(torch.rand(2, 3, 5, 7)).shape == (2, 3, 5 * upscale, 7 * upscale)
 
 

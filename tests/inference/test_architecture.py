@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from srcx.archs import MSRResNet, SRGANDiscriminator, SRResNet, SRVGGNetCompact
+from srcx.data.dataset import Levels
 from srcx.errors import CheckpointError, UsageError
+from srcx.imaging.tensors import to_image
 from srcx.inference import find_model
+from srcx.inference.export import export
 from srcx.weights import save_state
 
 
@@ -23,6 +26,8 @@ from srcx.weights import save_state
         (MSRResNet, {"num_feat": 8, "num_block": 3, "upscale": 2}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 8, "num_in_ch": 1, "num_out_ch": 1}),
         (MSRResNet, {"num_feat": 8, "num_block": 1, "upscale": 4, "upsampling": "bilinear"}),
+        (MSRResNet, {"num_feat": 8, "num_block": 2, "upscale": 4, "upsampling": "direct"}),
+        (MSRResNet, {"num_feat": 4, "num_block": 1, "upscale": 3, "upsampling": "direct"}),
         (SRVGGNetCompact, {"num_feat": 8, "num_conv": 12, "upscale": 4}),
         (SRVGGNetCompact, {"num_feat": 4, "num_conv": 0, "upscale": 5, "num_in_ch": 1, "num_out_ch": 1}),
     ],
@@ -64,6 +69,24 @@ def test_other_weights_are_not_taken_for_the_compact_network(change):
     from srcx.inference.architecture import own_generator
 
     state = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2).state_dict()
+    assert own_generator(state) is not None
+    assert own_generator(change(dict(state))) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state | {"extra.weight": torch.zeros(4)},
+        lambda state: {name: weight for name, weight in state.items() if name != "body.0.conv2.bias"},
+        lambda state: state | {"conv_last.weight": torch.zeros(13, 4, 3, 3)},
+        lambda state: state | {"conv_last.weight": torch.zeros(75, 4, 3, 3)},
+        lambda state: state | {"body.0.conv1.weight": torch.zeros(4)},
+    ],
+)
+def test_other_weights_are_not_taken_for_direct_upsampling(change):
+    from srcx.inference.architecture import own_generator
+
+    state = MSRResNet(num_feat=4, num_block=1, upscale=2, upsampling="direct").state_dict()
     assert own_generator(state) is not None
     assert own_generator(change(dict(state))) is None
 
@@ -322,3 +345,57 @@ def test_the_folder_of_a_run_stands_for_its_latest_weights(tmp_path):
         CheckpointError, match=r"mine: expected the folder of a training run, .*: name a checkpoint"
     ):
         find_model(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.45, 0.4, 0.5], [0.2, 0.3, 0.25]), ([0.5], None), (None, [0.5])]
+)
+def test_a_network_of_normalised_images_takes_and_makes_plain_ones(mean, std, tmp_path):
+    """By `mean` and `std` of the training set; before, it was given pixels that were not normalised."""
+    net = MSRResNet(num_feat=4, num_block=1, upscale=2).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    (run := tmp_path / "run" / "models").mkdir(parents=True)
+    save_state(run / "net_g_latest.pth", {"params": net.state_dict()})
+    options = {
+        "network_g": {"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 2},
+        "datasets": {"train": {"mean": mean, "std": std}},
+    }
+    (run.parent / "run.yml").write_text(json.dumps(options))
+    lq, gt_levels = torch.rand(1, 3, 6, 5), Levels(mean=mean, std=std)
+    pixels = (lq * 255).round().byte()
+    normalised = gt_levels(pixels.permute(0, 2, 3, 1).numpy())
+    with torch.no_grad():
+        expected = gt_levels.image(net(normalised))
+        plain = to_image(net(pixels / 255))
+    model = find_model(run.parent)
+    assert model.net is not None
+    found = to_image(model.net(pixels / 255))
+    assert abs(found.astype(int) - expected).max() <= 1
+    assert abs(plain.astype(int) - expected).max() > 1  # the network does not commute with them
+    export(model, format="safetensors", out=tmp_path / "out.safetensors")
+    again = find_model(tmp_path / "out.safetensors").net
+    assert again is not None
+    torch.testing.assert_close(again(pixels / 255), model.net(pixels / 255))
+
+
+@pytest.mark.parametrize("mean", [[0.5, 0.5], "half", [[1], [2]], {"r": 1}])
+def test_a_mean_that_does_not_fit_the_channels_is_refused(mean, tmp_path):
+    (run := tmp_path / "run" / "models").mkdir(parents=True)
+    save_state(run / "net_g_latest.pth", MSRResNet(num_feat=4, num_block=1).state_dict())
+    options = {"network_g": {"type": "MSRResNet", "num_feat": 4, "num_block": 1}}
+    (run.parent / "run.yml").write_text(json.dumps(options | {"datasets": {"train": {"mean": mean}}}))
+    with pytest.raises(
+        CheckpointError, match=r"net_g_latest\.pth: the mean and std .* expected lists of 1 number"
+    ):
+        find_model(run.parent)
+
+
+@pytest.mark.parametrize("text", ["3", "[1]", "nothing"])
+def test_metadata_that_is_no_mean_and_std_is_refused(text, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_state(path, MSRResNet(num_feat=4, num_block=1).state_dict(), metadata={"normalisation": text})
+    with pytest.raises(
+        CheckpointError, match=r"net\.safetensors: expected \[mean, std\] as its normalisation"
+    ):
+        find_model(path)
