@@ -53,6 +53,7 @@ from srcx.atomic import atomic_path, make_folder
 from srcx.errors import SrcxError
 from srcx.hardware import keep_freed_memory
 from srcx.imaging import imresize, read_image, rgb_to_grey, to_image, to_tensor, write_image
+from srcx.inference import find_model
 from srcx.losses import (
     AESOPLoss,
     ContextualBilateralLoss,
@@ -66,7 +67,6 @@ from srcx.losses.weighted_sum import jittered
 from srcx.metrics import dists, lpips, psnr
 from srcx.prepare.shifts import register, smooth
 from srcx.weights.checkpoint import load_state
-from srcx.weights.published import BUNDLED
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "l1": L1Loss,
@@ -152,9 +152,9 @@ def network(scale: int) -> nn.Module:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return SRVGGNetCompact(num_feat=32, num_conv=6, upscale=1)
-    net = SRVGGNetCompact(num_feat=64, num_conv=12, upscale=scale)
-    net.load_state_dict(load_state(BUNDLED / f"fast-x{scale}.safetensors"))
-    return net
+    net = find_model(f"fast-x{scale}").net
+    assert net is not None
+    return net.requires_grad_(True)
 
 
 def start(case: str, data: Data, root: Path) -> nn.Module:

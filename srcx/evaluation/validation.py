@@ -18,7 +18,7 @@ from srcx.errors import TrainingError
 from srcx.evaluation.scoring import InThisProcess, Scores, mean_of_set, score_image
 from srcx.imaging import imresize, write_image
 from srcx.imaging.decode import ImageArray
-from srcx.inference.architecture import size_multiple
+from srcx.inference.network_sizes import size_multiple
 from srcx.inference.tiling import NoSizeError, Tiling, run_padded, run_tiled
 from srcx.metrics.metric import Metric
 

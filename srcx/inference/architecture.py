@@ -1,28 +1,23 @@
 """The network of a checkpoint: as a file beside it describes it, or as its weights show."""
 
-import copy
 import json
 import logging
-import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from srcx.archs.community import arguments_of, is_of_spandrel, recognise
-from srcx.archs.compact import SRVGGNetCompact
-from srcx.archs.layers import Upscale
-from srcx.archs.msrresnet import MSRResNet
-from srcx.archs.srresnet import SRResNet
+from srcx.archs.community import arguments_of, recognise
 from srcx.config.part_options import SPANDREL
 from srcx.errors import CheckpointError, SrcxError
 from srcx.inference.models import ALL_PRECISIONS, NetworkPart
-from srcx.inference.tiling import MULTIPLES, NoSizeError, find_multiple
+from srcx.inference.network_sizes import size_multiple
+from srcx.inference.own_generators import OWN, own_generator
+from srcx.inference.tiling import NoSizeError
 from srcx.weights.files import read_metadata
 from srcx.weights.fit import load_into
 
@@ -31,8 +26,6 @@ __all__ = [
     "LoadedNetwork",
     "NormalisedNet",
     "network_of",
-    "size_multiple",
-    "values_per_pixel",
 ]
 
 log = logging.getLogger(__name__)
@@ -42,16 +35,6 @@ CHANNEL_ARGUMENTS = ("num_in_ch", "in_chans", "in_channels")
 
 NORMALISATION = "normalisation"
 """Name among the metadata of a safetensors file of [mean, std], as JSON."""
-
-OWN: Mapping[str, type[nn.Module]] = {
-    "MSRResNet": MSRResNet,
-    "SRResNet": SRResNet,
-    "SRVGGNetCompact": SRVGGNetCompact,
-}
-"""Generators of srcx that are recognised by their weights."""
-
-_SIZES: MutableMapping[nn.Module, tuple[int, int]] = WeakKeyDictionary()
-"""Results of `size_multiple`."""
 
 
 @dataclass(frozen=True)
@@ -282,96 +265,6 @@ def build(part: NetworkPart, *, source: Path) -> nn.Module:
         ) from error
 
 
-def own_generator(state: Mapping[str, Tensor]) -> NetworkPart | None:
-    """Return srcx's own generator that has weights of these names and shapes, with its arguments, or None.
-
-    Example:
-        >>> own_generator(SRResNet(num_feat=8, num_block=2, upscale=3).state_dict()).args["num_block"]
-        2
-    """
-    if {"head.0.weight", "tail.weight"} <= state.keys():
-        kind, first, last, block, stages = "SRResNet", "head.0", "tail", "layers.0.weight", "upsample."
-    elif {"conv_first.weight", "conv_hr.weight", "conv_last.weight", "upconv1.weight"} <= state.keys():
-        kind, first, last, block, stages = "MSRResNet", "conv_first", "conv_last", "conv1.weight", "upconv"
-    elif {"conv_first.weight", "body.0.conv1.weight", "conv_last.weight"} <= state.keys():
-        return direct(state)
-    else:
-        return compact(state)
-    if any(state[f"{name}.weight"].ndim != 4 or 0 in state[f"{name}.weight"].shape for name in (first, last)):
-        return None
-    num_feat, num_in_ch = state[f"{first}.weight"].shape[:2]
-    widths = [
-        tensor.shape[0] for name, tensor in state.items() if name.startswith(stages) and tensor.ndim == 4
-    ]
-    scale = math.prod(math.isqrt(width // num_feat) for width in widths)
-    upsampling: dict[str, Any] = {}
-    if kind == "MSRResNet" and scale == 1:  # bilinear: one stage may stand for 2 or 3
-        scale, upsampling = (2 ** len(widths) if len(widths) > 1 else 0), {"upsampling": "bilinear"}
-    if scale not in get_args(Upscale):
-        return None
-    args = {
-        "num_in_ch": num_in_ch,
-        "num_out_ch": state[f"{last}.weight"].shape[0],
-        "num_feat": num_feat,
-        "num_block": sum(name.startswith("body.") and name.endswith(f".{block}") for name in state),
-        "upscale": scale,
-        **upsampling,
-    }
-    return NetworkPart(kind, args)
-
-
-def direct(state: Mapping[str, Tensor]) -> NetworkPart | None:
-    """Return the arguments of the MSRResNet with direct upsampling that has these weights, or None.
-
-    Example:
-        >>> net = MSRResNet(num_feat=8, num_block=2, upscale=3, upsampling="direct")
-        >>> direct(net.state_dict()).args["upscale"]
-        3
-    """
-    blocks = {name.split(".")[1] for name in state if name.startswith("body.")}
-    convs = ["conv_first", "conv_last", *(f"body.{block}.conv{one}" for block in blocks for one in (1, 2))]
-    names = {f"{conv}.{parameter}" for conv in convs for parameter in ("weight", "bias")}
-    if state.keys() != names or any(state[f"{conv}.weight"].ndim != 4 for conv in convs):
-        return None
-    num_feat, num_ch = state["conv_first.weight"].shape[:2]
-    upscale = subpixel_factor(state["conv_last.weight"], num_ch)
-    if upscale not in get_args(Upscale):
-        return None
-    args = {"num_in_ch": num_ch, "num_out_ch": num_ch, "num_feat": num_feat, "num_block": len(blocks)}
-    return NetworkPart("MSRResNet", {**args, "upscale": upscale, "upsampling": "direct"})
-
-
-def subpixel_factor(weight: Tensor, num_ch: int) -> int:
-    """Return the factor of the pixel shuffle after a convolution to `num_ch` channels; 0 if none fits."""
-    subpixels, rest = divmod(weight.shape[0], max(num_ch, 1))
-    factor = math.isqrt(subpixels)
-    return factor if not rest and factor**2 == subpixels else 0
-
-
-def compact(state: Mapping[str, Tensor]) -> NetworkPart | None:
-    """Return the arguments of the SRVGGNetCompact with PReLU that has these weights, or None.
-
-    Those with other activations have the same weights for two of them, so they must be described.
-
-    Example:
-        >>> compact(SRVGGNetCompact(num_feat=8, num_conv=2, upscale=3).state_dict()).args["upscale"]
-        3
-    """
-    last = len(state) // 3 * 2  # a convolution has a weight and a bias, the PReLU after it a weight
-    convs, slopes = range(0, last + 1, 2), range(1, last, 2)
-    names = {f"body.{place}.weight" for place in (*convs, *slopes)} | {
-        f"body.{place}.bias" for place in convs
-    }
-    if last < 2 or state.keys() != names or any(state[f"body.{place}.weight"].ndim != 4 for place in convs):
-        return None
-    num_feat, num_ch = state["body.0.weight"].shape[:2]
-    upscale = subpixel_factor(state[f"body.{last}.weight"], num_ch)
-    if not upscale:
-        return None
-    args = {"num_in_ch": num_ch, "num_out_ch": num_ch, "num_feat": num_feat, "num_conv": len(convs) - 2}
-    return NetworkPart("SRVGGNetCompact", {**args, "upscale": upscale})
-
-
 class NormalisedNet(nn.Module):
     """A network for images whose channels have `mean` subtracted and are divided by `std`, as one in [0, 1].
 
@@ -459,64 +352,3 @@ def from_spandrel(path: Path, state: Mapping[str, Tensor], part: NetworkPart | N
         precisions,
         part,
     )
-
-
-@torch.no_grad()  # not inference_mode: SPAN writes weights when it runs, and is trained on after it
-def size_multiple(net: nn.Module, channels: int) -> tuple[int, int]:
-    """Find which sizes a network takes, and how many times larger its output is.
-
-    Of a network of spandrel, spandrel knows both. Another one that has an attribute `window_size` takes
-    multiples of that. Of any other, the powers of two and the windows of its layers are tried, on black
-    images. The answer is cached for as long as the network lives, as validation asks again and again.
-
-    Args:
-        net: In eval mode, on any device.
-        channels: Channels it takes.
-
-    Returns:
-        The number that height and width must be multiples of, and the scale.
-
-    Raises:
-        NoSizeError: the network runs on no size tried, or its output is not a whole factor larger.
-    """
-    if net not in _SIZES:
-        _SIZES[net] = _find_sizes(net, channels)
-    return _SIZES[net]
-
-
-def _find_sizes(net: nn.Module, channels: int) -> tuple[int, int]:
-    if is_of_spandrel(net):
-        try:
-            descriptor = recognise(net.state_dict())
-            return descriptor.size_requirements.multiple_of, descriptor.scale
-        except Exception as error:  # noqa: BLE001 # of any kind
-            log.info("spandrel does not recognise its own %s: %s", type(net).__name__, error)
-    like = next(net.parameters(), torch.empty(0))
-    own = getattr(net, "window_size", None)
-    windows = {getattr(layer, "window_size", None) for layer in net.modules()}
-    inner = {window for window in windows if isinstance(window, int) and window > 0}
-
-    def output_of(side: int) -> tuple[int, int]:
-        height, width = net(like.new_zeros(1, channels, side, side)).shape[-2:]
-        return height, width
-
-    return find_multiple(output_of, [own] if isinstance(own, int) else sorted({*MULTIPLES, *inner}))
-
-
-@torch.inference_mode()
-def values_per_pixel(net: nn.Module, channels: int, multiple_of: int) -> float:
-    """Return the values that the largest layer reads and writes for one input pixel."""
-    net = copy.deepcopy(net).eval()  # another thread's run of the same network would call the hooks too
-    largest = 1
-
-    def note(_layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal largest
-        tensors = [one for one in (*inputs, output) if isinstance(one, Tensor)]
-        largest = max(largest, sum(one.numel() for one in tensors))
-
-    for layer in net.modules():
-        if not list(layer.children()):
-            layer.register_forward_hook(note)
-    side = math.ceil(16 / multiple_of) * multiple_of
-    net(torch.zeros(1, channels, side, side))
-    return largest / side**2

@@ -89,7 +89,7 @@ class Model:
     @cached_property
     def values_per_pixel(self) -> float:
         """The values that the largest layer reads and writes for one input pixel."""
-        from srcx.inference.architecture import values_per_pixel
+        from srcx.inference.network_sizes import values_per_pixel
 
         assert self.net is not None
         return values_per_pixel(self.net, self.channels, self.multiple_of)

@@ -20,7 +20,7 @@ from srcx.errors import OptionsError
 from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.hardware import NO_VIEW
 from srcx.imaging.io import write_image
-from srcx.inference.architecture import size_multiple
+from srcx.inference.network_sizes import size_multiple
 from srcx.inference.tiling import NoSizeError
 from srcx.losses.gan import r1_penalty, scales
 from srcx.losses.weighted_sum import WeightedSum, jittered

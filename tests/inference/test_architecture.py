@@ -66,7 +66,7 @@ def test_one_bilinear_stage_may_be_of_any_factor_so_it_must_be_described(tmp_pat
     ],
 )
 def test_other_weights_are_not_taken_for_the_compact_network(change):
-    from srcx.inference.architecture import own_generator
+    from srcx.inference.own_generators import own_generator
 
     state = SRVGGNetCompact(num_feat=4, num_conv=1, upscale=2).state_dict()
     assert own_generator(state) is not None
@@ -84,7 +84,7 @@ def test_other_weights_are_not_taken_for_the_compact_network(change):
     ],
 )
 def test_other_weights_are_not_taken_for_direct_upsampling(change):
-    from srcx.inference.architecture import own_generator
+    from srcx.inference.own_generators import own_generator
 
     state = MSRResNet(num_feat=4, num_block=1, upscale=2, upsampling="direct").state_dict()
     assert own_generator(state) is not None

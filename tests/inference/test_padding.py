@@ -5,8 +5,8 @@ from torch import nn
 
 from srcx.archs import SRVGGNetCompact
 from srcx.archs.community import community_network
-from srcx.inference import architecture
-from srcx.inference.architecture import size_multiple
+from srcx.inference import network_sizes
+from srcx.inference.network_sizes import size_multiple
 from srcx.inference.tiling import NoSizeError, pad_to_multiple, run_padded
 
 NETWORKS = {
@@ -71,8 +71,8 @@ def test_a_network_is_asked_once_whatever_its_weights_become(type_name, monkeypa
     net = NETWORKS[type_name]()
     asked = []
     for name in ("recognise", "find_multiple"):
-        found = getattr(architecture, name)
-        monkeypatch.setattr(architecture, name, lambda *args, found=found: asked.append(1) or found(*args))
+        found = getattr(network_sizes, name)
+        monkeypatch.setattr(network_sizes, name, lambda *args, found=found: asked.append(1) or found(*args))
     assert [size_multiple(net, 3) for _ in range(3)] == [(1, 2)] * 3
     with torch.no_grad():
         next(net.parameters()).add_(1)
