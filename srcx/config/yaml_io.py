@@ -1,4 +1,4 @@
-"""Read and write option files: YAML 1.2 with plain values alone; nothing is ever run as code."""
+"""Read and write option files: YAML 1.2, and yes, no, on and off of 1.1; nothing is ever run as code."""
 
 import io
 import logging
@@ -35,6 +35,8 @@ BACKSLASHES = (
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels, or an alias inside itself"
 _TAG = "tag:yaml.org,2002:"
+_WORDS_OF_YAML_1_1 = {"yes": True, "on": True, "no": False, "off": False}
+"""The other booleans of YAML 1.1, by which BasicSR reads its files: small, capitalised or in capitals."""
 _TEXT_TAGS = ("str", "timestamp", "value")
 
 
@@ -84,8 +86,9 @@ def read_value(text: str, source: str = "--force_yml") -> Any:
 
 
 def text_node(representer: BaseRepresenter, text: str) -> ScalarNode:
-    """Return the node of a text for one of ruamel's representers: None in quotes, as it is null without."""
-    node: ScalarNode = representer.represent_scalar(f"{_TAG}str", text, style="'" if text == "None" else None)
+    """Return the node of a text for ruamel, in quotes if it is None, yes, ?x ...: no text without quotes."""
+    needs_quotes = text == "None" or text[:1] == "?" or _boolean_of_yaml_1_1(text) is not None
+    node: ScalarNode = representer.represent_scalar(f"{_TAG}str", text, style="'" if needs_quotes else None)
     return node
 
 
@@ -253,6 +256,8 @@ class _Reader:
         text = str(node.value)
         if text == "None" and not node.style:
             return None  # Python's null; 'None' in quotes is text, and so is none, a reduction of BasicSR
+        if tag == "str" and not node.style and (boolean := _boolean_of_yaml_1_1(text)) is not None:
+            return boolean
         if node.style == '"' and text[1:2] == ":" and text[2:3] and not text[2].isprintable():
             self._wrong(node, f"the path {_short(text)} holds control characters: {BACKSLASHES}")
         try:
@@ -289,6 +294,11 @@ def _text(text: str) -> str:
 def _null(text: str) -> None:
     if text.lower() not in ("", "~", "null"):
         raise ValueError(text)
+
+
+def _boolean_of_yaml_1_1(text: str) -> bool | None:
+    is_written_so = text in (text.lower(), text.capitalize(), text.upper())
+    return _WORDS_OF_YAML_1_1.get(text.lower()) if is_written_so else None
 
 
 def _bool(text: str) -> bool:

@@ -61,7 +61,7 @@ def test_the_place_of_an_override_is_the_command_line(load: Load) -> None:
             "val:save_img='true'",
             "--force_yml: val.save_img: expected true or false, got 'true'; write it without quotes",
         ),
-        ("val:save_img=yes", "--force_yml: val.save_img: expected true or false, got 'yes'"),
+        ("val:save_img=maybe", "--force_yml: val.save_img: expected true or false, got 'maybe'"),
         ("scale:x=1", "--force_yml: scale:x=1: 'scale' is a value, not a section"),
         ("scale", "--force_yml: 'scale' is not key=value; write train:ema_decay=0.999"),
         ("=3", "--force_yml: '=3' is not key=value; write train:ema_decay=0.999"),

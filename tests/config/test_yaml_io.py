@@ -51,7 +51,14 @@ def complaints(write: Write) -> Callable[[str], list[str]]:
         ("", None),
         ("True", True),
         ("false", False),
-        ("yes", "yes"),
+        ("yes", True),
+        ("On", True),
+        ("NO", False),
+        ("off", False),
+        ("'yes'", "yes"),
+        ("y", "y"),
+        ("yEs", "yEs"),
+        ("[on, only]", [True, "only"]),
         ("1:30", "1:30"),
         ("2020-01-01", "2020-01-01"),
         ("'1e-4'", "1e-4"),
@@ -61,9 +68,17 @@ def complaints(write: Write) -> Callable[[str], list[str]]:
         ("{a: {b: ~}}", {"a": {"b": None}}),
     ],
 )
-def test_reads_values_as_yaml_1_2_and_exponents_as_numbers(text: str, value: object) -> None:
+def test_reads_values_as_yaml_1_2_with_exponents_as_numbers_and_the_booleans_of_1_1(
+    text: str, value: object
+) -> None:
     read = read_value(text)
     assert (type(read), read) == (type(value), value)
+
+
+@pytest.mark.parametrize("text", ["yes", "Off", "NO", "on", "None", "?", "?a", "only"])
+def test_text_that_would_read_as_another_value_is_written_in_quotes(text: str) -> None:
+    value = {"name": text, "names": [text], text: 1}
+    assert read_value(to_text(value), "x.yml") == value
 
 
 def test_a_key_given_twice_with_one_value_gives_a_warning_and_is_taken(
