@@ -23,7 +23,7 @@ def cross_problems(options: Options) -> Iterator[Problem]:
     train, sets = options.train, options.datasets
     if train is None and sets.train is not None:
         yield Problem(("train",), "this section is needed because the file has datasets.train")
-    elif train is None and not sets.test:
+    elif train is None and not (sets.test or sets.val):
         yield Problem(
             ("datasets",), "a training file needs 'train' and datasets.train, a test file datasets.test_1"
         )

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from srcx.config.datasets import Datasets
+from srcx.config.datasets import DatasetOptions, Datasets
 from srcx.config.document import Document
 from srcx.config.part_options import SCHEDULERS, LossTerm, Metric, Optimizer, Part, Scheduler
 from srcx.config.values import (
@@ -260,6 +260,11 @@ class Options(Section):
     find_unused_parameters: bool = False
     """Let multi-process training look for weights without gradient."""
     _places: _Places = PrivateAttr(default_factory=_Places)
+
+    @property
+    def tested(self) -> dict[str, DatasetOptions]:
+        """Return the sets of `srcx test`: the test sets, or the val sets of a file that has no others."""
+        return self.datasets.test or ({} if self.train else self.datasets.val)
 
     def where(self, name: str) -> str:
         """Return the place of an option, such as "options/train/x.yml:11"; one not given has its section's.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from srcx import config
 from srcx.basicsr_compat.checks import PartChecks
-from srcx.config import DatasetOptions, Options
+from srcx.config import Options
 from srcx.errors import CheckpointError, DataError, OptionsError
 from srcx.inference.bundled import bundled_models, file_of
 from srcx.nearest import did_you_mean
@@ -50,7 +50,7 @@ def load_test(path: Path, overrides: Sequence[str] = ()) -> Options:
     """
     options = load_options(path, overrides)
     check_paths(options, test_only=True)
-    if not options.datasets.test:
+    if not options.tested:
         raise OptionsError(f"{path}: no `datasets.test`, so there is nothing to test on; add one")
     if options.path.pretrain_network_g is None:
         raise OptionsError(f"{path}: no `path.pretrain_network_g`: name the checkpoint to test")
@@ -68,7 +68,7 @@ def check_paths(options: Options, *, test_only: bool = False) -> None:
     Raises:
         DataError: with a line for each that is missing.
     """
-    sets: dict[str, DatasetOptions] = {**options.datasets.test}
+    sets = options.tested
     if not test_only:
         sets = {**options.datasets.val, **sets}
     if options.datasets.train is not None and not test_only:

@@ -48,7 +48,7 @@ def run_test(
     build.load_pretrained(net, file_of(source) or source, key=options.path.param_key_g, strict=strict)
     net = net.to(build.accelerator(options).device)
     metrics = build_data.check_metrics(options)
-    tests = options.datasets.test.values()
+    tests = options.tested.values()
     sets = [ValidationSet(one.name, build_data.dataset(one, options.scale), metrics) for one in tests]
     root = results_root / options.name
     RunFolder.archive(root)

@@ -422,7 +422,7 @@ def test_a_file_needs_both_sides_of_training_or_a_test_set(load: Load, complaint
     assert complaints({data: test_set}) == [
         "x.yml:4: datasets.train: this section is needed because the file has 'train'"
     ]
-    assert complaints({train: "", data: "  val: {name: T, type: SingleImageDataset, dataroot_lq: a}\n"}) == [
+    assert complaints({train: "", data: "  {}\n"}) == [
         "x.yml:4: datasets: a training file needs 'train' and datasets.train, a test file datasets.test_1"
     ]
     assert load({train: "", data: test_set}).train is None
@@ -473,3 +473,14 @@ def test_a_wrong_value_has_no_echo(complaints: Complaints) -> None:
     assert len(complaints({"dataroot_lq: lq": "dataroot_lq: 3"})) == 1
     assert len(complaints({"{type: L1Loss}": "3"})) == 1
     assert len(complaints({"[50]": "[50, b, 40]"})) == 1
+
+
+def test_the_sets_of_a_test_file_may_be_called_val(load, small_text):
+    train = small_text[small_text.index("train:\n  total_iter") : small_text.index("val:\n")]
+    options = load({train: "", "  train:\n    name": "  val_1:\n    name", "    gt_size: 32\n": ""})
+    assert [part.name for part in options.tested.values()] == ["D"]
+
+
+def test_the_val_sets_of_a_training_file_are_not_to_test(load):
+    val = "  val: {name: V, type: PairedImageDataset, dataroot_gt: a, dataroot_lq: b}\n"
+    assert load({"    gt_size: 32\n": f"    gt_size: 32\n{val}"}).tested == {}
