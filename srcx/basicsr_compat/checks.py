@@ -20,6 +20,10 @@ __all__ = ["WEIGHTS", "PartChecks", "is_of_basicsr", "part_problems", "unknown_p
 WEIGHTS = {"PerceptualLoss": {"perceptual_weight", "style_weight"}}
 """Weights among a loss's arguments in an option file: `srcx.training.build` makes terms of them."""
 KINDS_OF_BASICSR = ("loss", "network")
+OTHER_WORK = re.compile("BasicVSR|DFDNet|DUF|EDVR|HiFaceGAN|IconVSR|SPADE|SpyNet|StyleGAN|TOF")
+"""Networks of BasicSR for video and faces, which no list of networks for images names."""
+PREFIX = "calculate_"
+"""Begins the names of BasicSR's metrics, and of forks' LPIPS and others that srcx has without it."""
 
 
 class PartChecks:
@@ -98,13 +102,19 @@ def unknown_part(
     why = ""
     if kind in KINDS_OF_BASICSR:
         try:
-            known["BasicSR"] = basicsr_names(kind)
+            known["BasicSR"] = [name for name in basicsr_names(kind) if not OTHER_WORK.match(name)]
         except BasicSRError as error:
             why = str(error)
     # Names of metrics are short, as names of options are; the others end alike, as "...Loss".
     least = LIKE_AN_OPTION if kind == "metric" else LIKE_A_PART
-    near = meant or nearest(type_name, [name for names in known.values() for name in names], least=least)
-    said = "; ".join(f"{library} has {', '.join(names)}" for library, names in known.items())
+    names = [name for of_library in known.values() for name in of_library]
+    if kind == "metric":  # of two names of one metric, that which is written as the unknown name is
+        names.sort(key=lambda name: name.startswith(PREFIX) == type_name.startswith(PREFIX))
+    by_bare_name = {name.removeprefix(PREFIX): name for name in names}
+    near = meant or by_bare_name.get(nearest(type_name.removeprefix(PREFIX), by_bare_name, least=least) or "")
+    said = "; ".join(f"{library} has {', '.join(of_library)}" for library, of_library in known.items())
+    if kind == "network":
+        said += f"; spandrel has more, as {SPANDREL}NAME"
     hint = f"did you mean '{near}'? {why}".rstrip() if near else f"{said}; {why}".removesuffix("; ")
     return BasicSRError(f"unknown {kind} '{type_name}'; {hint}")
 

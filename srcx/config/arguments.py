@@ -13,6 +13,8 @@ __all__ = ["argument_problems", "for_option_files"]
 
 GIVEN_BY_SRCX = {"gt", "params", "sr"}
 """Arguments that no option file gives: images of metrics, weights of optimizers."""
+FORMER_NAMES = {"norm_img": "range_norm"}
+"""Arguments in BasicSR's files of 2021 whose names of today are not like them."""
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -56,7 +58,8 @@ def argument_problems(
     """
     for name, value in args.items():
         if name not in known:
-            near = nearest(name, known, least=LIKE_AN_OPTION)
+            former = FORMER_NAMES.get(name)
+            near = former if former in known else nearest(name, known, least=LIKE_AN_OPTION)
             takes = f"takes {', '.join(known)}" if known else "takes no arguments"
             meant = f"did you mean '{near}'?" if near else f"{part} {takes}"
             yield name, f"unknown argument; {meant}"

@@ -40,6 +40,8 @@ OUTSIDE = {
     "making or restoring faces": ("GFPGANModel", "HiFaceGANModel", "StyleGAN2Model", "VQGANModel"),
 }
 """Models of BasicSR and its family for work that srcx does not do."""
+OTHER_DIALECTS = {"default": "neosr", "image": "neosr", "otf": "neosr"}
+"""Values of `model_type` of projects that began as forks of BasicSR and have keys of their own."""
 FORKS_CLIP_NORM = 0.01
 """The norm of `use_grad_clip: true` in the forks of BasicSR that have it (Restormer, NAFNet)."""
 FORKS = {
@@ -54,6 +56,7 @@ FORKS = {
 FORKS_NETWORKS = ("DAT", "HAT", "NAFNet", "RGT", "SAFMN")
 """Networks that these and SAFMN name without a prefix, and that spandrel has with the same arguments."""
 
+OWN_MODELS = get_args(Options.model_fields["model_type"].annotation)
 MODELS = {"RealESRNetModel": "SRModel", "RealESRGANModel": "SRGANModel"}
 SYNTHETIC, PAIRED = "RealESRGANDataset", "RealESRGANPairedDataset"
 TRAIN: KeyPath = ("datasets", "train")
@@ -191,6 +194,11 @@ def outside(document: Document) -> Problem | None:
     for work, names in OUTSIDE.items():
         if came in names:
             return Problem(("model_type",), f"{came} is for {work}, and srcx upscales single images")
+    said = "this is an option file of {}, whose options are not BasicSR's; start from a file under options/"
+    if isinstance(came, str) and came in OTHER_DIALECTS:
+        return Problem(("model_type",), said.format(OTHER_DIALECTS[came]))
+    if came is None and isinstance(document.get(("train", "losses")), list):
+        return Problem(("train", "losses"), said.format("traiNNer-redux"))
     return None
 
 
@@ -207,7 +215,10 @@ def translate(document: Document) -> list[Problem]:
                 document.put(new, value, place, old_word=old)
     if "crop_border" in document.data and document.data["crop_border"] is None:
         document.take(("crop_border",))
-    problems = _forks(document)
+    problems = list(_misspelt(document))
+    if document.data.get("model_type") not in [*OWN_MODELS, *MODELS, *FORKS]:
+        _remove_words_of_models(document)
+    problems += _forks(document)
     train = document.data.get("train")
     if isinstance(train, dict) and isinstance(train.get("use_grad_clip"), bool):
         clips, place = document.take(("train", "use_grad_clip"))
@@ -247,7 +258,7 @@ def _forks(document: Document) -> list[Problem]:
 
 def _real_esrgan(document: Document) -> list[Problem]:
     """Rewrite the options of Real-ESRGAN's models and data sets."""
-    problems = list(_misspelt(document))
+    problems: list[Problem] = []
     types = {key: document.get(("datasets", key, "type")) for key in _sections(document, ("datasets",))}
     for key, type_name in types.items():
         path: KeyPath = ("datasets", key)
@@ -262,9 +273,10 @@ def _real_esrgan(document: Document) -> list[Problem]:
             problems.append(Problem((*TRAIN, "type"), f"{SYNTHETIC} needs model_type {' or '.join(MODELS)}"))
         return problems
 
-    words, found = _taken(document, (), ModelOptions, Options)
+    words, found = _taken(document, (), ModelOptions, Options, other=(DataOptions, "under 'datasets.train'"))
     high_order = "train" in types and words.get("high_order_degradation") is not False
-    problems += [problem for problem in found if high_order or problem.path[0] in words]
+    # Pairs have no degradation, so what it lacks is not the mistake.
+    problems += [one for one in found if (high_order and of_train != PAIRED) or one.path[0] in words]
     _put(document, ("model_type",), MODELS[model], ("model_type",))
     problems += _terms(document, model, words, high_order=high_order)
     if "train" not in types:
@@ -275,7 +287,8 @@ def _real_esrgan(document: Document) -> list[Problem]:
         said = f"expected {wanted}, as high_order_degradation is {given}; got {of_train}"
         problems.append(Problem((*TRAIN, "type"), said))
     if of_train == SYNTHETIC:
-        of_data, found = _taken(document, TRAIN, DataOptions, TrainDataset)
+        top = (ModelOptions, "at the top of the file")
+        of_data, found = _taken(document, TRAIN, DataOptions, TrainDataset, other=top)
         problems += [*found, *_together(words, ()), *_together(of_data, TRAIN)]
         _put(document, (*TRAIN, "type"), "HighResolutionDataset", (*TRAIN, "type"))
         if "meta_info" in document.get(TRAIN):
@@ -292,17 +305,35 @@ def _real_esrgan(document: Document) -> list[Problem]:
 
 
 def _misspelt(document: Document) -> Iterator[Problem]:
-    """Yield names nearly those of other projects, for which the schema would suggest one of srcx."""
-    own = get_args(Options.model_fields["model_type"].annotation)
+    """Yield names that are not the schema's: nearly those of other projects, and models like none."""
     paths: dict[KeyPath, list[str]] = {("model_type",): [*MODELS, *FORKS]}
     for key in _sections(document, ("datasets",)):
         paths["datasets", key, "type"] = [SYNTHETIC, PAIRED]
     for path, names in paths.items():
         came = document.get(path)
-        if isinstance(came, str) and came not in (*own, *names):
-            near = nearest(came, names)
-            if near:
-                yield Problem(path, f"unknown {dotted(path[-1:])} '{came}'; did you mean '{near}'?")
+        if not isinstance(came, str) or came in (*OWN_MODELS, *names):
+            continue
+        near = nearest(came, names)
+        if near:
+            yield Problem(path, f"unknown {dotted(path[-1:])} '{came}'; did you mean '{near}'?")
+        elif path == ("model_type",) and nearest(came, OWN_MODELS) is None:
+            said = f"unknown model_type '{came}'; srcx has {', '.join([*OWN_MODELS, *MODELS])}"
+            yield Problem(path, f"{said}; if it trains as one of these does, write that name")
+
+
+def _remove_words_of_models(document: Document) -> None:
+    """Remove the options of other projects' models: which of them are right follows from the model's name."""
+    words: dict[KeyPath, tuple[type[Section], ...]] = {(): (ModelOptions, ForksTop), ("val",): (ForksVal,)}
+    for key in _sections(document, ("datasets",)):
+        words["datasets", key] = (ForksDataset, DataOptions)
+    for path, kinds in words.items():
+        section = document.get(path)
+        for name in (name for kind in kinds for name in kind.model_fields):
+            if isinstance(section, dict):
+                section.pop(name, None)
+    if document.get((*TRAIN, "type")) == SYNTHETIC:
+        document.data["datasets"]["train"]["type"] = "HighResolutionDataset"
+        document.data["datasets"]["train"].pop("meta_info", None)
 
 
 def _sections(document: Document, path: KeyPath) -> list[str]:
@@ -312,9 +343,21 @@ def _sections(document: Document, path: KeyPath) -> list[str]:
 
 
 def _taken(
-    document: Document, path: KeyPath, old: type[Section], new: type[Section]
+    document: Document,
+    path: KeyPath,
+    old: type[Section],
+    new: type[Section],
+    *,
+    other: tuple[type[Section], str] | None = None,
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Take the options of `old` out of the section at `path`, whose other options are those of `new`.
+
+    Args:
+        document: The file.
+        path: The section.
+        old: The options to take.
+        new: The options that stay.
+        other: Options of another section, and its place in words: found here, they are said to belong there.
 
     Returns:
         The right ones with the file's values, and what is wrong with the others. Their places stay in
@@ -324,6 +367,10 @@ def _taken(
     words = {key: section.pop(key) for key in old.model_fields.keys() & section.keys()}
     problems = []
     for key in section.keys() - new.model_fields.keys():
+        if other is not None and key in other[0].model_fields:
+            section.pop(key)
+            problems.append(Problem((*path, key), f"unknown option here; it belongs {other[1]}"))
+            continue
         near = nearest(key, [*old.model_fields, *new.model_fields], least=LIKE_AN_OPTION)
         if near in old.model_fields:
             section.pop(key)
@@ -333,7 +380,7 @@ def _taken(
     except ValidationError as error:
         found = schema_problems(error, old)
         words = {key: value for key, value in words.items() if key not in {one.path[0] for one in found}}
-        problems += [Problem((*path, *one.path), one.message) for one in found]
+        problems += [one._replace(path=(*path, *one.path)) for one in found]
     return words, problems
 
 

@@ -10,12 +10,22 @@ from pydantic_core import ErrorDetails
 from srcx.config.document import Document, KeyPath
 from srcx.config.options import TrainOptions
 from srcx.config.values import Kinds, Section, is_foreign
-from srcx.nearest import LIKE_AN_OPTION, nearest
+from srcx.nearest import LIKE_A_PART, LIKE_AN_OPTION, nearest
 
 __all__ = ["Problem", "in_words", "lines", "schema_problems", "shown"]
 
 USUAL_TERMS = ("pixel_opt", "perceptual_opt", "gan_opt", "contextual_opt", "low_frequency_opt")
 """Names of loss terms for `did you mean`; every other `<name>_opt` is right too."""
+
+WORDS_OF_FORKS = {
+    "accum_iter": "train.accumulate",
+    "amp_bf16": "train.precision",
+    "keep_ckpt_num": "logger.keep_last",
+    "use_amp": "train.precision",
+    "use_channels_last": "train.channels_last",
+    "use_fp16": "train.precision",
+}
+"""Options of forks of BasicSR whose names are not like those of srcx, and the options of srcx."""
 
 MISSING = "missing"
 """The end of the message about an option that is not there."""
@@ -48,6 +58,8 @@ class Problem(NamedTuple):
     """A right value, to check other options with; None where the option may be left out."""
     meant: str | None = None
     """Of an unknown option, the one in the same section that was meant."""
+    known: str = ""
+    """End of the message: the options of the section; said once for each section."""
 
 
 def lines(problems: list[Problem], document: Document) -> list[str]:
@@ -58,7 +70,13 @@ def lines(problems: list[Problem], document: Document) -> list[str]:
     misspelt = {(*one.path[:-1], one.meant) for one in problems if one.meant}
     given = [one for one in problems if one.path not in misspelt or not one.message.endswith(MISSING)]
     ordered = sorted(given, key=lambda problem: document.place(problem.path).line)
-    texts = [f"{document.place(one.path)}: {document.name(one.path)}: {one.message}" for one in ordered]
+    texts: list[str] = []
+    listed: set[KeyPath] = set()
+    for one in ordered:
+        known = "" if one.path[:-1] in listed else one.known
+        if known:
+            listed.add(one.path[:-1])
+        texts.append(f"{document.place(one.path)}: {document.name(one.path)}: {one.message}{known}")
     return list(dict.fromkeys(texts))
 
 
@@ -141,14 +159,17 @@ def _problem(details: ErrorDetails, at: _Location, root: type[Section]) -> Probl
         return Problem(path, f"this option is required and {MISSING}", right)
     if kind == "extra_forbidden" or (at.field is not None and is_foreign(at.field)):
         near = nearest(str(at.path[-1]), _keys(at.section), least=LIKE_AN_OPTION)
-        return Problem(path, _unknown(str(at.path[-1]), near, at, root), meant=near)
+        said, known, listing = _unknown(str(at.path[-1]), near, at, root).partition("; known here: ")
+        return Problem(path, said, meant=near, known=known + listing)
     if kind == "sentence":
         return Problem(path, details["msg"], right)
     message = in_words(details, came)
     if kind == "string_type" and isinstance(came, int | float):
         message += "; put it in quotes"
     elif kind == "literal_error" and isinstance(came, str):
-        near = nearest(came, details["ctx"]["expected"].split("'")[1::2], least=LIKE_AN_OPTION)
+        # Names of classes end alike, as "...Model"; other values are short, as names of options are.
+        least = LIKE_A_PART if at.path[-1] in ("type", "model_type") else LIKE_AN_OPTION
+        near = nearest(came, details["ctx"]["expected"].split("'")[1::2], least=least)
         right = near or right
         message += f"; did you mean '{near}'?" if near else ""
     elif isinstance(came, str) and (
@@ -191,6 +212,8 @@ def _unknown(key: str, near: str | None, at: _Location, root: type[Section]) -> 
     places = list(dict.fromkeys(name for name, other in _all_sections("", root) if key in _keys(other)))
     if places:
         return f"unknown option here; it belongs {' or '.join(places)}"
+    if key in WORDS_OF_FORKS:
+        return f"unknown option; srcx has '{WORDS_OF_FORKS[key]}' for this"
     if near:
         return f"unknown option; did you mean '{near}'?"
     return f"unknown option; known here: {', '.join(_keys(at.section))}"

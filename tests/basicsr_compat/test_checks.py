@@ -60,6 +60,12 @@ def test_the_names_in_the_files_of_basicsr_are_those_it_registers(basicsr, kind)
     assert set(basicsr_names(kind)) == registered
 
 
+def test_an_argument_by_its_name_of_2021_is_answered_with_that_of_today():
+    args = {"layer_weights": {"conv3_3": 1}, "norm_img": False}
+    said = "unknown argument; did you mean 'range_norm'?"
+    assert PartChecks().problems("loss", "PerceptualLoss", args) == [("norm_img", said)]
+
+
 @pytest.mark.parametrize("value", ["abc", None, [1], float("nan")])
 def test_the_two_weights_of_the_perceptual_loss_are_numbers(value):
     args = {"layer_weights": {"conv3_3": 1}, "style_weight": value}

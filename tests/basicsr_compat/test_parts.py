@@ -64,6 +64,8 @@ def test_what_option_files_write_is_no_problem(kind, type_name, args):
         ("metric", "psnrr", "psnr"),
         ("metric", "pnsr", "psnr"),
         ("metric", "calculate_pnsr", "calculate_psnr"),
+        ("metric", "calculate_lpips", "lpips"),
+        ("metric", "calculate_dists", "dists"),
         ("optimizer", "Adamm", "Adam"),
         ("scheduler", "MultistepLR", "MultiStepLR"),
     ],
@@ -89,7 +91,9 @@ def test_a_name_that_only_ends_alike_gets_the_list_and_no_wrong_hint(basicsr, ki
 def test_lists_what_both_have_when_nothing_is_near(basicsr):
     message = only_message("network", "Qqq")
     assert message.startswith("unknown network 'Qqq'; srcx has FeatureDiscriminator, MSRResNet, ")
-    assert "; BasicSR has BasicVSR, " in message
+    assert "; BasicSR has ECBSR, " in message
+    assert "EDVR" not in message
+    assert message.endswith("; spandrel has more, as spandrel.NAME")
 
 
 def test_names_the_argument_of_a_part(basicsr):

@@ -258,6 +258,32 @@ def test_a_mistake_is_named_by_its_line_and_the_word_of_the_file(
     assert word.split(":")[0] in line.split(": ")[1]
 
 
+def test_an_unknown_model_is_the_one_mistake_whatever_its_options_are(complaints: Complaints) -> None:
+    (line,) = complaints(GAN, {"RealESRGANModel": "MyModel"})
+    assert "unknown model_type 'MyModel'; srcx has SRModel, " in line
+
+
+def test_pairs_where_two_passes_are_asked_for_are_the_one_mistake(complaints: Complaints) -> None:
+    (line,) = complaints(PAIRS, {"high_order_degradation: False": "high_order_degradation: True"})
+    assert (
+        "expected RealESRGANDataset, as high_order_degradation is true; got RealESRGANPairedDataset" in line
+    )
+
+
+def test_an_option_of_the_other_section_is_pointed_there(complaints: Complaints) -> None:
+    lines = complaints(
+        GAN,
+        {
+            "gt_size: 256\nqueue": "blur_sigma: [1, 2]\ngt_size: 256\nqueue",
+            "    gt_size": "    gt_usm: true\n    gt_size",
+        },
+    )
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "blur_sigma: unknown option here; it belongs under 'datasets.train'",
+        "datasets.train.gt_usm: unknown option here; it belongs at the top of the file",
+    ]
+
+
 def test_an_unknown_kernel_is_named_with_the_nearest(complaints: Complaints) -> None:
     changes = {"    kernel_list: ['iso', 'aniso'": "    kernel_list: ['iso', 'ansio'"}
     (line,) = complaints(GAN, changes)

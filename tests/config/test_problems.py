@@ -2,6 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
+from srcx.config import TrainOptions, problems
+from srcx.config.options import LoggerOptions
+
 Complaints = Callable[..., list[str]]
 
 
@@ -261,6 +264,63 @@ def test_a_file_for_other_work_gets_one_line_whatever_else_is_in_it(complaints, 
     lines = complaints({"SRModel": model, "total_iter: 100": "tsa_iter: 100", "name: tiny\n": ""})
     assert len(lines) == 1
     assert lines[0].endswith(f": model_type: {model} is for {work}, and srcx upscales single images")
+
+
+@pytest.mark.parametrize(
+    ("changes", "project"),
+    [
+        ({"SRModel": "default"}, "neosr"),
+        ({"SRModel": "otf", "32": "a"}, "neosr"),
+        (
+            {"model_type: SRModel\n": "", "pixel_opt: {type: L1Loss}": "losses: [{type: l1loss}]"},
+            "traiNNer-redux",
+        ),
+    ],
+)
+def test_a_file_in_the_words_of_another_project_gets_one_line(complaints, changes, project):
+    (line,) = complaints(changes)
+    assert f": this is an option file of {project}, whose options are not BasicSR's; start from" in line
+
+
+def test_the_known_options_of_a_section_are_listed_once(complaints):
+    lines = complaints({"32\n": "32\n    qqq: 1\n    zzz: 2\n", "val:\n": "val:\n  yyy: 3\n"})
+    assert ["; known here: " in line for line in lines] == [True, False, True]
+    assert lines[1] == "x.yml:12: datasets.train.zzz: unknown option"
+
+
+@pytest.mark.parametrize("key", ["use_amp", "use_fp16"])
+def test_the_word_of_a_fork_is_answered_with_that_of_srcx(complaints, key):
+    (line,) = complaints({"scale: 4\n": f"scale: 4\n{key}: true\n"})
+    assert line == f"x.yml:4: {key}: unknown option; srcx has 'train.precision' for this"
+
+
+def test_the_words_of_forks_name_options_of_srcx(small_text):
+    known = {key for section in (TrainOptions, LoggerOptions) for key in section.model_fields}
+    assert {word.split(".")[1] for word in problems.WORDS_OF_FORKS.values()} <= known
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("PairedImageDataset", "ImageNetPairedDataset"),
+        ("PairedImageDataset", "MicroscopyPairedDataset"),
+        ("SRModel", "ImageCleanModel"),
+        ("SRModel", "CRAFT_Model"),
+    ],
+)
+def test_a_name_that_only_ends_alike_is_no_hint(complaints, old, new):
+    line = next(line for line in complaints({old: new}) if new in line)
+    assert "did you mean" not in line
+    assert old in line
+
+
+def test_of_an_unknown_model_all_are_named_and_how_to_go_on(complaints):
+    (line,) = complaints({"SRModel": "CRAFT_Model"})
+    assert line == (
+        "x.yml:2: model_type: unknown model_type 'CRAFT_Model'; srcx has SRModel, SRGANModel, ESRGANModel, "
+        "SwinIRModel, CycleGANModel, RealESRNetModel, RealESRGANModel; if it trains as one of these does, "
+        "write that name"
+    )
 
 
 @pytest.mark.parametrize("key", ["num_frame", "interpolate_to"])
