@@ -26,8 +26,23 @@ State = Mapping[str, Tensor]
 Sets = Mapping[str, State]
 
 SETS_BY_PREFERENCE = ("params_ema", "params")
-OTHERS_SETS = ("params-ema", "model_state_dict", "state_dict", "model", "net")
-"""Keys under which other tools store the weights, as spandrel knows them."""
+OTHERS_SETS = (
+    "params-ema",
+    "model_state_dict",
+    "state_dict",
+    "model",
+    "net",
+    "generator_ema",
+    "g_ema",
+    "generator",
+    "Generator",
+    "net_g",
+    "netG",
+)
+"""Keys under which other tools store the weights, as spandrel knows them, and those of generators."""
+PREFIXES_OF_GENERATORS = ("generator_ema.", "generator.")
+"""Begin the names of a generator's weights where a file has a discriminator's too, as OpenMMLab's files."""
+PREFIXES_BESIDE = (*PREFIXES_OF_GENERATORS, "discriminator.", "gan_loss.", "perceptual_loss.", "step_counter")
 DEEPEST_SET = 3
 
 # What torch.load raises on bytes that are no checkpoint; found by feeding it damaged files.
@@ -59,15 +74,15 @@ def load_state(
     Nothing in the file is run: pickles are read with `weights_only=True`, and one that holds anything besides
     tensors and plain values is refused. What the file is, its content says, not its suffix. The `module.`,
     `_orig_mod.` and `netG.` that data-parallel training, torch.compile and GAN training put before the names
-    are taken off.
+    are taken off. Of the weights of a generator and a discriminator, the generator's are read.
 
     Args:
         path: The file.
         key: Which set of a file in BasicSR's layout, such as "params"; None takes "params_ema" if it is
             there, then "params", then a set under one of the names that other tools use ("state_dict",
-            "model", ...), then the only set there is, then the file itself as one bare set. As in BasicSR, a
-            missing set is replaced by "params", with a message in the log. A safetensors file is one set and
-            needs no key.
+            "model", "generator", ...), then the only set there is, then the file itself as a bare set. As in
+            BasicSR, a missing set is replaced by "params", with a message in the log. A safetensors file is
+            one set and needs no key.
         content: What `read_checkpoint` gave, where the file is not to be read again.
 
     Returns:
@@ -84,7 +99,7 @@ def load_state(
         raise CheckpointError(
             f"{path}: expected named tensors, got {_describe(parsed)}; save the network's state_dict"
         )
-    chosen = parsed if is_flat else _choose_set(path, parsed, key)
+    chosen = _of_generator(parsed if is_flat else _choose_set(path, parsed, key))
     return {_own_name(path, name): _own_tensor(path, name, value) for name, value in chosen.items()}
 
 
@@ -196,6 +211,23 @@ def _set_of_others(path: Path, content: Mapping[object, object]) -> Mapping[obje
         chosen = content[name]
         assert isinstance(chosen, Mapping)
         content = chosen
+    return content
+
+
+def _of_generator(content: Mapping[object, object]) -> Mapping[object, object]:
+    """Return the generator's weights of a training model's; others as they are."""
+    names = [str(name) for name in content]
+    if not all(name.startswith(PREFIXES_BESIDE) for name in names):
+        return content
+    for prefix in PREFIXES_OF_GENERATORS:
+        # The EMA of OpenMMLab counts its steps in a tensor beside the weights.
+        found: dict[object, object] = {
+            str(name).removeprefix(prefix): value
+            for name, value in content.items()
+            if str(name).startswith(prefix) and name != f"{prefix}steps"
+        }
+        if found:
+            return found
     return content
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -250,9 +251,48 @@ def test_a_file_cut_short_anywhere_is_called_so(tmp_path: Path) -> None:
 
 
 def test_two_sets_under_unknown_names_are_not_guessed_between(tmp_path: Path) -> None:
-    torch.save({"generator": weights(), "discriminator": weights()}, tmp_path / "gan.pth")
-    with pytest.raises(CheckpointError, match="expected a tensor under 'generator', got a set of values"):
-        load_state(tmp_path / "gan.pth")
+    torch.save({"first": weights(), "second": weights()}, tmp_path / "two.pth")
+    with pytest.raises(CheckpointError, match="expected a tensor under 'first', got a set of values"):
+        load_state(tmp_path / "two.pth")
+
+
+def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+OF_D = {"features.0.weight": torch.ones(2, 2)}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda state: {"discriminator": OF_D, "generator": state, "optimizer": {"state": {}}, "epoch": 3},
+        lambda state: {"g": OF_D, "d": OF_D, "g_ema": prefixed("module.", state)},
+        lambda state: {"Generator": state, "optimizer": {"param_groups": []}},
+        lambda state: {"state_dict": {"net_g": state, "net_d": OF_D}},
+        lambda state: {
+            "meta": {"iter": 4},
+            "state_dict": prefixed("generator.", state) | prefixed("discriminator.", OF_D),
+        },
+        lambda state: {
+            "state_dict": {"generator_ema.steps": torch.tensor(3), "step_counter": torch.tensor(3)}
+            | prefixed("generator_ema.module.", state)
+            | prefixed("generator.", OF_D)
+        },
+    ],
+)
+def test_of_a_generator_and_a_discriminator_the_generator_is_read(
+    tmp_path: Path, layout: Callable[[dict[str, Tensor]], dict[str, object]]
+) -> None:
+    state = weights()
+    torch.save(layout(state), tmp_path / "gan.pth")
+    assert_close(load_state(tmp_path / "gan.pth"), state, rtol=0, atol=0)
+
+
+def test_a_layer_called_generator_keeps_its_name(tmp_path: Path) -> None:
+    state = {**prefixed("generator.", weights()), **prefixed("encoder.", weights())}
+    torch.save({"params": state}, tmp_path / "net.pth")
+    assert load_state(tmp_path / "net.pth").keys() == state.keys()
 
 
 def test_a_failed_save_leaves_the_file_before(tmp_path: Path) -> None:
