@@ -26,11 +26,13 @@ class Recipe(NamedTuple):
 def shared_name(path: Path) -> str:
     """Return an image's name without suffix and scale, which both sides of a pair share.
 
+    A name that is a scale alone stays: nothing would be left of it.
+
     Example:
-        >>> shared_name(Path("0801x4.png"))
-        '0801'
+        >>> shared_name(Path("0801x4.png")), shared_name(Path("x4.png"))
+        ('0801', 'x4')
     """
-    return re.sub(r"x[2348]$", "", path.stem)
+    return re.sub(r"(?<!^)x[2348]\Z", "", path.stem)
 
 
 def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:

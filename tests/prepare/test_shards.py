@@ -91,3 +91,11 @@ def test_what_cannot_be_a_shard_is_named_and_nothing_is_written(source, tmp_path
     with pytest.raises(DataError, match=r"names with a dot inside cannot be keys: a\.b\.png; rename"):
         made(source)
     assert not (tmp_path / "shards").exists()
+
+
+@pytest.mark.parametrize("name", ["x2", "x4", "x4x4"])
+def test_an_image_named_like_a_scale_keeps_a_name(source, tmp_path, name):
+    (source / "3.png").rename(source / f"{name}.png")
+    made(source)
+    stored = list_stored(tmp_path / "shards", io_backend="webdataset")
+    assert sorted(one.name for one in stored) == ["0", "1", "2", "4", name.removesuffix("x4") or name]
