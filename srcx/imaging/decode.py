@@ -37,10 +37,10 @@ __all__ = [
     "check_pixels",
     "decode",
     "decode_image",
-    "pixels_of",
     "quiet_opencv",
     "read_header",
     "swap_red_and_blue",
+    "upright_pixels",
 ]
 
 ImageArray = NDArray[np.uint8 | np.uint16]
@@ -160,44 +160,52 @@ def decode(data: bytes, name: str, *, max_pixels: int | None = None) -> tuple[Im
             PngImageFile(io.BytesIO(data)).verify()  # checksums, and that the end is there
         extras = extras_of(image)  # loading closes a TIFF
         extras = extras._replace(icc=extras.icc or chunks.icc, colours=chunks.colours)
-        white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
         if isinstance(image, PngImageFile) and isinstance(image.info.get("transparency"), int):
             image.info["transparency"] *= GREY_LEVELS.get(_rawmode(image), 1)
-        image.load()
-        if image.mode.startswith("I"):  # grey of 12 or 16 bits
-            pixels = _deep_grey(image, bits, white_is_zero=white_is_zero)
-        else:
-            pixels = pixels_of(image, name, bits=bits)
-            if bits == 16 and image.mode != "CMYK":
-                pixels = _sixteen_bits(data, name, pixels)
+        pixels = _pixels_of(image, name, bits=bits)
+        if bits == 16 and pixels.dtype == np.uint8 and image.mode != "CMYK":
+            pixels = _sixteen_bits(data, name, pixels)
         # Pillow and OpenCV turn TIFF files upright, and Pillow takes the tag away.
         pixels = _turned(pixels, _orientation(image))
         return pixels, extras.fitting(1 if pixels.ndim == 2 else pixels.shape[2])
 
 
-def pixels_of(image: Image.Image, name: str, *, bits: int = 8) -> ImageArray:
-    """Return the pixels of a Pillow image in 8 bits: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA.
+def upright_pixels(image: Image.Image, name: str) -> ImageArray:
+    """Return the pixels that Pillow has of an image, turned upright as its EXIF data says.
 
     Args:
-        image: Of any mode but those of more than 8 bits a sample.
+        image: Of any mode. Of colours of 16 bits a sample Pillow has the high bytes alone.
         name: What messages call it.
-        bits: Bits a sample of its file.
+
+    Returns:
+        uint8, or uint16 of grey of more than 8 bits, with shapes as for `decode`.
 
     Raises:
         ImageError: a mode that is not read.
     """
+    pixels = _pixels_of(image, name, bits=_bits(image, name) if isinstance(image, TiffImageFile) else 8)
+    return _turned(pixels, _orientation(image))
+
+
+def _pixels_of(image: Image.Image, name: str, *, bits: int) -> ImageArray:
+    """Return the pixels of a Pillow image as they lie in it; `bits` are those of a sample of its file."""
+    image.load()
+    if image.mode.startswith("I;16") or (image.mode == "I" and bits > 8):  # "I": by older Pillow
+        return _deep_grey(image, bits)
     if image.mode == "CMYK":
         return np.asarray(cmyk_to_rgb(image, name, bits=bits))
     mode = _mode(image, name)
+    if image.mode == "La":
+        image = image.convert("LA")  # the only mode that Pillow converts it to
     return np.asarray(image if image.mode == mode else image.convert(mode))  # convert always copies
 
 
-def _deep_grey(image: ImageFile.ImageFile, bits: int, *, white_is_zero: bool) -> ImageArray:
+def _deep_grey(image: Image.Image, bits: int) -> ImageArray:
     """Return grey of 12 or 16 bits as 16 bits, RGBA where one shade is transparent."""
     samples = np.asarray(image).astype(np.uint16)
     if bits == 12:
         samples = (samples << np.uint16(4)) | (samples >> np.uint16(8))  # 4095 becomes 65535
-    if white_is_zero:
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         samples = ~samples
     if "transparency" not in image.info:
         return samples
@@ -356,7 +364,7 @@ def swap_red_and_blue(pixels: ImageArray) -> ImageArray:
     return np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     # Not the PNG reader's own getexif: that decodes the whole image first.
     orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) else 1

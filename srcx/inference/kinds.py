@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from srcx.errors import ImageError
 from srcx.imaging import Extras, ImageArray, read_image
-from srcx.imaging.decode import pixels_of
+from srcx.imaging.decode import upright_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,12 +91,7 @@ def _take_tensor(tensor: "Tensor") -> Taken:
 
 
 def _take_pillow(image: Image.Image) -> Taken:
-    if image.mode.startswith("I;16"):
-        pixels: ImageArray = np.asarray(image).astype(np.uint16)
-    else:
-        upright = ImageOps.exif_transpose(image)
-        pixels = pixels_of(upright, "upscale")
-    check_image(pixels)  # Pillow makes images without pixels too
+    pixels = check_image(upright_pixels(image, "upscale"))  # Pillow makes images without pixels too
 
     def give_back(results: list[ImageArray]) -> Image.Image:
         result = Image.fromarray(results[0])

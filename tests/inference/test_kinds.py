@@ -5,14 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import ExifTags, Image, ImageCms
 
 from srcx import load_model, upscale
 from srcx.archs import MSRResNet
 from srcx.errors import ImageError, UsageError
-from srcx.imaging import write_image
+from srcx.imaging import read_image, write_image
 from srcx.inference import Model, Upscaler
+from srcx.inference.kinds import take
 from srcx.weights import save_state
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -198,3 +200,21 @@ def test_threads_share_an_upscaler_that_chooses(rng, monkeypatch):
 def test_a_pillow_image_without_pixels_is_one_sentence(mode, size):
     with pytest.raises(ImageError, match="upscale: expected an image with pixels; got shape"):
         upscale(Image.new(mode, size), "bicubic")
+
+
+def test_a_pil_image_of_16_bits_is_read_as_its_file_is(rng, tmp_path):
+    pixels = rng.integers(0, 65536, (9, 7), np.uint16)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "see_through.png", transparency=int(pixels[3, 3]))
+    tifffile.imwrite(tmp_path / "white_is_zero.tif", pixels, photometric="miniswhite")
+    for path in tmp_path.iterdir():
+        result = take(Image.open(path)).arrays[0]
+        np.testing.assert_array_equal(result, read_image(path), err_msg=path.name)
+    assert take(Image.open(tmp_path / "turned.png")).arrays[0].shape == (7, 9)
+
+
+def test_a_pil_image_of_every_mode_that_is_read_gives_pixels():
+    for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA", "La", "RGBa", "RGBX", "I;16"):
+        assert take(Image.new(mode, (5, 4))).arrays[0].shape[:2] == (4, 5), mode
