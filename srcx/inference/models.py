@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from functools import cached_property, partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,6 +144,7 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
         raise UsageError(f"model: expected a name, a checkpoint or the folder of a run; got {kind}")
     text = str(name_or_path)
     check_fidelity(fidelity)
+    fidelity = float(fidelity)  # the hash of mixed weights has its text
     bicubic = BICUBIC.fullmatch(text)
     if bicubic:
         if fidelity:
@@ -174,7 +176,7 @@ def check_fidelity(fidelity: float) -> None:
     Raises:
         UsageError: it is outside.
     """
-    if not (isinstance(fidelity, int | float) and 0 <= fidelity <= 1):
+    if not (isinstance(fidelity, Real) and 0 <= fidelity <= 1):
         raise UsageError(f"fidelity: expected 0 (sharp, as the model is) to 1 (faithful); got {fidelity!r}")
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -113,15 +114,16 @@ class Upscaler:
         check_scale(scale)
         if not isinstance(tta, bool):
             raise UsageError(f"tta: expected True or False; got {tta!r}")
-        if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= MIN_TILE_PX)):
+        if tile != "auto" and not (isinstance(tile, Integral) and (tile == 0 or tile >= MIN_TILE_PX)):
             raise UsageError(f"tile: expected auto, 0 or at least {MIN_TILE_PX} pixels; got {tile!r}")
         if not isinstance(lock_color, bool):
             raise UsageError(f"lock_color: expected True or False; got {lock_color!r}")
         check_precision(precision, model)
-        self.model, self.tile, self.precision, self.tta, self.backend = model, tile, precision, tta, backend
+        self.model, self.precision, self.tta, self.backend = model, precision, tta, backend
+        self.tile: Tile = "auto" if tile == "auto" else int(tile)  # NumPy's numbers become Python's
         self.lock_color = lock_color
         self.device = device_of(0) if device is None else device_named(device)
-        self.scale = model.scale if scale is None else scale
+        self.scale = model.scale if scale is None else scale if isinstance(scale, int) else float(scale)
         if model.has_net and self.scale != model.scale:
             log.warning(
                 "%s upscales by %d; its results are resampled to x%g, bicubic", model.name, model.scale, scale
@@ -380,7 +382,7 @@ def check_scale(scale: float | None) -> None:
     Raises:
         UsageError: it is not.
     """
-    if scale is not None and not (isinstance(scale, int | float) and 1 <= scale <= MAX_SCALE):
+    if scale is not None and not (isinstance(scale, Real) and 1 <= scale <= MAX_SCALE):
         raise UsageError(f"scale: expected a number from 1 to {MAX_SCALE}; got {scale!r}")
 
 

@@ -218,3 +218,11 @@ def test_a_pil_image_of_16_bits_is_read_as_its_file_is(rng, tmp_path):
 def test_a_pil_image_of_every_mode_that_is_read_gives_pixels():
     for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA", "La", "RGBa", "RGBX", "I;16"):
         assert take(Image.new(mode, (5, 4))).arrays[0].shape[:2] == (4, 5), mode
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy_are_as_good_as_pythons(net, kind):
+    model = load_model(net, scale=kind(2), tile=np.int64(16))
+    assert (type(model.scale) in (int, float), model.scale) == (True, 2)
+    assert (type(model.tile), model.tile) == (int, 16)
+    assert load_model("auto", fidelity=kind(0), scale=kind(4)).scale == 4
