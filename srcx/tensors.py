@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from srcx.errors import ImageError
 
-__all__ = ["check_floating", "check_same_shape", "gaussian_blur"]
+__all__ = ["check_batches", "check_floating", "check_same_shape", "gaussian_blur"]
 
 
 def check_floating(name: str, **images: object) -> None:
@@ -40,6 +40,20 @@ def check_same_shape(name: str, sr: Tensor, gt: Tensor) -> None:
         raise ImageError(
             f"{name}: sr and gt must share one shape (N, C, H, W); "
             f"got sr {tuple(sr.shape)} and gt {tuple(gt.shape)}"
+        )
+
+
+def check_batches(name: str, sr: Tensor, gt: Tensor) -> None:
+    """Check that `sr` and `gt` are floating-point tensors of one shape (N, C, H, W).
+
+    Raises:
+        ImageError: they are not; the message begins with `name`.
+    """
+    check_same_shape(name, sr, gt)
+    if sr.ndim != 4:
+        raise ImageError(
+            f"{name}: expected batches of images (N, C, H, W); got shape {tuple(sr.shape)}: of one image "
+            "(C, H, W), x[None] is a batch"
         )
 
 

@@ -49,7 +49,7 @@ def pair_of(
 
     Raises:
         ImageError: the shapes do not fit, or a mask is not bool.
-        OptionsError: `max_positions` is below 1.
+        OptionsError: `max_positions` is no whole number, or below 1.
     """
     check_floating(name, x=x, y=y)
     fits = x.ndim == y.ndim and x.ndim in (3, 4, 5) and x.numel() and y.numel()
@@ -58,8 +58,10 @@ def pair_of(
             f"{name}: x and y must both be {MAPS}, with one N and one C, and not empty; "
             f"got x {tuple(x.shape)} and y {tuple(y.shape)}"
         )
-    if max_positions is not None and max_positions < 1:
-        raise OptionsError(f"{name}: expected max_positions of at least 1 or none, got {max_positions}")
+    if max_positions is not None and (isinstance(max_positions, float | str) or max_positions < 1):
+        raise OptionsError(
+            f"{name}: expected a whole number of at least 1 or none as max_positions, got {max_positions!r}"
+        )
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
     drawn_x = _drawn(x, max_positions, generator)
     drawn_y = drawn_x if x.shape == y.shape else _drawn(y, max_positions, generator)

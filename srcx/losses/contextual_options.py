@@ -71,7 +71,7 @@ def check_positive(name: str, **numbers: float) -> None:
         OptionsError: one is not.
     """
     for word, number in numbers.items():
-        if not number > 0:
+        if isinstance(number, str) or not number > 0:
             raise OptionsError(f"{name}: expected {word} above 0, got {number!r}")
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
 from srcx.losses.pixel import ReducedLoss
-from srcx.tensors import check_same_shape, gaussian_blur
+from srcx.tensors import check_batches, check_same_shape, gaussian_blur
 
 __all__ = ["FFTLoss", "FocalFrequencyLoss", "GridLoss", "LowFrequencyLoss", "check_kernel_size"]
 
@@ -75,7 +75,7 @@ class GridLoss(nn.Module):
         self.period, self.kernel_size, self.sigma = period, kernel_size, sigma
 
     def forward(self, sr: Tensor, gt: Tensor) -> Tensor:
-        check_same_shape("GridLoss", sr, gt)
+        check_batches("GridLoss", sr, gt)
         least = self.period * (self.kernel_size // 2 + 1)
         if any(side % self.period or side < least for side in sr.shape[-2:]):
             raise ImageError(

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
 from srcx.losses.pixel import L1Loss
-from srcx.tensors import check_same_shape
+from srcx.tensors import check_batches
 
 __all__ = ["LDLLoss", "artifact_map"]
 
@@ -37,8 +37,8 @@ def artifact_map(sr: Tensor, gt: Tensor, sr_ema: Tensor, *, window_px: int = 7) 
         >>> artifact_map(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).max()
         tensor(0.)
     """
-    check_same_shape("artifact_map", sr, gt)
-    check_same_shape("artifact_map", sr_ema, gt)
+    check_batches("artifact_map", sr, gt)
+    check_batches("artifact_map", sr_ema, gt)
     residual = (gt - sr).abs().sum(1, keepdim=True)  # (N, 1, H, W)
     of_image = residual.var(dim=(1, 2, 3), keepdim=True) ** (1 / 5)  # (N, 1, 1, 1)
     border = window_px // 2

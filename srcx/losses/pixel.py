@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.errors import ImageError, OptionsError
-from srcx.tensors import check_floating, check_same_shape
+from srcx.tensors import check_batches, check_floating, check_same_shape
 
 __all__ = [
     "CharbonnierLoss",
@@ -105,6 +105,7 @@ class PSNRLoss(ReducedLoss):
     """
 
     def errors(self, sr: Tensor, gt: Tensor) -> Tensor:
+        check_batches("PSNRLoss", sr, gt)
         return 10 * torch.log10((sr - gt).square().mean(dim=(1, 2, 3)) + 1e-8)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from srcx.errors import ImageError, OptionsError
-from srcx.tensors import check_same_shape
+from srcx.tensors import check_batches
 
 __all__ = ["MSSSIMLoss", "SSIMLoss"]
 
@@ -91,7 +91,7 @@ class MSSSIMLoss(nn.Module):
 
 
 def _check_size(name: str, sr: Tensor, gt: Tensor, least_px: int, hint: str) -> None:
-    check_same_shape(name, sr, gt)
+    check_batches(name, sr, gt)
     if min(sr.shape[-2:]) < least_px:
         raise ImageError(
             f"{name}: images must be at least {least_px} x {least_px}; got {tuple(sr.shape)}; {hint}"

@@ -1,5 +1,6 @@
 """Images as metrics take them: checked, and converted to the 8-bit arrays that the protocol is defined on."""
 
+from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -124,10 +125,10 @@ def protocol_view(metric: str, image: Array, *, y_only: bool, crop_px: int, leas
 
     Raises:
         ImageError: less than `least_px` is left.
-        UsageError: `crop_px` is negative.
+        UsageError: `crop_px` is no whole number, or negative.
     """
-    if crop_px < 0:
-        raise UsageError(f"{metric}: crop_px must be 0 or more; got {crop_px}")
+    if not isinstance(crop_px, Integral) or crop_px < 0:
+        raise UsageError(f"{metric}: crop_px must be a whole number, 0 or more; got {crop_px!r}")
     height, width = image.shape[0] - 2 * crop_px, image.shape[1] - 2 * crop_px
     if min(height, width) < least_px:
         raise ImageError(

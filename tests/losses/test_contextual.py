@@ -429,7 +429,9 @@ def test_runs_the_same_on_a_device(device: torch.device) -> None:
         ({"distance": "cos"}, "expected cosine, l2, l1 as distance, got 'cos'"),
         ({"product": "fp16"}, "expected fp32, bf16 as product, got 'fp16'"),
         ({"product": "bf16", "distance": "l2"}, "'bf16' is for the cosine distance, got 'l2'"),
-        ({"max_positions": 0}, "expected max_positions of at least 1 or none, got 0"),
+        ({"max_positions": 0}, "expected a whole number of at least 1 or none as max_positions, got 0"),
+        ({"max_positions": 2.5}, "expected a whole number of at least 1 or none as max_positions, got 2.5"),
+        ({"bandwidth": "0.1"}, "expected bandwidth above 0, got '0.1'"),
     ],
 )
 def test_an_argument_out_of_range_is_named(arguments: dict[str, Any], message: str) -> None:

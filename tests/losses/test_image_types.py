@@ -87,3 +87,21 @@ def test_images_too_small_for_a_window_are_named_with_the_least_side(loss, side,
     with pytest.raises(ImageError, match=f"at least {least} pixels a side; got .*{side}, {side}"):
         value(side)
     assert value(least).isfinite()
+
+
+@pytest.mark.parametrize("name", OF_IMAGES)
+@pytest.mark.parametrize("shape", [(3, 64, 64), (64, 64)])
+def test_a_single_image_is_a_batch_or_one_sentence(name, shape):
+    loss = made(name)
+    try:
+        value = loss(*[torch.rand(shape) for _ in inspect.signature(loss.forward).parameters])
+    except ImageError:
+        return
+    assert value.shape == ()
+
+
+@pytest.mark.parametrize("name", ["SSIMLoss", "GridLoss", "PSNRLoss"])
+def test_a_single_image_is_told_how_to_become_a_batch(name):
+    said = rf"{name}: expected batches of images \(N, C, H, W\); got shape .* x\[None\] is a batch"
+    with pytest.raises(ImageError, match=said):
+        made(name)(torch.rand(3, 64, 64), torch.rand(3, 64, 64))

@@ -96,6 +96,7 @@ def test_nothing_left_is_an_error():
         protocol_view("psnr", np.zeros((8, 9), np.uint8), y_only=True, crop_px=4)
 
 
-def test_a_negative_border_is_an_error():
-    with pytest.raises(UsageError, match="crop_px must be 0 or more; got -1"):
-        protocol_view("psnr", np.zeros((8, 9), np.uint8), y_only=True, crop_px=-1)
+@pytest.mark.parametrize("crop_px", [-1, 1.5, "4", None])
+def test_a_border_that_is_no_whole_number_of_pixels_is_an_error(crop_px):
+    with pytest.raises(UsageError, match=rf"crop_px must be a whole number, 0 or more; got {crop_px!r}"):
+        protocol_view("psnr", np.zeros((8, 9), np.uint8), y_only=True, crop_px=crop_px)
