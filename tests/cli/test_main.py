@@ -261,3 +261,28 @@ def test_a_signal_that_is_ignored_or_handled_stays_so():
             assert signal.getsignal(signal.SIGTERM) == handler
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2])
+def test_a_closed_standard_stream_is_as_good_as_an_empty_one(tmp_path, stream):
+    """As under a service manager; a file opened later would get its number and the text."""
+    write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    command = "from srcx.cli import main; raise SystemExit(main({words!r}))"
+    for words, code in (
+        (["upscale", "a.png", "-o", "b.png", "--model", "bicubic-x2"], 0),
+        (["upscale", "-", "-o", "-", "--model", "bicubic-x2"], 1),
+    ):
+        said = subprocess.run(
+            [sys.executable, "-c", command.format(words=words)],
+            preexec_fn=lambda: os.close(stream),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == code
+        if stream != 2 and code:
+            assert said.stderr.startswith("-: nothing came through the pipe")
+        assert "unexpected" not in said.stderr
+    assert (tmp_path / "b.png").is_file()
