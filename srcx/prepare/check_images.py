@@ -1,5 +1,6 @@
 """Check images before training: near-duplicates, and damaged, blurred, upscaled, flat and unreadable ones."""
 
+import os.path
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -94,12 +95,16 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
     wanted = dict.fromkeys(one.path for one in found if one.kind in kinds)
     places = {path: target / path.relative_to(folder) for path in wanted}
     for place in places.values():
-        if place.exists():
+        if os.path.lexists(place):
             raise OutputError(f"{place}: exists; no image was moved: name another folder with --move-to")
     for path, place in places.items():
         make_folder(place.parent)
         with writing(place):
-            shutil.move(path, place)
+            if path.is_symlink():  # its target may be relative to its folder
+                place.symlink_to(path.resolve())
+                path.unlink()
+            else:
+                shutil.move(path, place)
     return len(places)
 
 

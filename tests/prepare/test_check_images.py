@@ -9,7 +9,7 @@ from PIL import Image
 
 from srcx.errors import DataError, OutputError
 from srcx.imaging import imresize, write_image
-from srcx.prepare.check_images import check_images, move
+from srcx.prepare.check_images import Finding, check_images, move
 from srcx.progress import no_progress
 
 
@@ -102,6 +102,22 @@ def test_nothing_is_moved_where_a_file_would_be_overwritten(folder, tmp_path):
     with pytest.raises(OutputError, match=r"torn\.png: exists; no image was moved"):
         move(found, folder, tmp_path / "aside", ["unreadable", "duplicate"])
     assert (folder / "more/copy.png").exists()
+
+
+def test_a_link_that_is_moved_still_leads_to_its_image(tmp_path):
+    (tmp_path / "photos/more").mkdir(parents=True)
+    write_image(tmp_path / "photos/a.png", np.full((8, 8, 3), 99, np.uint8))
+    link = tmp_path / "photos/more/b.png"
+    link.symlink_to("../a.png")
+    found, moved = [Finding("flat", link, "")], tmp_path / "aside/more/b.png"
+    assert move(found, tmp_path / "photos", tmp_path / "aside", ["flat"]) == 1
+    assert moved.resolve() == tmp_path / "photos/a.png"
+    assert not link.is_symlink()
+    moved.unlink()
+    moved.symlink_to("not_there.png")
+    link.symlink_to("../a.png")
+    with pytest.raises(OutputError, match=r"b\.png: exists; no image was moved"):
+        move(found, tmp_path / "photos", tmp_path / "aside", ["flat"])
 
 
 def test_nothing_is_moved_into_the_folder_that_is_checked(folder):
