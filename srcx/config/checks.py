@@ -157,6 +157,9 @@ def _teacher(options: Options, train: TrainOptions) -> Iterator[Problem]:
             ("path", "teacher"), "it stands for gt, and a term is against gt_sharp; remove one of them"
         )
     part = options.datasets.train
+    if part is not None and part.type == "NonAlignedPairDataset":
+        said = "the target is between its output and gt, pixel by pixel, and gt is not aligned; remove this"
+        yield Problem(("path", "teacher"), said)
     for key in ("mean", "std"):
         if part is not None and getattr(part, key) is not None:
             yield Problem(("datasets", "train", key), "the teacher takes images in [0, 1]; remove this")

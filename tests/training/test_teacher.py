@@ -159,6 +159,10 @@ def test_a_teacher_that_does_not_fit_is_named_before_the_run(workplace, name, er
             r"path\.teacher: it stands for gt, and a term is against gt_sharp",
         ),
         (
+            ["path:teacher=x4.pth", "train:teacher_iter=3", "datasets:train:type=NonAlignedPairDataset"],
+            r"path\.teacher: the target is between its output and gt, .* gt is not aligned",
+        ),
+        (
             ["datasets:train:uniform_share=0.2"],
             r"datasets\.train\.uniform_share: all crops are drawn uniformly; set crop_candidates above 1",
         ),
