@@ -179,7 +179,11 @@ def _actions(gradio: Any, folder: Path) -> _Actions:
             gradio.Warning(f"{error}; {len(done)} of {len(images)} images are done")
         if not done:
             return [], gradio.File(visible=False), gradio.Radio(visible=False), html_of(None), ""
-        results = [one.file for one in done] + ([zip_of(done, folder)] if len(done) > 1 else [])
+        results = [one.file for one in done]
+        try:
+            results += [zip_of(done, folder)] if len(done) > 1 else []
+        except SrcxError as error:  # the images are there all the same
+            gradio.Warning(str(error))
         files = gradio.File([str(file) for file in results], visible=True)
         labels = [f"{number}. {one.name}" for number, one in enumerate(done, start=1)]
         choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)

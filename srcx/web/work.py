@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from srcx.atomic import make_folder
+from srcx.atomic import make_folder, writing
 from srcx.errors import ImageError, SrcxError, UsageError
 from srcx.imaging import ImageArray, image_size, imresize, read_with_extras, write_image
 from srcx.inference import Upscaler, load_model
@@ -103,8 +103,7 @@ def compare(
             label = path.name if len(paths) == 1 else f"{number} of {len(paths)}: {path.name}"
             try:
                 _check_size(path, image_size(path), ours.scale)
-                place = Path(tempfile.mkdtemp(dir=folder))
-                made = _compare_one(path, place, ours, theirs, label, within_time)
+                made = _compare_one(path, _own_folder(folder), ours, theirs, label, within_time)
             except ImageError as error:
                 bad.append(str(error))
             else:
@@ -142,16 +141,24 @@ def _compare_one(
     )
 
 
+def _own_folder(folder: Path) -> Path:
+    with writing(folder):
+        return Path(tempfile.mkdtemp(dir=folder))
+
+
 def zip_of(results: Sequence[Comparison], folder: Path) -> Path:
     """Write the results into one zip file; those of one name get a number.
 
     Args:
         results: From `compare`.
         folder: Folder of the zip file, which is in a folder of its own.
+
+    Raises:
+        OutputError: it cannot be written.
     """
-    path = Path(tempfile.mkdtemp(dir=folder)) / f"srcx-{len(results)}-images.zip"
+    path = _own_folder(folder) / f"srcx-{len(results)}-images.zip"
     taken: set[str] = set()
-    with zipfile.ZipFile(path, "w") as archive:  # not compressed: PNG is already
+    with writing(path), zipfile.ZipFile(path, "w") as archive:  # not compressed: PNG is already
         for number, one in enumerate(results, start=1):
             name = f"{number}-{one.file.name}" if one.file.name in taken else one.file.name
             taken.add(name)

@@ -1,3 +1,4 @@
+import errno
 import os
 import zipfile
 
@@ -8,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from srcx.archs import MSRResNet
-from srcx.errors import Interrupted, UsageError
+from srcx.errors import Interrupted, OutputError, UsageError
 from srcx.imaging import imresize, read_image, write_image
 from srcx.inference import bundled, load_model
 from srcx.progress import no_progress
@@ -93,6 +94,24 @@ def test_the_results_are_one_zip_in_which_equal_names_differ(photo, tmp_path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["a-bicubic.png", "2-a-bicubic.png"]
         assert archive.read("2-a-bicubic.png") == shown[1].file.read_bytes()
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_what_is_done(photo, tmp_path, monkeypatch):
+    def full(*_args, **_how):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shown = list(compare([photo, photo], "bicubic", "bicubic", tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(zipfile.ZipFile, "write", full)
+        with pytest.raises(
+            OutputError, match=r"cannot be written: No space left on device; \d+ MiB are free"
+        ):
+            zip_of(shown, tmp_path)
+    results = compare([photo, photo], "bicubic", "bicubic", tmp_path)
+    assert next(results).file.is_file()
+    monkeypatch.setattr("srcx.web.work.tempfile.mkdtemp", full)
+    with pytest.raises(UsageError, match="cannot be written: No space left on device"):
+        next(results)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
