@@ -159,8 +159,9 @@ def _problem(details: ErrorDetails, at: _Location, root: type[Section]) -> Probl
         return Problem(path, f"this option is required and {MISSING}", right)
     if kind == "extra_forbidden" or (at.field is not None and is_foreign(at.field)):
         near = nearest(str(at.path[-1]), _keys(at.section), least=LIKE_AN_OPTION)
-        said, known, listing = _unknown(str(at.path[-1]), near, at, root).partition("; known here: ")
-        return Problem(path, said, meant=near, known=known + listing)
+        hint = _hint(str(at.path[-1]), near, at, root)
+        known = "" if hint else f"; known here: {', '.join(_keys(at.section))}"
+        return Problem(path, hint or "unknown option", meant=near, known=known)
     if kind == "sentence":
         return Problem(path, details["msg"], right)
     message = in_words(details, came)
@@ -198,7 +199,8 @@ def _reads_as_number(text: str) -> bool:
     return True
 
 
-def _unknown(key: str, near: str | None, at: _Location, root: type[Section]) -> str:
+def _hint(key: str, near: str | None, at: _Location, root: type[Section]) -> str | None:
+    """Return the message about an option unknown here but known elsewhere or nearly; None for others."""
     if at.kinds is not None and at.kind != Kinds.OTHER:
         classes = at.kinds.classes.items()
         others = [name for name, kind in classes if key in _keys(_section_at(at.inside, kind))]
@@ -216,7 +218,7 @@ def _unknown(key: str, near: str | None, at: _Location, root: type[Section]) -> 
         return f"unknown option; srcx has '{WORDS_OF_FORKS[key]}' for this"
     if near:
         return f"unknown option; did you mean '{near}'?"
-    return f"unknown option; known here: {', '.join(_keys(at.section))}"
+    return None
 
 
 def _as_written(path: KeyPath) -> KeyPath:
