@@ -1,9 +1,11 @@
 """The page and its server; the only module that uses gradio."""
 
+import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,23 +83,39 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="srcx-web-") as folder:
         page = _page(gradio, models, Path(folder))
         try:
-            _, address, _ = page.launch(
-                server_name=host,
-                server_port=port,
-                max_file_size=MAX_BYTES,
-                allowed_paths=[folder],  # a random name; for the slider
-                theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-                css=STYLE,
-                footer_links=[],
-                quiet=True,
-                prevent_thread_lock=True,
-            )
+            with _without_proxy():
+                _, address, _ = page.launch(
+                    server_name=host,
+                    server_port=port,
+                    max_file_size=MAX_BYTES,
+                    allowed_paths=[folder],  # a random name; for the slider
+                    theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                    css=STYLE,
+                    footer_links=[],
+                    quiet=True,
+                    prevent_thread_lock=True,
+                    _frontend=False,  # else an error where the first answer takes more than 3 seconds
+                )
         except OSError as error:
             raise UsageError(
                 f"{host}:{port}: cannot listen there; choose another --port or --host"
             ) from error
         on_ready(address)
         page.block_thread()
+
+
+@contextmanager
+def _without_proxy() -> Iterator[None]:
+    """Ask no proxy of the environment for this machine's own address, as gradio does when it starts."""
+    before = os.environ.get("no_proxy")
+    os.environ["no_proxy"] = "*"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["no_proxy"]
+        else:
+            os.environ["no_proxy"] = before
 
 
 def _visitor_error(gradio: Any, text: str) -> Exception:

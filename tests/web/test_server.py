@@ -2,7 +2,11 @@
 
 import importlib.util
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +25,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reas
 
 AT_ONCE = 50
 PATIENCE_S = 300
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Visitor:
@@ -205,3 +210,24 @@ def test_a_mistake_of_a_visitor_is_one_sentence_and_no_traceback_in_the_log(serv
         assert event == "error"
         assert answer["error"].startswith(said)
     assert "Traceback" not in (server.folder / "server.log").read_text()
+
+
+def test_a_proxy_and_a_slow_first_answer_do_not_keep_the_server_from_starting(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (
+        "import sys, gradio; from srcx.cli import main\n"
+        "gradio.networking.url_ok = lambda _address: False  # as after 3 seconds without an answer\n"
+        f"sys.exit(main(['web', '--port', '{port}']))"
+    )
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    nobody = {"http_proxy": "http://127.0.0.1:9", "GRADIO_TEMP_DIR": str(tmp_path), "PYTHONPATH": paths}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **nobody}
+    ) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        process.terminate()
+        assert said.startswith(f"http://127.0.0.1:{port}"), process.communicate()[1]
