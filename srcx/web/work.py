@@ -183,9 +183,13 @@ def _upscaler(model: str, files: FilesOf, scale: float | None = None, fidelity: 
 
 
 def _files_of(model: str) -> FilesOf:
-    """Return name, time and size of a checkpoint and of the files beside it, which a training may replace."""
+    """Return name, time and size of a model's files, which a training may replace.
+
+    They are a checkpoint with the files beside it, or the checkpoints of a run folder.
+    """
     path = Path(model)
     beside = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*")) if path.is_file() else []
+    beside += sorted(path.glob("models/net_g_*.pth")) if path.is_dir() else []
     return tuple((one.name, (stat := one.stat()).st_mtime_ns, stat.st_size) for one in beside)
 
 

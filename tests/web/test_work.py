@@ -173,6 +173,17 @@ def test_a_model_that_a_training_replaced_is_loaded_again(photo, tmp_path, repla
     assert read_image(after.file).mean() > read_image(before.file).mean() + 20
 
 
+def test_the_latest_weights_of_a_run_folder_are_loaded_again(photo, tmp_path):
+    means = []
+    for brighter in (0.0, 0.4):
+        net = MSRResNet(num_feat=4, num_block=1, upscale=3)
+        torch.nn.init.constant_(net.conv_last.bias, brighter)
+        save_state(tmp_path / "mine/models/net_g_latest.pth", net.state_dict())
+        (shown,) = compare([photo], str(tmp_path / "mine"), "bicubic", tmp_path / "results")
+        means.append(read_image(shown.file).mean())
+    assert means[1] > means[0] + 20
+
+
 def test_a_folder_of_results_that_a_cleaner_removed_is_made_again(photo, tmp_path):
     folder = tmp_path / "removed"
     remove_older(folder, 3600)
