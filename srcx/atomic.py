@@ -10,7 +10,15 @@ from pathlib import Path
 
 from srcx.errors import OutputError
 
-__all__ = ["DISK_FULL", "atomic_path", "check_folder", "make_folder", "remove_leftovers", "writing"]
+__all__ = [
+    "DISK_FULL",
+    "atomic_path",
+    "check_folder",
+    "make_folder",
+    "real_path",
+    "remove_leftovers",
+    "writing",
+]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of the errors of a disk that takes no more."""
@@ -60,6 +68,14 @@ def writing(path: Path) -> Iterator[None]:
         raise OutputError(
             f"{path}: cannot be written: {error.strerror or error}; {_remedy(path, error)}"
         ) from error
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; where links lead in a circle, the path of one of them.
+
+    Before Python 3.13, `Path.resolve` raises RuntimeError there.
+    """
+    return Path(os.path.realpath(path))
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from srcx.atomic import atomic_path, check_folder, make_folder, remove_leftovers
+from srcx.atomic import atomic_path, check_folder, make_folder, real_path, remove_leftovers
 from srcx.errors import OutputError
 
 
@@ -67,3 +67,10 @@ def test_a_folder_that_can_be_made_is_not_made_by_its_check(tmp_path, monkeypatc
     monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write anywhere
     with pytest.raises(OutputError, match="new/deep: cannot be written: permission denied"):
         check_folder(tmp_path / "new/deep")
+
+
+def test_the_real_path_follows_links_and_ends_where_they_lead_in_a_circle(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "circle").symlink_to("circle")
+    assert real_path(tmp_path / "link") == tmp_path / "file"
+    assert real_path(tmp_path / "circle") == tmp_path / "circle"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.archs.community import arguments_of, recognise
+from srcx.atomic import real_path
 from srcx.config.part_options import SPANDREL
 from srcx.errors import CheckpointError, SrcxError
 from srcx.inference.models import ALL_PRECISIONS, NetworkPart
@@ -197,7 +198,7 @@ def mean_and_std(path: Path) -> tuple[Any, Any]:
 
 def option_files(path: Path) -> list[Path]:
     """Return the option files in the run folder of a checkpoint, the run's own first."""
-    folder = path.resolve().parent
+    folder = real_path(path).parent
     if folder.name != "models":
         return []
     run = folder.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Literal, NamedTuple
 
-from srcx.atomic import check_folder, make_folder, writing
+from srcx.atomic import check_folder, make_folder, real_path, writing
 from srcx.errors import DataError, ImageError, OutputError, SrcxError, UsageError
 from srcx.imaging import Extras, ImageArray, list_images, opaque, read_with_extras, write_image
 from srcx.imaging.io import (
@@ -101,7 +101,7 @@ def plan(inputs: Sequence[Path], out: Path, *, recursive: bool = False, format: 
     else:
         jobs = [job for path in inputs for job in _jobs_of(path, out, recursive=recursive, format=format)]
     # A file named twice is one job; a link is a job of its own, since it has another name.
-    jobs = list({job.source.parent.resolve() / job.source.name: job for job in jobs}.values())
+    jobs = list({real_path(job.source.parent) / job.source.name: job for job in jobs}.values())
     _check_targets(jobs)
     for folder in {job.target.parent for job in jobs}:
         check_folder(folder)
@@ -247,16 +247,16 @@ def _check_out(inputs: Sequence[Path], out: Path) -> None:
 def _jobs_of(path: Path, out: Path, *, recursive: bool, format: Format) -> list[Job]:
     if path.is_file():
         return [Job(path, out / f"{path.stem}{_suffix(path, format)}")]
-    results = out.resolve()
-    if results == path.resolve():
+    results = real_path(out)
+    if results == real_path(path):
         raise UsageError(
             f"{out}: is an input, and its results would be inputs of the next run; name another -o"
         )
-    within = path.resolve() in results.parents  # then the results of an earlier run are not inputs
+    within = real_path(path) in results.parents  # then the results of an earlier run are not inputs
     sources = [
         one
         for one in list_images(path, recursive=recursive)
-        if not (within and results in one.resolve().parents)
+        if not (within and results in real_path(one).parents)
     ]
     if not sources:
         has_subfolders = any(one.is_dir() for one in path.iterdir())
@@ -274,11 +274,12 @@ def _suffix(path: Path, format: Format) -> str:
 
 
 def _check_targets(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
+    sources = {real_path(job.source) for job in jobs}
     by_target: dict[Path, list[str]] = defaultdict(list)
     for job in jobs:
-        by_target[job.target.resolve()].append(str(job.source))
-        if job.target.resolve() in sources:
+        target = real_path(job.target)
+        by_target[target].append(str(job.source))
+        if target in sources:
             raise UsageError(f"{job.target}: is an input and would be replaced by a result; name another -o")
     doubles = [
         f"{' and '.join(names)} would both become {target.name}"

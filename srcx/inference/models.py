@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from srcx.atomic import real_path
 from srcx.errors import CheckpointError, OutputError, UsageError
 from srcx.inference.bundled import (
     BICUBIC_SCALE,
@@ -278,7 +279,7 @@ def _weights_of_run(folder: Path) -> Path:
 
 def _name_of(path: Path) -> str:
     """Return RUN-CHECKPOINT for a file in a run folder, RUN for its last weights, else the file's stem."""
-    folder = path.resolve().parent
+    folder = real_path(path).parent
     if folder.name != "models":
         return path.stem
     run = folder.parent.name

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from srcx.atomic import make_folder
+from srcx.atomic import make_folder, real_path
 from srcx.counted import counted
 from srcx.errors import DataError, ImageError, SrcxError, UsageError
 from srcx.imaging.color import rgb_to_grey, to_rgb
@@ -152,9 +152,9 @@ def align_folders(
         OutputError: an image cannot be written.
     """
     pairs = find_pairs(lq, gt)
-    inputs = {path.parent.resolve() for _, *both in pairs for path in both}
+    inputs = {real_path(path.parent) for _, *both in pairs for path in both}
     for folder in (out / "lq", out / "gt") if out else ():
-        if folder.resolve() in inputs:
+        if real_path(folder) in inputs:
             raise UsageError(
                 f"{folder}: holds inputs, which the results would replace or mix with; name another --write"
             )

@@ -1,12 +1,12 @@
 """Check images before training: near-duplicates, and damaged, blurred, upscaled, flat and unreadable ones."""
 
-import os.path
+import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.atomic import make_folder, writing
+from srcx.atomic import make_folder, real_path, writing
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging.cleanliness import cleanliness
 from srcx.imaging.io import list_images, read_image
@@ -57,8 +57,8 @@ def check_images(folder: Path, against: Sequence[Path], on_progress: OnProgress)
         DataError: a folder is missing or has no images.
     """
     images = _images(folder)
-    own = {path.resolve() for path in images}
-    others = [path for other in against for path in _images(other) if path.resolve() not in own]
+    own = {real_path(path) for path in images}
+    others = [path for other in against for path in _images(other) if real_path(path) not in own]
     hashes: dict[Path, Hash] = {}
     pixels: dict[Path, int] = {}
     found: list[Finding] = []
@@ -101,7 +101,7 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
         make_folder(place.parent)
         with writing(place):
             if path.is_symlink():  # its target may be relative to its folder
-                place.symlink_to(path.resolve())
+                place.symlink_to(real_path(path))
                 path.unlink()
             else:
                 shutil.move(path, place)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from srcx.atomic import real_path
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
@@ -55,7 +56,7 @@ def make_low_resolution(
     images, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
     claims = [(folder, recipe(images, scale=scale, multiple=multiple, border=border))]
     if gt_out:
-        if gt_out.resolve() == folder.resolve():
+        if real_path(gt_out) == real_path(folder):
             raise OutputError(f"{gt_out}: is the folder of the low-resolution images; name another for --gt")
         claims.append((gt_out, recipe(images, multiple=multiple)))
     claim(*claims)

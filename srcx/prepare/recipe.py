@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import atomic_path, make_folder, real_path
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError
 from srcx.imaging.io import list_images
@@ -56,7 +56,7 @@ def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
 
 def refuse_inside(source: Path, out: Path) -> None:
     """Raise OutputError if `out` is or lies in the folder `source`: the results would be read as sources."""
-    if source.resolve() in (out.resolve(), *out.resolve().parents):
+    if real_path(source) in ((place := real_path(out)), *place.parents):
         raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
 
 

@@ -61,6 +61,8 @@ SMALL = "expected an image of at least 32 pixels a side"
         ("photos/a.png photos/b.jpg -o photos/folder.png", 2, "photos/folder.png: is a folder; name a file"),
         ("photos/a.png photos/b.jpg -o photos/a.png", 2, "photos/a.png: is an input and would be replaced"),
         ("photos/a.png photos/b.jpg -o new/../photos/b.jpg", 2, "new/../photos/b.jpg: is an input and would"),
+        ("photos/a.png circle.png -o out.png", 1, "circle.png: this file does not exist"),
+        ("photos/a.png gone.png -o circle.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png gone.png -o new/out.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png photos/dot.png -o new/out.png", 1, f"photos/dot.png: {SMALL}, got 1 x 1; upscale it"),
         (
@@ -71,12 +73,13 @@ SMALL = "expected an image of at least 32 pixels a side"
     ],
 )
 def test_an_error_is_one_sentence_and_nothing_is_written(srcx, photos, tmp_path, words, code, sentence):
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")}
     said = srcx("transfer", *words.split())
     assert said.code == code
     assert len(said.sentences) == 1
     assert said.sentences[0].startswith(sentence)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.usefixtures("_fewer_steps")

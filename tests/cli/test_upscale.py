@@ -391,6 +391,19 @@ def test_a_link_to_a_file_gets_a_result_of_its_own(srcx, tmp_path, photos):
     assert (tmp_path / "large/linked.png").read_bytes() == (tmp_path / "large/a.png").read_bytes()
 
 
+def test_a_link_in_a_circle_is_one_bad_file(srcx, tmp_path, photos):
+    for name in ("photos/circle.png", "circle.pth", "circle.png", "circle"):
+        (tmp_path / name).symlink_to(Path(name).name)
+    said = srcx("upscale", photos, "-o", "large")
+    assert (said.code, said.out) == (1, "3 upscaled into large, 1 failed\n")
+    said = srcx("upscale", photos / "a.png", "-o", "x.png", "--model", "circle.pth")
+    assert (said.code, said.sentences[-1].startswith("circle.pth: ")) == (1, True)
+    for out in ("circle.png", "circle"):
+        said = srcx("upscale", photos / "a.png", "-o", out)
+        assert said.code == 1
+        assert "unexpected" not in said.err
+
+
 @pytest.mark.parametrize("name", ["out.gif", "new/out.GIF", "out.pgn", "out.heic"])
 def test_a_result_of_an_unknown_format_is_refused_and_no_folder_made(srcx, tmp_path, photos, name):
     before = sorted(tmp_path.iterdir())

@@ -120,6 +120,18 @@ def test_a_link_that_is_moved_still_leads_to_its_image(tmp_path):
         move(found, tmp_path / "photos", tmp_path / "aside", ["flat"])
 
 
+def test_a_link_in_a_circle_is_unreadable_and_can_be_moved(tmp_path):
+    (tmp_path / "photos").mkdir()
+    write_image(tmp_path / "photos/a.png", np.full((8, 8, 3), 99, np.uint8))
+    (tmp_path / "photos/circle.png").symlink_to("circle.png")
+    images, found = check_images(tmp_path / "photos", [tmp_path / "photos"], no_progress)
+    assert images == 2
+    assert ("unreadable", "circle.png") in kinds(found)
+    assert move(found, tmp_path / "photos", tmp_path / "aside", ["unreadable"]) == 1
+    assert (tmp_path / "aside/circle.png").is_symlink()
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.png"]
+
+
 def test_nothing_is_moved_into_the_folder_that_is_checked(folder):
     _, found = check_images(folder, [], no_progress)
     for inside in (folder, folder / "aside"):
