@@ -223,7 +223,7 @@ def check(
     debug: Debug = False,
 ) -> None:
     """Find near-duplicates, and damaged, blurred, upscaled, flat and unreadable images; delete nothing."""
-    from srcx.atomic import make_folder
+    from srcx.atomic import check_folder, make_folder
     from srcx.evaluation.report.image_check import write_check
     from srcx.prepare.check_images import KINDS, check_images, move
     from srcx.prepare.recipe import refuse_inside
@@ -237,9 +237,11 @@ def check(
         raise UsageError(f"{out}: the report is a page; name a file that ends in .html")
     if move_to:
         refuse_inside(folder, move_to)
-    make_folder(out.parent)
+        check_folder(move_to)
+    check_folder(out.parent)
     with progress() as on_progress:
         images, found = check_images(folder, against or [], on_progress)
+    make_folder(out.parent)
     write_check(out, folder, images, found)
     counts = {kind: sum(one.kind == kind for one in found) for kind in KINDS}
     print(f"{folder}: {counted(images)}, {len({one.path for one in found})} with a defect; {out} shows them")

@@ -36,7 +36,7 @@ def transfer(
     debug: Debug = False,
 ) -> None:
     """Put the style of one image on the content of another: an application of the contextual loss."""
-    from srcx.atomic import make_folder, real_path
+    from srcx.atomic import check_folder, make_folder, real_path
     from srcx.imaging import IMAGE_SUFFIXES, to_image, write_image
     from srcx.inference.transfer import Step, read_at, steps
     from srcx.training.random_state import seed_generators
@@ -47,6 +47,7 @@ def transfer(
         raise UsageError(f"{out}: is a folder; name a file")
     if real_path(out) in (real_path(content), real_path(style)):
         raise UsageError(f"{out}: is an input and would be replaced by the result; name another -o")
+    check_folder(out.parent)
     seed_generators(0)  # the contextual loss draws positions
     last: Step | None = None
     try:

@@ -1,12 +1,13 @@
 """Check images before training: near-duplicates, and damaged, blurred, upscaled, flat and unreadable ones."""
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.atomic import make_folder, real_path, writing
+from srcx.atomic import atomic_path, make_folder, real_path, writing
 from srcx.errors import DataError, ImageError, OutputError
 from srcx.imaging.cleanliness import cleanliness
 from srcx.imaging.io import list_images, read_image
@@ -104,8 +105,20 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
                 place.symlink_to(real_path(path))
                 path.unlink()
             else:
-                shutil.move(path, place)
+                _move_file(path, place)
     return len(places)
+
+
+def _move_file(path: Path, place: Path) -> None:
+    """Move a file whole or not at all, to another disk too."""
+    try:
+        path.rename(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(place) as temporary:
+            shutil.copy2(path, temporary)
+        path.unlink()
 
 
 def _images(folder: Path) -> list[Path]:

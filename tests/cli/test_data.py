@@ -266,3 +266,19 @@ def test_check_counts_shows_and_moves(srcx, photos):
     assert Path("new/page.html").is_file()
     assert said.out.endswith("aside: 1 image moved\n")
     assert not (photos / "d.png").exists()
+
+
+def test_check_looks_at_its_outputs_first_and_leaves_no_folder(srcx, photos, tmp_path):
+    (tmp_path / "notes").write_text("")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for words, sentence in (
+        ("gone -o new/page.html", "gone: this folder does not exist; check the path"),
+        ("empty -o new/page.html", "empty: there are no images in this folder"),
+        ("photos -o notes/page.html", "notes: cannot make this folder: notes is there and is no folder"),
+        ("photos --move-to notes", "notes: cannot make this folder: notes is there and is no folder"),
+    ):
+        said = srcx("data", "check", *words.split())
+        assert (said.code, len(said.sentences)) == (1, 1)
+        assert said.sentences[0].startswith(sentence)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,9 @@ def test_the_folder_of_the_result_is_made_before_the_work(srcx, photos, monkeypa
     said = srcx(*words, photos / "a.png" / "out.png")
     assert said.code == 1
     assert said.sentences[-1].startswith(f"{photos / 'a.png'}: cannot make this folder")
+
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    said = srcx(*words, "out.png")
+    assert said.code == 1
+    assert said.sentences[-1].startswith(".: cannot be written: permission denied")

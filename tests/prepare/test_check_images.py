@@ -1,3 +1,5 @@
+import errno
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -130,6 +132,27 @@ def test_a_link_in_a_circle_is_unreadable_and_can_be_moved(tmp_path):
     assert move(found, tmp_path / "photos", tmp_path / "aside", ["unreadable"]) == 1
     assert (tmp_path / "aside/circle.png").is_symlink()
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["a.png"]
+
+
+def test_an_image_is_moved_whole_or_not_at_all_to_another_disk(tmp_path, monkeypatch):
+    def other_disk(*_paths):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    def full(_source, target, **_how):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    image, moved = tmp_path / "photos/a.png", tmp_path / "aside/a.png"
+    image.parent.mkdir()
+    image.write_bytes(b"whole")
+    monkeypatch.setattr(os, "rename", other_disk)
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", full)
+        with pytest.raises(OutputError, match=r"a\.png: cannot be written: No space left on device"):
+            move([Finding("flat", image, "")], image.parent, moved.parent, ["flat"])
+    assert (list(moved.parent.iterdir()), image.read_bytes()) == ([], b"whole")
+    assert move([Finding("flat", image, "")], image.parent, moved.parent, ["flat"]) == 1
+    assert (moved.read_bytes(), list(image.parent.iterdir())) == (b"whole", [])
 
 
 def test_nothing_is_moved_into_the_folder_that_is_checked(folder):
