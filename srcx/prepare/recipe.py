@@ -56,7 +56,8 @@ def sources(folder: Path, name_of: Callable[[Path], str]) -> list[Path]:
 
 def refuse_inside(source: Path, out: Path) -> None:
     """Raise OutputError if `out` is or lies in the folder `source`: the results would be read as sources."""
-    if real_path(source) in ((place := real_path(out)), *place.parents):
+    place = real_path(out)
+    if real_path(source) in (place, *place.parents):
         raise OutputError(f"{out}: lies in {source}, whose images are read; name a folder outside it")
 
 
