@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -28,6 +29,17 @@ def test_an_orthogonal_matrix_has_singular_values_near_one_and_the_same_vectors(
     assert values.min() > 0.3
     assert values.max() < 1.3
     assert_close(inside, torch.diag(values), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("smallest", [1, 1e-3, 1e-6])
+def test_the_rounds_on_the_square_are_those_on_the_whole_matrix(smallest):
+    left, _, right = torch.linalg.svd(torch.randn(64, 576), full_matrices=False)
+    matrix = left * torch.logspace(0, math.log10(smallest), 64) @ right
+    whole = matrix.double() / matrix.double().norm()
+    for _ in range(5):
+        square = whole @ whole.T
+        whole = 3.4445 * whole + (-4.7750 * square + 2.0315 * square @ square) @ whole
+    assert_close(orthogonal(matrix).double(), whole, rtol=0, atol=1e-4)
 
 
 def test_a_zero_matrix_stays_zero():
