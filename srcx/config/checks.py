@@ -79,6 +79,7 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
         near = max(dataset.gt_size // scale, 1) * scale
         said = f"{dataset.gt_size} is no multiple of the scale {scale}; write {near}"
         yield Problem((*path, "gt_size"), said)
+    yield from _gt_sizes(path, dataset, scale)
     if dataset.uniform_share and dataset.crop_candidates == 1:
         said = "all crops are drawn uniformly; set crop_candidates above 1, or remove this"
         yield Problem((*path, "uniform_share"), said)
@@ -99,6 +100,18 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
         if dataset.filename_tmpl != "{}":
             said = "without dataroot_lq there are no pairs of files to find by name; remove this"
             yield Problem((*path, "filename_tmpl"), said)
+
+
+def _gt_sizes(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Problem]:
+    sizes, iters = dataset.gt_sizes or (), dataset.iters or ()
+    if len(sizes) != len(iters):
+        said = f"expected a number of iterations for each of gt_sizes; got {len(iters)} for {len(sizes)}"
+        yield Problem((*path, "iters"), said)
+    if sizes and max(sizes) != dataset.gt_size:
+        said = f"the largest is {max(sizes)}, and gt_size is {dataset.gt_size}; give both the same"
+        yield Problem((*path, "gt_sizes"), said)
+    if misfits := [size for size in sizes if size % scale]:
+        yield Problem((*path, "gt_sizes"), f"{misfits[0]} is no multiple of the scale {scale}")
 
 
 def _train(options: Options, train: TrainOptions) -> Iterator[Problem]:

@@ -84,6 +84,10 @@ class TrainDataset(DatasetOptions):
     """Pairs, gt of which lq is made, or pairs that are not aligned."""
     gt_size: Count
     """Side of the square ground-truth crop in pixels; a multiple of `scale`."""
+    gt_sizes: Tuple[Count] | None = None
+    """srcx: Restormer's sides of the crop, one after another; gt_size is the largest of them."""
+    iters: Tuple[Count] | None = None
+    """srcx: iterations at each of gt_sizes, as in Restormer; the last one stays to the end."""
     use_hflip: bool = True
     """Flip crops left to right at random."""
     use_rot: bool = True
@@ -108,6 +112,14 @@ class TrainDataset(DatasetOptions):
     """No effect: batches are always prepared ahead."""
     num_prefetch_queue: Count = 1
     """No effect: see `prefetch_mode`."""
+
+    def stages(self, total_iter: int) -> list[tuple[int, int]]:
+        """Return the sides of the crop in a run of `total_iter` iterations, and the iterations at each."""
+        sizes, left, stages = self.gt_sizes or (self.gt_size,), total_iter, []
+        for gt_size, count in zip(sizes, (*(self.iters or ())[:-1], total_iter), strict=True):
+            stages.append((gt_size, min(count, left)))
+            left -= stages[-1][1]
+        return stages
 
 
 class PairedImages(DatasetOptions):

@@ -1,10 +1,11 @@
 """Endless stream of training batches, independent of the number of workers, ranks and restarts."""
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from itertools import count
+from itertools import accumulate, count
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ def train_batches(
     rank: int = 0,
     world: int = 1,
     enlarge: int = 1,
+    stages: Sequence[tuple[int, int]] = (),
     pin_memory: bool = False,
     gt_sharp: bool = False,
 ) -> Iterator[Batch]:
@@ -52,6 +54,10 @@ def train_batches(
         rank: This process among `world`.
         world: Processes that share the stream: each takes every `world`-th place.
         enlarge: How often each image is drawn in an epoch.
+        stages: Sides of the crop, one after another, and the number of batches with each; after them the last
+            side stays. Without stages each crop has that of `dataset`, which is the largest. This is the
+            progressive learning of Zamir et al., "Restormer", arXiv:2111.09881. Differs from it: the number
+            of crops in a batch stays, and a small crop is not cut from a large one.
         pin_memory: Put batches where a GPU fetches them fastest.
         gt_sharp: Add sharpened ground truth to each batch.
 
@@ -63,11 +69,14 @@ def train_batches(
         ImageError: an image cannot be read after all.
     """
     order = _Order(len(dataset) * enlarge, seed)
+    sized = [dataset.resized(gt_size) for gt_size, _ in stages] or [dataset]
+    ends = list(accumulate(batches for _, batches in stages[:-1]))
 
     def batch(step: int) -> Batch:
         first = step * batch_size * world + rank
         places = range(first, first + batch_size * world, world)
-        crops = [dataset.sample(draw % len(dataset), rng) for draw, rng in map(order.at, places)]
+        sample = sized[bisect_right(ends, step)].sample
+        crops = [sample(draw % len(dataset), rng) for draw, rng in map(order.at, places)]
         made = {
             "lq": dataset.levels(np.stack([crop.lq for crop in crops])),
             "gt": dataset.levels(np.stack([crop.gt for crop in crops])),

@@ -4,7 +4,8 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Literal, TypeVar
 
@@ -163,6 +164,13 @@ class PairDataset(ABC):
         """Return a random crop as views of the decoded images; only for data sets with `gt_size`."""
         assert self.crops is not None, "made without gt_size"
         return self.crops(self._cached(index), rng)
+
+    def resized(self, gt_size: int) -> "PairDataset":
+        """Return this data set, of the same images in the same cache, with smaller crops."""
+        assert self.crops is not None, "made without gt_size"
+        other = copy(self)
+        other.crops = replace(self.crops, gt_size=gt_size)
+        return other
 
     def describe(self) -> str:
         """Return number and size of the images in one sentence."""

@@ -84,7 +84,6 @@ class NonAlignedPairDataset(PairDataset):
         cache_mib: int = 1024,
     ) -> None:
         crops = crops_of(gt_size, scale, use_hflip=use_hflip, use_rot=use_rot, max_offset=max_offset)
-        assert crops is not None
         problems = Problems()
         sizes: Mapping[Item, Size]
         if dataroot_lq is None:
@@ -113,7 +112,7 @@ class NonAlignedPairDataset(PairDataset):
             levels=Levels(color, mean, std),
             cache_mib=cache_mib,
         )
-        self.cuts, self.targets, self.items = crops, targets, list(fitting)
+        self.targets, self.items = targets, list(fitting)
 
     def name(self, index: int) -> str:
         lq, gt = self.items[index]
@@ -127,12 +126,13 @@ class NonAlignedPairDataset(PairDataset):
         """Return a random crop of lq and one of its target."""
         if self.targets != "unpaired":
             return super().sample(index, rng)
+        assert self.crops is not None
         other = int(rng.integers(len(self)))
-        return self.cuts.apart(Pair(self._cached(index).lq, self._cached(other).gt), rng)
+        return self.crops.apart(Pair(self._cached(index).lq, self._cached(other).gt), rng)
 
     def describe(self) -> str:
         """Return number, size and kind of the pairs in one sentence."""
-        return f"{super().describe()}, targets {self.targets}, {self.cuts}"
+        return f"{super().describe()}, targets {self.targets}, {self.crops}"
 
 
 def _sizes(root: Path | str, problems: Problems, scale: int = 1) -> dict[Stored, Size]:

@@ -59,6 +59,7 @@ def train_batches(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
         enlarge=part.dataset_enlarge_ratio,
+        stages=part.stages(options.train.total_iter),
         pin_memory=on_gpu,
         gt_sharp=options.train.needs_gt_sharp,
     )

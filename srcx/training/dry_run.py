@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from srcx.atomic import make_folder
-from srcx.config import Options, TrainDataset
+from srcx.config import Options
 from srcx.data import train_batches
 from srcx.errors import OptionsError
 from srcx.evaluation.report.contact_sheet import contact_sheet
@@ -44,13 +44,19 @@ def try_once(model: SRModel, options: Options) -> None:
     Raises:
         OptionsError: a network or a loss does not fit the other options; names the option and its line.
     """
+    assert options.datasets.train is not None
+    for gt_size in sorted(set(options.datasets.train.gt_sizes or (options.datasets.train.gt_size,))):
+        _try_once(model, options, gt_size)
+
+
+def _try_once(model: SRModel, options: Options, gt_size: int) -> None:
     train, train_set = options.train, options.datasets.train
     assert train is not None
     assert train_set is not None
     device, count = model.accelerator.device, min(2, train_set.batch_size_per_gpu)  # batch norm needs two
     lq, gt = (
         torch.zeros(shape, device=device).to(memory_format=model.memory_format)
-        for shape in _batch_shapes(options, count)
+        for shape in _batch_shapes(options, count, gt_size)
     )
     nets = {name: copy.deepcopy(network.net) for name, network in model.networks.items()}
     devices = [device] if device.type == "cuda" else []
@@ -63,7 +69,8 @@ def try_once(model: SRModel, options: Options) -> None:
             lambda: _right_sizes(nets["net_g"], lq),
         )
         if train.compile:
-            whole = torch.zeros(_batch_shapes(options, train_set.batch_size_per_gpu)[0], device=device)
+            shape, _ = _batch_shapes(options, train_set.batch_size_per_gpu, gt_size)
+            whole = torch.zeros(shape, device=device)
             whole = whole.to(memory_format=model.memory_format)  # the shape that training compiles again
             _attempt(options, "train.compile", whole, lambda: torch.compile(nets["net_g"])(whole))
         if sr.shape != gt.shape:
@@ -106,12 +113,12 @@ def try_once(model: SRModel, options: Options) -> None:
         _attempt(options, "network_g", lq, total.backward)
 
 
-def _batch_shapes(options: Options, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes of lq and gt in a batch of `count` training images."""
+def _batch_shapes(options: Options, count: int, gt_size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of lq and gt in a batch of `count` crops with a side of `gt_size`."""
     part = options.datasets.train
     assert part is not None
-    channels, lq_size = 1 if part.color == "y" else 3, part.gt_size // options.scale
-    return (count, channels, lq_size, lq_size), (count, channels, part.gt_size, part.gt_size)
+    channels, lq_size = 1 if part.color == "y" else 3, gt_size // options.scale
+    return (count, channels, lq_size, lq_size), (count, channels, gt_size, gt_size)
 
 
 def _misfit(sr: Tensor, gt: Tensor, lq: Tensor) -> str:
@@ -212,7 +219,7 @@ class Step(NamedTuple):
     time_s: float
     """Mean seconds per iteration of the run."""
     kinds: str
-    """Both times in words, where the run has two kinds of steps; else empty."""
+    """The times in words, where the run has several kinds of steps; else empty."""
     peak_mib: float
     """Memory beyond what was used before the model was made."""
 
@@ -228,7 +235,7 @@ def measure_step(options: Options) -> Step:
     with PeakMemory() as memory:
         model = build.model(options, build.accelerator(options))
         try_once(model, options)
-        time_s, kinds = _step_s(model, options, options.datasets.train)
+        time_s, kinds = _mean_step_s(model, options)
     return Step(model, time_s, kinds, memory.mib)
 
 
@@ -249,6 +256,7 @@ def write_contact_sheet(options: Options) -> Path:
             batch_size=SHEET_CROPS,
             seed=options.manual_seed,
             enlarge=part.dataset_enlarge_ratio,
+            stages=part.stages(SHEET_CROPS),
         )
     )
     lqs, gts = (dataset.levels.images(batch[side]) for side in ("lq", "gt"))
@@ -258,11 +266,30 @@ def write_contact_sheet(options: Options) -> Path:
     return path
 
 
-def _step_s(model: SRModel, options: Options, train_set: TrainDataset) -> tuple[float, str]:
-    """Return the mean seconds per iteration of the run; and both times if there are two kinds of steps."""
-    train = options.train
+def _mean_step_s(model: SRModel, options: Options) -> tuple[float, str]:
+    """Return the mean seconds per iteration of the run; and all times if there are several kinds of steps."""
+    train, train_set = options.train, options.datasets.train
     assert train is not None
-    lq, gt = map(torch.rand, _batch_shapes(options, train_set.batch_size_per_gpu * train.accumulate))
+    assert train_set is not None
+    stages = train_set.stages(train.total_iter)
+    timed = [_step_s(model, options, gt_size) for gt_size, _ in stages]
+    if len(stages) == 1:
+        return timed[0]
+    total_s = sum(time_s * count for (time_s, _), (_, count) in zip(timed, stages, strict=True))
+    said = (
+        f"{time_s:.2f} s with crops of {gt_size}"
+        for (time_s, _), (gt_size, _) in zip(timed, stages, strict=True)
+    )
+    return total_s / train.total_iter, f" ({', '.join(said)})"
+
+
+def _step_s(model: SRModel, options: Options, gt_size: int) -> tuple[float, str]:
+    """Return the mean seconds per iteration at this size; and both times if there are two kinds of steps."""
+    train, train_set = options.train, options.datasets.train
+    assert train is not None
+    assert train_set is not None
+    count = train_set.batch_size_per_gpu * train.accumulate
+    lq, gt = map(torch.rand, _batch_shapes(options, count, gt_size))
     batch = {"lq": lq, "gt": gt} | ({"gt_sharp": gt} if train.needs_gt_sharp else {})
 
     def time_step(iteration: int) -> float:

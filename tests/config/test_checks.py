@@ -50,6 +50,22 @@ ADVERSARY = {
         ),
         ("32", "34", "x.yml:10: datasets.train.gt_size: 34 is no multiple of the scale 4; write 32"),
         ("32", "2", "x.yml:10: datasets.train.gt_size: 2 is no multiple of the scale 4; write 4"),
+        *(
+            ("gt_size: 32", f"gt_size: 32\n    {options}", f"x.yml:11: datasets.train.{complaint}")
+            for options, complaint in (
+                (
+                    "iters: [9, 9]\n    gt_sizes: [16, 24, 32]",
+                    "iters: expected a number of iterations for each of gt_sizes; got 2 for 3",
+                ),
+                ("iters: [9]", "iters: expected a number of iterations for each of gt_sizes; got 1 for 0"),
+                (
+                    "gt_sizes: [16, 24]\n    iters: [9, 9]",
+                    "gt_sizes: the largest is 24, and gt_size is 32; give both the same",
+                ),
+                ("gt_sizes: [18, 32]\n    iters: [9, 9]", "gt_sizes: 18 is no multiple of the scale 4"),
+                ("gt_sizes: [0, 32]\n    iters: [9, 9]", "gt_sizes[0]: expected a number from 1 on"),
+            )
+        ),
         (
             MULTI_STEP,
             "{type: MultiStepLR, milestones: [50, 40]}",

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from srcx.config.degradation import DegradationOptions
-from srcx.data import HighResolutionDataset, PairedImageDataset, train_batches
+from srcx.data import HighResolutionDataset, NonAlignedPairDataset, PairedImageDataset, train_batches
 from srcx.data.batches import copied_ahead
 from srcx.data.degradation import sharpen
 from srcx.errors import ImageError
@@ -93,6 +93,36 @@ def test_a_run_that_starts_later_goes_on_exactly(dataset, workers, done):
 def test_with_chosen_crops_a_run_that_starts_later_goes_on_exactly_too(pairs, done):
     dataset = PairedImageDataset(**pairs, gt_size=16, crop_candidates=4, uniform_share=0.3)
     assert_equal(take(10 - done, dataset, start_iter=done, workers=2), take(10, dataset)[done:])
+
+
+STAGES = [(8, 3), (12, 2), (16, 4)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_in_each_stage_the_crops_are_those_of_a_data_set_with_that_gt_size(pairs, dataset, workers):
+    batches = take(11, dataset, stages=STAGES, workers=workers)
+    assert [batch["gt"].shape[-1] for batch in batches] == [8] * 3 + [12] * 2 + [16] * 6
+    for size, part in ((8, slice(0, 3)), (12, slice(3, 5)), (16, slice(5, 11))):
+        alone = take(11, PairedImageDataset(**pairs, gt_size=size))
+        assert_equal(batches[part], alone[part])
+
+
+@pytest.mark.parametrize("done", [1, 3, 4, 5, 9])
+def test_with_stages_a_run_that_starts_later_goes_on_exactly_too(dataset, done):
+    later = take(11 - done, dataset, stages=STAGES, start_iter=done, workers=2)
+    assert_equal(later, take(11, dataset, stages=STAGES)[done:])
+
+
+def test_stages_are_for_every_kind_of_data_set(pairs):
+    for made in (
+        HighResolutionDataset(dataroot_gt=pairs["dataroot_gt"], scale=4, gt_size=16),
+        HighResolutionDataset(dataroot_gt=pairs["dataroot_gt"], scale=4, gt_size=16, degradation=DEGRADATION),
+        NonAlignedPairDataset(dataroot_gt=pairs["dataroot_gt"], scale=4, gt_size=16, targets="unpaired"),
+        NonAlignedPairDataset(**pairs, gt_size=16, max_offset=2),
+    ):
+        for batch, size in zip(take(9, made, stages=STAGES), [8] * 3 + [12] * 2 + [16] * 4, strict=True):
+            assert batch["gt"].shape[-2:] == (size, size)
+            assert batch["lq"].shape[-2:] == (size // 4, size // 4)
 
 
 def test_a_fresh_data_set_gives_the_same_whatever_is_in_the_cache(pairs):

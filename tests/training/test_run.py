@@ -105,6 +105,38 @@ def test_check_times_the_generators_step_too_where_it_is_rare(workplace, monkeyp
     assert f"{mean_s:.2f} s an iteration (7.00 s with the generator's step, 2.00 s with the" in text
 
 
+PIXEL_LOSS = ["model_type=SRModel", "train:gan_opt=~", "train:optim_d=~", "network_d=~"]
+STAGES = ["datasets:train:gt_sizes=[24, 48]", "datasets:train:iters=[14, 6]"]
+
+
+def test_check_times_a_step_with_each_size_of_the_crops(workplace, monkeypatch):
+    clock, step = [0.0], SRModel.step
+
+    def timed(model, batch):
+        clock[0] += batch["gt"].shape[-1] / 24
+        return step(model, batch)
+
+    monkeypatch.setattr(SRModel, "step", timed)
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    text = describe(load_training(SMOKE, [*PIXEL_LOSS, *STAGES]))
+    assert "1.30 s an iteration (1.00 s with crops of 24, 2.00 s with crops of 48), 0:00:26 for 20" in text
+    text = describe(load_training(SMOKE, [*PIXEL_LOSS, *STAGES, "train:total_iter=7"]))
+    assert "1.00 s an iteration (1.00 s with crops of 24, 2.00 s with crops of 48), 0:00:07 for 7" in text
+
+
+def test_a_run_with_growing_crops_is_that_of_its_parts_one_after_another(workplace):
+    """gt_size edited by hand between two starts gives the same weights to the bit."""
+    whole = [*PIXEL_LOSS, "train:precision=fp32"]
+    run_file(SMOKE, overrides=[*whole, *STAGES, "name=whole"])
+    run_file(SMOKE, overrides=[*whole, "name=parts", "datasets:train:gt_size=24", "train:total_iter=14"])
+    run_file(SMOKE, overrides=[*whole, "name=parts"], auto_resume=True)
+    weights = [
+        torch.load(f"experiments/{name}/models/net_g_latest.pth", weights_only=True)
+        for name in ("whole", "parts")
+    ]
+    assert_close(*weights, rtol=0, atol=0)
+
+
 def test_an_earlier_peak_of_memory_does_not_hide_that_of_a_step():
     def take(mib):
         with mmap.mmap(-1, mib * 2**20) as memory:
@@ -136,6 +168,10 @@ MISFITS = {
     ),
     "luma": (["datasets:train:color=y"], r"network_g: cannot work on images of shape \(2, 1, 12, 12\)"),
     "input size of net_d": (["network_d:input_size=96"], "network_d: cannot work on images of shape"),
+    "a smaller crop at first": (
+        ["datasets:train:gt_sizes=[24, 48]", "datasets:train:iters=[9, 9]"],
+        r"network_d: cannot work on images of shape \(2, 3, 24, 24\)",
+    ),
     "jitter of net_d": (["train:jitter=8"], "network_d: cannot work on images of shape"),
     "a loss": (
         ["train:pixel_opt={type: GridLoss, period: 7}"],
