@@ -68,7 +68,7 @@ def write_new(
 
     Args:
         name: Name of the run and of its files.
-        data: Folder of ground truth.
+        data: Folder of ground truth. Images that earlier commands held out or made below it are left out.
         recipe: One of `RECIPES`.
         lq: Folder of lq, for recipes of pairs.
         start: Model or checkpoint to start from, in place of the recipe's.
@@ -114,6 +114,9 @@ def write_new(
     crop_px, why = images.crop_px(draft.train_set["gt_size"])
     training, held_out = images.split(crop_px)
     listed = images.names(training)
+    if images.left_out:
+        why = "earlier commands of srcx held them out or made them"
+        on_choice(Choice("left out", images.describe_left_out(), why))
     on_choice(Choice("images", images.describe(), f"{len(held_out)} held out to validate on, in {made[2]}"))
     draft.choose(draft.train_set, "gt_size", crop_px, Choice("crop", f"{crop_px} pixels", why))
     draft.fit_data(data, lq, made)

@@ -1,10 +1,12 @@
 """One's own images for `srcx new`: what is in the folders, the images to train on and those held out."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from srcx.atomic import make_folder
+from srcx.counted import counted
 from srcx.data.pairs import Problems, Size, check_pairs, find_pairs
 from srcx.data.stored import Stored, StoredFile, list_stored
 from srcx.errors import DataError
@@ -31,21 +33,36 @@ class OwnImages:
     sizes: dict[Stored, Size]
     lqs: dict[Stored, Stored]
     """lq by its ground truth; empty where lq is made on the fly."""
+    left_out: Mapping[Path, int] = field(default_factory=dict)
+    """Folders that an earlier command of srcx wrote, with their numbers of images."""
 
     @classmethod
     def alone(cls, data: Path) -> "OwnImages":
         """Return the images of a folder and its sub-folders.
+
+        Left out are those that srcx wrote below it: the pieces that an earlier `srcx new` held out, and the
+        results of validations and tests.
 
         Raises:
             DataError: the folder has none, or files that cannot be read; names each.
         """
         problems = Problems()
         sizes: dict[Stored, Size] = {}
+        left_out = Counter[Path]()
         for stored in list_stored(data, recursive=True):
+            if isinstance(stored, StoredFile) and (folder := _written_by_srcx(stored.path, data)):
+                left_out[folder] += 1
+                continue
             with problems.noted():
                 sizes[stored] = stored.size()
         problems.stop_if_any(str(data))
-        return cls(data, sizes, {})
+        images = cls(data, sizes, {}, left_out)
+        if not sizes:
+            raise DataError(
+                f"{data}: all images below are from earlier commands of srcx: {images.describe_left_out()}; "
+                "name the folder of your own images"
+            )
+        return images
 
     @classmethod
     def pairs(cls, data: Path, lq: Path, scale: int | None) -> tuple["OwnImages", int]:
@@ -75,6 +92,15 @@ class OwnImages:
         by_area = sorted(self.sizes.values(), key=lambda size: size[0] * size[1])
         ends = dict.fromkeys(f"{width} x {height}" for height, width in (by_area[0], by_area[-1]))
         return f"{len(by_area)} of {' to '.join(ends)} pixels"
+
+    def describe_left_out(self) -> str:
+        """Return the numbers of images left out, by folder.
+
+        Example:
+            >>> OwnImages(Path("."), {}, {}, {Path("a_val"): 2, Path("b_val"): 1}).describe_left_out()
+            '2 images in a_val, 1 image in b_val'
+        """
+        return ", ".join(f"{counted(count)} in {folder}" for folder, count in self.left_out.items())
 
     def decoded_mib(self, scale: int) -> int:
         """Return the memory of all images when decoded, lq included."""
@@ -157,3 +183,21 @@ class OwnImages:
         write_image(make_folder(folder / "gt") / name, middle)
         lq = self.lqs[one].read()[top : top + side, left : left + side]
         write_image(make_folder(folder / "lq") / name, lq)
+
+
+def _written_by_srcx(image: Path, root: Path) -> Path | None:
+    """Return the folder below `root` that an earlier command wrote with this image in it; None without one.
+
+    The file that the command writes beside such a folder tells it from one of the user's own.
+    """
+    for folder in [*image.relative_to(root).parents][:-1]:  # not `root`, which the user names
+        place = root / folder
+        if place.name == "visualization":  # of `srcx train` and `srcx test`
+            beside = place.with_name("metrics.csv")
+        elif place.name.endswith("_val"):  # of `srcx new`
+            beside = place.with_name(f"{place.name.removesuffix('_val')}_train.txt")
+        else:
+            continue
+        if beside.is_file():
+            return place
+    return None

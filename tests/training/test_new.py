@@ -139,6 +139,30 @@ def test_images_held_out_are_not_trained_on_and_their_middle_is_validated(photos
     assert options.datasets.train.meta_info_file == "first_train.txt"
 
 
+@pytest.mark.parametrize("data", [".", "photos"])
+def test_images_that_earlier_commands_wrote_are_not_trained_on_and_named(photos, machine, monkeypatch, data):
+    """The held-out pieces of a run, and images of its validations, where all is in one folder."""
+    photos(*[(200, 300)] * 20)
+    if data == "photos":
+        monkeypatch.chdir("photos")
+    _, choices = made(data=".")
+    assert "left out" not in choices
+    for folder in ("experiments/first/visualization/held_out", "my_val", "visualization"):
+        Path(folder).mkdir(parents=True)
+        write_image(f"{folder}/7.png", read_image(next(Path("first_val").iterdir())))
+    Path("experiments/first/metrics.csv").touch()
+    _, choices = made("second", data=".")
+    assert choices["images"].chosen.startswith("22 of ")  # my_val and visualization are the user's own
+    assert choices["left out"].chosen == (
+        f"1 image in {Path('experiments/first/visualization')}, 2 images in first_val"
+    )
+    trained = Path("second_train.txt").read_text().splitlines()
+    assert not [name for name in trained if name.startswith(("first_val", "experiments"))]
+    with pytest.raises(DataError, match="all images below are from earlier commands of srcx: 1 image in exp"):
+        made("third", data="experiments")
+    made("third", data="first_val")  # named itself
+
+
 def test_two_held_out_images_of_one_name_are_both_kept(photos, machine):
     photos(*[(100, 100)] * 1)
     for folder in "bc":
