@@ -59,8 +59,9 @@ def write_page(size: int, iterations: int, out: Path, command: str) -> None:
         "# Style transfer",
         "",
         "`srcx transfer` applies the losses to style transfer: it changes the pixels of the content until "
-        "its VGG16 features are like those of the style. The command below writes this page and computes "
-        "every number in it.",
+        "its VGG16 features are like those of the style. The result has the colour profile, the EXIF data, "
+        "the alpha and the bits of the content; the colours of the style are converted to that profile. The "
+        "command below writes this page and computes every number in it.",
         "",
         *command_block(command, not_run="takes ten minutes"),
         "",

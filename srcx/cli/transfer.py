@@ -37,8 +37,8 @@ def transfer(
 ) -> None:
     """Put the style of one image on the content of another: an application of the contextual loss."""
     from srcx.atomic import check_folder, make_folder, real_path
-    from srcx.imaging import IMAGE_SUFFIXES, to_image, write_image
-    from srcx.inference.transfer import Step, read_at, steps
+    from srcx.imaging import IMAGE_SUFFIXES, write_image
+    from srcx.inference.transfer import Step, read_content, read_style, steps
     from srcx.training.random_state import seed_generators
 
     if out.suffix.lower() not in IMAGE_SUFFIXES:
@@ -52,17 +52,19 @@ def transfer(
     last: Step | None = None
     try:
         with progress() as on_progress:
-            made = steps(read_at(content, size), read_at(style, size), by=by, iterations=iterations)
+            of = read_content(content, size, suffix=out.suffix.lower())
+            like = read_style(style, size, profile=of.extras.icc)
+            made = steps(of.image, like, by=by, iterations=iterations)
             make_folder(out.parent)  # after what may be wrong with the images, before the work
             for last in made:
                 on_progress(f"loss {last.loss:.4f}", last.iteration, iterations)
     except KeyboardInterrupt:
         if last is None:
             raise
-        write_image(out, to_image(last.image))
+        write_image(out, of.result(last), extras=of.extras)
         raise Interrupted(
             f"stopped after step {last.iteration} of {iterations}; {out} is the result so far"
         ) from None
     assert last is not None
-    write_image(out, to_image(last.image))
+    write_image(out, of.result(last), extras=of.extras)
     print(f"{out}: {last.image.shape[3]} x {last.image.shape[2]} pixels after {iterations} steps")

@@ -6,11 +6,13 @@ import struct
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
 
 from srcx.imaging.png_chunks import ColourChunks
 
-__all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of"]
+__all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of", "in_profile"]
 
 log = logging.getLogger(__name__)
 
@@ -145,3 +147,26 @@ def cmyk_to_rgb(image: Image.Image, name: str, *, bits: int = 8) -> Image.Image:
     lost = f"; its {bits} bits per sample are reduced to 8" if bits > 8 else ""
     log.warning("%s: CMYK is converted to sRGB: %s%s", name, how, lost)
     return result or image.convert("RGB")
+
+
+def in_profile(image: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:
+    """Return the same colours as pixels of another profile.
+
+    Args:
+        image: RGB, (H, W, 3).
+        source: The image's RGB profile; empty for sRGB.
+        target: The RGB profile of the result; empty for sRGB.
+
+    Returns:
+        (H, W, 3); `image` itself where the profiles are equal or one is damaged.
+    """
+    if source == target:
+        return image
+    with suppress(ImageCms.PyCMSError, *DAMAGE):
+        of_image, of_result = (
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else ImageCms.createProfile("sRGB")
+            for icc in (source, target)
+        )
+        result = ImageCms.profileToProfile(Image.fromarray(image), of_image, of_result, outputMode="RGB")
+        return np.asarray(result)
+    return image

@@ -22,7 +22,7 @@ from srcx.imaging.io import (
 )
 from srcx.inference.upscaler import Upscaler
 
-__all__ = ["Format", "Job", "OnTile", "Outcome", "plan", "run"]
+__all__ = ["Format", "Job", "OnTile", "Outcome", "Read", "plan", "read_for", "run"]
 
 Format = Literal["same", "png", "jpg", "jpeg", "webp", "avif", "tiff", "tif"]
 
@@ -196,17 +196,26 @@ def _read(job: Job, overwrite: bool) -> Read | None:
         raise OutputError(f"{job.target}: is no file, so the result cannot be written; choose another -o")
     if mode is not None and not overwrite:
         return None
-    image, extras = read_with_extras(job.source)
+    image, extras = read_for(job.source, suffix, fix="choose --format png")
+    make_folder(job.target.parent)  # now: where no image can be read, none is made
+    _mode(job.target)  # a file system tells of a name that it does not take once the folder is there
+    return Read(image, extras)
+
+
+def read_for(source: Path, suffix: str, *, fix: str) -> Read:
+    """Read an image whose result is to have this suffix, without alpha that hides nothing and is not stored.
+
+    Raises:
+        ImageError: it cannot be read, or has 16 bits or transparent pixels, which this format does not store;
+            the message ends with `fix`.
+    """
+    image, extras = read_with_extras(source)
     if suffix not in SUFFIXES_OF_ALPHA:
         image = opaque(image)
     if image.dtype.itemsize == 2 and suffix not in SUFFIXES_OF_16_BITS:
-        raise ImageError(f"{job.source}: has 16 bits a sample, and {suffix} stores 8; choose --format png")
+        raise ImageError(f"{source}: has 16 bits a sample, and {suffix} stores 8; {fix}")
     if image.ndim == 3 and image.shape[2] == 4 and suffix not in SUFFIXES_OF_ALPHA:
-        raise ImageError(
-            f"{job.source}: is transparent in places, which {suffix} cannot store; choose --format png"
-        )
-    make_folder(job.target.parent)  # now: where no image can be read, none is made
-    _mode(job.target)  # a file system tells of a name that it does not take once the folder is there
+        raise ImageError(f"{source}: is transparent in places, which {suffix} cannot store; {fix}")
     return Read(image, extras)
 
 

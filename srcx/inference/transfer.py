@@ -5,19 +5,33 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from srcx.errors import ImageError, UsageError
 from srcx.features.extractor import extractor
-from srcx.imaging import ImageArray, imresize, read_image, to_rgb
-from srcx.imaging.tensors import to_tensor
+from srcx.imaging import Extras, ImageArray, imresize, read_with_extras, to_rgb
+from srcx.imaging.extras import in_profile
+from srcx.imaging.tensors import to_image, to_tensor
+from srcx.inference.alpha import bleed_colours
+from srcx.inference.folder import read_for
 from srcx.losses.contextual import ContextualLoss
 from srcx.losses.feature_loss import FeatureLoss
 from srcx.losses.perceptual import GramLoss, PerceptualLoss
 
-__all__ = ["OBJECTIVES", "By", "Objective", "PatchLoss", "Step", "read_at", "steps"]
+__all__ = [
+    "OBJECTIVES",
+    "By",
+    "Content",
+    "Objective",
+    "PatchLoss",
+    "Step",
+    "read_content",
+    "read_style",
+    "steps",
+]
 
 By = Literal["contextual", "gram", "patches"]
 
@@ -46,6 +60,21 @@ class Step(NamedTuple):
     loss: float
     image: Tensor
     """RGB in [0, 1], (1, 3, H, W)."""
+
+
+class Content(NamedTuple):
+    """The image to change, at the size of the result, and what the result keeps of it."""
+
+    image: ImageArray
+    """RGB, (H, W, 3), uint8 or uint16."""
+    alpha: ImageArray | None
+    """(H, W), of the same type; None where the image has none."""
+    extras: Extras
+
+    def result(self, step: Step) -> ImageArray:
+        """Return the pixels of a step with the bits and the alpha of the content."""
+        image = to_image(step.image, bits=8 * self.image.dtype.itemsize)
+        return image if self.alpha is None else np.dstack([image, self.alpha])
 
 
 class PatchLoss(FeatureLoss):
@@ -146,15 +175,36 @@ def steps(
     return _optimised(to_tensor(content), to_tensor(style), OBJECTIVES[by](), iterations)
 
 
-def read_at(path: Path, size: int) -> ImageArray:
-    """Read an image as RGB, uint8, resized to `size` pixels of its longer side by MATLAB's bicubic.
+def read_content(path: Path, size: int, *, suffix: str) -> Content:
+    """Read the content at `size` pixels of its longer side, with profile, EXIF data and alpha.
+
+    Raises:
+        ImageError: the file is not an image, one of less than 32 pixels a side, or one that `suffix` cannot
+            store.
+        UsageError: `size` leaves less than 32 pixels of the shorter side.
+    """
+    image, extras = read_for(path, suffix, fix="name a result that ends in .png")
+    new_size = _size_at(path, image, size)
+    alpha = imresize(np.ascontiguousarray(image[..., 3]), size=new_size) if _has_alpha(image) else None
+    return Content(imresize(_colours(image), size=new_size), alpha, extras.fitting(channels=3))
+
+
+def read_style(path: Path, size: int, *, profile: bytes) -> ImageArray:
+    """Read the style at `size` pixels of its longer side, as uint8 RGB in the colour profile of the content.
 
     Raises:
         ImageError: the file is not an image, or one of less than 32 pixels a side.
         UsageError: `size` leaves less than 32 pixels of the shorter side.
     """
-    rgb = to_rgb(read_image(path))
-    height, width = rgb.shape[:2]
+    image, extras = read_with_extras(path)
+    new_size = _size_at(path, image, size)
+    colours = in_profile(to_rgb(_colours(image)), extras.fitting(channels=3).icc, profile)
+    return imresize(colours, size=new_size)
+
+
+def _size_at(path: Path, image: ImageArray, size: int) -> tuple[int, int]:
+    """Return height and width of an image whose longer side becomes `size`."""
+    height, width = image.shape[:2]
     short, long = sorted((height, width))
     if short < MIN_SIDE_PX:
         raise ImageError(
@@ -166,7 +216,18 @@ def read_at(path: Path, size: int) -> ImageArray:
             f"{path}: at size {size}, an image of {width} x {height} pixels has a side of less than "
             f"{MIN_SIDE_PX}; take {math.ceil(MIN_SIDE_PX * long / short)} or more"
         )
-    return imresize(rgb, size=(round(height * size / long), round(width * size / long)))
+    return round(height * size / long), round(width * size / long)
+
+
+def _has_alpha(image: ImageArray) -> bool:
+    return image.ndim == 3 and image.shape[2] == 4
+
+
+def _colours(image: ImageArray) -> ImageArray:
+    """Return RGB of the same type; hidden pixels have the colour of the nearest visible one."""
+    if image.ndim == 2:
+        return np.repeat(image[..., None], 3, axis=2)
+    return bleed_colours(image[..., :3], image[..., 3]) if _has_alpha(image) else image
 
 
 def _optimised(content: Tensor, style: Tensor, objective: Objective, iterations: int) -> Iterator[Step]:

@@ -3,9 +3,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image, ImageCms
 
-from srcx.imaging import read_image, to_tensor, write_image
+from srcx.imaging import Extras, read_image, read_with_extras, to_tensor, write_image
 from srcx.inference import transfer
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture
@@ -15,6 +18,8 @@ def photos(tmp_path, rng):
     (folder / "folder.png").mkdir(parents=True)
     for name, shape in (("a.png", (48, 64, 3)), ("b.jpg", (40, 36, 3)), ("dot.png", (1, 1, 3))):
         write_image(folder / name, rng.integers(0, 256, shape, np.uint8))
+    write_image(folder / "glass.png", rng.integers(0, 256, (48, 64, 4), np.uint8))
+    write_image(folder / "deep.png", rng.integers(0, 65536, (48, 64, 3), np.uint16))
     return folder
 
 
@@ -38,7 +43,7 @@ def test_the_last_step_is_the_result(srcx, photos):
     )
     assert (said.code, said.out) == (0, "out.png: 64 x 48 pixels after 2 steps\n")
     assert said.sentences[-1].startswith("2/2 loss 0.5000")
-    wanted = to_tensor(transfer.read_at(photos / "a.png", 64)) / 4
+    wanted = to_tensor(read_image(photos / "a.png")) / 4
     torch.testing.assert_close(to_tensor(read_image("out.png")), wanted, rtol=0, atol=1 / 255)
 
 
@@ -48,6 +53,30 @@ def test_a_stop_writes_the_result_so_far(srcx, photos):
     assert said.code == 130
     assert said.sentences[-1] == "stopped after step 3 of 9; out.png is the result so far"
     assert read_image("out.png").mean() < 0.2 * read_image(photos / "a.png").mean()
+
+
+@pytest.mark.usefixtures("_fewer_steps")
+@pytest.mark.parametrize("ends", ["done", "stopped"])
+def test_the_result_keeps_profile_exif_alpha_and_bits_and_is_upright(srcx, tmp_path, rng, ends):
+    """As that of `srcx upscale`."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist] = 6, "Ada"
+    lying = Image.fromarray(rng.integers(0, 256, (40, 64, 3), np.uint8))
+    lying.save("lying.jpg", icc_profile=SRGB, exif=exif)
+    write_image("deep.png", rng.integers(0, 65536, (48, 64, 4), np.uint16), extras=Extras(icc=SRGB))
+    iterations = 2 if ends == "done" else 9
+    for source, out in (("lying.jpg", "upright.jpg"), ("deep.png", "out.png")):
+        said = srcx("transfer", source, "lying.jpg", "-o", out, "--size", 64, "--iterations", iterations)
+        assert said.code == (0 if ends == "done" else 130)
+        assert read_with_extras(out)[1].icc == SRGB
+    with Image.open("upright.jpg") as upright:
+        assert upright.size == (40, 64)
+        assert upright.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        assert upright.getexif()[ExifTags.Base.Artist] == "Ada"
+    result, content = read_image("out.png"), read_image("deep.png")
+    assert result.dtype == np.uint16
+    assert np.array_equal(result[..., 3], content[..., 3])
+    assert (result % 257 != 0).any()
 
 
 SMALL = "expected an image of at least 32 pixels a side"
@@ -67,6 +96,16 @@ SMALL = "expected an image of at least 32 pixels a side"
         ("photos/a.png gone.png -o circle.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png gone.png -o new/out.png", 1, "gone.png: this file does not exist"),
         ("photos/a.png photos/dot.png -o new/out.png", 1, f"photos/dot.png: {SMALL}, got 1 x 1; upscale it"),
+        (
+            "photos/deep.png photos/b.jpg -o out.jpg",
+            1,
+            "photos/deep.png: has 16 bits a sample, and .jpg stores 8",
+        ),
+        (
+            "photos/glass.png photos/b.jpg -o out.jpg",
+            1,
+            "photos/glass.png: is transparent in places, which .jpg",
+        ),
         (
             "photos/a.png photos/b.jpg -o new/out.png --size 32",
             2,

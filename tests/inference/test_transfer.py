@@ -3,13 +3,17 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from PIL import ImageCms
 from torch.nn import functional
 from torch.testing import assert_close
 
 from srcx.errors import ImageError, UsageError
 from srcx.features.extractor import FeatureExtractor
-from srcx.imaging import imresize, to_image, to_tensor, write_image
+from srcx.imaging import Extras, imresize, to_image, to_tensor, write_image
 from srcx.inference import transfer
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+RED_AND_GREEN_SWAPPED = SRGB.replace(b"rXYZ", b"?", 1).replace(b"gXYZ", b"rXYZ", 1).replace(b"?", b"gXYZ", 1)
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +94,45 @@ def test_a_smaller_patch_of_the_same_direction_is_the_nearest(network):
 def test_an_image_is_read_as_rgb_at_the_size_asked_for(tmp_path, rng):
     grey = rng.integers(0, 65536, (60, 120), np.uint16)
     write_image(tmp_path / "a.png", grey)
-    read = transfer.read_at(tmp_path / "a.png", 80)
-    assert (read.shape, read.dtype) == ((40, 80, 3), np.uint8)
-    assert (read == read[..., :1]).all()
+    style = transfer.read_style(tmp_path / "a.png", 80, profile=b"")
+    content = transfer.read_content(tmp_path / "a.png", 80, suffix=".png")
+    for read, bits in ((style, np.uint8), (content.image, np.uint16)):
+        assert (read.shape, read.dtype) == ((40, 80, 3), bits)
+        assert (read == read[..., :1]).all()
+    assert content.alpha is None
+
+
+def test_hidden_pixels_have_no_colour_of_their_own(tmp_path):
+    """Neither in the content, whose alpha is kept, nor in the style."""
+    image = np.zeros((64, 64, 4), np.uint8)
+    image[16:48, 16:48] = (200, 40, 30, 255)
+    write_image(tmp_path / "a.png", image)
+    content = transfer.read_content(tmp_path / "a.png", 32, suffix=".png")
+    style = transfer.read_style(tmp_path / "a.png", 32, profile=b"")
+    assert (content.image == [200, 40, 30]).all()
+    assert (style == [200, 40, 30]).all()
+    assert np.array_equal(content.alpha, imresize(image[..., 3], size=(32, 32)))
+
+
+def test_the_style_has_its_colours_in_the_profile_of_the_content(tmp_path):
+    write_image(tmp_path / "a.png", np.full((40, 40, 3), (200, 40, 30), np.uint8))
+    style = transfer.read_style(tmp_path / "a.png", 40, profile=RED_AND_GREEN_SWAPPED)
+    assert np.abs(style[0, 0].astype(int) - [40, 200, 30]).max() <= 2
+    extras = Extras(icc=RED_AND_GREEN_SWAPPED)
+    write_image(tmp_path / "a.png", np.full((40, 40, 3), (200, 40, 30), np.uint8), extras=extras)
+    assert (transfer.read_style(tmp_path / "a.png", 40, profile=RED_AND_GREEN_SWAPPED) == [200, 40, 30]).all()
+    assert np.abs(transfer.read_style(tmp_path / "a.png", 40, profile=b"")[0, 0] - [40, 200, 30.0]).max() <= 2
+    assert (transfer.read_style(tmp_path / "a.png", 40, profile=b"damaged") == [200, 40, 30]).all()
 
 
 def test_the_least_size_of_an_image_is_taken_and_a_smaller_one_names_it(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((48, 64, 3), np.uint8))
-    assert transfer.read_at(tmp_path / "a.png", 43).shape == (32, 43, 3)
+    assert transfer.read_style(tmp_path / "a.png", 43, profile=b"").shape == (32, 43, 3)
     with pytest.raises(UsageError, match=r"a\.png: at size 41, an image of 64 x 48 .*; take 43 or more"):
-        transfer.read_at(tmp_path / "a.png", 41)
+        transfer.read_style(tmp_path / "a.png", 41, profile=b"")
     write_image(tmp_path / "a.png", np.zeros((31, 64, 3), np.uint8))
     with pytest.raises(ImageError, match=r"a\.png: expected .* at least 32 pixels a side, got 64 x 31"):
-        transfer.read_at(tmp_path / "a.png", 4000)
+        transfer.read_content(tmp_path / "a.png", 4000, suffix=".png")
 
 
 def test_wrong_arguments_are_one_sentence(images):
