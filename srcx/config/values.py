@@ -24,6 +24,7 @@ from srcx.config.yaml_io import BACKSLASHES
 from srcx.signatures import UnreadableError, docstrings, look_up
 
 __all__ = [
+    "FORMULA_SIGNS",
     "Count",
     "Defaulted",
     "FilePath",
@@ -53,6 +54,7 @@ T = TypeVar("T")
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of control characters and of separators of lines and paragraphs."""
 FORMULA_SIGNS = "=+-@"
+"""A spreadsheet takes a text for a formula that begins with one of these."""
 
 
 class Section(BaseModel):

@@ -191,13 +191,13 @@ def _started(
     return started
 
 
-def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Tensor:
+def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int) -> Tensor:
     """Run `net` on whole images; their borders are mirrored up to the next size that the network takes.
 
     Args:
         net: A generator in eval mode.
         lq: (N, C, H, W) in [0, 1], on any device.
-        multiple_of: Height and width must be multiples of this; None asks the network.
+        multiple_of: Height and width must be multiples of this.
 
     Returns:
         (N, C, sH, sW) on the network's device.
@@ -205,11 +205,7 @@ def upscale(net: nn.Module, lq: Tensor, *, multiple_of: int | None = None) -> Te
     device = next(net.parameters()).device
     lq = lq.to(device, memory_format=torch.contiguous_format)  # the order of the weights decides on the rest
     with torch.no_grad():  # not inference_mode: SPAN writes weights when it runs, and is trained on after it
-        return run_padded(net, lq, multiple_of or _multiple_of(net, lq))
-
-
-def _multiple_of(net: nn.Module, lq: Tensor) -> int:
-    return _multiple_and_scale(net, lq)[0]
+        return run_padded(net, lq, multiple_of)
 
 
 def _multiple_and_scale(net: nn.Module, lq: Tensor) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from srcx.data import WholePair
 from srcx.data.dataset import Levels
 from srcx.errors import ImageError, TrainingError, WeightsError
 from srcx.evaluation.folders import score_folders
-from srcx.evaluation.scoring import find_metrics, metric_executor
+from srcx.evaluation.scoring import InThisProcess, find_metrics, metric_executor
 from srcx.evaluation.validation import (
     ValidationSet,
     start_validation,
@@ -166,10 +166,13 @@ def test_window_networks_get_whole_windows_and_the_rest_is_cut_off(doubling):
             shapes.append(tuple(x.shape[-2:]))
             return self.inner(x)
 
-    lq = torch.rand(1, 3, 5, 7)
-    sr = upscale(Windowed().eval(), lq)
+    lq, images = torch.rand(1, 3, 5, 7), []
+    validation_set = ValidationSet("set", [WholePair("a", lq, None)])
+    start_validation(
+        Windowed(), validation_set, InThisProcess(), on_image=lambda _, image: images.append(image)
+    )
     assert shapes[-1] == (8, 8)
-    assert torch.equal(sr, doubling(lq))
+    assert np.array_equal(images, [to_image(doubling(lq))])
 
 
 @pytest.mark.parametrize(("height", "width"), [(70, 41), (9, 3), (1, 1), (16, 24)])
@@ -189,7 +192,7 @@ def test_basicsr_s_swinir_gets_whole_windows_as_swinirmodel_gives_it(height, wid
         upsampler="pixelshuffledirect",
     )
     lq = torch.rand(1, 3, height, width)
-    sr = upscale(net.eval(), lq)
+    sr = upscale(net.eval(), lq, multiple_of=8)
     padded = np.pad(lq.numpy(), [(0, 0), (0, 0), (0, -height % 8), (0, -width % 8)], mode="reflect")
     with torch.inference_mode():
         expected = net(torch.from_numpy(padded))[..., : 2 * height, : 2 * width]

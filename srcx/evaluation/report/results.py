@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srcx.atomic import atomic_path
+from srcx.config.values import FORMULA_SIGNS
 
 __all__ = [
     "PUBLISHED",
@@ -35,9 +36,6 @@ def set_label(name: str, degradation: str, scale: int) -> str:
         'BSD100 web x4'
     """
     return " ".join(word for word in (name, degradation, f"x{scale}") if word)
-
-
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ def write_csv(path: Path, results: Results) -> None:
 
 
 def _no_formula(name: str) -> str:
-    return f"'{name}" if name.startswith(FORMULA_SIGNS) else name
+    return f"'{name}" if name.startswith((*FORMULA_SIGNS, "\t", "\r")) else name
 
 
 @dataclass(frozen=True)
