@@ -1,6 +1,7 @@
 """Align pairs of one scene taken with two lenses or zooms, and measure the remaining shift."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,6 +16,7 @@ from srcx.errors import DataError, ImageError, SrcxError, UsageError
 from srcx.imaging.color import rgb_to_grey, to_rgb
 from srcx.imaging.io import read_image, write_image
 from srcx.imaging.resize import imresize
+from srcx.lock import hold_folder
 from srcx.prepare.recipe import shared_name, sources
 from srcx.prepare.shifts import Floats, block_shifts, register, smooth
 from srcx.progress import OnProgress
@@ -149,7 +151,7 @@ def align_folders(
     Raises:
         DataError: as `find_pairs`.
         UsageError: OUT/lq or OUT/gt is a folder of inputs, which the results would replace.
-        OutputError: an image cannot be written.
+        OutputError: an image cannot be written, or another process writes to `out`.
     """
     pairs = find_pairs(lq, gt)
     inputs = {real_path(path.parent) for _, *both in pairs for path in both}
@@ -158,17 +160,22 @@ def align_folders(
             raise UsageError(
                 f"{folder}: holds inputs, which the results would replace or mix with; name another --write"
             )
-    for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
-        try:
-            aligned = align(to_rgb(read_image(lq_path)), to_rgb(read_image(gt_path)), scale=scale)
-        except ImageError as error:
-            yield name, error
-        else:
-            if out:
-                write_image(make_folder(out / "lq") / f"{name}.png", aligned.lq)
-                write_image(make_folder(out / "gt") / f"{name}.png", aligned.gt)
-            yield name, aligned.fit
-        on_progress(name, done, len(pairs))
+    is_held = False
+    with ExitStack() as lock:
+        for done, (name, lq_path, gt_path) in enumerate(pairs, start=1):
+            try:
+                aligned = align(to_rgb(read_image(lq_path)), to_rgb(read_image(gt_path)), scale=scale)
+            except ImageError as error:
+                yield name, error
+            else:
+                if out:
+                    if not is_held:  # only now: where no pair can be aligned, no folder is made
+                        lock.enter_context(hold_folder(out))
+                        is_held = True
+                    write_image(make_folder(out / "lq") / f"{name}.png", aligned.lq)
+                    write_image(make_folder(out / "gt") / f"{name}.png", aligned.gt)
+                yield name, aligned.fit
+            on_progress(name, done, len(pairs))
 
 
 def _homography(still: Floats, full: Floats) -> tuple[Matrix, float, int]:

@@ -13,7 +13,7 @@ from srcx.imaging.color import to_rgb
 from srcx.imaging.io import image_size, read_image, write_image
 from srcx.imaging.parallel import in_parallel
 from srcx.imaging.resize import Border, crop_to_multiple, imresize
-from srcx.prepare.recipe import claim, forget, recipe, refuse_inside, shared_name, sources
+from srcx.prepare.recipe import Recipe, claim, forget, recipe, refuse_inside, shared_name, sources
 from srcx.progress import OnProgress
 
 __all__ = ["Outcome", "make_degraded", "make_low_resolution", "make_sub_images", "starts"]
@@ -51,7 +51,7 @@ def make_low_resolution(
 
     Raises:
         DataError: the source holds no images.
-        OutputError: the output holds something else.
+        OutputError: the output holds something else, or another process writes to it.
     """
     images, folder = sources(source, lambda path: path.stem), out / f"X{scale}"
     claims = [(folder, recipe(images, scale=scale, multiple=multiple, border=border))]
@@ -59,7 +59,6 @@ def make_low_resolution(
         if real_path(gt_out) == real_path(folder):
             raise OutputError(f"{gt_out}: is the folder of the low-resolution images; name another for --gt")
         claims.append((gt_out, recipe(images, multiple=multiple)))
-    claim(*claims)
 
     def make(path: Path) -> bool:
         low = folder / f"{path.stem}x{scale}.png"
@@ -76,7 +75,7 @@ def make_low_resolution(
         write_image(low, imresize(image, scale=1 / scale, border=border))
         return True
 
-    return _each(make, images, [place for place, _ in claims], on_progress)
+    return _each(make, images, claims, on_progress)
 
 
 def make_degraded(
@@ -105,7 +104,8 @@ def make_degraded(
 
     Raises:
         DataError: the source holds no images, or two of one NAME.
-        OutputError: `out` lies in the source, holds something else, or cannot be written.
+        OutputError: `out` lies in the source, holds something else, another process writes to it, or it
+            cannot be written.
     """
     if source.is_dir():
         refuse_inside(source, out)
@@ -113,7 +113,6 @@ def make_degraded(
     digest = hashlib.sha256(degradation.model_dump_json(exclude_defaults=True).encode()).hexdigest()
     settings: dict[str, str | int] = {"degradation": f"{name} ({digest[:8]})", "scale": scale, "seed": seed}
     folders = [out / "gt", out / "lq"]
-    claim(*((folder, recipe(images, **settings)) for folder in folders))
 
     def make(path: Path) -> bool:
         targets = [folder / f"{path.stem}.png" for folder in folders]
@@ -130,7 +129,8 @@ def make_degraded(
             write_image(target, image)
         return True
 
-    return _each(make, images, folders, on_progress)
+    claims = [(folder, recipe(images, **settings)) for folder in folders]
+    return _each(make, images, claims, on_progress)
 
 
 def make_sub_images(
@@ -150,10 +150,9 @@ def make_sub_images(
 
     Raises:
         DataError: the source holds no images.
-        OutputError: the output holds something else.
+        OutputError: the output holds something else, or another process writes to it.
     """
     images = sources(source, shared_name)
-    claim((out, recipe(images, crop=crop_px, step=step_px, threshold=threshold_px)))
 
     def make(path: Path) -> bool:
         height, width = image_size(path)
@@ -172,7 +171,8 @@ def make_sub_images(
             write_image(target, image[top : top + crop_px, left : left + crop_px])
         return True
 
-    return _each(make, images, [out], on_progress)
+    wanted = recipe(images, crop=crop_px, step=step_px, threshold=threshold_px)
+    return _each(make, images, [(out, wanted)], on_progress)
 
 
 def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
@@ -189,9 +189,15 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
 
 
 def _each(
-    make: Callable[[Path], bool], images: Sequence[Path], folders: Sequence[Path], on_progress: OnProgress
+    make: Callable[[Path], bool],
+    images: Sequence[Path],
+    claims: Sequence[tuple[Path, Recipe]],
+    on_progress: OnProgress,
 ) -> Outcome:
-    """Call `make` with each image and count: True is made, False existed, an error is a problem."""
+    """Call `make` with each image and count: True is made, False existed, an error is a problem.
+
+    The folders are claimed meanwhile.
+    """
 
     def attempt(path: Path) -> bool | str:
         try:
@@ -200,15 +206,18 @@ def _each(
             return str(error)
 
     outcome, failed = Outcome(), []
-    for done, (path, answer) in enumerate(zip(images, in_parallel(attempt, images), strict=True), start=1):
-        if isinstance(answer, str):
-            outcome.problems.append(answer)
-            failed.append(path.name)
-        elif answer:
-            outcome.made += 1
-        else:
-            outcome.skipped += 1
-        on_progress(path.name, done, len(images))
-    for folder in folders:
-        forget(folder, failed)
+    with claim(*claims):
+        for done, (path, answer) in enumerate(
+            zip(images, in_parallel(attempt, images), strict=True), start=1
+        ):
+            if isinstance(answer, str):
+                outcome.problems.append(answer)
+                failed.append(path.name)
+            elif answer:
+                outcome.made += 1
+            else:
+                outcome.skipped += 1
+            on_progress(path.name, done, len(images))
+        for folder, _ in claims:
+            forget(folder, failed)
     return outcome

@@ -1,6 +1,5 @@
 """Convert a folder of images to an LMDB folder of BasicSR: data.mdb, lock.mdb, meta_info.txt."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,13 +7,15 @@ from typing import NamedTuple
 import cv2
 import lmdb
 
+from srcx.atomic import writing
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError, SrcxError, UsageError
 from srcx.imaging.decode import swap_red_and_blue
 from srcx.imaging.io import read_image
 from srcx.imaging.parallel import in_parallel
+from srcx.lock import hold_folder
 from srcx.prepare.images import Outcome
-from srcx.prepare.recipe import claim, fits, recipe, shared_name, sources
+from srcx.prepare.recipe import Recipe, fits, recipe, shared_name, sources, write_record
 from srcx.progress import OnProgress
 
 __all__ = ["make_lmdb"]
@@ -38,7 +39,8 @@ def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     Raises:
         UsageError: the name does not end in .lmdb.
         DataError: the source holds no images, or one whose name BasicSR cannot read as a key.
-        OutputError: `out` is there and holds something else, or cannot be written.
+        OutputError: `out` is there and holds something else, another process writes to it, or it cannot be
+            written.
     """
     if out.suffix != ".lmdb":
         raise UsageError(f"{out}: the name of an LMDB folder ends in .lmdb, by which BasicSR knows it")
@@ -50,13 +52,22 @@ def make_lmdb(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
             f"keys: {listed(bad)}; rename them"
         )
     wanted, part = recipe(images, kind="lmdb"), out.with_name(f".{out.name}.part")
+    if not out.exists():
+        with hold_folder(part):
+            if not out.exists():  # another process may have finished it before this one had the lock
+                return _make(part, out, images, wanted, on_progress)
     if fits(out, wanted):
         return Outcome(skipped=len(images))
-    if out.exists():
-        raise OutputError(f"{out}: exists already, made from other images; name another folder, or remove it")
+    raise OutputError(f"{out}: exists already, made from other images; name another folder, or remove it")
+
+
+def _make(part: Path, out: Path, images: Sequence[Path], wanted: Recipe, on_progress: OnProgress) -> Outcome:
+    """Fill `part` or resume it, and rename it to `out` once it is complete."""
     if not fits(part, wanted):
-        shutil.rmtree(part, ignore_errors=True)
-    claim((part, wanted))
+        with writing(part):
+            for path in part.iterdir():
+                path.unlink()
+        write_record(part, wanted)
     outcome = _fill(part, images, on_progress)
     if not outcome.problems:
         part.replace(out)

@@ -2,16 +2,28 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from srcx.atomic import atomic_path, make_folder, real_path
+from srcx.atomic import atomic_path, real_path
 from srcx.benchmarks.verdict import listed
 from srcx.errors import DataError, OutputError
 from srcx.imaging.io import list_images
+from srcx.lock import hold_folder
 
-__all__ = ["Recipe", "claim", "fits", "forget", "recipe", "refuse_inside", "shared_name", "sources"]
+__all__ = [
+    "Recipe",
+    "claim",
+    "fits",
+    "forget",
+    "recipe",
+    "refuse_inside",
+    "shared_name",
+    "sources",
+    "write_record",
+]
 
 RECORD = ".srcx-prepared.json"
 
@@ -67,18 +79,41 @@ def recipe(images: Sequence[Path], **settings: str | int) -> Recipe:
     return Recipe(settings, {name: f"{state.st_size} {state.st_mtime_ns}" for name, state in states.items()})
 
 
-def claim(*claims: tuple[Path, Recipe]) -> None:
+@contextmanager
+def claim(*claims: tuple[Path, Recipe], whole: bool = False) -> Iterator[None]:
     """Create each folder for its recipe, or resume one that was begun with the same settings.
 
+    While the block runs, no other process can claim the folders.
+
+    Args:
+        claims: Folders and their recipes.
+        whole: Refuse a folder that was begun with other images, too: it is not to be added to.
+
     Raises:
-        OutputError: one holds something else, in which case none is changed; or one cannot be written.
+        OutputError: one holds something else, in which case none is changed; or another process writes to
+            one, or one cannot be written.
     """
-    merged = [
-        (folder, wanted._replace(images=_before(folder, wanted) | wanted.images)) for folder, wanted in claims
-    ]
-    for folder, one in merged:
-        make_folder(folder)
-        _write(folder, one)
+    _merged(claims, whole=whole)  # before a folder is made
+    with ExitStack() as held:
+        for folder, _ in claims:
+            held.enter_context(hold_folder(folder))
+        # Another process may have been at work between the first look and the lock.
+        for folder, one in _merged(claims, whole=whole):
+            write_record(folder, one)
+        yield
+
+
+def _merged(claims: Sequence[tuple[Path, Recipe]], *, whole: bool) -> list[tuple[Path, Recipe]]:
+    """Return the folders with the recipes that their records will have."""
+    merged = []
+    for folder, wanted in claims:
+        before = _before(folder, wanted)
+        if whole and before and before != wanted.images:
+            raise OutputError(
+                f"{folder}: was prepared from other images; name another folder, or remove it first"
+            )
+        merged.append((folder, wanted._replace(images=before | wanted.images)))
+    return merged
 
 
 def _before(folder: Path, wanted: Recipe) -> dict[str, str]:
@@ -105,7 +140,9 @@ def forget(folder: Path, names: Collection[str]) -> None:
     """Remove failed images from the record, so that the next run tries a repaired one again."""
     found = _read(folder)
     assert found is not None
-    _write(folder, found._replace(images={name: s for name, s in found.images.items() if name not in names}))
+    write_record(
+        folder, found._replace(images={name: s for name, s in found.images.items() if name not in names})
+    )
 
 
 def fits(folder: Path, wanted: Recipe) -> bool:
@@ -121,7 +158,8 @@ def _read(folder: Path) -> Recipe | None:
         return None
 
 
-def _write(folder: Path, one: Recipe) -> None:
+def write_record(folder: Path, one: Recipe) -> None:
+    """Record the recipe of a folder, which is there."""
     with atomic_path(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(one._asdict(), indent=1), encoding="utf-8")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from srcx.atomic import atomic_path
 from srcx.benchmarks.verdict import listed
-from srcx.errors import DataError, ImageError, OutputError
+from srcx.errors import DataError, ImageError
 from srcx.imaging.io import image_size
 from srcx.prepare.images import Outcome
-from srcx.prepare.recipe import Recipe, claim, fits, recipe, shared_name, sources
+from srcx.prepare.recipe import Recipe, claim, recipe, shared_name, sources
 from srcx.progress import OnProgress
 
 __all__ = ["make_shards"]
@@ -31,7 +31,7 @@ def make_shards(
 
     Raises:
         DataError: a folder holds no images, or one whose name cannot be a key; or a pair lacks a side.
-        OutputError: `out` holds something else, or cannot be written.
+        OutputError: `out` holds something else, another process writes to it, or it cannot be written.
     """
     images = sources(source, shared_name)
     bad = [path.name for path in images if "." in path.stem]
@@ -45,18 +45,16 @@ def make_shards(
         {"kind": "shards", "per_shard": per_shard},
         {f"{name} {side}": state for side, of in sides.items() for name, state in recipe(of).images.items()},
     )
-    if out.exists() and not fits(out, wanted) and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out}: holds other files already; name another folder, or remove it")
-    claim((out, wanted))
     outcome, starts = Outcome(), range(0, len(images), per_shard)
-    for number, start in enumerate(starts):
-        shard, batch = out / f"shard-{number:06d}.tar", slice(start, start + per_shard)
-        if shard.exists():
-            outcome.skipped += len(images[batch])
-        else:
-            _write(shard, {side: of[batch] for side, of in sides.items()})
-            outcome.made += len(images[batch])
-        on_progress(shard.name, number + 1, len(starts))
+    with claim((out, wanted), whole=True):
+        for number, start in enumerate(starts):
+            shard, batch = out / f"shard-{number:06d}.tar", slice(start, start + per_shard)
+            if shard.exists():
+                outcome.skipped += len(images[batch])
+            else:
+                _write(shard, {side: of[batch] for side, of in sides.items()})
+                outcome.made += len(images[batch])
+            on_progress(shard.name, number + 1, len(starts))
     return outcome
 
 
