@@ -49,8 +49,8 @@ def average(
         raise UsageError(
             f"weights: expected one for each of {len(checkpoints)} checkpoints, got {len(given)}"
         )
-    if not all(math.isfinite(weight) and weight >= 0 for weight in given) or not sum(given):
-        raise UsageError(f"weights: expected numbers from 0 on, not all 0; got {given}")
+    if min(given) < 0 or not 0 < sum(given) < math.inf:
+        raise UsageError(f"weights: expected numbers from 0 on, not all 0, with a finite sum; got {given}")
     shares = [weight / sum(given) for weight in given]
     models = [find_model(checkpoint) for checkpoint in checkpoints]
     if any(model.path and out.exists() and out.samefile(model.path) for model in models):
