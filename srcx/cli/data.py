@@ -218,7 +218,12 @@ def check(
         Path | None, typer.Option(metavar="FOLDER", help="Move the images that were found there.")
     ] = None,
     kinds: Annotated[
-        list[str] | None, typer.Option(metavar="KIND ...", help="Kinds that --move-to moves; default: all.")
+        list[str] | None,
+        typer.Option(
+            metavar="KIND ...",
+            help="Kinds that --move-to moves: duplicate, benchmark, damaged, blurred, upscaled, flat, "
+            "unreadable; default: all.",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from skimage import data
 
 from srcx.imaging import imresize, read_image, write_image
+from srcx.prepare.check_images import KINDS
 
 
 @pytest.fixture
@@ -63,6 +64,11 @@ def test_verify_finds_a_name_in_the_folder_of_sets(srcx, mine):
     said = srcx("data", "verify", "set5", "--data", "datasets/benchmark")
     assert said.code == 1
     assert said.out.startswith("datasets/benchmark/Set5: WRONG: Set5: HR: 2 not published; ")
+
+
+def test_the_help_of_check_names_every_kind(srcx):
+    said = srcx("data", "check", "--help").out
+    assert f"moves: {', '.join(KINDS)};" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(
