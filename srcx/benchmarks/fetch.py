@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from srcx.atomic import atomic_path, make_folder
+from srcx.atomic import atomic_path, check_folder, make_folder
 from srcx.benchmarks.manifest import KnownFile, KnownSet
 from srcx.counted import counted
 from srcx.digest import Digest
@@ -49,6 +49,8 @@ def fetch_set(
     Raises:
         OutputError: the folder cannot be written.
     """
+    for folder in sorted({target.parent for target in _targets(known, place) if not target.exists()}):
+        check_folder(folder)  # else every file of it would be downloaded, and fail then
     make_folder(place.parent)
     staging = place.with_name(f".{place.name}.fetching")
     with alone(place):
@@ -67,11 +69,22 @@ def _holds_bytes(path: Path) -> bool:
     return path.suffix != ".lock" and path.stat().st_size > 0
 
 
+def _targets(known: KnownSet, place: Path) -> list[Path]:
+    """Return all files of a set."""
+    return [job.target for job in _jobs(known, place)] + [
+        place / archive.folder / name for archive in known.archives for name in archive.image_names
+    ]
+
+
+def _jobs(known: KnownSet, place: Path) -> list[_Job]:
+    jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.images]
+    return jobs + [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.images]
+
+
 def _fetch_images(
     known: KnownSet, place: Path, staging: Path, on_progress: OnProgress, wire: Wire | None
 ) -> list[str]:
-    jobs = [_Job(one.hr, place / "HR" / f"{one.name}.png") for one in known.images]
-    jobs += [_Job(one.lr, place / "LR_bicubic" / "X4" / f"{one.name}x4.png") for one in known.images]
+    jobs = _jobs(known, place)
     problems: list[str] = []
     unanswered: list[str] = []
     results = in_parallel(lambda job: _fetch_image(known.url, job, staging, wire), jobs, workers=CONNECTIONS)

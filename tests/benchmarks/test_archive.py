@@ -8,7 +8,7 @@ import pytest
 
 from srcx.benchmarks.fetch import fetch_set, unpack
 from srcx.benchmarks.manifest import Archive, KnownSet
-from srcx.errors import DataError
+from srcx.errors import DataError, OutputError
 
 
 def quiet(*_):
@@ -85,6 +85,16 @@ def test_an_archive_is_fetched_unpacked_and_thrown_away(served, server, loopback
     assert not list(tmp_path.rglob("*.zip"))
     assert fetch_set(served, tmp_path / "Big", quiet, wire=loopback) == []
     assert len(server.asked) == 1
+
+
+def test_a_place_taken_by_a_file_is_one_error_before_the_archive_is_downloaded(
+    served, server, loopback, tmp_path
+):
+    (tmp_path / "Big").touch()
+    with pytest.raises(OutputError, match=r"cannot make this folder: .*Big is there and is no folder"):
+        fetch_set(served, tmp_path / "Big", quiet, wire=loopback)
+    assert server.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["Big"]
 
 
 def test_an_archive_that_breaks_off_goes_on(served, server, loopback, tmp_path):

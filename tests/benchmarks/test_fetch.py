@@ -5,6 +5,7 @@ import pytest
 from srcx.benchmarks.fetch import GIVE_UP, fetch_set
 from srcx.benchmarks.manifest import KnownFile
 from srcx.benchmarks.verify import verify
+from srcx.errors import OutputError
 
 
 def quiet(*_):
@@ -74,6 +75,19 @@ def test_a_file_of_the_user_s_is_left_alone(served, loopback, tmp_path):
     (problem,) = fetch_set(served, tmp_path / "Tiny", quiet, wire=loopback)
     assert problem.endswith("HR/one.png: differs from the published file; remove it, then fetch it again")
     assert (tmp_path / "Tiny/HR/one.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("taken", ["Tiny", "Tiny/HR", "Tiny/LR_bicubic"])
+def test_a_place_taken_by_a_file_is_one_error_before_anything_is_downloaded(
+    served, server, loopback, tmp_path, taken
+):
+    sets = tmp_path / "sets"
+    (sets / taken).parent.mkdir(parents=True)
+    (sets / taken).touch()
+    with pytest.raises(OutputError, match=rf"cannot make this folder: .*{taken} is there and is no folder"):
+        fetch_set(served, sets / "Tiny", quiet, wire=loopback)
+    assert server.asked == []
+    assert [path.name for path in sets.iterdir()] == ["Tiny"]
 
 
 def test_without_a_digest_only_a_whole_image_is_taken(served, server, loopback, tmp_path):
