@@ -4,6 +4,7 @@ import io
 import math
 import os.path
 import re
+import shlex
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -303,8 +304,8 @@ class _Draft:
             f"yaml-language-server: $schema={OPTIONS_SCHEMA.as_uri()}",
             self.recipe.about,
             f"Made by `{command}`, after options/{self.file.parent.name}/{self.file.name} of srcx.",
-            f"Train:    srcx train -opt {name}.yml",
-            f"Upscale:  srcx upscale IMAGE -o OUT --model experiments/{name}",
+            f"Train:    srcx train -opt {shlex.quote(f'{name}.yml')}",
+            f"Upscale:  srcx upscale IMAGE -o OUT --model {shlex.quote(f'experiments/{name}')}",
         ]
         return "".join(f"# {line}\n" for line in head) + self._body()
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -122,7 +123,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
             run.save_weights(model, "latest")
             for line in run.describe_files(progress) if run.writes else ():
                 logger.info("%s", line)
-            logger.info("next: srcx upscale IMAGE -o OUT --model %s", run.root)
+            logger.info("next: srcx upscale IMAGE -o OUT --model %s", shlex.quote(str(run.root)))
 
 
 def run_file(path: Path, *, overrides: Sequence[str] = (), auto_resume: bool = False) -> None:

@@ -1,5 +1,6 @@
 import csv
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -176,14 +177,15 @@ def test_the_option_file_may_stand_without_opt(srcx, option_files):
 
 def test_the_end_of_a_training_names_its_files_and_the_next_command(srcx, option_files, photos):
     val = "datasets:val={name: Tiny, type: HighResolutionDataset, dataroot_gt: sets/Tiny/HR}"
-    said = srcx("train", "-opt", "train.yml", "--force_yml", val, "val:metrics={psnr: {type: psnr}}")
+    set_to = [val, "val:metrics={psnr: {type: psnr}}", "name=it's tiny"]
+    said = srcx("train", "-opt", "train.yml", "--force_yml", *set_to)
     *files, last = said.sentences[-5:]
     names = [line.partition(": ")[0] for line in files]
     assert names == ["weights", "best of Tiny", "figures", "log"]
     assert all(Path(line.partition(": ")[2].partition(" (")[0]).exists() for line in files)
     assert re.search(r"\(iteration 3, psnr [\d.]+\)$", files[1])
     command = last.removeprefix("next: srcx ").replace("IMAGE", "photos/a.png").replace("OUT", "big.png")
-    assert srcx(*command.split()).code == 0
+    assert srcx(*shlex.split(command)).code == 0
     assert read_image(option_files / "big.png").shape == (48, 64, 3)
 
 

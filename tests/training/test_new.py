@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,15 @@ def test_the_file_says_what_it_is_for_and_keeps_the_recipes_comments(photos, mac
     assert "Stage 6" not in text  # of what srcx ships
     assert "made by" not in text
     assert "datasets/" not in text
+
+
+def test_the_commands_in_the_file_can_be_copied_whatever_the_name(photos, machine):
+    photos(*[(256, 320)] * 4)
+    write_new("it's #1", Path("photos"), recipe="finetune")
+    commands = re.findall(r"^# (?:Train|Upscale): +(.*)", Path("it's #1.yml").read_text(), re.MULTILINE)
+    words = [shlex.split(command) for command in commands]
+    assert words[0] == ["srcx", "train", "-opt", "it's #1.yml"]
+    assert words[1][-2:] == ["--model", "experiments/it's #1"]
 
 
 def test_images_held_out_are_not_trained_on_and_their_middle_is_validated(photos, machine):
