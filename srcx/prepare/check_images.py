@@ -89,8 +89,8 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
         Number of images moved.
 
     Raises:
-        OutputError: `target` lies in `folder`, or a file of that name exists there, or cannot be moved;
-            nothing is overwritten.
+        OutputError: `target` lies in `folder`, or a file of that name exists there, or an image cannot be
+            moved; nothing is overwritten.
     """
     refuse_inside(folder, target)
     wanted = dict.fromkeys(one.path for one in found if one.kind in kinds)
@@ -98,6 +98,12 @@ def move(found: Sequence[Finding], folder: Path, target: Path, kinds: Collection
     for place in places.values():
         if os.path.lexists(place):
             raise OutputError(f"{place}: exists; no image was moved: name another folder with --move-to")
+    for source in dict.fromkeys(path.parent for path in wanted):
+        if not os.access(source, os.W_OK):
+            raise OutputError(
+                f"{source}: nothing can be moved out of this folder: permission denied; no image was moved: "
+                "change its permission"
+            )
     for path, place in places.items():
         make_folder(place.parent)
         with writing(place):

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -104,6 +105,17 @@ def test_nothing_is_moved_where_a_file_would_be_overwritten(folder, tmp_path):
     with pytest.raises(OutputError, match=r"torn\.png: exists; no image was moved"):
         move(found, folder, tmp_path / "aside", ["unreadable", "duplicate"])
     assert (folder / "more/copy.png").exists()
+
+
+def test_nothing_is_moved_where_a_folder_of_images_cannot_be_written(folder, tmp_path, monkeypatch):
+    _, found = check_images(folder, [], no_progress)
+    closed = folder / "more"  # root may write everywhere, so the mode alone would not do
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed)
+    said = f"^{re.escape(str(closed))}: nothing can be moved out of this folder: permission denied; no image"
+    with pytest.raises(OutputError, match=said):
+        move(found, folder, tmp_path / "aside", ["unreadable", "duplicate"])
+    assert (folder / "torn.png").exists()
+    assert not (tmp_path / "aside").exists()
 
 
 def test_a_link_that_is_moved_still_leads_to_its_image(tmp_path):
