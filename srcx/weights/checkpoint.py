@@ -100,6 +100,8 @@ def load_state(
             f"{path}: expected named tensors, got {_describe(parsed)}; save the network's state_dict"
         )
     chosen = _of_generator(parsed if is_flat else _choose_set(path, parsed, key))
+    if not chosen:
+        raise CheckpointError(f"{path}: holds no weights; save the network's state_dict")
     return {_own_name(path, name): _own_tensor(path, name, value) for name, value in chosen.items()}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -209,6 +210,9 @@ def test_files_that_are_not_there_empty_or_of_another_kind(tmp_path: Path) -> No
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({"params": {"w": 1.5}}, tmp_path / "number.pth")
     torch.save({3: torch.zeros(3)}, tmp_path / "names.pth")
+    save_file({}, tmp_path / "none.safetensors")
+    torch.save({}, tmp_path / "none.pth")
+    torch.save({"params": {}}, tmp_path / "no_params.pth")
     wanted = {
         "nowhere.pth": "there is no such file",
         "empty.pth": "is empty",
@@ -219,6 +223,9 @@ def test_files_that_are_not_there_empty_or_of_another_kind(tmp_path: Path) -> No
         "tensor.pth": "expected named tensors, got a value of type Tensor",
         "number.pth": "expected a tensor under 'w', got a value of type float",
         "names.pth": "got the name 3",
+        "none.safetensors": "holds no weights; save the network's state_dict",
+        "none.pth": "holds no weights",
+        "no_params.pth": "holds no weights",
     }
     for name, text in wanted.items():
         with pytest.raises(CheckpointError, match=re.escape(text)) as error:
