@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from functools import cached_property, partial
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
 
     from srcx.inference.backends import Run
 
-__all__ = ["ALL_PRECISIONS", "CHECKPOINT_SUFFIXES", "Model", "NetworkPart", "check_fidelity", "find_model"]
+__all__ = [
+    "ALL_PRECISIONS",
+    "CHECKPOINT_SUFFIXES",
+    "Model",
+    "NetworkPart",
+    "check_fidelity",
+    "find_model",
+    "name_on_command_line",
+]
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".pt")
 BICUBIC = re.compile(r"bicubic(?:-x([1-9]\d?))?")
@@ -169,6 +178,20 @@ def find_model(name_or_path: str | Path, *, fidelity: float = 0.0) -> Model:
         f"{text}: neither a model that comes with srcx nor a checkpoint (.pth, .safetensors) or an exported "
         f"file (.onnx, .xml, .param); {hint}"
     )
+
+
+def name_on_command_line(model: Model) -> str | None:
+    """Return the word by which commands find a model again; None for mixed weights and a network of Python.
+
+    Example:
+        >>> name_on_command_line(find_model("real-x4"))
+        'real-x4'
+    """
+    if model.path is None:
+        return None
+    if model.path == file_of(model.name):
+        return model.name
+    return shlex.quote(str(model.path)) if model.name == _name_of(model.path) else None
 
 
 def check_fidelity(fidelity: float) -> None:

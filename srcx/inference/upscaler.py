@@ -29,7 +29,7 @@ from srcx.inference.autotune import (
 from srcx.inference.backends import Engine, find_backend
 from srcx.inference.color_lock import lock_color
 from srcx.inference.kinds import Kind, take
-from srcx.inference.models import Model
+from srcx.inference.models import Model, name_on_command_line
 from srcx.inference.runner import TURNS, NotFiniteError, Runner
 from srcx.inference.store import is_stored
 from srcx.inference.tiling import upscale_by_bicubic
@@ -304,10 +304,9 @@ class Upscaler:
             engine = self._first_that_opens(order)
             # The first use takes longer than all others, and is printed without -v.
             level = logging.WARNING if is_stored(self.model) and not was_stored else logging.INFO
-            name = self.model.name
-            log.log(
-                level, "%s: %s runs it, %s; 'srcx models %s --measure' measures", name, engine, reason, name
-            )
+            name = name_on_command_line(self.model)
+            hint = f"; `srcx models {name} --measure` measures" if name else ""
+            log.log(level, "%s: %s runs it, %s%s", self.model.name, engine, reason, hint)
             self._expected[for_16_bits] = engine
         return self._expected[for_16_bits]
 

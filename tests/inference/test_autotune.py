@@ -224,7 +224,7 @@ def test_the_log_says_what_was_chosen_and_why(net, rng, only_torch, has_bf16, me
     up.measure(image)
     up(image)
     assert [record.getMessage() for record in caplog.records] == [
-        f"test: {EXACT} runs it, as nothing was measured; 'srcx models test --measure' measures",
+        f"test: {EXACT} runs it, as nothing was measured",
         f"test: measuring which engine is the fastest on this machine: {EXACT}, {BF16}",
         f"test: {BF16} runs it, the fastest of those measured on this machine",
     ]

@@ -1,4 +1,5 @@
 import runpy
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from srcx.errors import CheckpointError, UsageError
 from srcx.imaging import write_image
 from srcx.inference import bundled, bundled_models, default_model, find_model
 from srcx.inference.bundled import card_of, file_of, models_with_parent, parent_of
+from srcx.inference.models import Model, name_on_command_line
 from srcx.weights import load_state, save_state
 from srcx.weights.files import read_metadata
 
@@ -55,6 +57,21 @@ def ship(tmp_path, folder, rng):
 
 def tiny() -> MSRResNet:
     return MSRResNet(num_feat=4, num_block=1, upscale=2)
+
+
+def test_a_model_has_a_name_by_which_commands_find_it(folder, tmp_path):
+    for path in (folder / "same.safetensors", tmp_path / "it's/same.safetensors"):
+        save_state(path, tiny().state_dict(), metadata={"scale": "2"})
+    save_state(folder / "same.parent.safetensors", tiny().state_dict(), metadata={"scale": "2"})
+    run = tmp_path / "experiments/my run/models"
+    save_state(run / "net_g_latest.pth", {"params": tiny().state_dict()})
+    for named in ("same", str(tmp_path / "it's/same.safetensors"), str(run.parent)):
+        name = name_on_command_line(model := find_model(named))
+        (word,) = shlex.split(name)
+        assert find_model(word).sha256 == model.sha256
+    assert name_on_command_line(find_model("same")) == "same"
+    assert name_on_command_line(find_model("same", fidelity=0.5)) is None
+    assert name_on_command_line(Model("same", 2, "MSRResNet", "0", net=tiny())) is None
 
 
 def test_without_a_bundled_model_bicubic_is_taken(folder):

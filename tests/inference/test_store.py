@@ -141,7 +141,7 @@ def test_the_first_use_is_told_and_no_other(folder, lq, name, caplog, monkeypatc
     assert warned[0].startswith(
         f"real-x4: {name} fp32 runs it, expected to be the fastest of 2 on a processor"
     )
-    assert warned[0].endswith("; 'srcx models real-x4 --measure' measures")
+    assert warned[0].endswith("; `srcx models real-x4 --measure` measures")
 
 
 def test_a_stored_model_is_the_model(folder, lq, name):
