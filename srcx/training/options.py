@@ -1,5 +1,6 @@
 """The options of a run from their file, and all that is wrong with them: found before torch is imported."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from srcx.inference.bundled import bundled_models, file_of
 from srcx.nearest import did_you_mean
 
 __all__ = ["check_paths", "check_weights", "load_options", "load_test", "load_training"]
+
+logger = logging.getLogger(__name__)
 
 
 def load_options(path: Path, overrides: Sequence[str] = ()) -> Options:
@@ -37,6 +40,15 @@ def load_training(path: Path, overrides: Sequence[str] = ()) -> Options:
         raise OptionsError(
             f"{path}: no `train` or `datasets.train`, so there is nothing to train; use srcx test"
         )
+    # A warning alone: the same file with a smaller total_iter is a trial.
+    unused = [size for size, iters in options.datasets.train.stages(options.train.total_iter) if not iters]
+    if unused:
+        option = "datasets.train.iters"
+        logger.warning(
+            "%s: %s: no crop of %s is made: the sizes before take all %d iterations of total_iter; give the "
+            "number of iterations at each size",
+            options.where(option), option, " or ".join(map(str, unused)), options.train.total_iter,
+        )  # fmt: skip
     return options
 
 

@@ -124,6 +124,19 @@ def test_check_times_a_step_with_each_size_of_the_crops(workplace, monkeypatch):
     assert "1.00 s an iteration (1.00 s with crops of 24, 2.00 s with crops of 48), 0:00:07 for 7" in text
 
 
+def test_sizes_of_crops_that_no_iteration_is_left_for_are_named(workplace, caplog):
+    sizes = ["datasets:train:gt_sizes=[24, 36, 48]", "datasets:train:iters=[14, 20, 26]"]
+    load_training(SMOKE, [*PIXEL_LOSS, *sizes, "train:total_iter=20"])
+    said = (
+        "datasets.train.iters: no crop of 48 is made: the sizes before take all 20 iterations of total_iter"
+    )
+    assert said in caplog.text
+    caplog.clear()
+    load_training(SMOKE, [*PIXEL_LOSS, *sizes, "train:total_iter=35"])
+    load_training(SMOKE, PIXEL_LOSS)
+    assert not caplog.text
+
+
 def test_a_run_with_growing_crops_is_that_of_its_parts_one_after_another(workplace):
     """gt_size edited by hand between two starts gives the same weights to the bit."""
     whole = [*PIXEL_LOSS, "train:precision=fp32"]
