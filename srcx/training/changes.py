@@ -24,6 +24,10 @@ EFFECTS = (
         r"|num_prefetch_queue)$",
         "the crops stay the same",
     ),
+    (
+        r"datasets\.train\.(gt_sizes|iters)",
+        "from iteration {next} on crops have the size that the new options give that iteration",
+    ),
     (r"datasets\.train|manual_seed|train\.accumulate", OTHER_CROPS),
     (
         r"train\.(scheduler|warmup_iter|optim_[gd]\.lr)",

@@ -51,6 +51,8 @@ class Profile(NamedTuple):
     steps: int
     step_s: float
     """From one step to the next, by the clock."""
+    gt_sizes: list[int]
+    """Sides of the crops of ground truth in these steps."""
     forward_s: dict[str, float]
     """By the name of the part; on a GPU the time in which it computes for this part."""
     backward_s: dict[str, float]
@@ -61,7 +63,11 @@ class Profile(NamedTuple):
         names = {*self.forward_s, *self.backward_s}
         both = {name: self.forward_s.get(name, 0) + self.backward_s.get(name, 0) for name in names}
         both[OTHER] = both.get(OTHER, 0) + max(self.step_s - sum(both.values()), 0)
-        lines = [f"# {self.steps} steps, {self.step_s * 1e3:.1f} ms each (the profiler itself slows them)"]
+        sizes = " and ".join(map(str, self.gt_sizes))
+        lines = [
+            f"# {self.steps} steps with crops of {sizes} pixels, {self.step_s * 1e3:.1f} ms each "
+            "(the profiler itself slows them)"
+        ]
         lines.append(f"  {'part':34} {'forward':>11} {'backward':>11} {'share':>6}")
         for name in sorted(both, key=both.__getitem__, reverse=True):
             forward, backward = (
@@ -109,12 +115,14 @@ def profile_steps(
     on_gpu = model.accelerator.device.type == "cuda"
     for _ in range(WARM_UP_STEPS):
         model.step(next(batches))
+    gt_sizes: set[int] = set()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with torch.profiler.profile(activities=activities) as profiler:
         start = time.perf_counter()
         for _ in range(steps):
             with record_function(f"{MARK}data"):
                 batch = next(batches)
+            gt_sizes.add(batch["gt"].shape[-1])
             model.step(batch)
         step_s = (time.perf_counter() - start) / steps
     profiler.export_chrome_trace(str(trace))
@@ -122,7 +130,7 @@ def profile_steps(
     forward_s, backward_s = (
         {name: one / steps / 1e6 for name, one in times.items()} for times in (forward_us, backward_us)
     )
-    return Profile(steps, step_s, forward_s, backward_s, trace)
+    return Profile(steps, step_s, sorted(gt_sizes), forward_s, backward_s, trace)
 
 
 def parts_of(events: Iterable[FunctionEvent], *, on_gpu: bool) -> tuple[dict[str, float], dict[str, float]]:

@@ -61,6 +61,16 @@ def test_a_change_is_named_with_both_values_and_what_it_does(tmp_path, override)
     assert line.startswith(EFFECTS[override])
 
 
+def test_other_iterations_for_the_sizes_of_crops_leave_the_crops_at_their_places(tmp_path):
+    sizes = "datasets:train:gt_sizes=[24, 48]"
+    before, now = ([sizes, f"datasets:train:iters=[9, {last}]"] for last in (11, 20))
+    (line,) = describe(changes_between(tmp_path, before, now), 7)
+    assert line == (
+        "datasets.train.iters is [9, 20], was [9, 11]: from iteration 8 on crops have the size that the new "
+        "options give that iteration"
+    )
+
+
 @pytest.mark.parametrize("content", [None, "", "a: [", "hat: 1", "\udcff"])
 def test_without_a_readable_option_file_no_change_is_known(tmp_path, content):
     if content is not None:
