@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from srcx.atomic import real_path
+from srcx.atomic import real_path, writing
 from srcx.config.degradation import DegradationOptions
 from srcx.data.degradation import degrade, seeded
 from srcx.errors import ImageError, OutputError, SrcxError
@@ -63,7 +63,7 @@ def make_low_resolution(
     def make(path: Path) -> bool:
         low = folder / f"{path.stem}x{scale}.png"
         gt = gt_out / f"{path.stem}.png" if gt_out else None
-        if low.exists() and (gt is None or gt.exists()):
+        if _there(low) and (gt is None or _there(gt)):
             return False
         image = crop_to_multiple(read_image(path), multiple)
         if 0 in image.shape:
@@ -116,7 +116,7 @@ def make_degraded(
 
     def make(path: Path) -> bool:
         targets = [folder / f"{path.stem}.png" for folder in folders]
-        if all(target.exists() for target in targets):
+        if all(map(_there, targets)):
             return False
         gt = to_rgb(crop_to_multiple(read_image(path), scale))
         if 0 in gt.shape:
@@ -164,7 +164,7 @@ def make_sub_images(
             for left in starts(width, crop_px, step_px, threshold_px)
         ]
         targets = [out / f"{shared_name(path)}_s{number:03d}.png" for number in range(1, len(corners) + 1)]
-        if all(target.exists() for target in targets):
+        if all(map(_there, targets)):
             return False
         image = read_image(path)
         for target, (top, left) in zip(targets, corners, strict=True):
@@ -186,6 +186,16 @@ def starts(length: int, crop: int, step: int, threshold: int) -> list[int]:
     """
     found = list(range(0, length - crop + 1, step))
     return [*found, length - crop] if length - (found[-1] + crop) > threshold else found
+
+
+def _there(target: Path) -> bool:
+    """Return whether a result exists already.
+
+    Raises:
+        OutputError: it cannot, as where its name is too long.
+    """
+    with writing(target):
+        return target.exists()
 
 
 def _each(

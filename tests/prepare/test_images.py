@@ -54,6 +54,18 @@ def test_low_resolution_is_matlab_s_of_the_cut_image(hr, tmp_path, border):
     assert read_image(tmp_path / "LR/X4/bx4.png").shape == (9, 9)
 
 
+@pytest.mark.parametrize("make", [low, sub])
+def test_a_name_too_long_for_its_results_is_named_and_the_other_images_are_made(make, hr, tmp_path):
+    (hr / "a.png").rename(hr / f"{'n' * 250}.png")
+    outcome = make(hr, tmp_path / "out")
+    assert outcome.made == 2
+    (problem,) = outcome.problems
+    assert problem.startswith(str(tmp_path / "out"))
+    assert problem.endswith("n_s001.png: cannot be written: File name too long; choose a shorter name") or (
+        problem.endswith("nx4.png: cannot be written: File name too long; choose a shorter name")
+    )
+
+
 def test_a_second_run_makes_only_what_is_missing(hr, tmp_path):
     low(hr, tmp_path / "LR")
     before = times(tmp_path / "LR/X4")
