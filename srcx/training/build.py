@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,19 +227,22 @@ def model(options: Options, accelerator: Accelerator, *, resumes: bool = False) 
 
     if path.pretrain_network_g and not (resumes and "network_g" not in path.ignore_resume_networks):
         source: Path | str = file_of(path.pretrain_network_g) or path.pretrain_network_g
-        strict = path.strict_load_g
-        load_pretrained(made.networks["net_g"].net, source, key=path.param_key_g, strict=strict)
+        load = partial(load_pretrained, source=source, strict=path.strict_load_g, option="path.strict_load_g")
+        load(made.networks["net_g"].net, key=path.param_key_g)
         if made.ema is not None:  # from its own entry of the checkpoint, as in BasicSR
-            load_pretrained(made.ema.module, source, key=None, strict=strict)
+            load(made.ema.module, key=None)
     if path.pretrain_network_d and not (resumes and "network_d" not in path.ignore_resume_networks):
-        source, strict = path.pretrain_network_d, path.strict_load_d
-        load_pretrained(made.networks["net_d"].net, source, key=path.param_key_d, strict=strict)
+        source = path.pretrain_network_d
+        load = partial(load_pretrained, source=source, strict=path.strict_load_d, option="path.strict_load_d")
+        load(made.networks["net_d"].net, key=path.param_key_d)
         if isinstance(made, SRGANModel) and made.ema_d is not None:
-            load_pretrained(made.ema_d.module, source, key=None, strict=strict)
+            load(made.ema_d.module, key=None)
     return made
 
 
-def load_pretrained(net: nn.Module, source: Path | str, *, key: str | None, strict: bool) -> None:
+def load_pretrained(
+    net: nn.Module, source: Path | str, *, key: str | None, strict: bool, option: str
+) -> None:
     """Load a checkpoint into a network of an option file.
 
     Args:
@@ -246,11 +250,12 @@ def load_pretrained(net: nn.Module, source: Path | str, *, key: str | None, stri
         source: The checkpoint.
         key: Its entry to read; None takes the EMA weights if there are any.
         strict: Whether every weight must fit.
+        option: Name of the option that `strict` comes from.
 
     Raises:
         CheckpointError: it is damaged or does not fit.
     """
-    load_into(net, renamed(net, load_state(source, key=key)), source=source, strict=strict)
+    load_into(net, renamed(net, load_state(source, key=key)), source=source, strict=strict, option=option)
 
 
 def convolution(options: Options, accelerator: Accelerator, nets: Sequence[nn.Module]) -> Convolution:

@@ -44,8 +44,13 @@ def run_test(
     source = options.path.pretrain_network_g
     assert source is not None
     net = build.network(options.network_g)
-    strict = options.path.strict_load_g
-    build.load_pretrained(net, file_of(source) or source, key=options.path.param_key_g, strict=strict)
+    build.load_pretrained(
+        net,
+        file_of(source) or source,
+        key=options.path.param_key_g,
+        strict=options.path.strict_load_g,
+        option="path.strict_load_g",
+    )
     net = net.to(build.accelerator(options).device)
     metrics = build_data.check_metrics(options)
     tests = options.tested.values()

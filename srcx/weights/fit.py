@@ -17,7 +17,9 @@ logger = logging.getLogger(__name__)
 NAMED_AT_MOST = 3
 
 
-def load_into(net: nn.Module, state: State, *, source: Path | str, strict: bool = True) -> None:
+def load_into(
+    net: nn.Module, state: State, *, source: Path | str, strict: bool = True, option: str = ""
+) -> None:
     """Load `state` into `net`.
 
     Args:
@@ -25,6 +27,7 @@ def load_into(net: nn.Module, state: State, *, source: Path | str, strict: bool 
         state: Its weights by name.
         source: Where they come from, for messages.
         strict: Refuse any difference in names or shapes; otherwise load what fits and say what did not.
+        option: Name of the option that `strict` comes from, for messages.
 
     Raises:
         CheckpointError: the weights do not fit, or not one of them does.
@@ -36,9 +39,10 @@ def load_into(net: nn.Module, state: State, *, source: Path | str, strict: bool 
     own = net.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     if strict or not fitting:
+        else_load = f", or set {option} to false to load what fits" if option and fitting else ""
         raise CheckpointError(
             f"{source}: these weights do not fit {type(net).__name__}: {difference}; "
-            "choose the network they were trained for, or set strict_load to false to load what fits"
+            f"choose the network they were trained for{else_load}"
         )
     logger.warning("%s: loaded %d of %d weights: %s", source, len(fitting), len(own), difference)
     net.load_state_dict(fitting, strict=False)

@@ -111,7 +111,7 @@ def test_profile_is_refused_beside_what_it_would_ignore(srcx, option_files, othe
 def test_profile_says_where_the_time_goes_and_writes_the_trace_alone(srcx, option_files):
     said = srcx("train", "-opt", "train.yml", "--profile")
     assert said.code == 0
-    assert said.out.startswith("# 50 steps, ")
+    assert said.out.startswith("# 50 steps with crops of ")
     assert "\n  generator (net_g) " in said.out
     assert said.out.endswith("\n  experiments/tiny_profile.json.gz\n")
     assert [path.name for path in Path("experiments").iterdir()] == ["tiny_profile.json.gz"]

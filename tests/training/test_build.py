@@ -124,7 +124,16 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):
     path = tmp_path / "other.pth"
     save_state(path, {"params": {"weight": torch.zeros(3)}})
     options = load_training(SMOKE, [f"path:pretrain_network_g={path}"])
-    with pytest.raises(CheckpointError, match=r"other.pth: these weights do not fit MSRResNet"):
+    with pytest.raises(CheckpointError, match=r"other.pth: these weights do not fit MSRResNet.*for$"):
+        build.model(options, build.accelerator(options))
+
+
+def test_weights_of_which_some_fit_are_refused_with_the_option_that_loads_these(tmp_path):
+    path = tmp_path / "other.pth"
+    params = build.model(load_training(SMOKE), build.accelerator(load_training(SMOKE))).networks["net_g"].net
+    save_state(path, {"params": {**params.state_dict(), "further": torch.zeros(3)}})
+    options = load_training(SMOKE, [f"path:pretrain_network_g={path}"])
+    with pytest.raises(CheckpointError, match=r"or set path\.strict_load_g to false to load what fits"):
         build.model(options, build.accelerator(options))
 
 
