@@ -116,7 +116,9 @@ def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
 
     model = find_model(name)
     if model.path is None:
-        raise UsageError(f"{name}: has no network to export")
+        raise UsageError(
+            f"{name}: has no network: it is an interpolation; name another model or a checkpoint"
+        )
     out = out or int8_of(model.path)
     report = export_int8(model, out, list_images(folder, recursive=True))
     print(f"{out}: {report.psnr_db:.1f} dB from torch in fp32, {report.loss_db:.3f} dB of PSNR-Y lost")

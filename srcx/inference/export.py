@@ -128,7 +128,9 @@ def check_exportable(model: Model, out: Path, suffix: str) -> nn.Module:
     if model.backend is not None:
         raise UsageError(f"{model.path}: is an exported file; name the checkpoint that it was made from")
     if model.net is None:
-        raise UsageError(f"{model.name}: has no network to export")
+        raise UsageError(
+            f"{model.name}: has no network: it is an interpolation; name another model or a checkpoint"
+        )
     return model.net
 
 

@@ -136,7 +136,8 @@ class OwnImages:
         if len(fitting) < 2:
             raise DataError(
                 f"{self.root}: {len(fitting)} of {len(self.sizes)} images holds a crop of {crop_px} pixels, "
-                "and 2 are needed, one to validate on; add images, or cut this one into several"
+                "and 2 are needed, one to validate on; add images, or cut this one into several with "
+                "`srcx data prepare sub-images`"
             )
         count = min(max(round(HELD_OUT * len(fitting)), 1), MOST_HELD_OUT)
         held_out = {(2 * number + 1) * len(fitting) // (2 * count) for number in range(count)}

@@ -19,7 +19,10 @@ def test_a_checkpoint_becomes_a_file_that_says_its_network(srcx, tmp_path):
 
 def test_a_model_without_a_network_is_one_sentence(srcx):
     said = srcx("export", "--model", "bicubic", "--format", "onnx", "-o", "x.onnx")
-    assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])
+    assert (said.code, said.sentences) == (
+        2,
+        ["bicubic: has no network: it is an interpolation; name another model or a checkpoint"],
+    )
 
 
 def test_words_that_do_not_go_together_are_one_sentence(srcx, tmp_path):
@@ -29,7 +32,10 @@ def test_words_that_do_not_go_together_are_one_sentence(srcx, tmp_path):
         "--int8: is for --format openvino alone, and compares on images of its own folder"
     ]
     said = srcx("export", "--model", "bicubic", "--format", "openvino", "--int8", ".")
-    assert (said.code, said.sentences) == (2, ["bicubic: has no network to export"])
+    assert (said.code, said.sentences) == (
+        2,
+        ["bicubic: has no network: it is an interpolation; name another model or a checkpoint"],
+    )
 
 
 def test_without_a_file_the_models_name_is_taken_and_nothing_replaced(srcx, tmp_path):

@@ -115,7 +115,7 @@ def test_equal_shapes_with_other_activations_are_another_network(folder):
         (["a.pth", "c.pth"], "m.safetensors", [1.0, float("inf")], r"got \[1.0, inf\]"),
         (["a.pth", "c.pth"], "m.safetensors", [1.0, float("nan")], r"got \[1.0, nan\]"),
         (["a.pth", "c.pth"], "m.pth", None, r"m\.pth: the name of this file must end with \.safetensors"),
-        (["a.pth", "bicubic"], "m.safetensors", None, "bicubic: has no network to export"),
+        (["a.pth", "bicubic"], "m.safetensors", None, "bicubic: has no network: it is an interp"),
     ],
 )
 def test_what_cannot_be_averaged_is_named(folder, checkpoints, out, weights, said):

@@ -96,7 +96,7 @@ def test_a_network_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_wrong_words_are_one_sentence(model, tmp_path):
     with pytest.raises(UsageError, match=r"net\.pth: the name of this file must end with \.onnx"):
         export(model, "onnx", tmp_path / "net.pth")
-    with pytest.raises(UsageError, match="bicubic: has no network to export"):
+    with pytest.raises(UsageError, match="bicubic: has no network: it is an interp"):
         export(find_model("bicubic"), "onnx", tmp_path / "net.onnx")
 
 
