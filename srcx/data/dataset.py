@@ -134,11 +134,11 @@ class PairDataset(ABC):
         self.levels = levels
         self._sizes = sizes
         self._cache = ImageCache(cache_mib)
-        if crops and self._decoded_mib() > cache_mib:
+        if crops and self.decoded_mib > cache_mib:
             logger.warning(
                 "%d images need %d MiB when decoded and cache_mib is %d: most crops cost the decoding "
                 "of an image; raise cache_mib or cut the images into smaller ones",
-                len(sizes), self._decoded_mib(), cache_mib,
+                len(sizes), self.decoded_mib, cache_mib,
             )  # fmt: skip
 
     @abstractmethod
@@ -175,9 +175,11 @@ class PairDataset(ABC):
     def describe(self) -> str:
         """Return number and size of the images in one sentence."""
         pixels = sum(height * width for height, width in self._sizes)
-        return f"{counted(len(self))}, {pixels / 1e6:.1f} megapixels, {self._decoded_mib()} MiB when decoded"
+        return f"{counted(len(self))}, {pixels / 1e6:.1f} megapixels, {self.decoded_mib} MiB when decoded"
 
-    def _decoded_mib(self) -> int:
+    @property
+    def decoded_mib(self) -> int:
+        """Memory of all images when decoded, lq included, in MiB."""
         values = sum(height * width * 3 for height, width in self._sizes)
         return round(values * (1 + 1 / self.scale**2) / MIB)
 

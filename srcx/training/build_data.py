@@ -132,11 +132,11 @@ def dataset(part: DatasetOptions, scale: int) -> PairDataset:
     return kind(**{name: value for name, value in options.items() if name in taken})
 
 
-def check_data(options: Options) -> dict[str, str]:
+def check_data(options: Options) -> list[tuple[str, PairDataset]]:
     """Check every file of every data set.
 
     Returns:
-        For each data set a description of its images.
+        Names and data sets, the training set first; two of them may have one name.
 
     Raises:
         DataError: with all that is wrong with one of them.
@@ -144,4 +144,4 @@ def check_data(options: Options) -> dict[str, str]:
     sets = options.datasets
     parts: list[DatasetOptions] = [sets.train] if sets.train else []
     parts += [*sets.val.values(), *sets.test.values()]
-    return {part.name: dataset(part, options.scale).describe() for part in parts}
+    return [(part.name, dataset(part, options.scale)) for part in parts]

@@ -179,7 +179,8 @@ def describe(options: Options) -> str:
     assert train_set is not None
     check_paths(options)
     check_weights(options)
-    data = [f"  {name}: {counts}" for name, counts in build_data.check_data(options).items()]
+    sets = build_data.check_data(options)
+    cached_mib = min(train_set.cache_mib, sets[0][1].decoded_mib)
     build_data.check_metrics(options)
     step = measure_step(options)
     counts = {
@@ -200,14 +201,13 @@ def describe(options: Options) -> str:
             f"  convolutions by {step.model.convolution.way}: {step.model.convolution.reason}",
             "",
             "# data, every pair checked",
-            *data,
+            *(f"  {name}: {one.describe()}" for name, one in sets),
             "",
             f"# estimates, from {TIMED_STEPS} steps on random images that were thrown away",
             f"  time: {step.time_s:.2f} s an iteration{step.kinds}, "
             f"{timedelta(seconds=round(step.time_s * train.total_iter))} for {train.total_iter} iterations, "
             "without validation",
-            f"  memory: {step.peak_mib:.0f} MiB for the step, up to {train_set.cache_mib} MiB "
-            "for decoded images",
+            f"  memory: {step.peak_mib:.0f} MiB for the step, up to {cached_mib} MiB for decoded images",
         ]
     )
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +84,18 @@ def test_check_describes_the_run_and_writes_nothing(workplace):
     assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
     assert "train: 3 images" in text
     assert "s an iteration" in text
+    assert re.search(r"memory: \d+ MiB for the step, up to 0 MiB for decoded images", text)
     assert sorted(workplace.rglob("*")) == before
+
+
+def test_check_describes_a_training_set_of_the_name_of_a_validation_set(workplace):
+    shutil.copytree("datasets/smoke", "datasets/more")
+    shutil.copy("datasets/smoke/0.png", "datasets/more/3.png")
+    text = describe(
+        load_training(SMOKE, ["datasets:train:name=val", "datasets:train:dataroot_gt=datasets/more"])
+    )
+    assert "val: 4 images" in text
+    assert "val: 3 images" in text
 
 
 def test_check_times_the_generators_step_too_where_it_is_rare(workplace, monkeypatch):
