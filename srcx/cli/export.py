@@ -111,14 +111,13 @@ def _size_px(text: str) -> tuple[int, int]:
 def _in_8_bits(name: str, out: Path | None, folder: Path) -> None:
     from srcx.imaging import list_images
     from srcx.inference.bundled import int8_of
+    from srcx.inference.export import NO_NETWORK
     from srcx.inference.models import find_model
     from srcx.inference.quantize import export_int8
 
     model = find_model(name)
     if model.path is None:
-        raise UsageError(
-            f"{name}: has no network: it is an interpolation; name another model or a checkpoint"
-        )
+        raise UsageError(f"{name}: {NO_NETWORK}")
     out = out or int8_of(model.path)
     report = export_int8(model, out, list_images(folder, recursive=True))
     print(f"{out}: {report.psnr_db:.1f} dB from torch in fp32, {report.loss_db:.3f} dB of PSNR-Y lost")

@@ -31,6 +31,7 @@ from srcx.inference.tiling import run_padded
 from srcx.weights.checkpoint import save_state
 
 __all__ = [
+    "NO_NETWORK",
     "SUFFIXES",
     "ExportFormat",
     "check_exportable",
@@ -43,6 +44,9 @@ __all__ = [
 
 ExportFormat = Literal["onnx", "openvino", "safetensors"]
 SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
+
+NO_NETWORK = "has no network: it is an interpolation; name another model or a checkpoint"
+"""Said of bicubic."""
 
 CHECK_PX = (120, 93)
 """Another size than the one the network was traced with, and not a square."""
@@ -128,9 +132,7 @@ def check_exportable(model: Model, out: Path, suffix: str) -> nn.Module:
     if model.backend is not None:
         raise UsageError(f"{model.path}: is an exported file; name the checkpoint that it was made from")
     if model.net is None:
-        raise UsageError(
-            f"{model.name}: has no network: it is an interpolation; name another model or a checkpoint"
-        )
+        raise UsageError(f"{model.name}: {NO_NETWORK}")
     return model.net
 
 

@@ -156,7 +156,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     a, b, c = COEFFICIENTS
     x = matrix / matrix.norm().clamp_min(LEAST_NORM)
     # Each round multiplies x from the left by a polynomial of square = x xᵀ, and all of these commute. So the
-    # rounds run on (rows, rows) matrices, and x is multiplied once: 0.30 ms for 0.71 at 64 x 576.
+    # rounds run on (rows, rows) matrices, and two products have the long side, not two in each round.
     square = x @ x.T
     product = torch.eye(len(square), dtype=x.dtype, device=x.device)
     for _ in range(rounds):

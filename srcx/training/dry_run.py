@@ -44,8 +44,10 @@ def try_once(model: SRModel, options: Options) -> None:
     Raises:
         OptionsError: a network or a loss does not fit the other options; names the option and its line.
     """
-    assert options.datasets.train is not None
-    for gt_size in sorted(set(options.datasets.train.gt_sizes or (options.datasets.train.gt_size,))):
+    train, train_set = options.train, options.datasets.train
+    assert train is not None
+    assert train_set is not None
+    for gt_size in sorted({gt_size for gt_size, _ in train_set.stages(train.total_iter)}):
         _try_once(model, options, gt_size)
 
 
