@@ -46,6 +46,7 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         Interrupted: the user stopped the run, which was saved; says how to resume.
     """
     assert options.train is not None
+    assert options.datasets.train is not None
     total, val, every = options.train.total_iter, options.val, options.logger
     keep_freed_memory()
     state = run.find_state(resume_from)
@@ -77,7 +78,9 @@ def train(options: Options, run: RunFolder, *, resume_from: Path | None = None) 
         del state  # as large as the networks and their optimizers
         check_same_start(model.iteration)
         batches = build_data.train_batches(options, training_set, accelerator, start_iter=model.iteration)
-        with run, validations, ProgressBar(model.iteration, total, shown=run.writes) as bar:
+        stages = options.datasets.train.stages(total)
+        bar = ProgressBar(model.iteration, total, stages=stages, shown=run.writes)
+        with run, validations, bar:
             if model.iteration < total:
                 logger.info(
                     "%s from iteration %d on: %s", options.name, model.iteration + 1, training_set.describe()

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from logging.handlers import RotatingFileHandler
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from srcx.atomic import atomic_path, writing
 from srcx.config import LoggerOptions, read_options
@@ -150,6 +150,8 @@ class ProgressBar:
     Args:
         start: Iterations done before this run started.
         total: Iterations in all.
+        stages: Sides of the crop and the iterations at each, as `TrainDataset.stages` returns them; an
+            iteration is taken to last in proportion to the area of its crops. Empty where all are alike.
         shown: Whether to draw the bar; of several ranks only one does.
 
     Example:
@@ -159,18 +161,20 @@ class ProgressBar:
         'iteration 1 of 4'
     """
 
-    def __init__(self, start: int, total: int, *, shown: bool = True) -> None:
-        self.start, self.total = start, total
+    def __init__(
+        self, start: int, total: int, *, stages: Sequence[tuple[int, int]] = (), shown: bool = True
+    ) -> None:
+        self.start, self.total, self.stages = start, total, stages or [(1, total)]
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]} left"),
             console=Console(file=sys.stderr),
             disable=not (shown and sys.stderr.isatty()),
             transient=True,
         )
-        self._task = self._bar.add_task("training", total=total, completed=start)
+        self._task = self._bar.add_task("training", total=total, completed=start, left="-:--:--")
 
     def __enter__(self) -> "ProgressBar":
         self._start_s = self._last_s = time.monotonic()
@@ -186,16 +190,27 @@ class ProgressBar:
     def update(self, iteration: int) -> None:
         """Show that this iteration is done."""
         self._iteration = iteration
-        self._bar.update(self._task, completed=iteration)
+        self._bar.update(self._task, completed=iteration, left=self._left(time.monotonic()))
 
     def summary(self) -> str:
         """Return the iteration, seconds per iteration since the last call, and the time left.
 
-        The time left assumes the mean speed since the start.
+        The time left assumes the mean speed since the start, in pixels of the crops.
         """
         now_s, iteration = time.monotonic(), self._iteration
         each_s = (now_s - self._last_s) / max(iteration - self._last_iteration, 1)
-        left_s = (now_s - self._start_s) / max(iteration - self.start, 1) * (self.total - iteration)
         self._last_s, self._last_iteration = now_s, iteration
-        left = timedelta(seconds=round(left_s))
-        return f"iteration {iteration} of {self.total}, {each_s:.3g} s each, {left} left"
+        return f"iteration {iteration} of {self.total}, {each_s:.3g} s each, {self._left(now_s)} left"
+
+    def _left(self, now_s: float) -> timedelta:
+        done = self._pixels(self._iteration) - self._pixels(self.start)
+        left = self._pixels(self.total) - self._pixels(self._iteration)
+        return timedelta(seconds=round((now_s - self._start_s) * left / (done or left or 1)))
+
+    def _pixels(self, iteration: int) -> int:
+        """Return the pixels of one crop of each iteration up to this one."""
+        pixels = 0
+        for side, count in self.stages:
+            pixels += side**2 * min(count, iteration)
+            iteration -= min(count, iteration)
+        return pixels

@@ -20,6 +20,18 @@ def test_time_left_is_that_of_the_mean_iteration_since_the_start(monkeypatch):
         assert bar.summary() == "iteration 2 of 10, 2 s each, 0:00:16 left"
 
 
+def test_time_left_counts_the_pixels_of_later_crops(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with ProgressBar(start=1, total=10, stages=[(96, 4), (192, 6)]) as bar:
+        clock[0] += 2
+        bar.update(2)
+        assert bar.summary() == "iteration 2 of 10, 2 s each, 0:00:52 left"  # 2, and 6 of four times the area
+        clock[0] += 12
+        bar.update(5)
+        assert bar.summary() == "iteration 5 of 10, 4 s each, 0:00:40 left"  # 14 s for 7 times 96 x 96
+
+
 def test_the_speed_is_that_since_the_last_summary(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
