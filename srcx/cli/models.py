@@ -19,6 +19,7 @@ EXAMPLES = """
 AVERAGE = """
   srcx models average experiments/mine/models/net_g_{26000,28000,30000}.pth -o mine.safetensors
   srcx models average sharp.pth faithful.pth --weights 1 3 -o mixed.safetensors
+  srcx models average sharp.pth faithful.pth --weights 1.02 -0.02 -o sharper.safetensors
 """
 
 
@@ -103,7 +104,10 @@ def average(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Ends with .safetensors.")],
     weights: Annotated[
         list[float] | None,
-        typer.Option(metavar="W1 W2 ...", help="Weight of each checkpoint in the mean. Default: all alike."),
+        typer.Option(
+            metavar="W1 W2 ...",
+            help="Weight of each checkpoint; a negative one leads away from it. Default: all alike.",
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:

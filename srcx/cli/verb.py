@@ -290,6 +290,10 @@ def first_sentence(text: str | None) -> str:
     return re.split(r"(?<=\.)\s", " ".join((text or "").split()))[0]
 
 
+NEGATIVE = re.compile(r"-[0-9.][0-9.e+-]*")
+"""A value; no flag is a number."""
+
+
 def spread(args: list[str], lists: set[str]) -> list[str]:
     """Repeat a list option's flag before each of its values.
 
@@ -300,11 +304,13 @@ def spread(args: list[str], lists: set[str]) -> list[str]:
     Example:
         >>> spread(["--sets", "Set5", "Set14", "-o", "out"], {"--sets"})
         ['--sets', 'Set5', '--sets', 'Set14', '-o', 'out']
+        >>> spread(["--weights", "1.5", "-0.5"], {"--weights"})
+        ['--weights', '1.5', '--weights', '-0.5']
     """
     result: list[str] = []
     flag = ""
     for word in args:
-        if word.startswith("-") and len(word) > 1:
+        if word.startswith("-") and len(word) > 1 and not NEGATIVE.fullmatch(word):
             flag = word if word in lists else ""
             result.append(word)
         elif flag and result[-1] != flag:

@@ -27,20 +27,22 @@ def average(
     Args:
         checkpoints: Two or more, as for `find_model`; EMA weights where a file has both.
         out: A .safetensors file.
-        weights: One for each checkpoint, from 0 on; divided by their sum. None: all alike.
+        weights: One for each checkpoint; divided by their sum. None: all alike. With a negative one the
+            result lies beyond the others, away from that checkpoint.
 
     Returns:
         The name of each checkpoint, and its share in the mean.
 
     Raises:
-        UsageError: there are fewer than two checkpoints, not as many weights, or `out` is no .safetensors or
-            one of the checkpoints.
+        UsageError: there are fewer than two checkpoints, not as many weights, their sum is not above 0, or
+            `out` is no .safetensors or one of the checkpoints.
         CheckpointError: a file is damaged, or of another network than the first.
         OutputError: the file cannot be written.
 
     References:
         Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018,
-        arXiv:1803.05407.
+        arXiv:1803.05407. Of a sharp and a faithful network: Wang et al., "ESRGAN", ECCV workshops 2018,
+        arXiv:1809.00219, section 3.4, without the negative weights.
     """
     if len(checkpoints) < 2:
         raise UsageError(f"average: expected two checkpoints or more, got {len(checkpoints)}; name another")
@@ -49,8 +51,8 @@ def average(
         raise UsageError(
             f"weights: expected one for each of {len(checkpoints)} checkpoints, got {len(given)}"
         )
-    if min(given) < 0 or not 0 < sum(given) < math.inf:
-        raise UsageError(f"weights: expected numbers from 0 on, not all 0, with a finite sum; got {given}")
+    if not 0 < sum(given) < math.inf:
+        raise UsageError(f"weights: expected numbers whose sum is above 0 and finite; got {given}")
     shares = [weight / sum(given) for weight in given]
     models = [find_model(checkpoint) for checkpoint in checkpoints]
     if any(model.path and out.exists() and out.samefile(model.path) for model in models):

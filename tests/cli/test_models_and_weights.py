@@ -89,6 +89,10 @@ def test_models_average_takes_weights_after_one_flag(srcx, tmp_path):
     assert said.out.splitlines() == ["0.250  a", "0.750  b", "mean.safetensors"]
     assert said.code == 0
     assert srcx("models", "mean.safetensors").code == 0
+    said = srcx(
+        "models", "average", "a.pth", "b.pth", "--weights", "1.04", "-.04", "-o", "beyond.safetensors"
+    )
+    assert said.out.splitlines() == ["1.040  a", "-0.040  b", "beyond.safetensors"]
 
 
 @pytest.fixture

@@ -41,6 +41,13 @@ def test_without_weights_all_count_alike(folder):
     assert_close(mean, (a + c) / 2)
 
 
+def test_a_negative_weight_leads_away_from_its_checkpoint(folder):
+    said = average(["a.pth", "c.pth"], folder / "beyond.safetensors", weights=[1.5, -0.5])
+    assert said == [("a", 1.5), ("c", -0.5)]
+    a, c, beyond = (load_state(name)["conv_last.weight"] for name in ("a.pth", "c.pth", "beyond.safetensors"))
+    assert_close(beyond, a + (a - c) / 2)
+
+
 def test_words_that_all_checkpoints_agree_on_stay(folder):
     for name, licence in {"x": "Apache-2.0", "y": "Apache-2.0", "z": "other"}.items():
         net = MSRResNet(num_feat=4, num_block=1)
@@ -109,9 +116,9 @@ def test_equal_shapes_with_other_activations_are_another_network(folder):
             [1.0],
             "weights: expected one for each of 2 checkpoints, got 1",
         ),
-        (["a.pth", "c.pth"], "m.safetensors", [0.0, 0.0], "weights: expected numbers from 0 on, not all 0"),
-        (["a.pth", "c.pth"], "m.safetensors", [2.0, -1.0], r"got \[2.0, -1.0\]"),
-        (["a.pth", "c.pth"], "m.safetensors", [1e308, 1e308], r"with a finite sum; got \[1e\+308, 1e\+308\]"),
+        (["a.pth", "c.pth"], "m.safetensors", [0.0, 0.0], "weights: expected numbers whose sum is above 0"),
+        (["a.pth", "c.pth"], "m.safetensors", [1.0, -2.0], r"got \[1.0, -2.0\]"),
+        (["a.pth", "c.pth"], "m.safetensors", [1e308, 1e308], r"and finite; got \[1e\+308, 1e\+308\]"),
         (["a.pth", "c.pth"], "m.safetensors", [1.0, float("inf")], r"got \[1.0, inf\]"),
         (["a.pth", "c.pth"], "m.safetensors", [1.0, float("nan")], r"got \[1.0, nan\]"),
         (["a.pth", "c.pth"], "m.pth", None, r"m\.pth: the name of this file must end with \.safetensors"),
