@@ -78,6 +78,21 @@ def test_a_psnr_that_the_start_has_takes_no_minute(tmp_path):
     assert BOARD["minutes_to"](run, "Set5", 31.0, BOARD["training_times"](run)) == 0
 
 
+def test_archived_runs_count_and_folders_that_are_no_runs_are_left_out(tmp_path, capsys):
+    """Both are in experiments/ beside the runs, which a user names by experiments/*."""
+    run_folder(tmp_path, "mine", [FIRST], [(0, "Set5", 31.2)]).rename(
+        tmp_path / "mine_archived_20260101_100000"
+    )
+    (tmp_path / "unpaired").mkdir()
+    runs = BOARD["runs_among"](sorted(tmp_path.iterdir()))
+    assert BOARD["table"](runs, {"Set5": (31.0,)})[2:] == [
+        "| mine_archived_20260101_100000 | random weights | 0.0 |"
+    ]
+    assert capsys.readouterr().err == f"{tmp_path / 'unpaired'}: left out: has no log and metrics.csv\n"
+    with pytest.raises(DataError, match="no log of a training"):
+        BOARD["runs_among"]([tmp_path / "unpaired"])
+
+
 def test_a_folder_that_is_no_run_is_an_error(tmp_path):
     (tmp_path / "log").mkdir()
     with pytest.raises(DataError, match=r"log: no log of a training; name folders of runs"):

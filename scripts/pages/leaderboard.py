@@ -99,8 +99,26 @@ def table(runs: Sequence[Path], targets: Mapping[str, Sequence[float]]) -> list[
 
 def _start(run: Path) -> str:
     """Return the weights that a run started from, by the option file in its folder."""
-    weights = load_options(run / f"{run.name}.yml").path.pretrain_network_g
+    name = run.name.partition("_archived_")[0]  # an archived run has its files under its old name
+    weights = load_options(run / f"{name}.yml").path.pretrain_network_g
     return "random weights" if weights is None else Path(weights).stem
+
+
+def runs_among(paths: Sequence[Path]) -> list[Path]:
+    """Return the folders that have the log and the metrics.csv of a run; name the others on stderr.
+
+    `experiments/*` has folders of other scripts too, and runs that have not validated yet.
+
+    Raises:
+        DataError: there is none.
+    """
+    runs = [path for path in paths if (path / "log").is_dir() and (path / "metrics.csv").is_file()]
+    if not runs:
+        raise DataError("no log of a training with a metrics.csv; name folders of runs, as experiments/NAME")
+    for path in paths:
+        if path not in runs:
+            print(f"{path}: left out: has no log and metrics.csv", file=sys.stderr)
+    return runs
 
 
 def _log_lines(run: Path) -> Iterator[tuple[datetime, str]]:
@@ -135,7 +153,7 @@ def main() -> None:
     parser.add_argument("--target", nargs="+", type=_target, metavar="SET=DB,DB", help="sets and PSNRs")
     args = parser.parse_args()
     try:
-        print("\n".join(table(args.runs, dict(args.target) if args.target else TARGETS)))
+        print("\n".join(table(runs_among(args.runs), dict(args.target) if args.target else TARGETS)))
     except SrcxError as error:
         sys.exit(str(error))
 

@@ -238,6 +238,8 @@ def check(
             raise UsageError(f"--kinds: expected {', '.join(KINDS)}; got {kind!r}")
     if kinds and not move_to:
         raise UsageError("--kinds: says what --move-to moves; name a folder with --move-to")
+    if "benchmark" in (kinds or []) and not against:
+        raise UsageError("--kinds: benchmark is found by --against alone; name the sets with --against")
     if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
         raise UsageError(f"{out}: the report is a page; name a file that ends in .html")
     if move_to:

@@ -87,6 +87,11 @@ def test_the_help_of_check_names_every_kind(srcx):
         ("check photos --kinds flat", 2, "--kinds: says what --move-to moves; name a folder with --move-to"),
         ("check photos --move-to aside --kinds dull", 2, "--kinds: expected duplicate, benchmark, damaged"),
         (
+            "check photos --move-to aside --kinds benchmark",
+            2,
+            "--kinds: benchmark is found by --against alone",
+        ),
+        (
             "check photos -o photos/a.png",
             2,
             "photos/a.png: the report is a page; name a file that ends in .html",
