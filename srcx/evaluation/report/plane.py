@@ -158,7 +158,9 @@ def _drawn(plane: Plane) -> str:
     figure.draw_without_rendering()  # from here on the positions of things are known
     _separate(labels, axes)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    # The title is what a screen reader says of the drawing; the figures are in the table.
+    title = f"{plane.title}: {LABELS[plane.y_metric]} against {LABELS[plane.x_metric]}"
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Title": title})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 

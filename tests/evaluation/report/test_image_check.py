@@ -24,6 +24,21 @@ def test_the_page_shows_both_images_of_a_pair_and_escapes_names(tmp_path, rng):
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+def test_both_images_have_names_for_screen_readers_and_fit_on_a_phone(tmp_path, rng, in_chromium):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name, rng.integers(0, 256, (300, 500, 3), np.uint8))
+    one = Finding("duplicate", tmp_path / "a.png", "like b.png", tmp_path / "b.png")
+    write_check(tmp_path / "out.html", tmp_path, 2, [one])
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert page.count("<main>") == 1
+    assert re.findall('alt="([^"]*)"', page) == ["the image", "the image it resembles"]
+    # Without a window, Chromium is at least 500 pixels wide.
+    narrow = page.replace("max-width: 80rem", "width: 288px")
+    probe = """const box = document.body.getBoundingClientRect();
+    answer = [...document.images].map((image) => image.getBoundingClientRect().right <= box.right)"""
+    assert in_chromium(narrow, probe, width_px=500) == [True, True]
+
+
 def test_many_findings_of_a_kind_are_listed_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(image_check, "MOST_SHOWN", 2)
     found = [Finding("unreadable", tmp_path / f"{index}.png", "is gone") for index in range(5)]
