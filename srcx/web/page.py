@@ -45,15 +45,64 @@ STYLE = """
 .file-preview .stem { white-space: normal !important; overflow-wrap: anywhere; }
 #results .label-clear-button { display: none; }
 footer { display: none !important; }
+:focus-visible, label:has(> input:focus-visible) { outline: 3px solid var(--color-accent) !important;
+  outline-offset: 2px; }
+.upload-container:focus-visible { outline-offset: -4px; }
+.icon-button, .upload-container.icon-mode, .label-clear-button { min-width: 24px; min-height: 24px; }
+#fidelity ::-webkit-slider-thumb { border: 2px solid var(--color-accent); }
+#fidelity ::-moz-range-thumb { border: 2px solid var(--color-accent); }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 @media (max-width: 640px) {
   .gradio-container .app { padding: .75rem !important; }
   #slider .meta-text { display: none; }  /* the seconds would lie on the words */
 }
 """
 SHOW_SLIDER = """() => {
-  document.querySelector('#slider').scrollIntoView({behavior: 'smooth', block: 'nearest'});
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  document.querySelector('#slider').scrollIntoView({behavior: still ? 'auto' : 'smooth', block: 'nearest'});
   return [];
 }"""
+FOCUS = """(...values) => {  // the button that had it has disappeared, and Tab would begin at the top
+  setTimeout(() => {
+    if (document.activeElement === document.body) document.querySelector('%s')?.focus({preventScroll: true});
+  }, 100);
+  return values;
+}"""
+NAMES = """() => {  // what gradio's widgets lack for screen readers and the keyboard
+  const name = () => {
+    for (const group of document.querySelectorAll('fieldset')) {
+      group.setAttribute('aria-label', group.querySelector('[data-testid=block-info]').textContent);
+      for (const radio of group.querySelectorAll('input[type=radio]')) radio.name = group.id;
+    }
+    for (const add of document.querySelectorAll('#images .upload-container'))
+      add.setAttribute('aria-label', `Images: ${add.innerText || 'add more'}`);
+    for (const link of document.querySelectorAll('a[download]'))
+      link.setAttribute('aria-label', `${link.download}, ${link.innerText}`);
+    for (const file of document.querySelectorAll('#images .file'))
+      file.querySelector('.label-clear-button')
+        ?.setAttribute('aria-label', `Remove ${file.querySelector('.filename').getAttribute('aria-label')}`);
+    for (const frame of document.querySelectorAll('.icon-button:has(button)')) frame.tabIndex = -1;
+    document.querySelector('#about')?.setAttribute('aria-live', 'polite');
+  };
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  name();
+}"""
+WORDS = {"common.upload": "Add images", "common.complete": "Done"}
+"""Words that gradio 6.31 shows and reads aloud, and whose text it lacks."""
+CONTRAST = {
+    "block_label_text_color": "*primary_700",
+    "block_title_text_color": "*primary_700",
+    "block_info_text_color": "*neutral_600",
+    "body_text_color_subdued": "*neutral_600",
+    "button_primary_background_fill": "*primary_600",
+    "button_primary_background_fill_hover": "*primary_700",
+    "checkbox_label_background_fill_selected": "*primary_600",
+    "checkbox_border_color": "*neutral_500",
+    "checkbox_border_color_dark": "*neutral_300",
+    "checkbox_border_width": "1px",
+    "checkbox_border_width_dark": "1px",
+}
+"""In place of the theme's own, which lack the contrast of WCAG 2.2 AA: 4.5 for text, 3 for controls."""
 
 
 def serve(
@@ -89,8 +138,12 @@ def serve(
                     server_port=port,
                     max_file_size=MAX_BYTES,
                     allowed_paths=[folder],  # a random name; for the slider
-                    theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+                    theme=gradio.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
+                        **CONTRAST
+                    ),
                     css=STYLE,
+                    js=NAMES,
+                    i18n=gradio.I18n(en=WORDS),
                     footer_links=[],
                     quiet=True,
                     prevent_thread_lock=True,
@@ -119,8 +172,11 @@ def _without_proxy() -> Iterator[None]:
 
 
 def _visitor_error(gradio: Any, text: str) -> Exception:
-    """Return an error that only the visitor sees: tracebacks of such mistakes would fill the server's log."""
-    error: Exception = gradio.Error(text, print_exception=False)
+    """Return an error that only the visitor sees, until they close it: reading takes its time.
+
+    Tracebacks of such mistakes would fill the server's log.
+    """
+    error: Exception = gradio.Error(text, duration=None, print_exception=False)
     return error
 
 
@@ -194,14 +250,14 @@ def _actions(gradio: Any, folder: Path) -> _Actions:
         except SrcxError as error:
             if not done and not stop.is_set():
                 raise _visitor_error(gradio, str(error)) from error
-            gradio.Warning(f"{error}; {len(done)} of {len(images)} images are done")
+            gradio.Warning(f"{error}; {len(done)} of {len(images)} images are done", duration=None)
         if not done:
             return [], gradio.File(visible=False), gradio.Radio(visible=False), html_of(None), ""
         results = [one.file for one in done]
         try:
             results += [zip_of(done, folder)] if len(done) > 1 else []
         except SrcxError as error:  # the images are there all the same
-            gradio.Warning(str(error))
+            gradio.Warning(str(error), duration=None)
         files = gradio.File([str(file) for file in results], visible=True)
         labels = [f"{number}. {one.name}" for number, one in enumerate(done, start=1)]
         choice = gradio.Radio(labels, value=labels[0], visible=len(labels) > 1)
@@ -231,7 +287,9 @@ def _actions(gradio: Any, folder: Path) -> _Actions:
 def _model_choice(gradio: Any, label: str, models: dict[str, str], name: str, elem_id: str) -> Any:
     """Return a list of models, with the sentence about the chosen one above it."""
     options = [(f"{one}: {about}", one) for one, about in models.items()]
-    choice = gradio.Dropdown(options, value=name, label=label, info=models[name], elem_id=elem_id)
+    choice = gradio.Dropdown(
+        options, value=name, label=label, info=models[name], elem_id=elem_id, filterable=False
+    )
     choice.change(lambda name: gradio.Dropdown(info=models[name]), choice, choice, **AT_ONCE)
     return choice
 
@@ -271,10 +329,13 @@ def _page(gradio: Any, models: Sequence[str], folder: Path) -> Any:
             [images, model, other, fidelity, scale],
             [made, files, which, slider, about],
             show_progress_on=slider,
+            js=FOCUS % "#stop",
         )
-        work.success(do.end, None, [start, stop], **AT_ONCE)
-        work.failure(do.end, None, [start, stop], **AT_ONCE)  # gradio 6.31 runs no `then` after an error
+        for ended in (work.success, work.failure):  # gradio 6.31 runs no `then` after an error
+            swapped = ended(do.end, None, [start, stop], **AT_ONCE)
+            swapped.then(None, None, None, js=FOCUS % "#start", **AT_ONCE)
         stop.click(do.stop, None, None, **AT_ONCE)
         page.unload(do.stop)
-        which.input(do.look, [which, made], [slider, about])
+        # Hidden, since a screen reader would read the seconds of its progress aloud.
+        which.input(do.look, [which, made], [slider, about], show_progress="hidden")
     return page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)

@@ -29,13 +29,16 @@ STYLE = """
 .compare input { display: block; width: 100%; margin: .6rem 0; }
 .compare button { padding: .4rem .9rem; margin: .2rem; border: 1px solid var(--border-color-primary);
   border-radius: .4rem; color: var(--body-text-color); background: var(--button-secondary-background-fill); }
-.compare button[aria-pressed=true] { background: var(--color-accent); color: #fff; }
+.compare button[aria-pressed=true] { background: var(--primary-600); color: #fff; }
+.compare .hint { margin: .3rem 0; color: var(--body-text-color-subdued); font-size: .85rem; }
 .compare:fullscreen { background: var(--body-background-fill); }
 .empty { display: grid; place-items: center; min-height: 15rem; color: var(--body-text-color-subdued); }
 """
 
 ACTIONS = """
 const GRIP_PX = 24;
+const KEYS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+const KEY_STEP = 1 / 8;  // of the view
 let at = 50, x = 50, y = 50, actual = false, held = null;
 const part = (name) => element.querySelector(name);
 const percent = (value) => Math.min(Math.max(value, 0), 100);
@@ -44,6 +47,8 @@ const show = () => {
   const view = part(".view");
   if (!view) return;
   view.classList.toggle("actual", actual);
+  view.tabIndex = actual ? 0 : -1;
+  part(".hint").hidden = !actual;
   for (const [name, value] of [["--at", at], ["--x", x], ["--y", y]])
     view.style.setProperty(name, value + "%");
   for (const image of view.querySelectorAll("img")) {
@@ -63,6 +68,14 @@ const zoom = (across, down) => {  // into this place, from 0 to 1, or out again
   show();
 };
 
+const pan = (across_px, down_px) => {  // towards the right and the bottom of the image
+  const view = part(".view"), {width, height} = view.dataset;
+  const moved = (place, by, hidden) => hidden > 0 ? percent(place + 100 * by / hidden) : place;
+  x = moved(x, across_px, width - view.clientWidth);
+  y = moved(y, down_px, height - view.clientHeight);
+  show();
+};
+
 const places = (event) => {
   const box = part(".view").getBoundingClientRect();
   return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -78,16 +91,22 @@ element.addEventListener("pointerdown", (event) => {
 element.addEventListener("pointermove", (event) => {
   if (!held) return;
   if (held.image) {
-    const view = part(".view"), {width, height} = view.dataset;
-    const moved = (place, by, hidden) => hidden > 0 ? percent(place - 100 * by / hidden) : place;
-    x = moved(x, event.clientX - held.left, width - view.clientWidth);
-    y = moved(y, event.clientY - held.top, height - view.clientHeight);
+    pan(held.left - event.clientX, held.top - event.clientY);
     held = {image: true, left: event.clientX, top: event.clientY};
-  } else at = percent(100 * places(event)[0]);
-  show();
+  } else {
+    at = percent(100 * places(event)[0]);
+    show();
+  }
 });
 for (const end of ["pointerup", "pointercancel"]) element.addEventListener(end, () => held = null);
 element.addEventListener("dblclick", (event) => event.target.closest(".view") && zoom(...places(event)));
+element.addEventListener("keydown", (event) => {  // on the view and the buttons; the range has its own
+  const by = KEYS[event.key], view = part(".view");
+  if (!by || !actual || event.target.closest("input")) return;
+  if (event.altKey || event.ctrlKey || event.metaKey) return;  // the browser's own
+  event.preventDefault();  // the page would scroll
+  pan(by[0] * KEY_STEP * view.clientWidth, by[1] * KEY_STEP * view.clientHeight);
+});
 element.addEventListener("input", (event) => { at = Number(event.target.value); show(); });
 element.addEventListener("click", (event) => {
   if (event.target.closest(".actual-size")) zoom(0.5, 0.5);
@@ -121,13 +140,17 @@ def html_of(one: Comparison | None) -> str:
     def image(kind: str, preview: Path, full: Path, model: str) -> str:
         small, large = (f"gradio_api/file={quote(str(path))}" for path in (preview, full))
         sources = f'src="{small}" data-preview="{small}" data-full="{large}"'
-        return f'<img class="{kind}" alt="{escape(model)}" {sources}>'
+        text = escape(f"{one.name} by {model}")
+        return f'<img class="{kind}" alt="{text}" {sources}>'
 
     return f"""<div class="compare">
-<div class="view" data-width="{width}" data-height="{height}"
+<div class="view" role="group" aria-label="comparison" data-width="{width}" data-height="{height}"
  style="aspect-ratio: {width} / {height}; width: min(100%, {70 * width / height:.2f}vh)">
 {image("under", one.before, one.before_file, one.other)}{image("over", one.after, one.file, one.model)}
-<span class="name before">{escape(one.other)}</span><span class="name after">{escape(one.model)}</span></div>
-<input type="range" min="0" max="100" step="0.5" value="50" aria-label="where the left image ends">
+<span class="name before" aria-hidden="true">{escape(one.other)}</span>
+<span class="name after" aria-hidden="true">{escape(one.model)}</span></div>
+<input type="range" min="0" max="100" step="0.5" value="50"
+ aria-label="where the left image ends, in percent">
 <button type="button" class="actual-size" aria-pressed="false">100 %</button>
-<button type="button" class="screen">Full screen</button></div>"""
+<button type="button" class="screen">Full screen</button>
+<p class="hint" role="status" hidden>To move the image, drag it or press the arrow keys.</p></div>"""

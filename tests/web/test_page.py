@@ -103,8 +103,58 @@ def test_at_100_percent_one_pixel_of_a_result_is_one_of_the_screen(address, tmp_
         across = page.evaluate("document.querySelector('#slider .view').style.getPropertyValue('--x')")
         hidden_px = 2000 - box["width"]
         assert float(across.rstrip("%")) == pytest.approx(50 + 100 * 100 / hidden_px, abs=0.5)
+        page.focus("#slider .actual-size")
+        for _ in range(2):  # back over the range
+            page.keyboard.press("Shift+Tab")
+        assert page.evaluate("document.activeElement.className") == "view actual"
+        page.keyboard.press("ArrowLeft")
+        moved = page.evaluate("document.activeElement.style.getPropertyValue('--x')")
+        by_key = 100 * box["width"] / 8 / hidden_px
+        assert float(moved.rstrip("%")) == pytest.approx(float(across.rstrip("%")) - by_key, abs=0.5)
         page.locator("#slider input").fill("25")
         assert page.evaluate(f"{style}.clipPath") == "inset(0px 0px 0px 25%)"
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_keyboard_alone_uses_the_page_and_a_screen_reader_is_told_what_things_are(address, tmp_path, rng):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name, rng.integers(0, 256, (8, 8, 3), np.uint8))
+    with browser(address) as page:
+        page.wait_for_selector("#start")
+        page.focus("#images .upload-container")
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files([tmp_path / "a.png", tmp_path / "b.png"])
+        page.wait_for_selector("#images .file-preview")
+        page.focus("#scale input:checked")
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.value") == "2"
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.focus("#start")
+        page.evaluate(
+            "() => { focused = []; addEventListener('focusin', (e) => focused.push(e.target.id)); }"
+        )
+        page.keyboard.press("Enter")
+        page.wait_for_function("focused.at(-1) == 'start'")
+        page.focus("#which input:checked")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('#about').innerText.startsWith('b.png is now')")
+        assert page.get_attribute("#about", "aria-live") == "polite"
+        names = (
+            "[...document.querySelectorAll('fieldset, #images button, #results a')].map((e) => e.ariaLabel)"
+        )
+        said = page.evaluate(names)
+        assert [name for name in said if "common." in name] == []
+        wanted = {"Scale", "Image", "Images: add more", "Add images", "Remove a.png", "Remove b.png"}
+        assert wanted <= set(said)
+        assert [name.partition(",")[0] for name in said[-3:]] == [
+            "a-net.png",
+            "b-net.png",
+            "srcx-2-images.zip",
+        ]
+        assert page.get_attribute("#slider .over", "alt") == "b.png by net"
+        assert page.get_attribute("#images [title='Add images']", "tabindex") == "-1", "the button is in it"
 
 
 @pytest.mark.slow
@@ -116,7 +166,8 @@ def test_the_stop_button_ends_the_work_and_the_next_image_is_upscaled(address, t
         page.set_input_files("#images input[type=file]", tmp_path / "large.png")
         page.wait_for_selector("#images .file-preview")
         page.click("#start")
-        page.click("#stop")
+        page.wait_for_function("document.activeElement.id == 'stop'")
+        page.keyboard.press("Enter")
         page.wait_for_selector("text=stopped; 0 of 1 images are done")
         page.wait_for_selector("#start")
         page.click("#images button[aria-label='Clear']")
