@@ -290,7 +290,7 @@ def first_sentence(text: str | None) -> str:
     return re.split(r"(?<=\.)\s", " ".join((text or "").split()))[0]
 
 
-NEGATIVE = re.compile(r"-[0-9.][0-9.e+-]*")
+NEGATIVE = re.compile(r"-[0-9.][0-9.eE+-]*")
 """A value; no flag is a number."""
 
 
