@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from srcx.cli import main
+from srcx.data import remote
 
 
 def die_in_the_middle_of(write: int) -> None:
@@ -30,6 +31,7 @@ if __name__ == "__main__":
     given = globals()
     os.chdir(given["folder"])
     os.environ.update(given["environment"])
+    remote.LEAST_FREE = 0  # copies of shards are kept however full the disk of the tests is
     if given["die_at_write"]:
         die_in_the_middle_of(given["die_at_write"])
     with Path("said.txt").open("a", buffering=1) as sys.stderr:
