@@ -1,5 +1,6 @@
 """From an option file to checked, frozen options; every mistake is found before anything else happens."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from os import PathLike
@@ -166,7 +167,7 @@ def _validate(document: Document) -> tuple[Options | None, list[Problem]]:
         options = _corrected(document, problems)
     if options is not None:
         wrong = [problem.path for problem in problems]
-        problems += [new for new in cross_problems(options) if not _follows(new.path, wrong)]
+        problems += [new for new in cross_problems(options) if not _follows(new, wrong)]
     return options, problems
 
 
@@ -187,9 +188,13 @@ def _corrected(document: Document, problems: list[Problem]) -> Options | None:
         return None
 
 
-def _follows(path: KeyPath, wrong: list[KeyPath]) -> bool:
-    """Return whether a problem at `path` may come from a wrong value that was left out."""
-    return any(path[: len(one)] == one or one[: len(path)] == path for one in wrong)
+def _follows(problem: Problem, wrong: list[KeyPath]) -> bool:
+    """Return whether a problem may come from a wrong value that was left out: it lies there, or names it."""
+    path, words = problem.path, set(re.findall(r"\w+", problem.message))
+    names = {[key for key in one if isinstance(key, str)][-1] for one in wrong if one}
+    return not names.isdisjoint(words) or any(
+        path[: len(one)] == one or one[: len(path)] == path for one in wrong
+    )
 
 
 def _part_problems(document: Document, parts: Parts) -> Iterator[Problem]:

@@ -491,6 +491,20 @@ def test_a_wrong_value_has_no_echo(complaints: Complaints) -> None:
     assert len(complaints({"[50]": "[50, b, 40]"})) == 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gt_size: 32": "gt_size: 32\n    gt_sizes: [16, b]\n    iters: [10, 90]"},
+        {"gt_size: 32": "gt_size: 32\n    gt_sizes: b\n    iters: [10, 90]"},
+        {"gt_size: 32": "gt_size: b\n    gt_sizes: [16, 32]\n    iters: [10, 90]"},
+        {"total_iter: 100": "total_iter: 100\n  ema_warmup: true", "0.9": "b"},
+        {"total_iter: 100": "total_iter: 100\n  teacher_iter: 9", "val:": "path: {teacher: 3}\nval:"},
+    ],
+)
+def test_a_wrong_value_has_no_echo_in_another_option(complaints: Complaints, changes: dict[str, str]) -> None:
+    assert len(complaints(changes)) == 1
+
+
 def test_the_sets_of_a_test_file_may_be_called_val(load, small_text):
     train = small_text[small_text.index("train:\n  total_iter") : small_text.index("val:\n")]
     options = load({train: "", "  train:\n    name": "  val_1:\n    name", "    gt_size: 32\n": ""})
