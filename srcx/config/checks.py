@@ -80,6 +80,9 @@ def _train_set(path: KeyPath, dataset: TrainDataset, scale: int) -> Iterator[Pro
         said = f"{dataset.gt_size} is no multiple of the scale {scale}; write {near}"
         yield Problem((*path, "gt_size"), said)
     yield from _gt_sizes(path, dataset, scale)
+    if (factors := dataset.gt_scales) is not None and len({*factors}) < max(len(factors), 1):
+        said = f"expected different factors, such as [1, 0.5]; got {list(factors)}"
+        yield Problem((*path, "gt_scales"), said)
     if dataset.uniform_share and dataset.crop_candidates == 1:
         said = "all crops are drawn uniformly; set crop_candidates above 1, or remove this"
         yield Problem((*path, "uniform_share"), said)

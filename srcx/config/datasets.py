@@ -88,6 +88,8 @@ class TrainDataset(DatasetOptions):
     """srcx: Restormer's sides of the crop, one after another; gt_size is the largest of them."""
     iters: Tuple[Count] | None = None
     """srcx: iterations at each of gt_sizes, as in Restormer; the last one stays to the end."""
+    gt_scales: Tuple[Annotated[float, Field(gt=0, le=1)]] | None = None
+    """srcx: HighResolutionDataset: each image is there at each of these sizes: [1, 0.5] is also at half."""
     use_hflip: bool = True
     """Flip crops left to right at random."""
     use_rot: bool = True
@@ -156,6 +158,7 @@ class PairedTrainImages(PairedImages, TrainDataset):
     """Pairs of files to train on."""
 
     type: Literal["PairedImageDataset"]
+    gt_scales: None = None
     targets: Literal["paired"] = "paired"
     max_offset: Literal[0] = 0
 
@@ -173,6 +176,7 @@ class NonAlignedPairs(TrainDataset):
 
     type: Literal["NonAlignedPairDataset"]
     dataroot_gt: FilePath
+    gt_scales: None = None
     crop_candidates: Literal[1] = 1
     uniform_share: Literal[0] = 0
     meta_info: None = None

@@ -1,6 +1,6 @@
 """High-resolution images alone; lq is made on the fly: MATLAB's bicubic, or a degradation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,8 @@ from srcx.data.crops import Pair
 from srcx.data.dataset import Levels, PairDataset, crops_of, large_enough
 from srcx.data.degradation import degrade
 from srcx.data.pairs import Problems, Size, check_names
-from srcx.data.stored import IoBackend, Stored, list_stored
+from srcx.data.stored import IoBackend, Shrunk, Stored, list_stored
+from srcx.errors import DataError
 from srcx.imaging.resize import crop_to_multiple, imresize
 
 __all__ = ["HighResolutionDataset", "cut_sizes", "with_bicubic"]
@@ -29,6 +30,9 @@ class HighResolutionDataset(PairDataset):
 
     An image is first cut at the right and bottom to a multiple of `scale`, as published training sets are.
 
+    With `gt_scales: [1, 0.5]` the set has each image twice, the second time at half its size, as BasicSR's
+    script generate_multiscale_DF2K.py writes files: what is small in a large photograph is seen too.
+
     A degradation is drawn anew for each crop, from the generator that also draws the crop. For whole images,
     which are to validate on, it depends on the image's number alone.
 
@@ -38,6 +42,8 @@ class HighResolutionDataset(PairDataset):
         scale: The low-resolution side is this much smaller.
         gt_size: Side of training crops in ground-truth pixels; None gives whole images. Smaller images
             are left out with a warning.
+        gt_scales: Factors in (0, 1], each different: an image is there once for each, shrunk by MATLAB's
+            bicubic; None is as [1].
         degradation: How lq is made; None makes MATLAB's bicubic.
         io_backend: How the images are stored.
         meta_info_file: A list of names relative to the (one) folder, to take these alone.
@@ -51,7 +57,8 @@ class HighResolutionDataset(PairDataset):
         cache_mib: MiB of decoded images, and of images made from them, in the cache.
 
     Raises:
-        DataError: with all that is wrong: missing or empty folders, files that cannot be read.
+        DataError: with all that is wrong: missing or empty folders, files that cannot be read, a number out
+            of range.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class HighResolutionDataset(PairDataset):
         dataroot_gt: Path | str | Sequence[Path | str],
         scale: int,
         gt_size: int | None = None,
+        gt_scales: Sequence[float] | None = None,
         degradation: DegradationOptions | None = None,
         io_backend: IoBackend = "disk",
         meta_info_file: Path | str | None = None,
@@ -81,6 +89,9 @@ class HighResolutionDataset(PairDataset):
             candidates=crop_candidates,
             uniform_share=uniform_share,
         )
+        factors = (1.0,) if gt_scales is None else tuple(gt_scales)
+        if not factors or len({*factors}) < len(factors) or not all(0 < factor <= 1 for factor in factors):
+            raise DataError(f"gt_scales must be different factors in (0, 1]; got {list(factors)}")
         problems = Problems()
         sizes: dict[Stored, Size] = {}
         for root in roots:
@@ -88,7 +99,9 @@ class HighResolutionDataset(PairDataset):
                 stored = list_stored(
                     root, io_backend=io_backend, meta_info_file=meta_info_file, recursive=True
                 )
-                sizes |= cut_sizes(stored, scale, problems)
+                for factor in factors:
+                    images = (image if factor == 1 else Shrunk(image, factor) for image in stored)
+                    sizes |= cut_sizes(images, scale, problems)
         if crops is None:  # results are called by these names
             check_names(list(sizes), problems=problems)
         where = ", ".join(str(root) for root in roots)
@@ -153,7 +166,7 @@ def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
     return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 
-def cut_sizes(images: list[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
+def cut_sizes(images: Iterable[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
     """Return the sizes, cropped to a multiple of `scale`."""
     sizes = {}
     for image in images:

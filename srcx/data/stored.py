@@ -1,6 +1,7 @@
 """Stored images of a data set: files in a folder, records of BasicSR's LMDB folders, members of shards."""
 
 import io
+import math
 import os.path
 import re
 from collections.abc import Iterator
@@ -19,8 +20,18 @@ from srcx.errors import DataError, ImageError
 from srcx.imaging.color import to_rgb
 from srcx.imaging.decode import decode_image, read_header
 from srcx.imaging.io import image_size, list_images, read_image
+from srcx.imaging.resize import imresize
 
-__all__ = ["IoBackend", "Stored", "StoredFile", "StoredMember", "StoredRecord", "lines_in", "list_stored"]
+__all__ = [
+    "IoBackend",
+    "Shrunk",
+    "Stored",
+    "StoredFile",
+    "StoredMember",
+    "StoredRecord",
+    "lines_in",
+    "list_stored",
+]
 
 IoBackend = Literal["disk", "lmdb", "webdataset", "remote"]
 """Image files, an LMDB folder, or shards: on a disk alone, or also at addresses."""
@@ -62,6 +73,28 @@ class StoredFile:
 
     def read(self) -> NDArray[np.uint8]:
         return to_rgb(read_image(self.path))
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A stored image, shrunk by MATLAB's bicubic when it is read."""
+
+    image: Stored
+    factor: float
+
+    def __str__(self) -> str:
+        return f"{self.image} at {self.factor:g}"
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+    def size(self) -> tuple[int, int]:
+        height, width = self.image.size()
+        return math.ceil(self.factor * height), math.ceil(self.factor * width)
+
+    def read(self) -> NDArray[np.uint8]:
+        return imresize(self.image.read(), scale=self.factor)
 
 
 @dataclass(frozen=True)
