@@ -89,7 +89,7 @@ class TrainDataset(DatasetOptions):
     iters: Tuple[Count] | None = None
     """srcx: iterations at each of gt_sizes, as in Restormer; the last one stays to the end."""
     gt_scales: Tuple[Annotated[float, Field(gt=0, le=1)]] | None = None
-    """srcx: HighResolutionDataset: each image is there at each of these sizes: [1, 0.5] is also at half."""
+    """srcx: HighResolutionDataset: sizes at which each image is used; [1, 0.5]: whole and at half."""
     use_hflip: bool = True
     """Flip crops left to right at random."""
     use_rot: bool = True

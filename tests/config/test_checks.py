@@ -64,6 +64,21 @@ ADVERSARY = {
                 ),
                 ("gt_sizes: [18, 32]\n    iters: [9, 9]", "gt_sizes: 18 is no multiple of the scale 4"),
                 ("gt_sizes: [0, 32]\n    iters: [9, 9]", "gt_sizes[0]: expected a number from 1 on"),
+                ("gt_scales: [1, 0.5]", "gt_scales: PairedImageDataset"),
+            )
+        ),
+        *(
+            (
+                "PairedImageDataset\n    dataroot_gt: gt\n    dataroot_lq: lq",
+                f"HighResolutionDataset\n    dataroot_gt: gt\n    gt_scales: {value}",
+                f"x.yml:9: datasets.train.gt_scales{complaint}",
+            )
+            for value, complaint in (
+                ("[]", ": expected different factors, such as [1, 0.5]; got []"),
+                ("[1, 1.0]", ": expected different factors, such as [1, 0.5]; got [1.0, 1.0]"),
+                ("[1, 2]", "[1]: expected"),
+                ("[0]", "[0]: expected"),
+                ("0.5", ": expected a list, got 0.5"),
             )
         ),
         (

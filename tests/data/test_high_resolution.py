@@ -67,6 +67,33 @@ def test_images_smaller_than_a_crop_are_left_out_with_a_word(folder, caplog):
         HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=96)
 
 
+def test_images_at_several_sizes_are_those_of_files_that_were_shrunk_before(folder, tmp_path, caplog):
+    for name in ("a/2", "a/10", "b/x"):
+        whole = read_image(folder / f"{name}.png")
+        (tmp_path / "half" / name).parent.mkdir(exist_ok=True, parents=True)
+        write_image(tmp_path / f"half/{name}.png", imresize(whole, scale=1 / 2))
+    sizes = {"scale": 4, "gt_size": 12, "degradation": None}
+    with caplog.at_level(logging.WARNING):
+        shrunk = HighResolutionDataset(dataroot_gt=[folder / "a", folder / "b"], gt_scales=[1, 0.5], **sizes)
+    assert "1 of 6 images are smaller than a crop (gt_size 12) and left out" in caplog.text
+    assert f"{folder}/b/x.png at 0.5" in caplog.text
+    roots = [folder / "a", tmp_path / "half/a", folder / "b"]
+    files = HighResolutionDataset(dataroot_gt=roots, **sizes)
+    assert shrunk.describe() == files.describe()
+    for index in range(len(files)):
+        for one, other in zip(shrunk.read(index), files.read(index), strict=True):
+            assert_array_equal(one, other)
+        one, other = (each.sample(index, np.random.default_rng(3)) for each in (shrunk, files))
+        assert_array_equal(one.gt, other.gt)
+    assert len(HighResolutionDataset(dataroot_gt=folder / "a", scale=4, gt_size=12, gt_scales=[0.5])) == 2
+
+
+@pytest.mark.parametrize("gt_scales", [[], [1, 1.0], [0], [2, 1], [-0.5]])
+def test_a_size_that_is_no_share_of_the_image_is_refused(folder, gt_scales):
+    with pytest.raises(DataError, match=r"gt_scales must be different factors in \(0, 1\]; got \["):
+        HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=12, gt_scales=gt_scales)
+
+
 def test_lmdb_gives_what_the_folder_gives(tmp_path, make_pairs, make_lmdb):
     names = make_pairs(tmp_path)
     make_lmdb(tmp_path / "x.lmdb", {name: tmp_path / "HR" / f"{name}.png" for name in names})
