@@ -1,6 +1,6 @@
 """High-resolution images alone; lq is made on the fly: MATLAB's bicubic, or a degradation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -99,9 +99,7 @@ class HighResolutionDataset(PairDataset):
                 stored = list_stored(
                     root, io_backend=io_backend, meta_info_file=meta_info_file, recursive=True
                 )
-                for factor in factors:
-                    images = (image if factor == 1 else Shrunk(image, factor) for image in stored)
-                    sizes |= cut_sizes(images, scale, problems)
+                sizes |= cut_sizes(stored, scale, problems, factors)
         if crops is None:  # results are called by these names
             check_names(list(sizes), problems=problems)
         where = ", ".join(str(root) for root in roots)
@@ -166,11 +164,18 @@ def with_bicubic(whole: NDArray[np.uint8], scale: int) -> Pair:
     return Pair(imresize(gt, size=(gt.shape[0] // scale, gt.shape[1] // scale)), gt)
 
 
-def cut_sizes(images: Iterable[Stored], scale: int, problems: Problems) -> dict[Stored, Size]:
-    """Return the sizes, cropped to a multiple of `scale`."""
-    sizes = {}
+def cut_sizes(
+    images: list[Stored], scale: int, problems: Problems, factors: Sequence[float] = (1.0,)
+) -> dict[Stored, Size]:
+    """Return the images at each of the factors, with their sizes cropped to a multiple of `scale`."""
+    whole: dict[Stored, Size] = {}
     for image in images:
         with problems.noted():
-            height, width = image.size()
-            sizes[image] = (height - height % scale, width - width % scale)
+            whole[image] = image.size()
+    sizes = {}
+    for factor in factors:
+        for image, size in whole.items():
+            one = image if factor == 1 else Shrunk(image, factor, size)
+            height, width = size if factor == 1 else one.size()
+            sizes[one] = (height - height % scale, width - width % scale)
     return sizes

@@ -81,6 +81,8 @@ class Shrunk:
 
     image: Stored
     factor: float
+    whole: tuple[int, int]
+    """Height and width of `image`."""
 
     def __str__(self) -> str:
         return f"{self.image} at {self.factor:g}"
@@ -90,8 +92,8 @@ class Shrunk:
         return self.image.name
 
     def size(self) -> tuple[int, int]:
-        height, width = self.image.size()
-        return math.ceil(self.factor * height), math.ceil(self.factor * width)
+        height, width = self.whole
+        return math.ceil(self.factor * height), math.ceil(self.factor * width)  # as `imresize` rounds
 
     def read(self) -> NDArray[np.uint8]:
         return imresize(self.image.read(), scale=self.factor)

@@ -67,25 +67,39 @@ def test_images_smaller_than_a_crop_are_left_out_with_a_word(folder, caplog):
         HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=96)
 
 
-def test_images_at_several_sizes_are_those_of_files_that_were_shrunk_before(folder, tmp_path, caplog):
-    for name in ("a/2", "a/10", "b/x"):
+@pytest.mark.parametrize("degradation", [None, load_degradation("web")], ids=["bicubic", "web"])
+def test_images_at_several_sizes_are_those_of_files_that_were_shrunk_before(
+    folder, tmp_path, rng, caplog, degradation
+):
+    # Half of it, rounded up, just holds a crop.
+    write_image(folder / "b/y.png", rng.integers(0, 256, (31, 40, 3), np.uint8))
+    for name in ("a/2", "a/10", "b/x", "b/y"):
         whole = read_image(folder / f"{name}.png")
         (tmp_path / "half" / name).parent.mkdir(exist_ok=True, parents=True)
         write_image(tmp_path / f"half/{name}.png", imresize(whole, scale=1 / 2))
-    sizes = {"scale": 4, "gt_size": 12, "degradation": None}
+    settings = {"scale": 4, "gt_size": 16, "degradation": degradation}
     with caplog.at_level(logging.WARNING):
-        shrunk = HighResolutionDataset(dataroot_gt=[folder / "a", folder / "b"], gt_scales=[1, 0.5], **sizes)
-    assert "1 of 6 images are smaller than a crop (gt_size 12) and left out" in caplog.text
+        shrunk = HighResolutionDataset(
+            dataroot_gt=[folder / "a", folder / "b"], gt_scales=[1, 0.5], **settings
+        )
+    assert "1 of 8 images are smaller than a crop (gt_size 16) and left out" in caplog.text
     assert f"{folder}/b/x.png at 0.5" in caplog.text
-    roots = [folder / "a", tmp_path / "half/a", folder / "b"]
-    files = HighResolutionDataset(dataroot_gt=roots, **sizes)
-    assert shrunk.describe() == files.describe()
+    roots = [folder / "a", tmp_path / "half/a", folder / "b", tmp_path / "half/b"]
+    files = HighResolutionDataset(dataroot_gt=roots, **settings)
+    assert len(shrunk) == len(files) == 7
     for index in range(len(files)):
         for one, other in zip(shrunk.read(index), files.read(index), strict=True):
             assert_array_equal(one, other)
         one, other = (each.sample(index, np.random.default_rng(3)) for each in (shrunk, files))
+        assert_array_equal(one.lq, other.lq)
         assert_array_equal(one.gt, other.gt)
-    assert len(HighResolutionDataset(dataroot_gt=folder / "a", scale=4, gt_size=12, gt_scales=[0.5])) == 2
+    assert len(HighResolutionDataset(dataroot_gt=folder / "a", scale=4, gt_size=16, gt_scales=[0.5])) == 2
+
+
+def test_a_damaged_image_at_several_sizes_is_named_once(folder):
+    (folder / "b/x.png").write_bytes((folder / "b/x.png").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"^[^\n]*x\.png: is damaged or cut off[^\n]*$"):
+        HighResolutionDataset(dataroot_gt=folder, scale=4, gt_size=12, gt_scales=[1, 0.5])
 
 
 @pytest.mark.parametrize("gt_scales", [[], [1, 1.0], [0], [2, 1], [-0.5]])

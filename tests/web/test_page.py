@@ -36,7 +36,8 @@ def browser(address: str) -> Iterator[Any]:
         page.on(
             "request", lambda request: elsewhere.append(request.url) if address not in request.url else None
         )
-        # A chooser is seen only once this was said, and a key pressed right after it can be faster.
+        # The browser reports file choosers only after it was asked to. Asked just before a key is pressed, it
+        # can be too late.
         page.on("filechooser", lambda chooser: None)
         page.goto(address)
         yield page
