@@ -4,6 +4,7 @@ import io
 import logging
 import struct
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from srcx.imaging.png_chunks import ColourChunks
 
-__all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of", "in_profile"]
+__all__ = ["NO_EXTRAS", "Extras", "cmyk_to_rgb", "extras_of", "in_profile", "warn_once"]
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +146,14 @@ def cmyk_to_rgb(image: Image.Image, name: str, *, bits: int = 8) -> Image.Image:
         result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         how = "by its own colour profile"
     lost = f"; its {bits} bits per sample are reduced to 8" if bits > 8 else ""
-    log.warning("%s: CMYK is converted to sRGB: %s%s", name, how, lost)
+    warn_once(f"{name}: CMYK is converted to sRGB: {how}{lost}")
     return result or image.convert("RGB")
+
+
+@lru_cache(maxsize=10_000)
+def warn_once(message: str) -> None:
+    """Log a warning, unless this process has logged it: reports and later epochs read an image again."""
+    log.warning("%s", message)
 
 
 def in_profile(image: NDArray[np.uint8], source: bytes, target: bytes) -> NDArray[np.uint8]:

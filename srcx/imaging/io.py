@@ -17,7 +17,7 @@ from PIL import Image, features
 from srcx.atomic import atomic_path
 from srcx.errors import DataError, ImageError
 from srcx.imaging.decode import ImageArray, decode, quiet_opencv, read_header, swap_red_and_blue
-from srcx.imaging.extras import NO_EXTRAS, Extras
+from srcx.imaging.extras import NO_EXTRAS, Extras, warn_once
 from srcx.imaging.png import write_png
 from srcx.imaging.png_chunks import shows_as_srgb
 
@@ -220,7 +220,7 @@ def _holdable(extras: Extras, path: Path, suffix: str) -> Extras:
 def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
     """Images in a folder by their suffix, in natural order (2 before 10); hidden ones are left out.
 
-    A warning names images of formats that srcx does not read.
+    A warning names images of formats that srcx does not read, once for each folder.
 
     Args:
         folder: Where to look.
@@ -260,12 +260,8 @@ def list_images(folder: Path | str, *, recursive: bool = False) -> list[Path]:
         some = ", ".join(sorted(unread)[:SHOWN]) + (", ..." if len(unread) > SHOWN else "")
         has_heic = any(name.lower().endswith(HEIC_SUFFIXES) for name in unread)
         hint = "; pip install 'srcx[heic]' installs what reads HEIC" if has_heic else ""
-        log.warning(
-            "%s: %d files are left out, srcx does not read their format: %s%s",
-            folder,
-            len(unread),
-            some,
-            hint,
+        warn_once(
+            f"{folder}: {len(unread)} files are left out, srcx does not read their format: {some}{hint}"
         )
     return sorted(found, key=lambda path: _natural(str(path.relative_to(folder))))
 

@@ -1,8 +1,10 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from srcx.archs import MSRResNet, SRResNet
 from srcx.weights import save_state
@@ -89,6 +91,19 @@ def test_a_folder_without_ground_truth_needs_no_ground_truth(srcx, photos, tmp_p
     assert said.code == 0
     assert "no psnr of bicubic on photos x4: psnr: compares with a ground truth" in said.out
     assert "photos x4 · b.jpg" in (tmp_path / "out/report.html").read_text()
+
+
+def test_warnings_about_images_come_once_whatever_the_number_of_models(srcx, photos):
+    for scale in (2, 4):
+        net = MSRResNet(num_feat=4, num_block=1, upscale=scale)
+        save_state(Path(f"x{scale}.pth"), net.state_dict())
+    Image.new("CMYK", (16, 16)).save(photos / "ink.jpg")
+    (photos / "f.gif").write_bytes(b"anything")
+    words = ("--model", "x2.pth", "x4.pth", "--metrics", "psnr")
+    said = srcx("benchmark", "--images", photos, "-o", "out", *words)
+    assert said.code == 0
+    for warning in ("CMYK is converted to sRGB", "files are left out"):
+        assert len([line for line in said.sentences if warning in line]) == 1
 
 
 def test_one_image_that_cannot_be_read_stops_no_other(srcx, benchmark_data, photos, tmp_path):

@@ -1,5 +1,6 @@
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from srcx.imaging import imresize, read_image, write_image
+from srcx.imaging import imresize, io, read_image, write_image
 from srcx.prepare.check_images import KINDS
 
 
@@ -277,6 +278,24 @@ def test_check_counts_shows_and_moves(srcx, photos):
     assert Path("new/page.html").is_file()
     assert said.out.endswith("aside: 1 image moved\n")
     assert not (photos / "d.png").exists()
+
+
+def test_check_warns_of_an_image_once_and_decodes_it_once_more_for_its_thumbnails(srcx, photos, monkeypatch):
+    ink = Image.fromarray(imresize(data.coffee(), scale=0.5)).convert("CMYK")
+    for name in ("ink.jpg", "same.jpg"):  # both damaged, and the second a duplicate of the first
+        ink.save(photos / name, quality=10)
+    decoded, decode = Counter(), io.decode
+
+    def noted(content, name, **others):
+        decoded[Path(name).name] += 1
+        return decode(content, name, **others)
+
+    monkeypatch.setattr(io, "decode", noted)
+    said = srcx("data", "check", photos)
+    assert said.code == 0
+    warned = sorted(line.split(":")[0] for line in said.sentences if "CMYK is converted to sRGB" in line)
+    assert warned == [str(photos / "ink.jpg"), str(photos / "same.jpg")]
+    assert (decoded["ink.jpg"], decoded["same.jpg"]) == (2, 2)
 
 
 def test_check_looks_at_its_outputs_first_and_leaves_no_folder(srcx, photos, tmp_path):

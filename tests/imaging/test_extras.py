@@ -94,7 +94,8 @@ def test_a_image_without_extras_has_none(tmp_path):
 def test_cmyk_becomes_rgb_with_a_word(tmp_path, caplog):
     path = saved(tmp_path, Image.fromarray(RGB).convert("CMYK"), quality=100)
     with caplog.at_level(logging.WARNING):
-        pixels = read_image(path)
+        for _ in range(2):  # the second time without the word
+            pixels = read_image(path)
     np.testing.assert_allclose(pixels.astype(int), RGB, atol=4)
     assert caplog.messages == [
         f"{path}: CMYK is converted to sRGB: it has no colour profile, so a simple formula is used and "

@@ -1,6 +1,7 @@
 """The report of `srcx data check`: one file with a thumbnail of each image that has a defect."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,14 @@ def write_check(path: Path, folder: Path, images: int, found: Sequence[Finding])
         OutputError: the place cannot be written.
     """
     kinds = []
+    thumbnail = cache(_thumbnail)  # an image may have several defects
     for kind, meaning in KINDS.items():
         of_kind = [one for one in found if one.kind == kind]
         shown = [
             _Shown(
                 str(one.path.relative_to(folder)),
                 one.detail,
-                [uri for image in (one.path, one.like) if image and (uri := _thumbnail(image))],
+                [uri for image in (one.path, one.like) if image and (uri := thumbnail(image))],
             )
             for one in of_kind[:MOST_SHOWN]
         ]
