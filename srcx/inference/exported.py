@@ -10,6 +10,7 @@ import numpy as np
 from srcx.errors import CheckpointError, SrcxError
 from srcx.imaging.planes import Planes
 from srcx.inference.backends import BACKENDS, Backend, OpenedFile
+from srcx.inference.backends.base import not_opened
 from srcx.inference.models import Model
 from srcx.inference.tiling import MISFIT, MULTIPLES, NoSizeError, find_multiple, probe_side
 
@@ -103,8 +104,11 @@ def exported_model(path: Path) -> Model:
     except SrcxError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path}: {backend.name} cannot open it ({reason}); export it again") from error
+        if backend.is_out_of_memory(error):
+            raise CheckpointError(
+                f"{path}: the memory does not suffice to open it; close other programs"
+            ) from error
+        raise not_opened(path, backend.name) from error
     net, size_px, multiple_of, scale = _probed(path, backend, opened)
     _find_channel_order(path, net, size_px or (FLAT_PX, FLAT_PX))
     model_files = (path, path.with_suffix(".bin"))  # weights of OpenVINO and ncnn

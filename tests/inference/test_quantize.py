@@ -81,6 +81,15 @@ def test_a_file_of_other_weights_is_not_run(checkpoint):
         Upscaler(model, precision="int8")
 
 
+def test_a_damaged_file_is_named_and_auto_goes_on_without_it(checkpoint, rng):
+    model = beside(checkpoint, find_model(checkpoint).sha256)
+    model.int8.with_suffix(".bin").write_bytes(b"")
+    said = r"net\.int8\.xml: this file or net\.int8\.bin is damaged, or openvino lacks one of its layers"
+    with pytest.raises(UsageError, match=said):
+        Upscaler(model, precision="int8")
+    assert Upscaler(model)(rng.integers(0, 256, (30, 41, 3), np.uint8)).shape[2] == 3
+
+
 def test_without_the_file_the_error_says_how_to_make_it(checkpoint):
     with pytest.raises(UsageError, match=r"net: has no 8-bit file; 'srcx export --format openvino --int8"):
         Upscaler(find_model(checkpoint), precision="int8")

@@ -30,7 +30,9 @@ __all__ = [
     "OpenedFile",
     "Run",
     "check_one_of_each",
+    "check_weights_beside",
     "import_without_telemetry",
+    "not_opened",
     "psnr_db",
     "reopened_after_out_of_memory",
     "to_onnx",
@@ -174,6 +176,24 @@ def check_one_of_each(path: Path, inputs: int, outputs: int) -> None:
             f"{path}: expected a network with one input and one output, got {inputs} and {outputs}; "
             "export the part that upscales alone"
         )
+
+
+def check_weights_beside(path: Path) -> None:
+    """Check that the weights of an exported file, a .bin file of its name, are beside it.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise CheckpointError(f"{path}: its weights, {weights.name}, are not beside it; put both together")
+
+
+def not_opened(path: Path, backend: str) -> CheckpointError:
+    """Return the error of an exported file that a backend of this name does not open."""
+    weights = path.with_suffix(".bin")
+    files = f"this file or {weights.name} is" if weights.is_file() else "is"
+    return CheckpointError(f"{path}: {files} damaged, or {backend} lacks one of its layers; export it again")
 
 
 class Engine(NamedTuple):

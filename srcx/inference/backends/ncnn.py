@@ -17,6 +17,8 @@ from srcx.inference.backends.base import (
     OpenedFile,
     Run,
     check_one_of_each,
+    check_weights_beside,
+    not_opened,
     psnr_db,
 )
 from srcx.inference.store import made_once, onnx_of
@@ -60,11 +62,7 @@ class Ncnn(Backend):
             return _opened(folder)
 
     def open_exported(self, path: Path) -> OpenedFile:
-        weights = path.with_suffix(".bin")
-        if not weights.is_file():
-            raise CheckpointError(
-                f"{path}: its weights, {weights.name}, are not beside it; put both together"
-            )
+        check_weights_beside(path)
         return OpenedFile(_run_of(self.load(), path), (None, _channels_of(path), None, None))
 
 
@@ -120,7 +118,7 @@ def _run_of(ncnn: Any, param: Path) -> Run:
     pools = ncnn.PoolAllocator(), ncnn.PoolAllocator()
     net.opt.blob_allocator, net.opt.workspace_allocator = pools
     if net.load_param(str(param)) or net.load_model(str(param.with_suffix(".bin"))):
-        raise CheckpointError(f"{param}: is damaged, or has a layer that this ncnn lacks; export it again")
+        raise not_opened(param, Ncnn.name)
     check_one_of_each(param, len(net.input_names()), len(net.output_names()))
     (source,), (result,) = net.input_names(), net.output_names()
     size: tuple[int, ...] = ()

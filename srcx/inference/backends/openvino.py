@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srcx.errors import UsageError
+from srcx.errors import CheckpointError, UsageError
 from srcx.hardware import threads
 from srcx.imaging.planes import Planes
 from srcx.inference.backends.base import (
@@ -17,6 +17,8 @@ from srcx.inference.backends.base import (
     OpenedFile,
     Run,
     check_one_of_each,
+    check_weights_beside,
+    not_opened,
     reopened_after_out_of_memory,
 )
 from srcx.inference.store import made_once, onnx_of
@@ -68,18 +70,37 @@ class OpenVino(Backend):
             raise UsageError(
                 f"{model.name}: has no 8-bit file; 'srcx export --format openvino --int8 FOLDER' makes one"
             )
-        file = module.Core().read_model(str(model.int8))
+        try:
+            file = self._read(model.int8)
+        except CheckpointError as error:
+            raise UsageError(str(error)) from error  # "auto" takes another engine
         if not file.has_rt_info(SOURCE_KEY) or file.get_rt_info(SOURCE_KEY).astype(str) != model.sha256:
             raise UsageError(f"{model.int8}: was made from other weights than {model.name}; export it again")
         return self.open_file(str(model.int8), precision)
 
     def open_exported(self, path: Path) -> OpenedFile:
-        file = self.load().Core().read_model(str(path))
+        file = self._read(path)
         check_one_of_each(path, len(file.inputs), len(file.outputs))
         shape = tuple(
             side.get_length() if side.is_static else None for side in file.input(0).get_partial_shape()
         )
         return OpenedFile(self.open_file(str(path)), shape)
+
+    def _read(self, path: Path) -> Any:
+        """Read an .xml file and its weights.
+
+        Raises:
+            CheckpointError: one of the two is damaged, or the weights are missing.
+        """
+        check_weights_beside(path)
+        if b"<net" not in path.read_bytes():
+            raise not_opened(path, self.name)  # OpenVINO would try formats whose readers print to stderr
+        try:
+            return self.load().Core().read_model(str(path))
+        except RuntimeError as error:
+            if self.is_out_of_memory(error):
+                raise
+            raise not_opened(path, self.name) from error
 
     def open_file(self, content: bytes | str, precision: str = "fp32") -> Run:
         """Open the content of an .onnx file or the path of an .xml file."""
