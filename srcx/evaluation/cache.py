@@ -4,11 +4,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from srcx.atomic import atomic_path, make_folder
-from srcx.errors import ImageError
+from srcx.atomic import atomic_path, make_folder, writing
+from srcx.errors import ImageError, OutputError
 from srcx.imaging import ImageArray, write_image
 
 __all__ = ["Cache", "sha256_of"]
@@ -68,11 +69,20 @@ class Cache:
             relative: File, relative to the folder of the results.
             made_of: All that the image depends on.
             make: Returns the image.
+
+        Raises:
+            ImageError: the file cannot have this name.
+            OutputError: the folder cannot be made, or the file cannot be written.
         """
         path, known = self.root / relative, self.images.get(relative)
         if known and known["made_of"] == made_of and path.is_file() and sha256_of(path) == known["sha256"]:
             return
         make_folder(path.parent)
+        try:
+            with writing(path), suppress(FileNotFoundError):
+                path.stat()  # now, not after the work; it fails where the name is too long
+        except OutputError as error:
+            raise ImageError(str(error)) from error  # the other images can still be written
         write_image(path, make())
         self.images[relative] = {"made_of": made_of, "sha256": sha256_of(path)}
 

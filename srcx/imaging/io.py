@@ -80,8 +80,8 @@ def read_image(path: Path | str, *, max_pixels: int | None = None) -> ImageArray
 
 def read_with_extras(path: Path | str, *, max_pixels: int | None = None) -> tuple[ImageArray, Extras]:
     """`read_image`, and the colour profile and EXIF data to keep with the image."""
-    path = _a_file(path)
     try:
+        path = _a_file(path)
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from error
@@ -96,8 +96,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing, damaged, cut off, animated, or of a kind that is not read.
     """
-    path = _a_file(path)
     try:
+        path = _a_file(path)
         with path.open("rb") as file:
             header = read_header(file, str(path))
     except OSError as error:

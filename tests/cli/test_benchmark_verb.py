@@ -120,6 +120,19 @@ def test_one_image_that_cannot_be_read_stops_no_other(srcx, benchmark_data, phot
     assert known == {"0": True, "gone": False}
 
 
+def test_a_name_too_long_for_a_result_stops_no_other_image(srcx, photos, tmp_path):
+    long = "n" * 250
+    shutil.copy(photos / "b.jpg", photos / f"{long}.jpg")
+    said = srcx("benchmark", "--images", photos, "-o", "out", "--metrics", "psnr")
+    assert said.code == 0
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    reasons = {one["image"]: one["reasons"]["psnr"] for one in results["images"]}
+    sentence = f"out/images/bicubic/photos/{long}.jpg.png: cannot be written: File name too long; choose"
+    assert reasons[f"{long}.jpg"].startswith(sentence)
+    assert reasons["a.png"].startswith("psnr: compares with a ground truth")
+    assert "photos x4 · a.png" in (tmp_path / "out/report.html").read_text()
+
+
 def test_an_output_that_is_a_file_is_one_sentence(srcx, benchmark_data, tmp_path):
     (tmp_path / "out").write_text("")
     said = srcx("benchmark", "--data", benchmark_data, "-o", "out")

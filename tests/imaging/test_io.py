@@ -471,3 +471,9 @@ def test_says_when_there_is_no_such_folder(tmp_path):
         list_images(tmp_path / "file")
     with pytest.raises(DataError, match="/dev/null: is a device or pipe, and a folder is expected"):
         list_images("/dev/null")
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_a_name_that_no_file_can_have_is_one_sentence(read, tmp_path):
+    with pytest.raises(ImageError, match=r"n\.png: (cannot be read: .* too long|this file does not)"):
+        read(tmp_path / f"{'n' * 300}.png")
