@@ -174,7 +174,7 @@ assert up._runners[up.engine]._max_core_px, "there was memory enough: the test s
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
 def test_out_of_memory_goes_on_in_tiles_and_returns_no_earlier_image(backend):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    # By itself glibc keeps some freed images, other ones in each run, until even the smallest tile finds no room.
+    # By itself glibc keeps some freed images, other ones in each run, until the smallest tile finds no room.
     env |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY, backend.name],
