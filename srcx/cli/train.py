@@ -54,11 +54,13 @@ def train(
         options = load_training(opt, force_yml or [])
         check_paths(options)  # what is wrong is said now: importing torch takes seconds
     if check:
+        from srcx.training.build_data import check_data
         from srcx.training.dry_run import SHEET_CROPS, describe, write_contact_sheet
 
-        print(describe(options))
+        sets = check_data(options)
+        print(describe(options, sets))
         print(f"\n# the first {SHEET_CROPS} crops of the training, lq beside gt")
-        print(f"  {write_contact_sheet(options)}")
+        print(f"  {write_contact_sheet(options, sets[0][1])}")
         print("nothing was trained, and nothing else was written")
     elif profile:
         from srcx.training.profiling import profile_run

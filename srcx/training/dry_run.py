@@ -3,7 +3,7 @@
 import copy
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from srcx.atomic import make_folder
 from srcx.config import Options
-from srcx.data import train_batches
+from srcx.data import PairDataset, train_batches
 from srcx.errors import OptionsError
 from srcx.evaluation.report.contact_sheet import contact_sheet
 from srcx.hardware import NO_VIEW
@@ -168,10 +168,14 @@ def _problem(options: Options, option: str, said: str) -> OptionsError:
     return OptionsError(f"{options.where(option)}: {option}: {said}")
 
 
-def describe(options: Options) -> str:
+def describe(options: Options, sets: Sequence[tuple[str, PairDataset]]) -> str:
     """Return the resolved options, networks, data and estimates of a training file, as text.
 
     The estimates are measured: a few steps on random images, whose results are dropped.
+
+    Args:
+        options: Those of the file.
+        sets: Names and data sets of the file, as `build_data.check_data` returns them.
 
     Raises:
         SrcxError: of the kind that would stop the run.
@@ -181,7 +185,6 @@ def describe(options: Options) -> str:
     assert train_set is not None
     check_paths(options)
     check_weights(options)
-    sets = build_data.check_data(options)
     cached_mib = min(train_set.cache_mib, sets[0][1].decoded_mib)
     build_data.check_metrics(options)
     step = measure_step(options)
@@ -241,27 +244,25 @@ def measure_step(options: Options) -> Step:
     return Step(model, time_s, kinds, memory.mib)
 
 
-def write_contact_sheet(options: Options) -> Path:
+def write_contact_sheet(options: Options, training_set: PairDataset) -> Path:
     """Write the first crops of the run, lq beside gt, as NAME_check.png beside the run's folder.
 
     Raises:
-        DataError: with all that is wrong with the training set.
         OutputError: the sheet cannot be written.
     """
     part = options.datasets.train
     assert part is not None
-    dataset = build_data.training_set(options)
     # The crop at each place of the stream is the same for all batch sizes and ranks.
     batch = next(
         train_batches(
-            dataset,
+            training_set,
             batch_size=SHEET_CROPS,
             seed=options.manual_seed,
             enlarge=part.dataset_enlarge_ratio,
             stages=part.stages(SHEET_CROPS),
         )
     )
-    lqs, gts = (dataset.levels.images(batch[side]) for side in ("lq", "gt"))
+    lqs, gts = (training_set.levels.images(batch[side]) for side in ("lq", "gt"))
     folder = make_folder(Path(options.path.experiments_root))
     path = folder / f"{options.name}_check.png"
     write_image(path, contact_sheet(list(zip(lqs, gts, strict=True))))

@@ -127,6 +127,16 @@ def test_check_says_what_would_be_and_writes_a_contact_sheet_alone(srcx, option_
     assert [path.name for path in (option_files / "experiments").iterdir()] == ["tiny_check.png"]
 
 
+def test_check_reads_the_training_set_once(srcx, option_files, benchmark_data):
+    shrunk = (
+        f"datasets:train={{name: t, type: HighResolutionDataset, dataroot_gt: {benchmark_data}/Tiny/HR, "
+        "gt_size: 16, gt_scales: [1, 0.25]}"
+    )
+    said = srcx("train", "-opt", "train.yml", "--check", "--force_yml", shrunk)
+    assert said.code == 0
+    assert said.err.count("2 of 4 images are smaller than a crop (gt_size 16) and left out") == 1
+
+
 def test_every_mistake_of_an_option_file_is_a_line_and_nothing_is_written(srcx, option_files):
     text = (
         (option_files / "train.yml")

@@ -77,9 +77,14 @@ def test_a_new_run_of_the_same_name_archives_the_old_one(workplace):
     assert (archive / "models/net_g_latest.pth").exists()
 
 
+def check(*overrides):
+    options = load_training(SMOKE, overrides)
+    return describe(options, build_data.check_data(options))
+
+
 def test_check_describes_the_run_and_writes_nothing(workplace):
     before = sorted(workplace.rglob("*"))
-    text = describe(load_training(SMOKE))
+    text = check()
     assert "\n  convolutions by torch: no layer of these networks is for the Winograd kernel\n" in text
     assert re.search(r"net_g: MSRResNet, [\d,]+ parameters", text)
     assert "train: 3 images" in text
@@ -91,9 +96,7 @@ def test_check_describes_the_run_and_writes_nothing(workplace):
 def test_check_describes_a_training_set_of_the_name_of_a_validation_set(workplace):
     shutil.copytree("datasets/smoke", "datasets/more")
     shutil.copy("datasets/smoke/0.png", "datasets/more/3.png")
-    text = describe(
-        load_training(SMOKE, ["datasets:train:name=val", "datasets:train:dataroot_gt=datasets/more"])
-    )
+    text = check("datasets:train:name=val", "datasets:train:dataroot_gt=datasets/more")
     assert "val: 4 images" in text
     assert "val: 3 images" in text
 
@@ -111,7 +114,7 @@ def test_check_times_the_generators_step_too_where_it_is_rare(workplace, monkeyp
 
     monkeypatch.setattr(SRModel, "step", timed)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    text = describe(load_training(SMOKE, ["train:net_d_iters=4", "train:net_d_init_iters=9"]))
+    text = check("train:net_d_iters=4", "train:net_d_init_iters=9")
     assert sorted(trained) == [False] * 3 + [True] * 3
     mean_s = (3 * 7 + 17 * 2) / 20  # in iterations 12, 16 and 20
     assert f"{mean_s:.2f} s an iteration (7.00 s with the generator's step, 2.00 s with the" in text
@@ -130,9 +133,9 @@ def test_check_times_a_step_with_each_size_of_the_crops(workplace, monkeypatch):
 
     monkeypatch.setattr(SRModel, "step", timed)
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    text = describe(load_training(SMOKE, [*PIXEL_LOSS, *STAGES]))
+    text = check(*PIXEL_LOSS, *STAGES)
     assert "1.30 s an iteration (1.00 s with crops of 24, 2.00 s with crops of 48), 0:00:26 for 20" in text
-    text = describe(load_training(SMOKE, [*PIXEL_LOSS, *STAGES, "train:total_iter=7"]))
+    text = check(*PIXEL_LOSS, *STAGES, "train:total_iter=7")
     assert "1.00 s an iteration (1.00 s with crops of 24, 2.00 s with crops of 48), 0:00:07 for 7" in text
 
 
@@ -178,7 +181,7 @@ def test_an_earlier_peak_of_memory_does_not_hide_that_of_a_step():
 def test_check_makes_images_of_the_channels_of_the_data(workplace):
     luma = ["datasets:train:color=y", "network_g:num_in_ch=1", "network_g:num_out_ch=1", "model_type=SRModel"]
     gone = ["train:gan_opt=~", "train:optim_d=~", "network_d=~"]
-    assert "s an iteration" in describe(load_training(SMOKE, [*luma, *gone]))
+    assert "s an iteration" in check(*luma, *gone)
 
 
 MISFITS = {
@@ -212,9 +215,9 @@ def test_options_that_do_not_fit_are_named_before_an_earlier_run_is_archived(wor
     earlier.mkdir(parents=True)
     (earlier / "net_g_latest.pth").write_bytes(b"earlier")
     before = sorted(workplace.rglob("*"))
-    for refused in (run_file, lambda path, overrides: describe(load_training(path, overrides))):
+    for refused in (lambda: run_file(SMOKE, overrides=overrides), lambda: check(*overrides)):
         with pytest.raises(OptionsError, match=rf"(smoke_x4.yml:\d+|--force_yml): {said}"):
-            refused(SMOKE, overrides=overrides)
+            refused()
     assert sorted(workplace.rglob("*")) == before
 
 
@@ -284,10 +287,10 @@ def test_the_trial_changes_nothing_that_the_run_depends_on(workplace):
 
 
 def test_weights_that_a_metric_lacks_are_missed_at_the_start(workplace):
-    metrics = "val:metrics={index: {type: ma, weights_path: nowhere.mat}}"
-    for refused in (run_file, lambda path, overrides: describe(load_training(path, overrides))):
+    overrides = ["val:metrics={index: {type: ma, weights_path: nowhere.mat}}"]
+    for refused in (lambda: run_file(SMOKE, overrides=overrides), lambda: check(*overrides)):
         with pytest.raises(WeightsError, match=r"--force_yml: val.metrics.index: weights of ma: nowhere.mat"):
-            refused(SMOKE, overrides=[metrics])
+            refused()
     assert not Path("experiments").exists()
 
 
@@ -297,10 +300,11 @@ def test_weights_that_a_metric_lacks_are_missed_at_the_start(workplace):
 )
 def test_the_sheet_of_a_check_shows_the_crops_the_run_begins_with(workplace, overrides, mean, std):
     options = load_training(SMOKE, [*overrides, "datasets:train:dataset_enlarge_ratio=3"])
-    path = write_contact_sheet(options)
+    training_set = build_data.training_set(options)
+    path = write_contact_sheet(options, training_set)
     assert path == Path("experiments/smoke_x4_check.png")
     assert [one.name for one in Path("experiments").iterdir()] == ["smoke_x4_check.png"]
-    batches = build_data.train_batches(options, build_data.training_set(options), build.accelerator(options))
+    batches = build_data.train_batches(options, training_set, build.accelerator(options))
     crops = [
         tuple(to_rgb(to_image(batch[side][place] * std + mean)) for side in ("lq", "gt"))
         for batch in itertools.islice(batches, 3)
