@@ -112,6 +112,16 @@ def test_a_damaged_file_is_one_sentence_of_ours(backend, tmp_path, capfd):
         find_model(tmp_path / f"gone{backend.suffix}")
 
 
+def test_a_file_that_memory_does_not_suffice_for_is_not_called_damaged(backend, tmp_path, monkeypatch):
+    def refuse(self, path):
+        raise RuntimeError("std::bad_alloc")
+
+    path = exported(backend, tmp_path, tiny())
+    monkeypatch.setattr(type(backend), "open_exported", refuse)
+    with pytest.raises(CheckpointError, match=r"the memory does not suffice to open it; close other"):
+        find_model(path)
+
+
 @pytest.mark.parametrize("suffix", [".param", ".xml"])
 def test_weights_that_are_not_beside_their_file_are_named(tmp_path, suffix):
     (tmp_path / f"net{suffix}").write_text("7767517\n")
